@@ -1,0 +1,215 @@
+"""The words of the field as frozen values: image, mask, reference, prediction, annotation, category."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright import rle as _rle
+from maskwright.errors import ImageUnreadable, InvalidMask, MaskwrightError, ShapeError
+from maskwright.pictures import read_picture
+from maskwright.rle import Rle
+
+__all__ = ["Annotation", "Category", "Image", "ImageRecord", "Mask", "ModelRef", "Prediction", "Reference"]
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """An upright picture: `mw.Image(array)` or `mw.Image.open(path)`.
+
+    Raises:
+        ShapeError: the array is not (H, W, 3) uint8 with at least one pixel.
+    """
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB, read-only"""
+    name: str = ""
+    path: Path | None = None
+    sha256: str = ""
+    """Of the file's bytes; for an array of shape, dtype and pixels."""
+    orientation: int = 1
+    """EXIF orientation of the file; `pixels` are upright already."""
+    captured: str = ""
+
+    def __post_init__(self) -> None:
+        pixels = np.asarray(self.pixels)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ShapeError(f"An image must be (H, W, 3) uint8, got {pixels.dtype} {pixels.shape}.")
+        object.__setattr__(self, "pixels", _locked(pixels))
+        if not self.sha256:
+            object.__setattr__(self, "sha256", _array_sha256(self.pixels))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Image:
+        """Read a picture file upright.
+
+        Raises:
+            MaskwrightError: missing, unreadable, unsupported or too large; the sentence says which.
+        """
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise MaskwrightError(f"There is no file {path}. Check the name.") from error
+        except IsADirectoryError as error:
+            raise MaskwrightError(f"{path} is a folder, not a picture. Name one file.") from error
+        except OSError as error:
+            raise ImageUnreadable(path.name) from error
+        return cls.from_bytes(data, path.name, path=path)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
+        """Decode a picture file's bytes; raises as `open` does."""
+        picture = read_picture(data, name)
+        return cls(
+            picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured
+        )
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+def _locked(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only copy, or the array itself when nobody can write to it any more."""
+    if not (array.flags.owndata and not array.flags.writeable):
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
+def _array_sha256(pixels: NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A category's region in one image, kept as run lengths."""
+
+    category: str | None
+    rle: Rle
+    score: float | None = None
+    area: int = field(init=False)
+    """Number of mask pixels."""
+    bbox: tuple[int, int, int, int] = field(init=False)
+    """Tight (x, y, width, height) in pixels."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "area", _rle.area(self.rle))
+        object.__setattr__(self, "bbox", _rle.bbox(self.rle))
+
+    @classmethod
+    def from_array(cls, mask: BoolArray, *, category: str | None = None, score: float | None = None) -> Mask:
+        """From a boolean (H, W) array; raises InvalidMask for anything else."""
+        return cls(category, _rle.encode(np.asarray(mask)), score)
+
+    def to_array(self) -> BoolArray:
+        """Boolean (H, W) array."""
+        return _rle.decode(self.rle)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An image with the mask of the thing to find elsewhere."""
+
+    image: Image
+    mask: Mask
+
+    def __post_init__(self) -> None:
+        if tuple(self.mask.rle["size"]) != self.image.size_hw:
+            raise InvalidMask("The reference mask has another size than its image.")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model by name and by the SHA-256 of its weights."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """The answer to one prompt."""
+
+    label_map: NDArray[np.int32]
+    """(H, W): 0 none, k the 1-based index into `categories`; read-only"""
+    categories: tuple[str, ...]
+    scores: tuple[float, ...]
+    """Per category, mean probability over its pixels; 0 where it has none."""
+    best: tuple[float, ...]
+    """Per category, the highest probability anywhere in the image."""
+    unfamiliar: tuple[str, ...]
+    """Prompted words that the model was not taught."""
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label_map", _locked(self.label_map))
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+
+    def masks(self) -> list[Mask]:
+        """One mask for each category that has pixels, in prompt order."""
+        found = []
+        for index, (name, score) in enumerate(zip(self.categories, self.scores, strict=True), start=1):
+            region = self.label_map == index
+            if region.any():
+                found.append(Mask.from_array(region, category=name, score=round(score, 4)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A class of a project."""
+
+    id: int
+    name: str
+    color: str
+    """#rrggbb"""
+    supercategory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image of a project; `file_name` is relative to the project's folder unless the user wanted no copy."""
+
+    id: int
+    sha256: str
+    file_name: str
+    width: int
+    height: int
+    orientation: int
+    captured: str
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A mask that a person accepted, as the store keeps it."""
+
+    id: int
+    uid: str
+    image_id: int
+    category_id: int
+    category: str
+    mask: Mask
+    state: str
+    """accepted, rejected or deleted"""
+    source: str
+    """text, reference, click, box, manual, import or finetuned"""
+    revision: int
+    annotator: str
+    created_at: str
+    """UTC, ISO 8601 with milliseconds"""
+    updated_at: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,119 @@
+"""Errors a person may meet: one sentence with the cause and the way out (specs: E-1 to E-20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = [
+    "AppMissing",
+    "BadCoco",
+    "BadProject",
+    "BadWeights",
+    "Cancelled",
+    "DeviceMissing",
+    "EmptyPrompt",
+    "ImageTooLarge",
+    "ImageUnreadable",
+    "InvalidMask",
+    "MaskwrightError",
+    "PresetMissing",
+    "ProjectUnwritable",
+    "ShapeError",
+    "UnsupportedImage",
+]
+
+
+class MaskwrightError(Exception):
+    """Something a person can mend; its text is fit to be shown as it is."""
+
+
+class Cancelled(MaskwrightError):
+    """The work was stopped on request."""
+
+    def __init__(self) -> None:
+        super().__init__("Cancelled; nothing half-done was kept.")
+
+
+class ShapeError(MaskwrightError):
+    """An array has the wrong shape or type."""
+
+
+class InvalidMask(ShapeError):
+    """A mask is not a boolean (H, W) array of its image's size."""
+
+
+class EmptyPrompt(MaskwrightError):
+    """A text prompt without a single class name."""
+
+    def __init__(self) -> None:
+        super().__init__('Type at least one class name, for example "grass, cow, sky".')
+
+
+class ImageUnreadable(MaskwrightError):
+    """The file is damaged, empty, or not an image."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Cannot read {name}: the file is damaged or not an image. "
+            "Open it in a picture viewer to check, or choose another file."
+        )
+
+
+class UnsupportedImage(MaskwrightError):
+    """A kind of file that is known but not read."""
+
+    def __init__(self, name: str, supported: Iterable[str]) -> None:
+        super().__init__(f"{name}: this file type is not supported. Supported: {', '.join(supported)}.")
+
+
+class ImageTooLarge(MaskwrightError):
+    """More pixels than the limit; raised before the pixels are decoded."""
+
+    def __init__(self, name: str, megapixels: float, limit: float) -> None:
+        super().__init__(
+            f"{name} has {megapixels:.0f} megapixels; the limit is {limit:.0f}. "
+            "Raise it with MASKWRIGHT_MAX_MEGAPIXELS, or make the picture smaller."
+        )
+
+
+class PresetMissing(MaskwrightError):
+    """A preset name or folder that holds no weights."""
+
+    def __init__(self, name: str, looked_in: Path, known: Iterable[str]) -> None:
+        super().__init__(
+            f"Model {name} is not on this computer (looked in {looked_in}). "
+            f"Run `maskwright models info {name}` to see what it needs, or use one of: {', '.join(known)}."
+        )
+
+
+class BadWeights(MaskwrightError):
+    """A weights file that is damaged or does not fit its model."""
+
+
+class DeviceMissing(MaskwrightError):
+    """A device was asked for by name that this machine lacks."""
+
+    def __init__(self, device: str, present: Iterable[str]) -> None:
+        super().__init__(f"This machine has no device {device}. Use one of: {', '.join(present)}.")
+
+
+class BadProject(MaskwrightError):
+    """A project that cannot be opened: missing, damaged, or made by a newer version."""
+
+
+class ProjectUnwritable(MaskwrightError):
+    """A project that cannot be written: read-only, another user's, locked, or the disk is full."""
+
+
+class BadCoco(MaskwrightError):
+    """A JSON file that is not a COCO dataset."""
+
+
+class AppMissing(MaskwrightError):
+    """A front end whose extra is not installed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The {name} front end is not installed. Run `python3 launch.py`, or `pip install 'maskwright[{name}]'`."
+        )

@@ -1,0 +1,119 @@
+"""Weights on disk: write whole or not at all, load strictly, name what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from maskwright.errors import BadWeights
+
+__all__ = ["CONFIG", "atomic_save", "load_exactly", "read_official", "read_weights", "save_part", "sha256_of"]
+
+CONFIG = "config.json"
+
+
+def atomic_save(file: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `file`, flush it to the disk, then rename it."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_part(
+    folder: Path, part: str, state: Mapping[str, Tensor], config: Mapping[str, Any], *, dtype: torch.dtype
+) -> None:
+    """Write one model of a preset: `PART.safetensors`, and its entry in `config.json` with the weights' SHA-256."""
+    weights = folder / f"{part}.safetensors"
+    stored = {
+        name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in state.items()
+    }
+    atomic_save(weights, lambda file: save_file(stored, file))
+    file = folder / CONFIG
+    whole = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    whole[part] = {**config, "weights": weights.name, "sha256": sha256_of(weights)}
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    atomic_save(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def sha256_of(file: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """State dict of a safetensors file in single precision.
+
+    Raises:
+        BadWeights: the file is missing, damaged, or not the one `sha256` names.
+    """
+    try:
+        if sha256 is not None and sha256_of(file) != sha256:
+            raise BadWeights(
+                f"The file {file.name} in {file.parent} is not the expected one (SHA-256 differs). "
+                "Delete it and get it again."
+            )
+        state = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise BadWeights(f"Cannot read the weights {file}: {error}. Get the file again.") from error
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def read_official(file: Path) -> dict[str, Tensor]:
+    """State dict of an authors' `.pth` file, unpickled in weights-only mode, or of a safetensors file."""
+    if file.suffix == ".safetensors":
+        return read_weights(file)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a file that is not a plain state dict
+        raise BadWeights(f"Cannot read {file.name} as a file of weights: {str(error).splitlines()[0]}") from error
+    if isinstance(state, dict) and isinstance(state.get("model"), dict):
+        state = state["model"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BadWeights(f"{file.name} holds no plain table of weights.")
+    return state
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
+    """Load `state` into `module`, refusing missing, left-over and misshapen keys by name.
+
+    Raises:
+        BadWeights: with up to three of the offending keys.
+    """
+    wanted = module.state_dict()
+    problems = {
+        "lacks": [k for k in wanted if k not in state],
+        "has unknown": [k for k in state if k not in wanted],
+        "has misshapen": [
+            f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
+            for k in wanted
+            if k in state and state[k].shape != wanted[k].shape
+        ],
+    }
+    found = [
+        f"{kind} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if found:
+        raise BadWeights(f"The weights of {what} do not fit: the file {'; '.join(found)}.")
+    module.load_state_dict(state)

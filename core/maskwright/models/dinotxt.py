@@ -1,0 +1,257 @@
+"""dino.txt (Jose et al., 2024): text aligned with DINOv3 features at image and at patch level.
+
+Module names are those of the authors' checkpoint, so its head and text keys load as they are; the backbone's keys
+go through `dinov3.convert_official`. Told in the paper's order: vision head (Sec. 3.2), text tower, the two halves
+of the embedding, then image-level and dense similarity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, convert_official
+
+__all__ = ["SPECS", "DinoTxt", "DinoTxtConfig", "HeadConfig", "TextConfig", "convert_official_dinotxt"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConfig:
+    """Vision head: transformer blocks without rotation on all backbone tokens."""
+
+    blocks: int = 2
+    heads: int = 16
+    ffn_ratio: float = 4.0
+    layer_scale: float = 1e-5
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """Causal text transformer, read at the position of the largest token id (end of text)."""
+
+    vocabulary: int = 49408
+    context: int = 77
+    width: int = 1280
+    depth: int = 24
+    heads: int = 20
+    ffn_ratio: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class DinoTxtConfig:
+    """The whole vision-language model; the embedding is twice as wide as the backbone."""
+
+    backbone: DinoV3Config
+    head: HeadConfig = field(default_factory=HeadConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+
+
+SPECS = {"vitl16": DinoTxtConfig(backbone=DinoV3Config(width=1024, depth=24, heads=16))}
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention with a fused projection without bias."""
+
+    def __init__(self, width: int, heads: int, *, causal: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class _SwiGlu(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        hidden = -(-int(hidden * 2 / 3) // 64) * 64
+        self.w1 = nn.Linear(width, hidden)
+        self.w2 = nn.Linear(width, hidden)
+        self.w3 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.w3(F.silu(self.w1(tokens)) * self.w2(tokens))  # type: ignore[no-any-return]
+
+
+class _LayerScale(nn.Module):
+    def __init__(self, width: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), initial))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens * self.gamma
+
+
+class _HeadBlock(nn.Module):
+    def __init__(self, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = _Attention(width, config.heads, causal=False)
+        self.ls1 = _LayerScale(width, config.layer_scale)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = _SwiGlu(width, int(width * config.ffn_ratio))
+        self.ls2 = _LayerScale(width, config.layer_scale)
+        self.drop_path = config.drop_path
+
+    def _dropped(self, branch: Tensor) -> Tensor:
+        """Stochastic depth: leave a sample's branch out with probability `drop_path`, in training only."""
+        if not self.training or not self.drop_path:
+            return branch
+        keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop_path
+        return branch * keep / (1 - self.drop_path)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self._dropped(self.ls1(self.attn(self.norm1(tokens))))
+        return tokens + self._dropped(self.ls2(self.mlp(self.norm2(tokens))))
+
+
+class _VisionHead(nn.Module):
+    def __init__(self, width: int, config: HeadConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(_HeadBlock(width, config) for _ in range(config.blocks))
+        self.ln_final = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.ln_final(tokens)  # type: ignore[no-any-return]
+
+
+class _VisualModel(nn.Module):
+    def __init__(self, config: DinoTxtConfig) -> None:
+        super().__init__()
+        self.backbone = DinoV3(config.backbone)
+        self.head = _VisionHead(config.backbone.width, config.head)
+
+    def forward(self, pixels: Tensor) -> DinoFeatures:
+        raw = self.backbone(pixels)
+        # the paper drops the storage tokens here; the released code lets them attend and drops them after the head
+        tokens = self.head(torch.cat([raw.cls[:, None], raw.storage, raw.patches], dim=1))
+        return self.backbone.split(tokens, raw.grid)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
+
+
+class _TextBlock(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = _Attention(config.width, config.heads, causal=True)
+        self.ffn_norm = nn.LayerNorm(config.width)
+        self.feed_forward = _FeedForward(config.width, int(config.width * config.ffn_ratio))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(self.attention_norm(tokens))
+        return tokens + self.feed_forward(self.ffn_norm(tokens))  # type: ignore[no-any-return]
+
+
+class _TextBackbone(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.context, config.width))
+        self.blocks = nn.ModuleList(_TextBlock(config) for _ in range(config.depth))
+        self.ln_final = nn.LayerNorm(config.width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        tokens = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.ln_final(tokens)  # type: ignore[no-any-return]
+
+
+class _TextHead(nn.Module):
+    def __init__(self, width: int, embedding: int) -> None:
+        super().__init__()
+        self.linear_projection = nn.Linear(width, embedding, bias=False)
+
+
+class _TextModel(nn.Module):
+    def __init__(self, config: TextConfig, embedding: int) -> None:
+        super().__init__()
+        self.backbone = _TextBackbone(config)
+        self.head = _TextHead(config.width, embedding)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        # causal and read at the end token only: what stands behind the longest text changes nothing
+        end = ids.argmax(dim=1)
+        tokens = self.backbone(ids[:, : int(end.max()) + 1])
+        return self.head.linear_projection(tokens[torch.arange(len(ids)), end])  # type: ignore[no-any-return]
+
+
+class DinoTxt(nn.Module):
+    """dino.txt; `logit_scale` is the logarithm of the factor on the cosine."""
+
+    def __init__(self, config: DinoTxtConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual_model = _VisualModel(config)
+        self.text_model = _TextModel(config.text, 2 * config.backbone.width)
+        self.logit_scale = nn.Parameter(torch.tensor([1 / 0.07]).log())
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in [*self.visual_model.head.modules(), *self.text_model.modules()]:
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if isinstance(module, nn.Linear) and module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.text_model.backbone.positional_embedding, std=0.01)
+
+    def encode_image(self, pixels: Tensor) -> DinoFeatures:
+        """Tokens after the vision head of a normalised (B, 3, H, W) batch."""
+        return self.visual_model(pixels)  # type: ignore[no-any-return]
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """(T, context) token ids -> (T, 2C), not normalised: first half global, second half local."""
+        return self.text_model(ids)  # type: ignore[no-any-return]
+
+
+def global_half(text: Tensor) -> Tensor:
+    """The half of (..., 2C) that is aligned with CLS, normalised on its own."""
+    return F.normalize(text.chunk(2, dim=-1)[0], dim=-1)
+
+
+def local_half(text: Tensor) -> Tensor:
+    """The half of (..., 2C) that is aligned with the patches, normalised on its own."""
+    return F.normalize(text.chunk(2, dim=-1)[1], dim=-1)
+
+
+def image_descriptor(features: DinoFeatures) -> Tensor:
+    """(B, 2C): CLS beside the mean of the patches, for image-level similarity of whole vectors."""
+    return torch.cat([features.cls, features.patches.mean(dim=1)], dim=-1)
+
+
+def average_prompts(text: Tensor) -> Tensor:
+    """One (C,) class vector of its (P, 2C) prompts: local half, normalise, mean, normalise (Sec. 3.2 of the facts)."""
+    return F.normalize(local_half(text).mean(dim=0), dim=0)
+
+
+def dense_similarity(features: DinoFeatures, text: Tensor) -> Tensor:
+    """Cosine of every patch with every (T, C) unit class vector: (B, T, h, w)."""
+    return (F.normalize(features.patches, dim=-1) @ text.T).transpose(1, 2).unflatten(2, features.grid)
+
+
+def convert_official_dinotxt(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the backbone keys of a whole dino.txt state dict; head and text keep the authors' names."""
+    prefix = "visual_model.backbone."
+    backbone = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    return rest | {prefix + name: value for name, value in convert_official(backbone).items()}

@@ -1,0 +1,158 @@
+"""dino.txt's high-resolution procedure (Jose et al., 2024, Sec. 4.2 "High-resolution inference").
+
+Crops of 1, 10 and 100 percent of the image area, each a distorted quadrilateral, are encoded as squares; their
+features are put back on a pixel grid and averaged; k-means gives 32 centroids, and the centroids are classified.
+The paper's visits (each pixel 40 times, about 800 crops) come out of `HighResolution`'s defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Clusters", "HighResolution", "cluster", "dense_features", "homographies", "quadrilaterals"]
+
+
+@dataclass(frozen=True, slots=True)
+class HighResolution:
+    """Settings of the procedure; the defaults are the paper's."""
+
+    areas: tuple[float, ...] = (0.01, 0.1, 1.0)
+    visits: tuple[int, ...] = (7, 7, 26)
+    """How often each scale sees a pixel: 700 + 70 + 26 crops, 40 visits."""
+    noise: float = 0.1
+    """Largest shift of a corner, as a share of the crop's side."""
+    clusters: int = 32
+    grid_short_side: int = 128
+    """Resolution that features are averaged on."""
+    seed: int = 0
+
+
+class Clusters(NamedTuple):
+    """The picture as a few kinds of stuff."""
+
+    centroids: Tensor
+    """(k, C), unit length"""
+    assignment: Tensor
+    """(h, w) int64"""
+
+
+def quadrilaterals(config: HighResolution, generator: torch.Generator) -> Tensor:
+    """(N, 4, 2) corners of all crops as (x, y) in 0..1: top-left, top-right, bottom-right, bottom-left."""
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    out = []
+    for area, visits in zip(config.areas, config.visits, strict=True):
+        side = math.sqrt(area)
+        across = max(1, round(math.sqrt(visits / area)))
+        # a dense slide: as many equally spaced places along each side, from border to border
+        place = torch.linspace(0, 1 - side, across)
+        origin = torch.cartesian_prod(place, place)[:, None]
+        shift = (torch.rand(len(origin), 4, 2, generator=generator) * 2 - 1) * config.noise * side
+        out.append((origin + corners * side + shift).clamp(0, 1))
+    return torch.cat(out)
+
+
+def homographies(quads: Tensor) -> Tensor:
+    """(N, 3, 3) maps from the unit square to (N, 4, 2) quadrilaterals (direct linear transform, h33 = 1)."""
+    u = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64).expand(len(quads), 4)
+    v = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64).expand(len(quads), 4)
+    x, y = quads.double().unbind(-1)
+    zero, one = torch.zeros_like(u), torch.ones_like(u)
+    rows_x = torch.stack([u, v, one, zero, zero, zero, -u * x, -v * x], dim=-1)
+    rows_y = torch.stack([zero, zero, zero, u, v, one, -u * y, -v * y], dim=-1)
+    solved = torch.linalg.solve(torch.cat([rows_x, rows_y], dim=1), torch.cat([x, y], dim=1))
+    return F.pad(solved, (0, 1), value=1.0).unflatten(1, (3, 3))
+
+
+def _project(matrix: Tensor, points: Tensor) -> Tensor:
+    """Apply (3, 3) to (..., 2) points."""
+    moved = F.pad(points, (0, 1), value=1.0) @ matrix.T.to(points.dtype)
+    return moved[..., :2] / moved[..., 2:]
+
+
+def _centres(height: int, width: int) -> Tensor:
+    """(h, w, 2) cell centres as (x, y) in 0..1."""
+    y, x = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in (height, width))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def dense_features(
+    pixels: Tensor,
+    encode: Callable[[Tensor], Tensor],
+    config: HighResolution,
+    *,
+    window: int,
+    on_crop: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """Mean unit patch feature of every cell, (C, h, w), from all crops that see it.
+
+    Args:
+        pixels: (3, H, W) normalised image.
+        encode: (B, 3, window, window) -> (B, C, h', w') patch features.
+        config: scales, visits and grid.
+        window: side that crops are distorted to, in pixels.
+        on_crop: told (done, total) after each crop; may raise to stop.
+    """
+    short = config.grid_short_side / min(pixels.shape[1:])
+    grid = tuple(max(1, round(side * short)) for side in pixels.shape[1:])
+    quads = quadrilaterals(config, torch.Generator().manual_seed(config.seed))
+    forward = homographies(quads)
+    square, cells = _centres(window, window), _centres(*grid)
+    total = count = torch.zeros(())
+    for done, (quad, matrix) in enumerate(zip(quads, forward, strict=True), start=1):
+        sample = (_project(matrix, square) * 2 - 1).to(pixels.dtype).to(pixels.device)
+        crop = F.grid_sample(pixels[None], sample[None], mode="bilinear", padding_mode="border", align_corners=False)
+        features = F.normalize(encode(crop), dim=1)
+        if not total.ndim:
+            total = torch.zeros(features.shape[1], *grid, device=features.device)
+            count = torch.zeros(grid, device=features.device)
+        rows, columns = _span(quad, grid)
+        back = _project(torch.linalg.inv(matrix), cells[rows, columns])
+        inside = ((back >= 0) & (back <= 1)).all(dim=-1).to(features.device)
+        place = (back * 2 - 1).to(features)
+        seen = F.grid_sample(features, place[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
+        total[:, rows, columns] += seen * inside
+        count[rows, columns] += inside
+        on_crop(done, len(quads))
+    return total / count.clamp(min=1)
+
+
+def _span(quad: Tensor, grid: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the grid that a quadrilateral's bounding box touches."""
+    (left, top), (right, bottom) = quad.amin(dim=0).tolist(), quad.amax(dim=0).tolist()
+    height, width = grid
+    return (
+        slice(math.floor(top * height), math.ceil(bottom * height)),
+        slice(math.floor(left * width), math.ceil(right * width)),
+    )
+
+
+def cluster(features: Tensor, config: HighResolution, *, rounds: int = 25) -> Clusters:
+    """k-means of (C, h, w) unit features by cosine, started with k-means++ (seeded)."""
+    generator = torch.Generator().manual_seed(config.seed)
+    flat = F.normalize(features.flatten(1).T, dim=1)
+    wanted = min(config.clusters, len(flat))
+    chosen = [int(torch.randint(len(flat), (1,), generator=generator))]
+    distance = (1 - flat @ flat[chosen[0]]).clamp(min=0)
+    for _ in range(wanted - 1):
+        weight = (distance**2).double().cpu() + 1e-12
+        chosen.append(int(torch.multinomial(weight, 1, generator=generator)))
+        distance = torch.minimum(distance, (1 - flat @ flat[chosen[-1]]).clamp(min=0))
+    centroids = flat[chosen]
+    assignment = (flat @ centroids.T).argmax(dim=1)
+    for _ in range(rounds):
+        sums = torch.zeros_like(centroids).index_add_(0, assignment, flat)
+        # an empty cluster keeps its centroid
+        alive = torch.bincount(assignment, minlength=wanted) > 0
+        centroids = torch.where(alive[:, None], F.normalize(sums, dim=1), centroids)
+        updated = (flat @ centroids.T).argmax(dim=1)
+        if torch.equal(updated, assignment):
+            break
+        assignment = updated
+    return Clusters(centroids, assignment.unflatten(0, features.shape[1:]))

@@ -1,0 +1,250 @@
+"""DINOv3 vision transformer (Simeoni et al., 2025), run on transformers' modules.
+
+The authors' files are loaded exactly: `convert_official` renames their keys. What differs from the authors'
+published sizes is only what `DinoV3Config` can say; the bundled preset uses a convolutional stem in place of the
+single patch convolution, because it is trained from scratch on few images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import DINOv3ViTConfig, DINOv3ViTModel
+from transformers.models.dinov3_vit.modeling_dinov3_vit import apply_rotary_pos_emb
+
+from maskwright.errors import BadWeights, ShapeError
+
+__all__ = ["SPECS", "ConvStem", "DinoFeatures", "DinoV3", "DinoV3Config", "LastAttention", "convert_hub", "convert_official"]
+
+
+@dataclass(frozen=True, slots=True)
+class DinoV3Config:
+    """Sizes of one DINOv3 transformer; the defaults are those shared by all published ones."""
+
+    width: int
+    depth: int
+    heads: int
+    patch: int = 16
+    storage_tokens: int = 4
+    ffn_ratio: float = 4.0
+    layer_scale: float = 1e-5
+    drop_path: float = 0.0
+    stem: tuple[tuple[int, int], ...] = ()
+    """(width, residual convolutions) per halving of the resolution; empty: the published patch convolution."""
+
+
+SPECS = {
+    "vits16": DinoV3Config(width=384, depth=12, heads=6),
+    "vitb16": DinoV3Config(width=768, depth=12, heads=12),
+    "vitl16": DinoV3Config(width=1024, depth=24, heads=16),
+}
+
+
+class DinoFeatures(NamedTuple):
+    """Tokens of a batch; `grid` is (h, w) and patches run row by row."""
+
+    cls: Tensor
+    """(B, C)"""
+    storage: Tensor
+    """(B, S, C)"""
+    patches: Tensor
+    """(B, h * w, C)"""
+    grid: tuple[int, int]
+
+    def patch_map(self) -> Tensor:
+        """Patches as a (B, C, h, w) map."""
+        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+
+
+class LastAttention(NamedTuple):
+    """Queries, keys and values of the last block before rotation, each (B, heads, tokens, head width)."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+def _conv(channels: int, width: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.GELU()
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = _conv(width, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.conv(features)  # type: ignore[no-any-return]
+
+
+class ConvStem(nn.Module):
+    """3x3 convolutions that halve the resolution once per entry of `widths`, then a 1x1 to `out`."""
+
+    def __init__(self, widths: tuple[tuple[int, int], ...], out: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, extra in widths:
+            layers += [_conv(channels, width, stride=2), *(_Residual(width) for _ in range(extra))]
+            channels = width
+        self.body = nn.Sequential(*layers)
+        self.proj = nn.Conv2d(channels, out, 1)
+
+    @property
+    def weight(self) -> Tensor:
+        """The last convolution's weight: transformers reads its dtype."""
+        return self.proj.weight
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, out, H / 2^n, W / 2^n)."""
+        return self.proj(self.body(pixels))  # type: ignore[no-any-return]
+
+
+class DinoV3(nn.Module):
+    """The transformer; input (B, 3, H, W) normalised, H and W multiples of the patch."""
+
+    def __init__(self, config: DinoV3Config) -> None:
+        super().__init__()
+        self.config = config
+        self.vit = DINOv3ViTModel(
+            DINOv3ViTConfig(
+                hidden_size=config.width,
+                num_hidden_layers=config.depth,
+                num_attention_heads=config.heads,
+                intermediate_size=int(config.width * config.ffn_ratio),
+                patch_size=config.patch,
+                num_register_tokens=config.storage_tokens,
+                layerscale_value=config.layer_scale,
+                drop_path_rate=config.drop_path,
+                layer_norm_eps=1e-5,
+                key_bias=True,  # the authors' file holds it, masked to zero; it counts as a parameter
+                rope_theta=100.0,
+            )
+        )
+        if config.stem:
+            if 2 ** len(config.stem) != config.patch:
+                raise ValueError(f"a stem of {len(config.stem)} halvings does not make patches of {config.patch}")
+            self.vit.embeddings.patch_embeddings = ConvStem(config.stem, config.width)
+
+    def _start(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        height, width = pixels.shape[-2:]
+        if height % self.config.patch or width % self.config.patch:
+            raise ShapeError(f"image sides must be multiples of {self.config.patch}, got {height} x {width}")
+        return self.vit.embeddings(pixels), self.vit.rope_embeddings(pixels)
+
+    def split(self, tokens: Tensor, grid: tuple[int, int]) -> DinoFeatures:
+        """Cut (B, 1 + S + h * w, C) tokens into CLS, storage and patches."""
+        first = 1 + self.config.storage_tokens
+        return DinoFeatures(tokens[:, 0], tokens[:, 1:first], tokens[:, first:], grid)
+
+    def grid(self, pixels: Tensor) -> tuple[int, int]:
+        """Patch grid (h, w) of an image batch."""
+        return pixels.shape[-2] // self.config.patch, pixels.shape[-1] // self.config.patch
+
+    def forward(self, pixels: Tensor) -> DinoFeatures:
+        """Tokens of the last block after the final LayerNorm."""
+        return self.intermediate(pixels, [self.config.depth - 1])[0]
+
+    def intermediate(self, pixels: Tensor, blocks: list[int], *, norm: bool = True) -> list[DinoFeatures]:
+        """Tokens after the given zero-based blocks, in ascending order, by default through the final norm."""
+        tokens, rope = self._start(pixels)
+        taken = []
+        for index, block in enumerate(self.vit.model.layer):
+            tokens = block(tokens, position_embeddings=rope)
+            if index in blocks:
+                taken.append(self.split(self.vit.norm(tokens) if norm else tokens, self.grid(pixels)))
+        return taken
+
+    def last_attention(self, pixels: Tensor) -> LastAttention:
+        """Queries, keys and values of the last block as its projections yield them, before rotation."""
+        tokens, rope = self._start(pixels)
+        *blocks, last = self.vit.model.layer
+        for block in blocks:
+            tokens = block(tokens, position_embeddings=rope)
+        tokens = last.norm1(tokens)
+        heads = [
+            project(tokens).unflatten(2, (self.config.heads, -1)).transpose(1, 2)
+            for project in (last.attention.q_proj, last.attention.k_proj, last.attention.v_proj)
+        ]
+        return LastAttention(*heads)
+
+    def rotate(self, pixels: Tensor, attention: LastAttention) -> LastAttention:
+        """`attention` with queries and keys of the patch tokens rotated to their positions."""
+        query, key = apply_rotary_pos_emb(attention.query, attention.key, *self.vit.rope_embeddings(pixels))
+        return LastAttention(query, key, attention.value)
+
+
+_RENAMED = {
+    "cls_token": "embeddings.cls_token",
+    "storage_tokens": "embeddings.register_tokens",
+    "patch_embed.proj.weight": "embeddings.patch_embeddings.weight",
+    "patch_embed.proj.bias": "embeddings.patch_embeddings.bias",
+    "norm.weight": "norm.weight",
+    "norm.bias": "norm.bias",
+}
+_IN_BLOCK = {
+    "attn.proj": "attention.o_proj",
+    "mlp.fc1": "mlp.up_proj",
+    "mlp.fc2": "mlp.down_proj",
+    "ls1.gamma": "layer_scale1.lambda1",
+    "ls2.gamma": "layer_scale2.lambda1",
+    "norm1": "norm1",
+    "norm2": "norm2",
+}
+IGNORABLE = ("local_cls_norm.",)
+"""Keys of the satellite release that evaluation does not use."""
+
+
+def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the authors' `.pth` keys (checkpoints/dinov3_*.json) to those of `DinoV3`.
+
+    The key third of each qkv bias is multiplied by the stored mask, as the authors' layer does.
+
+    Raises:
+        BadWeights: a key that the layout does not know, or a qkv bias without its mask.
+    """
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name in _RENAMED:
+            out[f"vit.{_RENAMED[name]}"] = value
+        elif name == "mask_token":
+            out["vit.embeddings.mask_token"] = value.reshape(1, 1, -1)
+        elif name.startswith("blocks."):
+            out.update(_convert_block(state, name, value))
+        elif name != "rope_embed.periods" and not name.startswith(IGNORABLE):
+            raise BadWeights(f"The DINOv3 file holds a key that its layout does not know: {name}.")
+    return out
+
+
+def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the hub's transformers file to those of `DinoV3`; it holds no key biases."""
+    return {
+        f"vit.{name.replace('layer.', 'model.layer.', 1) if name.startswith('layer.') else name}": value
+        for name, value in state.items()
+    }
+
+
+def _convert_block(state: Mapping[str, Tensor], name: str, value: Tensor) -> dict[str, Tensor]:
+    _, index, rest = name.split(".", 2)
+    into = f"vit.model.layer.{index}"
+    if rest == "attn.qkv.bias_mask":
+        return {}
+    if rest in ("attn.qkv.weight", "attn.qkv.bias"):
+        if rest.endswith("bias"):
+            mask = state.get(f"{name}_mask")
+            if mask is None:
+                raise BadWeights(f"The DINOv3 file lacks the key {name}_mask.")
+            # some releases store NaN where the mask is 0, so 0 * NaN must not survive
+            value = torch.where(mask.bool(), value * mask, torch.zeros_like(value))
+        kind = rest.rsplit(".", 1)[1]
+        return {f"{into}.attention.{n}_proj.{kind}": v for n, v in zip("qkv", value.chunk(3), strict=True)}
+    for theirs, ours in _IN_BLOCK.items():
+        if rest == theirs or rest.startswith(f"{theirs}."):
+            return {f"{into}.{ours}{rest[len(theirs) :]}": value}
+    raise BadWeights(f"The DINOv3 file holds a key that its layout does not know: {name}.")

@@ -1,0 +1,75 @@
+"""Authors' files in, preset folder out: keys converted, every missing or misshapen one refused by name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files as resources
+from json import loads
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maskwright.errors import BadWeights, MaskwrightError
+from maskwright.models.checkpoints import load_exactly, read_official, save_part
+from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
+from maskwright.models.dinov3 import convert_hub, convert_official
+from maskwright.models.registry import OFFICIAL
+from maskwright.models.tokens import clip_tokenizer
+
+__all__ = ["import_dinotxt", "import_preset"]
+
+_BACKBONE = "visual_model.backbone."
+
+
+def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
+    """Make the official preset `name` from its files in any order; gives back its folder.
+
+    Raises:
+        MaskwrightError: an unknown preset, a missing file, or weights that do not fit (keys named).
+    """
+    if name not in OFFICIAL:
+        raise MaskwrightError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
+    return import_dinotxt(paths, into / name, SPECS["vitl16"])
+
+
+def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -> Path:
+    """dino.txt of the given sizes from backbone, head-and-text and vocabulary files; raises BadWeights."""
+    state: dict[str, Tensor] = {}
+    vocabulary: Path | None = None
+    for path in paths:
+        if not path.is_file():
+            raise MaskwrightError(f"There is no file {path}. Check the name.")
+        if path.suffix == ".gz":
+            vocabulary = path
+        else:
+            state |= _own_names(read_official(path))
+    if vocabulary is None:
+        raise BadWeights("The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it with the other files.")
+    clip_tokenizer(vocabulary, context=config.text.context)
+    model = DinoTxt(config)
+    # the hub's backbone leaves out the key bias, which the authors mask to zero
+    missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if k.endswith("attention.k_proj.bias")}
+    load_exactly(model, missing | state, what=folder.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(vocabulary, folder / vocabulary.name)
+    templates = loads((resources("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
+    save_part(
+        folder,
+        "dinotxt",
+        model.state_dict(),
+        {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": templates["imagenet_80"]},
+        dtype=torch.float32,
+    )
+    return folder
+
+
+def _own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tell a backbone file (the authors' or the hub's) from the head-and-text file, and rename its keys."""
+    if "cls_token" in state:
+        return {_BACKBONE + name: value for name, value in convert_official(state).items()}
+    if "embeddings.cls_token" in state:
+        return {_BACKBONE + name: value for name, value in convert_hub(state).items()}
+    return {name: value for name, value in state.items() if not name.startswith(_BACKBONE)}

@@ -1,0 +1,134 @@
+"""Presets: named models as folders of `config.json`, weights and tokenizer; and the authors' files they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, TypeVar
+
+from maskwright.domain import ModelRef
+from maskwright.errors import BadWeights, PresetMissing
+from maskwright.models.checkpoints import CONFIG, load_exactly, read_weights
+from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig
+from maskwright.models.dinotxt_highres import HighResolution
+from maskwright.models.registry import OFFICIAL
+from maskwright.models.tokens import Tokenizer, clip_tokenizer
+from maskwright.settings import Settings
+
+__all__ = ["DinoTxtPreset", "SlideProtocol", "TextPreset", "bundled", "find", "installed", "load_text", "read_config"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SlideProtocol:
+    """How an image is cut for dense prediction; the defaults are dino.txt's release."""
+
+    short_side: int = 512
+    window: int = 384
+    stride: int = 192
+
+
+@dataclass(frozen=True, slots=True)
+class TextPreset:
+    """What `config.json` says of the text model."""
+
+    model: DinoTxtConfig
+    weights: str
+    sha256: str
+    tokenizer: str
+    prompts: tuple[str, ...]
+    protocol: SlideProtocol = field(default_factory=SlideProtocol)
+    high_resolution: HighResolution = field(default_factory=HighResolution)
+    sharpness: float = 1.0
+    """Factor on the cosine before the softmax over a closed vocabulary; 1 as released."""
+    scale: float = 1 / 0.07
+    """Factor on the cosine against "none of these"."""
+    threshold: float = 0.2
+    """Cosine at which a class and "none of these" are equally likely."""
+    familiar: tuple[str, ...] | None = None
+    """Words the model was taught; None when it has seen too many to list."""
+
+
+@dataclass(frozen=True, slots=True)
+class DinoTxtPreset:
+    """A loaded text model with its settings."""
+
+    ref: ModelRef
+    folder: Path
+    config: TextPreset
+    model: DinoTxt
+    tokenizer: Tokenizer
+
+
+def bundled() -> Path:
+    """Folder of the presets that come with the package."""
+    with as_file(files("maskwright_assets") / "presets") as folder:
+        return folder
+
+
+def installed(settings: Settings) -> dict[str, Path]:
+    """Every preset on this computer by name, bundled first."""
+    found: dict[str, Path] = {}
+    for place in (bundled(), settings.presets.expanduser()):
+        if place.is_dir():
+            found |= {child.name: child for child in sorted(place.iterdir()) if (child / CONFIG).is_file()}
+    return found
+
+
+def find(name: str, settings: Settings) -> Path:
+    """Folder of a preset by name, or of a checkpoint by path; raises PresetMissing."""
+    folder = Path(name).expanduser()
+    if (folder / CONFIG).is_file():
+        return folder.resolve()
+    here = installed(settings)
+    if name not in here:
+        raise PresetMissing(name, settings.presets.expanduser(), [*here, *(n for n in OFFICIAL if n not in here)])
+    return here[name]
+
+
+def read_config(folder: Path) -> TextPreset:
+    """The text part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+    try:
+        data = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return from_plain(TextPreset, data["dinotxt"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadWeights(f"The preset file {folder / CONFIG} is damaged ({error}). Get the preset again.") from error
+
+
+def load_text(folder: Path) -> DinoTxtPreset:
+    """Build the text model of a preset and load its weights; raises BadWeights."""
+    config = read_config(folder)
+    model = DinoTxt(config.model)
+    load_exactly(model, read_weights(folder / config.weights, config.sha256), what=folder.name)
+    model.eval().requires_grad_(False)
+    file = folder / config.tokenizer
+    context = config.model.text.context
+    tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
+    return DinoTxtPreset(ModelRef(folder.name, config.sha256), folder, config, model, tokenizer)
+
+
+def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Build a frozen config dataclass from JSON values; unknown keys raise TypeError."""
+    hints = typing.get_type_hints(kind)
+    known = {f.name for f in dataclasses.fields(typing.cast(Any, kind))}
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise TypeError(f"unknown keys {', '.join(unknown)}")
+    return kind(**{name: _value(hints[name], value) for name, value in data.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_plain(typing.cast(Any, hint), value)
+    if isinstance(value, list) and (typing.get_origin(hint) in (tuple, types.UnionType)):
+        return tuple(_value(tuple, item) if isinstance(item, list) else item for item in value)
+    if hint is tuple:
+        return tuple(value)
+    return value

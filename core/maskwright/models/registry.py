@@ -1,0 +1,54 @@
+"""The official models by preset name: which files they need, who publishes them, under which licence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["OFFICIAL", "OfficialFile", "OfficialPreset"]
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialFile:
+    """One file as its authors publish it."""
+
+    name: str
+    what: str
+    page: str
+    licence: str
+    hub: str | None = None
+    """Repository on the Hugging Face hub that holds the same weights, or None: a person downloads it by hand."""
+    part: str = ""
+    """backbone, head or vocabulary: how the importer tells the files apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialPreset:
+    """A preset that is made from the authors' files by `maskwright models import`."""
+
+    description: str
+    files: tuple[OfficialFile, ...]
+
+
+_DINOV3_LICENCE = "DINOv3 License (accept it at the page first)"
+_DINOV3_PAGE = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
+
+OFFICIAL = {
+    "dinov3txt-l": OfficialPreset(
+        "dino.txt on DINOv3 ViT-L/16: zero-shot text prompts, 866.6 M parameters",
+        (
+            OfficialFile(
+                "dinov3_vitl16_pretrain_lvd1689m.pth", "DINOv3 ViT-L/16 backbone", _DINOV3_PAGE, _DINOV3_LICENCE,
+                hub="facebook/dinov3-vitl16-pretrain-lvd1689m", part="backbone",
+            ),
+            OfficialFile(
+                "dinov3_vitl16_dinotxt_vision_head_and_text_encoder.pth", "dino.txt vision head and text encoder",
+                _DINOV3_PAGE, _DINOV3_LICENCE, part="head",
+            ),
+            OfficialFile(
+                "bpe_simple_vocab_16e6.txt.gz", "CLIP byte-pair vocabulary",
+                "https://github.com/openai/CLIP/tree/main/clip", "MIT", part="vocabulary",
+            ),
+        ),
+    ),
+}  # fmt: skip
+"""Presets that this version can make; later methods add theirs."""

@@ -1,0 +1,112 @@
+"""Text to token ids: CLIP's byte-pair encoding for official weights, and a small trained one for `tiny`.
+
+Both are run by the `tokenizers` library. The end token has the largest id, which is how the text towers find it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import ftfy
+import torch
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+from torch import Tensor
+
+from maskwright.errors import BadWeights
+
+__all__ = ["Tokenizer", "clean", "clip_tokenizer", "train_tokenizer"]
+
+_CLIP_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+_CLIP_MERGES = 48894
+
+
+def clean(text: str) -> str:
+    """Repair mojibake, unescape HTML twice, collapse spaces, lower-case (as CLIP's tokenizer does)."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+class Tokenizer:
+    """Fixed-length token ids of texts; longer texts are cut and keep the end token last."""
+
+    def __init__(self, backend: Backend, *, context: int, start: str, end: str) -> None:
+        self.backend = backend
+        self.context = context
+        self.start, self.end = (self._special(token) for token in (start, end))
+        if self.end != backend.get_vocab_size() - 1:
+            raise BadWeights("The tokenizer's end token must have the largest id.")
+
+    def _special(self, token: str) -> int:
+        found = self.backend.token_to_id(token)
+        if found is None:
+            raise BadWeights(f"The tokenizer file lacks the token {token}.")
+        return int(found)
+
+    @classmethod
+    def load(cls, file: Path, *, context: int) -> Tokenizer:
+        """Read a `tokenizer.json` written by `train_tokenizer`."""
+        return cls(Backend.from_file(str(file)), context=context, start="<start>", end="<end>")
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """(N, context) int64 ids, padded with 0."""
+        ids = torch.zeros(len(texts), self.context, dtype=torch.int64)
+        for row, text in zip(ids, texts, strict=True):
+            words = self.backend.encode(clean(text), add_special_tokens=False).ids[: self.context - 2]
+            row[: len(words) + 2] = torch.tensor([self.start, *words, self.end])
+        return ids
+
+
+def clip_tokenizer(merges: Path, *, context: int = 77) -> Tokenizer:
+    """CLIP's tokenizer from its published merge list `bpe_simple_vocab_16e6.txt.gz`.
+
+    Raises:
+        BadWeights: the file is not that list.
+    """
+    try:
+        with gzip.open(merges, "rt", encoding="utf-8") as lines:
+            pairs = [tuple(line.split()) for line in lines.read().split("\n")[1 : _CLIP_MERGES + 1]]
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise BadWeights(f"Cannot read the CLIP vocabulary {merges.name}: {error}. Get the file again.") from error
+    if len(pairs) != _CLIP_MERGES or any(len(pair) != 2 for pair in pairs):
+        raise BadWeights(f"{merges.name} is not the CLIP vocabulary: it needs {_CLIP_MERGES} merges of two.")
+    symbols = list(_byte_symbols())
+    symbols += [f"{symbol}</w>" for symbol in symbols]
+    symbols += ["".join(pair) for pair in pairs] + ["<|startoftext|>", "<|endoftext|>"]
+    backend = Backend(
+        models.BPE(
+            vocab={symbol: index for index, symbol in enumerate(symbols)},
+            merges=[(pair[0], pair[1]) for pair in pairs],
+            end_of_word_suffix="</w>",
+        )
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_CLIP_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return Tokenizer(backend, context=context, start="<|startoftext|>", end="<|endoftext|>")
+
+
+def _byte_symbols() -> Iterable[str]:
+    """The 256 printable stand-ins for bytes, in the order of CLIP's vocabulary: printable bytes first."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    yield from map(chr, printable)
+    yield from (chr(256 + n) for n in range(256 - len(printable)))
+
+
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Backend:
+    """Train a small byte-pair encoding on `texts`; every other word falls back to its bytes, so any word is legal."""
+    backend = Backend(models.BPE(byte_fallback=True, unk_token=None))
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    reserved = ["<pad>", "<start>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary - 1, special_tokens=reserved, show_progress=False)
+    backend.train_from_iterator([clean(text) for text in texts], trainer)
+    backend.add_special_tokens(["<end>"])
+    return backend

@@ -1,0 +1,103 @@
+"""Picture files: upright 8-bit RGB in, with a limit on pixels and one sentence for what cannot be read."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps, UnidentifiedImageError
+
+from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
+from maskwright.settings import Settings
+
+__all__ = ["SUFFIXES", "Picture", "is_picture", "read_picture", "to_rgb8"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "MPO")
+_ORIENTATION = 0x0112
+
+
+class Picture(NamedTuple):
+    """A decoded file."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3), upright"""
+    orientation: int
+    """EXIF orientation, 1 to 8, already applied to `pixels`."""
+    captured: str
+    """EXIF date and time, or empty."""
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a folder scan takes this file."""
+    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+
+
+def read_picture(data: bytes, name: str, *, max_megapixels: float | None = None) -> Picture:
+    """Decode the first page of a picture file.
+
+    Args:
+        data: the file's bytes.
+        name: the file's name, for messages.
+        max_megapixels: limit on width times height; default from the settings.
+
+    Raises:
+        UnsupportedImage: a kind of file that is known but not read.
+        ImageUnreadable: damaged, empty or not an image.
+        ImageTooLarge: more pixels than the limit; nothing was decoded.
+    """
+    limit = Settings.load().max_megapixels if max_megapixels is None else max_megapixels
+    if Path(name).suffix.lower() in _KNOWN_BUT_NOT_READ:
+        raise UnsupportedImage(Path(name).name, SUFFIXES)
+    try:
+        with warnings.catch_warnings():
+            # our own limit is checked below, before any pixel is decoded
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            opened = Pillow.open(io.BytesIO(data), formats=_FORMATS)
+        megapixels = opened.width * opened.height / 1e6
+        if megapixels > limit:
+            raise ImageTooLarge(Path(name).name, megapixels, limit)
+        exif = opened.getexif()
+        opened.load()
+        upright = ImageOps.exif_transpose(opened)
+    except MaskwrightError:
+        raise
+    except Pillow.DecompressionBombError as error:
+        raise ImageTooLarge(Path(name).name, _announced_megapixels(str(error)), limit) from error
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
+        raise ImageUnreadable(Path(name).name) from error
+    orientation = int(exif.get(_ORIENTATION, 1) or 1)
+    captured = str(exif.get_ifd(0x8769).get(0x9003, "") or "")
+    return Picture(_pillow_rgb8(upright), orientation if 1 <= orientation <= 8 else 1, captured)
+
+
+def _announced_megapixels(message: str) -> float:
+    """The pixel count in Pillow's refusal of a decompression bomb."""
+    return max((int(word) for word in message.replace("(", " ").split() if word.isdigit()), default=0) / 1e6
+
+
+def _pillow_rgb8(image: Pillow.Image) -> NDArray[np.uint8]:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return to_rgb8(np.asarray(image))
+    if image.mode == "LA" or image.mode == "RGBA" or "transparency" in image.info:
+        return np.asarray(image.convert("RGBA"))[:, :, :3].copy()
+    return np.asarray(image.convert("RGB")).copy()
+
+
+def to_rgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Map a grey (H, W) plane of any number type to (H, W, 3) uint8.
+
+    The 0.1 to 99.9 percentile of the finite values is stretched over 0..255; constant planes become black, NaN 0.
+    """
+    values = np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = np.percentile(values, [0.1, 99.9])
+    span = high - low
+    grey = np.zeros(values.shape) if span <= 0 else (values - low) / span
+    plane = np.rint(grey.clip(0, 1) * 255).astype(np.uint8)
+    return np.repeat(plane[:, :, None], 3, axis=2)

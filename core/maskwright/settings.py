@@ -1,0 +1,58 @@
+"""Settings: defaults < `config.toml` in the user's configuration folder < environment < what a command was told."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from platformdirs import user_cache_path, user_config_path
+
+from maskwright.errors import MaskwrightError
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits and places that a person may change; each has an environment variable MASKWRIGHT_<NAME>."""
+
+    max_megapixels: float = 100.0
+    """Pictures with more pixels are refused before they are decoded."""
+    cache_mb: int = 1024
+    """Memory that the engine keeps image embeddings in."""
+    project: Path = Path("~/maskwright-project")
+    """The project that front ends open when none is named."""
+    presets: Path = user_cache_path("maskwright") / "presets"
+    """Where imported and fetched presets are kept."""
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the configuration file and the environment; raises MaskwrightError naming what cannot be read."""
+        file = user_config_path("maskwright") / "config.toml"
+        given: dict[str, object] = {}
+        if file.is_file():
+            try:
+                given = tomllib.loads(file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+                raise MaskwrightError(f"Cannot read the settings file {file}: {error}. Correct or remove it.") from error
+        kinds = {field.name: type(getattr(cls(), field.name)) for field in fields(cls)}
+        unknown = sorted(set(given) - set(kinds))
+        if unknown:
+            raise MaskwrightError(f"The settings file {file} has unknown keys: {', '.join(unknown)}. Remove them.")
+        for name in kinds:
+            value = os.environ.get(f"MASKWRIGHT_{name.upper()}")
+            if value is not None:
+                given[name] = value
+        values = {}
+        for name, value in given.items():
+            kind = Path if issubclass(kinds[name], Path) else kinds[name]
+            try:
+                values[name] = kind(value)  # type: ignore[arg-type]
+            except (TypeError, ValueError) as error:
+                raise MaskwrightError(f"The setting {name} must be a {kind.__name__.lower()}, got {value!r}.") from error
+        settings = cls(**values)  # type: ignore[arg-type]
+        if settings.max_megapixels <= 0 or settings.cache_mb < 0:
+            raise MaskwrightError("The settings max_megapixels and cache_mb must be positive numbers.")
+        return settings

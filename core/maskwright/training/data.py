@@ -1,0 +1,205 @@
+"""Training images in COCO form: read once, held in memory, cropped and varied afresh for every step.
+
+Only numpy, Pillow and torch, so that the trainer runs wherever torch does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from maskwright import rle
+from maskwright.errors import BadCoco
+from maskwright.training.vocabulary import Vocabulary
+
+__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "held_out", "read_source"]
+
+IGNORE = -1
+NONE = -2
+"""Pixels that carry none of the classes their source labels."""
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def held_out(file_name: str) -> bool:
+    """Whether an image is kept for measurement: one in five, by the SHA-256 of its name without extension."""
+    stem = Path(file_name).stem
+    return int(hashlib.sha256(stem.encode()).hexdigest(), 16) % 5 == 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One picture with its labels: class index of the vocabulary, IGNORE or NONE."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3)"""
+    labels: NDArray[np.int16]
+    """(H, W)"""
+    source: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """One labelled folder: what its annotators looked for, and how far its silence can be trusted."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    classes: NDArray[np.int64]
+    """Vocabulary indices that this source labels wherever they occur."""
+    background: bool
+    """Unlabelled pixels are truly none of `classes`."""
+    weight: float
+    """Share of each batch."""
+
+
+def read_source(
+    folder: Path, index: int, vocabulary: Vocabulary, *, weight: float, background: bool, skip: frozenset[str]
+) -> Source:
+    """Read `images/` and `annotations.json`, leaving out held-out pictures and those named in `skip`.
+
+    Where annotations overlap the smaller wins; crowds are ignored.
+
+    Raises:
+        BadCoco: the folder holds no such file.
+    """
+    file = folder / "annotations.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        names = {row["id"]: row["name"] for row in data["categories"]}
+        images, annotations = data["images"], data["annotations"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BadCoco(f"{file} cannot be read as COCO annotations: {error}.") from error
+    by_image: dict[int, list[dict[str, object]]] = {}
+    for row in annotations:
+        by_image.setdefault(row["image_id"], []).append(row)
+    classes = {key: vocabulary.index(name) for key, name in names.items()}
+    samples = []
+    for row in images:
+        if held_out(row["file_name"]) or Path(row["file_name"]).stem in skip:
+            continue
+        with Image.open(folder / "images" / row["file_name"]) as opened:
+            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+        labels = _label_map(by_image.get(row["id"], []), classes, pixels.shape[:2], NONE if background else IGNORE)
+        samples.append(Sample(pixels, labels, index))
+    return Source(folder.name, tuple(samples), np.unique(list(classes.values())), background, weight)
+
+
+def _label_map(
+    rows: Sequence[dict[str, object]], classes: dict[int, int], size: tuple[int, ...], empty: int
+) -> NDArray[np.int16]:
+    labels = np.full(size, empty, np.int16)
+    masks = [(rle.decode(row["segmentation"]), row) for row in rows]  # type: ignore[arg-type]
+    for mask, row in sorted(masks, key=lambda pair: -int(pair[0].sum())):
+        labels[mask] = IGNORE if row["iscrowd"] else classes[row["category_id"]]  # type: ignore[index]
+    return labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One step's pictures and labels."""
+
+    pixels: Tensor
+    """(B, 3, S, S) normalised float32"""
+    labels: Tensor
+    """(B, S / 4, S / 4) int64 vocabulary indices, IGNORE or NONE"""
+    sources: Tensor
+    """(B,) int64"""
+
+
+class Steps(Dataset[Batch]):
+    """Item n is the whole batch of step n, the same for the same seed: a run can be resumed at any step."""
+
+    def __init__(
+        self, sources: Sequence[Source], *, batch: int, crop: int, short_side: tuple[int, int], seed: int, steps: int
+    ) -> None:
+        self.sources = sources
+        self.batch, self.crop, self.short_side = batch, crop, short_side
+        self.seed, self.steps = seed, steps
+        self.weights = np.array([s.weight for s in sources]) / sum(s.weight for s in sources)
+        self.chances = [_rare_first(source) for source in sources]
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self[n] for n in range(self.steps))
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step])
+        # systematic draw: every batch has nearly the same mixture, which the stem's batch statistics need
+        places = (np.arange(self.batch) + rng.random()) / self.batch
+        chosen = np.searchsorted(np.cumsum(self.weights), places).clip(max=len(self.sources) - 1)
+        pixels, labels = [], []
+        for index in chosen:
+            source = self.sources[index]
+            sample = source.samples[rng.choice(len(source.samples), p=self.chances[index])]
+            image, target = _varied(sample, self.crop, self.short_side, rng, flat=len(source.classes) == 1)
+            pixels.append(image)
+            labels.append(target)
+        stacked = (np.stack(pixels).astype(np.float32) / 255 - MEAN) / STD
+        return Batch(
+            torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
+            torch.from_numpy(np.stack(labels).astype(np.int64)),
+            torch.from_numpy(chosen.astype(np.int64)),
+        )
+
+
+def _rare_first(source: Source) -> NDArray[np.float64]:
+    """Chance of each picture: the mean over its classes of one over the root of how many pictures show the class."""
+    present = [np.unique(sample.labels[sample.labels >= 0]) for sample in source.samples]
+    counts = np.bincount(np.concatenate([*present, np.zeros(1, np.int64)]), minlength=1).clip(min=1)
+    weights = np.array([np.mean(counts[p] ** -0.5) if p.size else 0.1 for p in present])
+    return weights / weights.sum()
+
+
+def _varied(
+    sample: Sample, crop: int, short_side: tuple[int, int], rng: np.random.Generator, *, flat: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    """A random crop of the resized picture, mirrored and with changed colours; labels at a quarter of its size.
+
+    `flat` sources look the same from every side (microscopy), so they are also turned.
+    """
+    height, width = sample.labels.shape
+    scale = np.exp(rng.uniform(*np.log(short_side))) / min(height, width)
+    stretch = np.exp(rng.uniform(-0.15, 0.15))
+    size = max(crop, round(width * scale * stretch)), max(crop, round(height * scale / stretch))
+    left, top = (int(rng.integers(0, full - crop + 1)) for full in size)
+    # cut before resizing: the crop's box in the picture's own pixels
+    box = tuple(
+        edge * full / now
+        for edge, full, now in zip(
+            (left, top, left + crop, top + crop), (width, height) * 2, size * 2, strict=True
+        )
+    )
+    image = Image.fromarray(sample.pixels).resize((crop, crop), Image.Resampling.BILINEAR, box=box)
+    target = Image.fromarray(sample.labels.astype(np.int32)).resize(
+        (crop // 4, crop // 4), Image.Resampling.NEAREST, box=box
+    )
+    image = _coloured(image, rng)
+    pixels, labels = np.asarray(image), np.asarray(target).astype(np.int16)
+    if rng.random() < 0.5:
+        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+    if flat:
+        turns = int(rng.integers(4))
+        pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
+        if rng.random() < 0.15:
+            pixels = 255 - pixels
+    return pixels, labels
+
+
+def _coloured(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(float(rng.uniform(0.6, 1.4)))
+    if rng.random() < 0.1:
+        image = image.convert("L").convert("RGB")
+    return image

@@ -1,0 +1,64 @@
+"""Class names, their synonyms, and which of them contain one another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NO", "UNSURE", "YES", "Vocabulary"]
+
+NO, YES, UNSURE = 0, 1, 2
+
+
+class _Entry(NamedTuple):
+    name: str
+    synonyms: tuple[str, ...] = ()
+    kind_of: str | None = None
+    part_of: str | None = None
+
+
+class Vocabulary:
+    """The classes of a training run, with the bundled list's synonyms where a name is known."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        known, owner = {}, {}
+        for row in json.loads((files("maskwright_assets") / "vocabulary.json").read_text(encoding="utf-8")):
+            entry = _Entry(row["name"], tuple(row["synonyms"]), row.get("kind_of"), row.get("part_of"))
+            known[entry.name] = entry
+            owner |= {text: entry.name for text in (entry.name, *entry.synonyms)}
+        # a source's own name for a known class (human body for person) joins that class
+        self._class_of = {name: owner.get(name, name) for name in names}
+        self.entries = [known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values()))]
+        self._index = {entry.name: index for index, entry in enumerate(self.entries)}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def index(self, name: str) -> int:
+        """Class index of a source's category name."""
+        return self._index[self._class_of[name]]
+
+    def texts(self) -> list[tuple[str, ...]]:
+        """Per class the name and its synonyms."""
+        return [(entry.name, *entry.synonyms) for entry in self.entries]
+
+    def containment(self) -> NDArray[np.uint8]:
+        """(T, T) table: is a pixel of class `row` also one of class `column`? NO, YES or UNSURE.
+
+        A brick wall is a wall; a wall may be a brick wall; a face may have been labelled as person.
+        """
+        table = np.full((len(self), len(self)), NO, np.uint8)
+        for index, entry in enumerate(self.entries):
+            table[index, index] = YES
+            wider = self._index.get(entry.kind_of or "")
+            if wider is not None:
+                table[index, wider], table[wider, index] = YES, UNSURE
+            whole = self._index.get(entry.part_of or "")
+            if whole is not None:
+                table[index, whole] = table[whole, index] = UNSURE
+        return table

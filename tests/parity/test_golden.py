@@ -1,0 +1,187 @@
+"""Every golden case in --golden-dir against our modules (contracts.md section 5)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from maskwright.models import dinotxt, dinov3
+from maskwright.models.checkpoints import load_exactly
+from maskwright.models.tokens import clip_tokenizer
+
+from ..conftest import PARITY, SHARED
+
+NOT_BUILT = {
+    "anyup": "dinov3.seg",
+    "catseg_aggregator": "dinov3.seg",
+    "dinov2_vit": "Talk2DINO",
+    "insid3": "INSID3",
+    "lga_merge": "dinov3.seg",
+    "sam": "SAM",
+    "talk2dino_infonce": "Talk2DINO",
+    "talk2dino_maps": "Talk2DINO",
+    "talk2dino_pamr": "Talk2DINO",
+    "talk2dino_projection": "Talk2DINO",
+}
+"""Kinds of case whose method is not built yet."""
+
+Case = dict[str, Any]
+Tensors = dict[str, Tensor]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case_file" in metafunc.fixturenames:
+        folder = Path(metafunc.config.getoption("--golden-dir"))
+        # JSON files that are not cases (a listing, say) have no "case"
+        cases = [f for f in sorted(folder.glob("*.json")) if "case" in json.loads(f.read_text(encoding="utf-8"))]
+        metafunc.parametrize("case_file", cases, ids=[f.stem for f in cases])
+
+
+def test_there_are_cases(request: pytest.FixtureRequest) -> None:
+    folder = Path(request.config.getoption("--golden-dir"))
+    if not folder.is_dir() and os.environ.get("CI") != "true":
+        pytest.skip(f"no golden cases in {folder}")
+    assert list(folder.glob("*.safetensors")), f"no golden cases in {folder}"
+
+
+def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
+    case = json.loads(case_file.read_text(encoding="utf-8"))
+    kind = case["case"]
+    if kind in NOT_BUILT:
+        pytest.skip(f"{kind}: comes with {NOT_BUILT[kind]}")
+    tensors = load_file(case_file.with_suffix(".safetensors"))
+    with torch.inference_mode():
+        ours = KINDS[kind](case, tensors, case_file.parent)
+    expected = {name[4:]: value for name, value in tensors.items() if name.startswith("out.")}
+    assert expected, "the case has no outputs"
+    assert sorted(ours) == sorted(expected), "every output is compared, and nothing else"
+    worst = 0.0
+    for name, value in expected.items():
+        assert ours[name].shape == value.shape, name
+        if case["tolerance"] == "exact":
+            assert torch.equal(ours[name], value), name
+            continue
+        torch.testing.assert_close(ours[name], value, **case["tolerance"], msg=lambda text, name=name: f"{name}: {text}")
+        worst = max(worst, float((ours[name].double() - value.double()).abs().max()))
+    request.config.stash[PARITY][case_file.stem] = f"{worst:.2g} over {len(expected)} outputs"
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _built(module: nn.Module, state: Tensors) -> nn.Module:
+    load_exactly(module, state, what="golden case")
+    return module.eval()
+
+
+def _dinov3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = case["config"]
+    model = dinov3.DinoV3(
+        dinov3.DinoV3Config(
+            width=config["embed_dim"],
+            depth=config["depth"],
+            heads=config["num_heads"],
+            patch=config["patch_size"],
+            storage_tokens=config["n_storage_tokens"],
+            ffn_ratio=config["ffn_ratio"],
+        )
+    )
+    _built(model, dinov3.convert_official(_part(tensors, "state.")))
+    image = tensors["in.image"]
+    last = config["depth"] - 1
+    final = model(image)
+    raw = model.intermediate(image, [0, last], norm=False)
+    before = model.intermediate(image, [last - 1])[0]
+    attention = model.last_attention(image)
+    rotated = model.rotate(image, attention)
+    cos, sin = model.vit.rope_embeddings(image)
+    first = 1 + config["n_storage_tokens"]
+    width = config["embed_dim"] // config["num_heads"]
+
+    def cls_logits(query: Tensor, key: Tensor, scale: float) -> Tensor:
+        return (query[:, :, :1] @ key[:, :, first:].transpose(2, 3))[:, :, 0] * scale
+
+    return {
+        "x_norm_clstoken": final.cls,
+        "x_storage_tokens": final.storage,
+        "x_norm_patchtokens": final.patches,
+        "x_prenorm": torch.cat([raw[-1].cls[:, None], raw[-1].storage, raw[-1].patches], dim=1),
+        "inter_last_patch_nchw": final.patch_map(),
+        "inter_prev_patch_nchw": before.patch_map(),
+        "inter_prev_cls": before.cls,
+        "inter_prev_storage": before.storage,
+        "block0_raw_patch": raw[0].patches,
+        "block0_raw_cls": raw[0].cls,
+        "rope_sin": sin,
+        "rope_cos": cos,
+        "last_qkv": torch.cat([part.transpose(1, 2).flatten(2) for part in attention], dim=-1),
+        "last_q_rope": rotated.query,
+        "last_k_rope": rotated.key,
+        "last_v": rotated.value,
+        "cls_patch_logits_rope": cls_logits(rotated.query, rotated.key, width**-0.5),
+        "cls_patch_logits_norope": cls_logits(attention.query, attention.key, width**-0.5),
+        "cls_patch_logits_norope_scale0125": cls_logits(attention.query, attention.key, 0.125),
+    }
+
+
+def _dinotxt(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    vision, text = case["config"]["vision"], case["config"]["text"]
+    storage = tensors["state.visual_model.backbone.storage_tokens"].shape[1]
+    model = dinotxt.DinoTxt(
+        dinotxt.DinoTxtConfig(
+            dinov3.DinoV3Config(
+                vision["embed_dim"], vision["depth"], vision["num_heads"],
+                storage_tokens=storage, ffn_ratio=vision["ffn_ratio"],
+            ),
+            dinotxt.HeadConfig(case["config"]["vision_head"]["num_blocks"], vision["num_heads"], vision["ffn_ratio"]),
+            dinotxt.TextConfig(
+                text["vocab_size"], text["context_length"], text["dim"], text["num_layers"], text["num_heads"],
+                text["ffn_ratio"],
+            ),
+        )
+    )  # fmt: skip
+    _built(model, dinotxt.convert_official_dinotxt(_part(tensors, "state.")))
+    tokens, image = tensors["in.tokens"], tensors["in.image"]
+    features, words = model.encode_image(image), model.encode_text(tokens)
+    descriptor = dinotxt.image_descriptor(features)
+    whole_image, whole_text = F.normalize(descriptor, dim=-1), F.normalize(words, dim=-1)
+    return {
+        "text_features": words,
+        "text_features_normalized": whole_text,
+        "text_backbone_tokens": model.text_model.backbone(tokens),
+        "text_global_half": words.chunk(2, dim=-1)[0],
+        "text_local_half": words.chunk(2, dim=-1)[1],
+        "image_descriptor": descriptor,
+        "image_descriptor_normalized": whole_image,
+        "image_cls_after_head": features.cls,
+        "patch_tokens": features.patches,
+        "backbone_patch_tokens": model.visual_model.backbone(image).patches,
+        "logits_per_image": model.logit_scale.exp() * whole_image @ whole_text.T,
+        "patch_local_cosine": dinotxt.dense_similarity(features, dinotxt.local_half(words)).flatten(2),
+        "patch_global_cosine": dinotxt.dense_similarity(features, dinotxt.global_half(words)).flatten(2),
+    }
+
+
+def _clip_tokenizer(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    name = Path("clip_bpe") / "bpe_simple_vocab_16e6.txt.gz"
+    here = folder / name if (folder / name).exists() else SHARED / "golden" / name
+    tokenizer = clip_tokenizer(here, context=case["config"]["context_length"])
+    assert (tokenizer.start, tokenizer.end) == (case["config"]["start_token"], case["config"]["end_token"])
+    return {"tokens": tokenizer(case["texts"])}
+
+
+KINDS: dict[str, Callable[[Case, Tensors, Path], Tensors]] = {
+    "clip_tokenizer": _clip_tokenizer,
+    "dinotxt": _dinotxt,
+    "dinov3_vit": _dinov3,
+}
