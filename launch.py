@@ -45,7 +45,10 @@ USER_EXTRAS = ("app", "napari")
 TEST_EXTRAS = (*USER_EXTRAS, "test", "dev")
 
 NO_DISK = "No space left on device"
-NOT_OFFERED = "The package index has no {} for Python {python} on {platform}; install another Python (3.11 or newer)"
+NOT_OFFERED = (
+    "The package index has no fitting {} for Python {python} on {platform}; install another Python (3.11 or newer), or"
+    " get a released copy of Maskwright,"
+)
 # What pip or venv printed, and what to tell; the first pattern found decides.
 CAUSES = {
     rf"{NO_DISK}|Errno 28|WinError 112": "The disk is full; free several GB where {venv} lies, or let TMPDIR name a"
@@ -60,8 +63,7 @@ CAUSES = {
     r"|ProxyError|HTTP error|Network is unreachable|getaddrinfo failed|name resolution": "The package index could not"
     " be reached; check the network, the proxy and `pip config list`",
     r"No matching distribution found for (.+)": NOT_OFFERED,
-    r"ResolutionImpossible|conflicting dependencies": "constraints.txt and pyproject.toml contradict each other; get a"
-    " released copy of Maskwright",
+    r"The user requested \(constraint\) (.+)": NOT_OFFERED,  # so pip says it of a pin
 }
 
 
@@ -82,7 +84,7 @@ def main(words: list[str]) -> int:
             return become(pytest_command(words[1:], steps))
         if not words:
             say("Opening Maskwright ...", steps)
-        return become([installed("maskwright"), *(words or ["ui"])])
+        return become([str(program("maskwright")), *(words or ["ui"])])
     except KeyboardInterrupt:
         print("launch.py: Interrupted; the next start continues from here.", file=sys.stderr)
         return 130
@@ -193,8 +195,7 @@ def install(extras: tuple[str, ...], turn: BinaryIO, steps: TextIO) -> None:
         )
     status = wait_for(process, steps)
     if status:
-        full = shutil.disk_usage(VENV).free < 1_000_000  # then pip could not even write down why it failed
-        output = NO_DISK if full else LOG.read_text(encoding="utf-8", errors="replace")
+        output = LOG.read_text(encoding="utf-8", errors="replace")
         raise SetUpError(explain(output, status, "pip", f" (full log: {LOG})"))
     unfinished = STAMP.with_suffix(".new")
     unfinished.write_text(json.dumps(stamp), encoding="utf-8")
@@ -236,6 +237,8 @@ def explain(output: str, status: int, step: str, log: str = "") -> str:
     """One sentence for a failed pip or venv, from its exit status and what it printed."""
     if status < 0:
         return f"{step} was killed by signal {-status}, often for want of memory; close other programs and start again."
+    if shutil.disk_usage(ROOT).free < 20_000_000:  # then the reason itself may not have been written
+        output = NO_DISK
     for pattern, sentence in CAUSES.items():
         found = re.search(pattern, output)
         if found:
@@ -247,7 +250,7 @@ def explain(output: str, status: int, step: str, log: str = "") -> str:
 
 def pytest_command(words: list[str], steps: TextIO) -> list[str]:
     """Pytest over every marker (a `-m` among the words still wins), under Xvfb where Linux has no display."""
-    command = [installed("pytest"), "-m", "", *words]
+    command = [str(program("pytest")), "-m", "", *words]
     if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
         return command
     if shutil.which("xvfb-run"):
@@ -261,23 +264,19 @@ def program(name: str) -> Path:
     return VENV / "Scripts" / f"{name}.exe" if WINDOWS else VENV / "bin" / name
 
 
-def installed(name: str) -> str:
-    """The program's path, or a sentence when the installation did not bring it."""
-    if not program(name).exists():
-        raise SetUpError(f"{program(name)} is missing; remove {VENV} and start again.")
-    return str(program(name))
-
-
 def become(command: list[str]) -> int:
     """Hand over to the command: for good on POSIX, on Windows until it ends."""
-    if not WINDOWS:
-        os.execvp(command[0], command)
-    with subprocess.Popen(command) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # Ctrl+C reached the program too; it says how it ends
-                continue
+    try:
+        if not WINDOWS:
+            os.execvp(command[0], command)
+        process = subprocess.Popen(command)
+    except OSError as error:
+        raise SetUpError(f"{command[0]} cannot be run ({error.strerror}); remove {VENV} and start again.") from error
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # Ctrl+C reached the program too; it says how it ends
+            continue
 
 
 def say(text: str, steps: TextIO) -> None:

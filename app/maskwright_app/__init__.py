@@ -1,0 +1,82 @@
+"""The browser front end of Maskwright."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+__all__ = ["launch"]
+
+_FIRST_PORT, _PORTS = 7860, 100
+
+
+def launch(
+    *,
+    project: str,
+    preset: str = "tiny",
+    device: str = "auto",
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    auth: str | None = None,
+) -> None:
+    """Open or create a project and serve the page until interrupted.
+
+    Args:
+        project: folder or database URL.
+        preset: preset name or checkpoint folder.
+        device: as for `Engine.load`.
+        host: address to listen on; other than loopback needs `auth`.
+        port: a given one must be free; by default the first free one from 7860 on.
+        auth: "USER:PASSWORD".
+
+    Raises:
+        MaskwrightError: port taken, no login for an open address, project not usable.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from maskwright.engine import Engine
+    from maskwright.errors import MaskwrightError
+    from maskwright.project import Project
+    from maskwright.session import AnnotationSession
+    from maskwright_app.handlers import Handlers
+    from maskwright_app.ui import CSS, HEAD, THEME, build
+
+    if auth is not None and (":" not in auth or auth.startswith(":")):
+        raise MaskwrightError("The login must be USER:PASSWORD, for example --auth ann:secret.")
+    if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
+        raise MaskwrightError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
+    port = _free_port(host, port)
+    opened = Project.open(project, create=True)
+    session = AnnotationSession(lambda: Engine.load(preset, device), opened)
+    # the page answers at once; the model is ready a moment later
+    threading.Thread(target=lambda: session.engine, daemon=True).start()
+    page = build(Handlers(session), str(opened.folder))
+    page.queue(max_size=20, default_concurrency_limit=4)
+    page.launch(
+        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
+        auth=tuple(auth.split(":", 1)) if auth else None, allowed_paths=[str(opened.folder / "exports")],
+        max_file_size="512mb", theme=THEME, css=CSS, head=HEAD, footer_links=["api"], show_error=False,
+    )  # fmt: skip
+    print(f"Project: {opened.folder}\nMaskwright is ready at {page.local_url}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
+    try:
+        threading.Event().wait()
+    finally:
+        page.close(verbose=False)
+        opened.close()
+
+
+def _free_port(host: str, wanted: int | None) -> int:
+    from maskwright.errors import MaskwrightError
+
+    tried = [wanted] if wanted else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
+    for port in tried:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    if wanted:
+        raise MaskwrightError(f"Port {wanted} is in use. Choose another, for example --port {wanted + 1}.")
+    raise MaskwrightError(f"No port from {_FIRST_PORT} on is free. Name one with --port.")

@@ -70,9 +70,7 @@ class Image:
     def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
         """Decode a picture file's bytes; raises as `open` does."""
         picture = read_picture(data, name)
-        return cls(
-            picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured
-        )
+        return cls(picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured)
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -42,7 +42,7 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
     """Boolean (H, W) mask of a compressed RLE; raises InvalidMask when its runs do not fill its size."""
     height, width = rle["size"]
     runs = runs_from_text(rle["counts"])
-    if runs.size and runs.min() < 0 or int(runs.sum()) != height * width:
+    if (runs.size and runs.min() < 0) or int(runs.sum()) != height * width:
         raise InvalidMask(f"The mask's runs sum to {int(runs.sum())}, not to {height} x {width}.")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape((height, width), order="F")

@@ -36,22 +36,26 @@ class Settings:
             try:
                 given = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-                raise MaskwrightError(f"Cannot read the settings file {file}: {error}. Correct or remove it.") from error
+                raise MaskwrightError(
+                    f"Cannot read the settings file {file}: {error}. Correct or remove it."
+                ) from error
         kinds = {field.name: type(getattr(cls(), field.name)) for field in fields(cls)}
         unknown = sorted(set(given) - set(kinds))
         if unknown:
             raise MaskwrightError(f"The settings file {file} has unknown keys: {', '.join(unknown)}. Remove them.")
         for name in kinds:
-            value = os.environ.get(f"MASKWRIGHT_{name.upper()}")
-            if value is not None:
-                given[name] = value
+            from_environment = os.environ.get(f"MASKWRIGHT_{name.upper()}")
+            if from_environment is not None:
+                given[name] = from_environment
         values = {}
         for name, value in given.items():
             kind = Path if issubclass(kinds[name], Path) else kinds[name]
             try:
                 values[name] = kind(value)  # type: ignore[arg-type]
             except (TypeError, ValueError) as error:
-                raise MaskwrightError(f"The setting {name} must be a {kind.__name__.lower()}, got {value!r}.") from error
+                raise MaskwrightError(
+                    f"The setting {name} must be a {kind.__name__.lower()}, got {value!r}."
+                ) from error
         settings = cls(**values)  # type: ignore[arg-type]
         if settings.max_megapixels <= 0 or settings.cache_mb < 0:
             raise MaskwrightError("The settings max_megapixels and cache_mb must be positive numbers.")

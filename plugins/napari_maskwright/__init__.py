@@ -1,0 +1,1 @@
+"""Maskwright in napari; this version brings the sample photographs, the dock widget is to come."""

@@ -70,7 +70,9 @@ def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
         if case["tolerance"] == "exact":
             assert torch.equal(ours[name], value), name
             continue
-        torch.testing.assert_close(ours[name], value, **case["tolerance"], msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours[name], value, **case["tolerance"], msg=lambda text, name=name: f"{name}: {text}"
+        )
         worst = max(worst, float((ours[name].double() - value.double()).abs().max()))
     request.config.stash[PARITY][case_file.stem] = f"{worst:.2g} over {len(expected)} outputs"
 

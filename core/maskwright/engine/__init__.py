@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from maskwright.engine.engine import Engine
+from maskwright.engine.engine import METHODS, Engine
 
-__all__ = ["Engine"]
+__all__ = ["METHODS", "Engine"]

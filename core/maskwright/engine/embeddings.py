@@ -54,4 +54,7 @@ class EmbeddingCache:
 
 
 def _size(value: Any) -> int:
-    return sum(field.nbytes for field in value if isinstance(field, Tensor))
+    """Bytes of all tensors in nested tuples."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    return sum(map(_size, value)) if isinstance(value, tuple) else 0

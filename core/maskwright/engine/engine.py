@@ -15,34 +15,17 @@ from maskwright import __version__
 from maskwright.domain import Image, ModelRef, Prediction
 from maskwright.engine import text
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
-from maskwright.errors import Cancelled, DeviceMissing, MaskwrightError
+from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.models.devices import choose_device
 from maskwright.models.presets import DinoTxtPreset, find, load_text
 from maskwright.models.tokens import clean
 from maskwright.settings import Settings
 
-__all__ = ["METHODS", "Engine", "choose_device", "devices"]
+__all__ = ["METHODS", "Engine"]
 
 METHODS = ("dinotxt",)
 """Text methods of this version, the default first."""
 _TEXTS_KEPT = 4096
-
-
-def devices() -> list[str]:
-    """Names of the devices this machine has, the fastest first."""
-    found = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        found.append("mps")
-    return [*found, "cpu"]
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` takes the fastest; a device that is not there raises DeviceMissing."""
-    present = devices()
-    if name == "auto":
-        return torch.device(present[0])
-    if name not in present and not (name == "cuda" and present[0].startswith("cuda")):
-        raise DeviceMissing(name, present)
-    return torch.device(name)
 
 
 class Engine:

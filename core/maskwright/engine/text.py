@@ -19,7 +19,17 @@ from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
 from maskwright.models.presets import DinoTxtPreset, TextPreset
 from maskwright.models.tokens import clean
 
-__all__ = ["ClassName", "Labels", "Windows", "class_names", "encode_clusters", "encode_windows", "label", "vectors"]
+__all__ = [
+    "ClassName",
+    "Labels",
+    "Pyramid",
+    "Windows",
+    "class_names",
+    "encode_clusters",
+    "encode_windows",
+    "label",
+    "vectors",
+]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -34,13 +44,19 @@ class ClassName(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """An image's embedding under the sliding protocol."""
+    """An image at one size, cut and encoded under the sliding protocol."""
 
     features: Tensor
     """(W, C, h, w) unit patch features of every window"""
     places: tuple[tuple[int, int], ...]
     """(top, left) of each window in the resized image"""
     resized_hw: tuple[int, int]
+
+
+class Pyramid(NamedTuple):
+    """An image's embedding: its windows at each size of the protocol."""
+
+    levels: tuple[Windows, ...]
 
 
 class Labels(NamedTuple):
@@ -78,8 +94,8 @@ def _normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     return (image - mean) / std
 
 
-def _resized(pixels: NDArray[np.uint8], config: TextPreset, device: torch.device) -> Tensor:
-    size = slide_size((pixels.shape[0], pixels.shape[1]), config.protocol.short_side, config.protocol.window)
+def _resized(pixels: NDArray[np.uint8], short_side: int, window: int, device: torch.device) -> Tensor:
+    size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, window)
     return F.interpolate(_normalised(pixels, device), size=size, mode="bicubic", antialias=True)
 
 
@@ -92,18 +108,23 @@ def _patches(preset: DinoTxtPreset, batch: Tensor) -> Tensor:
 @torch.inference_mode()
 def encode_windows(
     preset: DinoTxtPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
-) -> Windows:
-    """Encode every window of the published slide; `check` is told the share done and may raise to stop."""
+) -> Pyramid:
+    """Encode every window of the slide at every size; `check` is told the share done and may raise to stop."""
     protocol = preset.config.protocol
-    image = _resized(pixels, preset.config, device)
-    height, width = image.shape[-2:]
-    places = slide((height, width), protocol.window, protocol.stride)
-    features = []
-    for start in range(0, len(places), _BATCH):
-        check(start / len(places))
-        crops = [image[:, :, y : y + protocol.window, x : x + protocol.window] for y, x in places[start:][:_BATCH]]
-        features.append(F.normalize(_patches(preset, torch.cat(crops)), dim=1))
-    return Windows(torch.cat(features), tuple(places), (height, width))
+    images = [_resized(pixels, side, protocol.window, device) for side in protocol.short_sides]
+    places = [slide((i.shape[-2], i.shape[-1]), protocol.window, protocol.stride) for i in images]
+    done, total = 0, sum(map(len, places))
+    levels = []
+    for image, here in zip(images, places, strict=True):
+        features = []
+        for start in range(0, len(here), _BATCH):
+            check(done / total)
+            batch = here[start : start + _BATCH]
+            crops = [image[:, :, y : y + protocol.window, x : x + protocol.window] for y, x in batch]
+            features.append(F.normalize(_patches(preset, torch.cat(crops)), dim=1))
+            done += len(batch)
+        levels.append(Windows(torch.cat(features), tuple(here), (image.shape[-2], image.shape[-1])))
+    return Pyramid(tuple(levels))
 
 
 @torch.inference_mode()
@@ -113,7 +134,7 @@ def encode_clusters(
     """The high-resolution procedure: distorted crops of three scales, averaged and clustered."""
     settings = preset.config.high_resolution
     features = dense_features(
-        _resized(pixels, preset.config, device)[0],
+        _resized(pixels, max(preset.config.protocol.short_sides), preset.config.protocol.window, device)[0],
         lambda crop: _patches(preset, crop),
         settings,
         window=preset.config.protocol.window,
@@ -131,7 +152,7 @@ def vectors(preset: DinoTxtPreset, names: Sequence[str], device: torch.device) -
 
 @torch.inference_mode()
 def label(
-    embedding: Windows | Clusters,
+    embedding: Pyramid | Clusters,
     classes: Tensor,
     config: TextPreset,
     size_hw: tuple[int, int],
@@ -148,8 +169,11 @@ def label(
         threshold: None for a closed vocabulary, else the probability against "none of these" that a class needs.
     """
     logits = _Logits(config, open_vocabulary=threshold is not None)
-    if isinstance(embedding, Windows):
-        chances = _slide_average(embedding, classes, logits, config.protocol.window)
+    if isinstance(embedding, Pyramid):
+        sizes = [level.resized_hw for level in embedding.levels]
+        largest = max(sizes)
+        maps = [_slide_average(level, classes, logits, config.protocol.window) for level in embedding.levels]
+        chances = torch.stack([_enlarged(m, largest) for m in maps]).mean(dim=0)
     else:
         cosine = classes @ embedding.centroids.T
         chances = logits.chances(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
@@ -182,17 +206,19 @@ def _slide_average(windows: Windows, classes: Tensor, logits: _Logits, side: int
     return total / count
 
 
+def _enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """(T, h, w) maps at another size, bilinear."""
+    return F.interpolate(maps[None], size=size_hw, mode="bilinear", align_corners=False)[0]
+
+
 def _labels(chances: Tensor, none: Tensor | None, size_hw: tuple[int, int], threshold: float) -> Labels:
     """Bilinear to the image's size and arg-max, one class at a time so that memory does not grow with classes."""
-
-    def enlarged(plane: Tensor) -> Tensor:
-        return F.interpolate(plane[None, None], size=size_hw, mode="bilinear", align_corners=False)[0, 0]
-
-    against = torch.ones(size_hw, device=chances.device) if none is None else enlarged(none)
+    against = torch.ones(size_hw, device=chances.device) if none is None else _enlarged(none[None], size_hw)[0]
     top = torch.full(size_hw, -1.0, device=chances.device)
     labels = torch.zeros(size_hw, dtype=torch.int32, device=chances.device)
     best = []
-    for index, plane in enumerate(map(enlarged, chances), start=1):
+    for index, small in enumerate(chances, start=1):
+        plane = _enlarged(small[None], size_hw)[0]
         better = plane > top
         top = torch.where(better, plane, top)
         labels.masked_fill_(better, index)

@@ -1,0 +1,1 @@
+"""Networks and their files: one file per paper; tensors in, tensors out."""

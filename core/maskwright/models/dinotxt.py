@@ -18,6 +18,8 @@ from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, convert
 
 __all__ = ["SPECS", "DinoTxt", "DinoTxtConfig", "HeadConfig", "TextConfig", "convert_official_dinotxt"]
 
+_TEXTS_TOGETHER = 64
+
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
@@ -190,10 +192,15 @@ class _TextModel(nn.Module):
         self.head = _TextHead(config.width, embedding)
 
     def forward(self, ids: Tensor) -> Tensor:
-        # causal and read at the end token only: what stands behind the longest text changes nothing
+        # causal and read at the end token only: what stands behind it changes nothing, so texts of about the same
+        # length go together, cut to the longest of them
         end = ids.argmax(dim=1)
-        tokens = self.backbone(ids[:, : int(end.max()) + 1])
-        return self.head.linear_projection(tokens[torch.arange(len(ids)), end])  # type: ignore[no-any-return]
+        order = end.argsort(stable=True)
+        read = [
+            self.backbone(ids[rows, : int(end[rows].max()) + 1])[torch.arange(len(rows)), end[rows]]
+            for rows in order.split(_TEXTS_TOGETHER)
+        ]
+        return self.head.linear_projection(torch.cat(read)[order.argsort()])  # type: ignore[no-any-return]
 
 
 class DinoTxt(nn.Module):
@@ -246,7 +253,8 @@ def average_prompts(text: Tensor) -> Tensor:
 
 def dense_similarity(features: DinoFeatures, text: Tensor) -> Tensor:
     """Cosine of every patch with every (T, C) unit class vector: (B, T, h, w)."""
-    return (F.normalize(features.patches, dim=-1) @ text.T).transpose(1, 2).unflatten(2, features.grid)
+    cosine = F.normalize(features.patches, dim=-1) @ text.T
+    return cosine.transpose(1, 2).reshape(len(cosine), -1, *features.grid)
 
 
 def convert_official_dinotxt(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

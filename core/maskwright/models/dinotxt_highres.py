@@ -67,7 +67,7 @@ def homographies(quads: Tensor) -> Tensor:
     rows_x = torch.stack([u, v, one, zero, zero, zero, -u * x, -v * x], dim=-1)
     rows_y = torch.stack([zero, zero, zero, u, v, one, -u * y, -v * y], dim=-1)
     solved = torch.linalg.solve(torch.cat([rows_x, rows_y], dim=1), torch.cat([x, y], dim=1))
-    return F.pad(solved, (0, 1), value=1.0).unflatten(1, (3, 3))
+    return F.pad(solved, (0, 1), value=1.0).reshape(-1, 3, 3)
 
 
 def _project(matrix: Tensor, points: Tensor) -> Tensor:
@@ -155,4 +155,4 @@ def cluster(features: Tensor, config: HighResolution, *, rounds: int = 25) -> Cl
         if torch.equal(updated, assignment):
             break
         assignment = updated
-    return Clusters(centroids, assignment.unflatten(0, features.shape[1:]))
+    return Clusters(centroids, assignment.reshape(features.shape[1:]))

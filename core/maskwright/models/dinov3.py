@@ -18,7 +18,16 @@ from transformers.models.dinov3_vit.modeling_dinov3_vit import apply_rotary_pos_
 
 from maskwright.errors import BadWeights, ShapeError
 
-__all__ = ["SPECS", "ConvStem", "DinoFeatures", "DinoV3", "DinoV3Config", "LastAttention", "convert_hub", "convert_official"]
+__all__ = [
+    "SPECS",
+    "ConvStem",
+    "DinoFeatures",
+    "DinoV3",
+    "DinoV3Config",
+    "LastAttention",
+    "convert_hub",
+    "convert_official",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class DinoFeatures(NamedTuple):
 
     def patch_map(self) -> Tensor:
         """Patches as a (B, C, h, w) map."""
-        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+        return self.patches.transpose(1, 2).reshape(len(self.patches), -1, *self.grid)
 
 
 class LastAttention(NamedTuple):
@@ -69,9 +78,7 @@ class LastAttention(NamedTuple):
 
 
 def _conv(channels: int, width: int, *, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.GELU()
-    )
+    return nn.Sequential(nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.GELU())
 
 
 class _Residual(nn.Module):

@@ -30,7 +30,8 @@ T = TypeVar("T")
 class SlideProtocol:
     """How an image is cut for dense prediction; the defaults are dino.txt's release."""
 
-    short_side: int = 512
+    short_sides: tuple[int, ...] = (512,)
+    """The image is resized to each of these and the probabilities are averaged; one size as released."""
     window: int = 384
     stride: int = 192
 

@@ -1,0 +1,1 @@
+"""The trainer of the bundled preset; knows neither database nor screen."""

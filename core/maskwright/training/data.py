@@ -1,12 +1,10 @@
 """Training images in COCO form: read once, held in memory, cropped and varied afresh for every step.
 
-Only numpy, Pillow and torch, so that the trainer runs wherever torch does.
+Pictures vary by crop, size, mirror and colour; everything is drawn from the seed and the number of the step.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,27 +12,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image as Pillow
+from PIL import ImageEnhance
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from maskwright import rle
-from maskwright.errors import BadCoco
+from maskwright.domain import Image
+from maskwright.groundtruth import LabelledFolder, held_out, label_map
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "held_out", "read_source"]
+__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_source"]
 
 IGNORE = -1
 NONE = -2
 """Pixels that carry none of the classes their source labels."""
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-
-def held_out(file_name: str) -> bool:
-    """Whether an image is kept for measurement: one in five, by the SHA-256 of its name without extension."""
-    stem = Path(file_name).stem
-    return int(hashlib.sha256(stem.encode()).hexdigest(), 16) % 5 == 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,43 +58,22 @@ class Source:
 def read_source(
     folder: Path, index: int, vocabulary: Vocabulary, *, weight: float, background: bool, skip: frozenset[str]
 ) -> Source:
-    """Read `images/` and `annotations.json`, leaving out held-out pictures and those named in `skip`.
-
-    Where annotations overlap the smaller wins; crowds are ignored.
+    """Read a labelled folder, leaving out held-out pictures and those named in `skip`.
 
     Raises:
-        BadCoco: the folder holds no such file.
+        MaskwrightError: the folder is not one, or a picture cannot be read.
     """
-    file = folder / "annotations.json"
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        names = {row["id"]: row["name"] for row in data["categories"]}
-        images, annotations = data["images"], data["annotations"]
-    except (OSError, ValueError, KeyError) as error:
-        raise BadCoco(f"{file} cannot be read as COCO annotations: {error}.") from error
-    by_image: dict[int, list[dict[str, object]]] = {}
-    for row in annotations:
-        by_image.setdefault(row["image_id"], []).append(row)
-    classes = {key: vocabulary.index(name) for key, name in names.items()}
+    data = LabelledFolder.read(folder)
+    classes = {key: vocabulary.index(name) for key, name in data.categories.items()}
+    empty = NONE if background else IGNORE
     samples = []
-    for row in images:
-        if held_out(row["file_name"]) or Path(row["file_name"]).stem in skip:
+    for row in data:
+        if held_out(row.file.name) or row.file.stem in skip:
             continue
-        with Image.open(folder / "images" / row["file_name"]) as opened:
-            pixels = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-        labels = _label_map(by_image.get(row["id"], []), classes, pixels.shape[:2], NONE if background else IGNORE)
-        samples.append(Sample(pixels, labels, index))
+        image = Image.open(row.file)
+        labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORE)
+        samples.append(Sample(image.pixels, labels, index))
     return Source(folder.name, tuple(samples), np.unique(list(classes.values())), background, weight)
-
-
-def _label_map(
-    rows: Sequence[dict[str, object]], classes: dict[int, int], size: tuple[int, ...], empty: int
-) -> NDArray[np.int16]:
-    labels = np.full(size, empty, np.int16)
-    masks = [(rle.decode(row["segmentation"]), row) for row in rows]  # type: ignore[arg-type]
-    for mask, row in sorted(masks, key=lambda pair: -int(pair[0].sum())):
-        labels[mask] = IGNORE if row["iscrowd"] else classes[row["category_id"]]  # type: ignore[index]
-    return labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +131,7 @@ def _rare_first(source: Source) -> NDArray[np.float64]:
     present = [np.unique(sample.labels[sample.labels >= 0]) for sample in source.samples]
     counts = np.bincount(np.concatenate([*present, np.zeros(1, np.int64)]), minlength=1).clip(min=1)
     weights = np.array([np.mean(counts[p] ** -0.5) if p.size else 0.1 for p in present])
-    return weights / weights.sum()
+    return np.asarray(weights / weights.sum())
 
 
 def _varied(
@@ -167,23 +139,22 @@ def _varied(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
     """A random crop of the resized picture, mirrored and with changed colours; labels at a quarter of its size.
 
-    `flat` sources look the same from every side (microscopy), so they are also turned.
+    `flat` sources look the same from every side (microscopy), so they are also turned; their objects are small, so they
+    are shown larger.
     """
     height, width = sample.labels.shape
-    scale = np.exp(rng.uniform(*np.log(short_side))) / min(height, width)
+    scale = np.exp(rng.uniform(*np.log(short_side))) * (1.5 if flat else 1.0) / min(height, width)
     stretch = np.exp(rng.uniform(-0.15, 0.15))
     size = max(crop, round(width * scale * stretch)), max(crop, round(height * scale / stretch))
     left, top = (int(rng.integers(0, full - crop + 1)) for full in size)
     # cut before resizing: the crop's box in the picture's own pixels
     box = tuple(
         edge * full / now
-        for edge, full, now in zip(
-            (left, top, left + crop, top + crop), (width, height) * 2, size * 2, strict=True
-        )
+        for edge, full, now in zip((left, top, left + crop, top + crop), (width, height) * 2, size * 2, strict=True)
     )
-    image = Image.fromarray(sample.pixels).resize((crop, crop), Image.Resampling.BILINEAR, box=box)
-    target = Image.fromarray(sample.labels.astype(np.int32)).resize(
-        (crop // 4, crop // 4), Image.Resampling.NEAREST, box=box
+    image = Pillow.fromarray(sample.pixels).resize((crop, crop), Pillow.Resampling.BILINEAR, box=box)
+    target = Pillow.fromarray(sample.labels.astype(np.int32)).resize(
+        (crop // 4, crop // 4), Pillow.Resampling.NEAREST, box=box
     )
     image = _coloured(image, rng)
     pixels, labels = np.asarray(image), np.asarray(target).astype(np.int16)
@@ -197,9 +168,9 @@ def _varied(
     return pixels, labels
 
 
-def _coloured(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _coloured(image: Pillow.Image, rng: np.random.Generator) -> Pillow.Image:
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        image = enhance(image).enhance(float(rng.uniform(0.6, 1.4)))
+        image = enhance(image).enhance(float(rng.uniform(0.7, 1.3)))
     if rng.random() < 0.1:
         image = image.convert("L").convert("RGB")
     return image

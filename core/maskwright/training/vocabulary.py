@@ -26,11 +26,12 @@ class Vocabulary:
     """The classes of a training run, with the bundled list's synonyms where a name is known."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        known, owner = {}, {}
+        known: dict[str, _Entry] = {}
+        owner: dict[str, str] = {}
         for row in json.loads((files("maskwright_assets") / "vocabulary.json").read_text(encoding="utf-8")):
             entry = _Entry(row["name"], tuple(row["synonyms"]), row.get("kind_of"), row.get("part_of"))
             known[entry.name] = entry
-            owner |= {text: entry.name for text in (entry.name, *entry.synonyms)}
+            owner |= dict.fromkeys((entry.name, *entry.synonyms), entry.name)
         # a source's own name for a known class (human body for person) joins that class
         self._class_of = {name: owner.get(name, name) for name in names}
         self.entries = [known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values()))]

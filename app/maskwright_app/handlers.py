@@ -1,0 +1,194 @@
+"""What the page does, without a widget in sight: each method takes plain values and gives plain values."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradio.utils import get_upload_folder
+
+from maskwright.errors import MaskwrightError
+from maskwright.session import AnnotationSession, Proposal
+from maskwright_app.render import Row, legend, picture
+
+__all__ = ["Handlers", "View"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one browser tab shows of one image."""
+
+    picture: str
+    legend: str
+    counts: str
+    notice: str = ""
+
+
+_EMPTY = View('<p class="mw-empty">Choose a sample, open a picture of the project, or upload one.</p>', "", "", "")
+
+
+class Handlers:
+    """The logic of page and endpoints on one session."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self.session = session
+
+    # for the page
+
+    def view(self, image_id: int | None, proposals: Sequence[str], notice: str = "") -> View:
+        """The picture with accepted masks and with those proposals that are still open."""
+        if image_id is None:
+            return View(_EMPTY.picture, "", self.counts())
+        image = self.session.image(image_id)
+        accepted = self.session.project.annotations(image_id)
+        opened = self.session.open_proposals(proposals)
+        colors = self.session.colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
+        rows = [Row(a.mask, colors[a.category]) for a in accepted]
+        rows += [Row(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened]
+        return View(picture(image.pixels, rows, image.name), legend(rows, image.size_hw), self.counts(), notice)
+
+    def counts(self) -> str:
+        """HTML line: images, and accepted masks per category."""
+        status = self.session.project.status()
+        total = sum(status.accepted.values())
+        masks = ", ".join(f"{html.escape(name)} {number}" for name, number in status.accepted.items() if number)
+        return (
+            f'<p class="mw-counts">{status.images} image{"s" * (status.images != 1)}, '
+            f"{total} accepted mask{'s' * (total != 1)}{': ' + masks if masks else ''}</p>"
+        )
+
+    def propose(self, image_id: int | None, words: str, background: bool, threshold: float) -> tuple[list[str], str]:
+        """Ids of the new proposals, and what a person should know of them."""
+        if image_id is None:
+            raise MaskwrightError("Open or select an image first.")
+        found = self.session.propose_text(
+            image_id, words, background=background, threshold=threshold if background else None
+        )
+        return [proposal.id for proposal in found.proposals], found.notice
+
+    def choices(self) -> list[tuple[str, int]]:
+        """(name, id) of the project's images, newest first."""
+        return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in reversed(self.session.project.images())]
+
+    def still_there(self, image_id: int | None) -> int | None:
+        """The image a tab had open, else the newest of the project, else None."""
+        ids = [record.id for record in self.session.project.images()]
+        return image_id if image_id in ids else max(ids, default=None)
+
+    def still_open(self, proposals: Sequence[str]) -> list[str]:
+        """Ids of the proposals that are still open; raises when there is none to decide on."""
+        ids = [proposal.id for proposal in self.session.open_proposals(proposals)]
+        if not ids:
+            raise MaskwrightError("There is no open mask. Type class names and press Find masks first.")
+        return ids
+
+    def add_files(self, paths: Sequence[str]) -> tuple[int | None, list[str]]:
+        """Add uploads; gives the last image's id and one line for each file that could not be added."""
+        last, problems = None, []
+        for path in paths:
+            try:
+                last = self.session.add_picture(Path(path)).id
+            except MaskwrightError as error:
+                problems.append(str(error))
+        return last, problems
+
+    # for the endpoints (contracts.md section 7)
+
+    def segment_text(
+        self,
+        image: Any,
+        words: str,
+        method: str | None = None,
+        background: bool = False,
+        threshold: float | None = None,
+        refine: str | None = None,
+        preset: str | None = None,
+    ) -> dict[str, Any]:
+        """Propose one mask for each class name found in an image.
+
+        Args:
+            image: id of a project image, or an uploaded file, which is then added to the project.
+            words: class names separated by commas; synonyms of one class by "|".
+            method: text method; the default when left out.
+            background: leave pixels unlabelled that fit none of the words.
+            threshold: probability a class needs against "none of these"; implies background.
+            refine: mask refinement.
+            preset: must be the preset that this server runs, or left out.
+        """
+        self._check_preset(preset)
+        image_id = self._image_id(image)
+        found = self.session.propose_text(
+            image_id, words, method=method, background=background, threshold=threshold, refine=refine
+        )
+        return self._answer(
+            image_id,
+            categories=list(found.prediction.categories),
+            unfamiliar=list(found.prediction.unfamiliar),
+            notice=found.notice,
+            masks=[_mask(proposal) for proposal in found.proposals],
+        )
+
+    def accept(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
+        """Keep proposals as annotations; they are on disk when this answers.
+
+        Args:
+            proposals: ids from a segment endpoint.
+            category: keep them under this name instead of their own.
+        """
+        return self._decided(self.session.accept(proposals, category=category))
+
+    def reject(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
+        """Turn proposals down; the project remembers them as negatives.
+
+        Args:
+            proposals: ids from a segment endpoint.
+            category: remember them under this name instead of their own.
+        """
+        return self._decided(self.session.reject(proposals, category=category))
+
+    def export_coco(self, options: Mapping[str, Any] | None = None) -> str:
+        """Write the accepted masks as a COCO file and give its path."""
+        known = {"segmentation", "only_annotated", "all_categories", "description"}
+        unknown = sorted(set(options or {}) - known)
+        if unknown:
+            raise MaskwrightError(f"There is no export option {unknown[0]}. Known: {', '.join(sorted(known))}.")
+        exports = self.session.project.folder / "exports"
+        return str(self.session.project.export_coco(exports / "coco.json", **(options or {})))
+
+    def _decided(self, annotations: Sequence[Any]) -> dict[str, Any]:
+        rows = [{"id": a.id, "uid": a.uid, "category": a.category, "state": a.state} for a in annotations]
+        image = annotations[0].image_id if annotations else None
+        return self._answer(image, annotations=rows)
+
+    def _answer(self, image_id: int | None, **values: Any) -> dict[str, Any]:
+        return {"image": image_id, "change": self.session.project.store.change_number(), **values}
+
+    def _check_preset(self, preset: str | None) -> None:
+        running = self.session.engine.model.name
+        if preset not in (None, "", running):
+            raise MaskwrightError(f"This server runs {running}. Start another with --preset {preset} for that model.")
+
+    def _image_id(self, image: Any) -> int:
+        """The id given, or that of the upload after adding it; no other path from a client is ever opened."""
+        if isinstance(image, int) and not isinstance(image, bool):
+            return self.session.project.store.image(image).id
+        if isinstance(image, Mapping) and "path" in image:
+            path = Path(str(image["path"])).resolve()
+            if path.is_relative_to(Path(get_upload_folder()).resolve()):
+                return self.session.add_picture(path).id
+        raise MaskwrightError("Name an image of the project by its number, or upload a file.")
+
+
+def _mask(proposal: Proposal) -> dict[str, Any]:
+    mask = proposal.mask
+    return {
+        "proposal": proposal.id,
+        "category": mask.category,
+        "score": mask.score,
+        "bbox": list(mask.bbox),
+        "area": mask.area,
+        "segmentation": dict(mask.rle),
+    }

@@ -1,0 +1,33 @@
+"""The sample gallery: pictures that come with the package, each with its licence and words to try."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+__all__ = ["Sample", "samples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture with its origin."""
+
+    path: Path
+    words: str
+    """Class names worth trying on it."""
+    credit: str
+    licence: str
+    source: str
+
+
+def samples() -> list[Sample]:
+    """All samples, in the order of the gallery."""
+    folder = files("maskwright_assets") / "samples"
+    found = []
+    for row in json.loads((folder / "samples.json").read_text(encoding="utf-8")):
+        home = files("skimage") / "data" if row.get("package") == "skimage.data" else folder
+        with as_file(home / row["file"]) as path:
+            found.append(Sample(path, row["words"], row["credit"], row["licence"], row["source"]))
+    return found

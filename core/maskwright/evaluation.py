@@ -1,0 +1,131 @@
+"""The evaluation protocol (contracts.md section 2): two people measure the same number."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.domain import Image
+from maskwright.engine import METHODS, Engine
+from maskwright.errors import MaskwrightError
+from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, label_map
+
+__all__ = ["Confusion", "TextScores", "evaluate_text"]
+
+_IGNORED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TextScores:
+    """Result of the text task."""
+
+    task: str
+    method: str
+    preset: str
+    images: int
+    classes: int
+    """How many classes were averaged."""
+    miou: float
+    pixel_accuracy: float
+    per_class: dict[str, float | None]
+    """IoU by name; None without ground truth."""
+
+
+class Confusion:
+    """Pixel counts summed over images; class 0 is the background, which is never averaged."""
+
+    def __init__(self, classes: int) -> None:
+        self.counts = np.zeros((classes + 1, classes + 1), np.int64)
+
+    def add(self, truth: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> None:
+        """Count one image; pixels whose truth is negative are left out."""
+        side = len(self.counts)
+        valid = truth >= 0
+        pairs = truth[valid].astype(np.int64) * side + predicted[valid]
+        self.counts += np.bincount(pairs, minlength=side * side).reshape(side, side)
+
+    def iou(self) -> list[float | None]:
+        """Intersection over union of classes 1 and up; None where there is no ground truth."""
+        inside = np.diag(self.counts)
+        truth, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
+        return [
+            float(inside[k] / (truth[k] + predicted[k] - inside[k])) if truth[k] else None
+            for k in range(1, len(self.counts))
+        ]
+
+    def accuracy(self) -> float:
+        """Share of the counted pixels that are right."""
+        total = int(self.counts.sum())
+        return float(np.trace(self.counts) / total) if total else 0.0
+
+
+def chosen_images(
+    data: LabelledFolder, *, only_held_out: bool, limit: int | None, seed: int
+) -> Sequence[LabelledImage]:
+    """The images that are measured: all, or those kept out of training; `limit` of them drawn by `seed`."""
+    images = [image for image in data if not only_held_out or held_out(image.file.name)]
+    if limit is not None and limit < len(images):
+        drawn = sorted(random.Random(seed).sample(range(len(images)), limit))
+        images = [images[n] for n in drawn]
+    if not images:
+        raise MaskwrightError(f"{data.folder} has no image to measure. Add images, or leave --held-out away.")
+    return images
+
+
+def evaluate_text(
+    engine: Engine,
+    folder: Path,
+    *,
+    method: str | None = None,
+    background: bool = False,
+    only_held_out: bool = False,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TextScores:
+    """Prompt every category of the file, in file order, on each image, and compare pixel by pixel.
+
+    Args:
+        engine: with the preset to measure.
+        folder: `images/` and `annotations.json`.
+        method: text method, None for the default.
+        background: score pixels without annotation as class 0 (else they are ignored).
+        only_held_out: only the images that training leaves out.
+        limit: at most so many images, drawn by `seed`.
+        seed: of the draw.
+        progress: told (images done, images in all).
+        cancelled: asked between images.
+    """
+    data = LabelledFolder.read(folder)
+    names = list(data.categories.values())
+    if len(set(names)) != len(names):
+        raise MaskwrightError(f"{folder} lists a category name twice. Rename one of them.")
+    classes = {key: index for index, key in enumerate(data.categories, start=1)}
+    images = chosen_images(data, only_held_out=only_held_out, limit=limit, seed=seed)
+    confusion = Confusion(len(names))
+    for done, row in enumerate(images):
+        progress(done, len(images))
+        image = Image.open(row.file)
+        truth = label_map(row.annotations, classes, image.size_hw, empty=0 if background else _IGNORED, crowd=_IGNORED)
+        found = engine.segment_text(image, names, method, background=background, cancelled=cancelled)
+        confusion.add(truth, found.label_map)
+    progress(len(images), len(images))
+    iou = confusion.iou()
+    counted = [value for value in iou if value is not None]
+    return TextScores(
+        task="text",
+        method=method or METHODS[0],
+        preset=engine.model.name,
+        images=len(images),
+        classes=len(counted),
+        miou=float(np.mean(counted)) if counted else 0.0,
+        pixel_accuracy=confusion.accuracy(),
+        per_class=dict(zip(names, iou, strict=True)),
+    )

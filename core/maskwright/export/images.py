@@ -1,0 +1,64 @@
+"""One prediction as files: label map, overlay, masks."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from maskwright.domain import Image, Prediction
+from maskwright.errors import MaskwrightError
+from maskwright.export.files import replacing, write_json
+from maskwright.overlays import Layer, blend, default_color
+
+__all__ = ["write_prediction"]
+
+
+def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str, Any]:
+    """Write STEM.labels.png (index of the class, 0 none), STEM.overlay.png and STEM.masks.json; gives the answer.
+
+    Raises:
+        MaskwrightError: the folder cannot be written.
+    """
+    masks = found.masks()
+    numbers = {name: index for index, name in enumerate(found.categories)}
+    layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
+    labels = found.label_map.astype(np.uint8 if len(found.categories) < 256 else np.uint16)
+    stem = Path(image.name).stem or image.sha256[:12]
+    files = {"label_map": folder / f"{stem}.labels.png", "overlay": folder / f"{stem}.overlay.png"}
+    answer: dict[str, Any] = {
+        **{key: str(file.absolute()) for key, file in files.items()},
+        "masks_file": str((folder / f"{stem}.masks.json").absolute()),
+        "categories": list(found.categories),
+        "unfamiliar": list(found.unfamiliar),
+        "masks": [
+            {
+                "category": mask.category,
+                "score": mask.score,
+                "bbox": list(mask.bbox),
+                "area": mask.area,
+                "segmentation": dict(mask.rle),
+            }
+            for mask in masks
+        ],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_png(files["label_map"], labels)
+        _write_png(files["overlay"], blend(image.pixels, layers))
+        write_json(Path(answer["masks_file"]), {**answer, "provenance": dict(found.provenance)})
+    except OSError as error:
+        raise MaskwrightError(
+            f"Cannot write to {folder}: {error.strerror or error}. Name another folder with --out."
+        ) from error
+    return answer
+
+
+def _write_png(file: Path, array: np.ndarray[Any, np.dtype[Any]]) -> None:
+    buffer = io.BytesIO()
+    Pillow.fromarray(array).save(buffer, "PNG")
+    with replacing(file) as stream:
+        stream.write(buffer.getvalue())

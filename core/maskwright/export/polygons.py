@@ -1,0 +1,70 @@
+"""Outlines of a mask along its pixel edges, which give back the exact mask; COCO polygons have no word for a hole."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["outlines"]
+
+
+Point = tuple[int, int]
+Edges = dict[Point, list[Point]]
+
+
+def outlines(mask: NDArray[np.bool_]) -> list[list[int]] | None:
+    """Rings of a (H, W) mask as flat [x0, y0, x1, y1, ...] pixel-edge coordinates, or None when it has a hole.
+
+    Parts that touch only at a corner are rings of their own; each ring has a point at every turn.
+    """
+    edges = _edges(mask)
+    rings = []
+    for start in sorted(edges):
+        while edges[start]:
+            ring = _ring(edges, start)
+            if _twice_area(ring) < 0:
+                return None
+            rings.append([coordinate for point in ring for coordinate in point])
+    return rings
+
+
+def _edges(mask: NDArray[np.bool_]) -> Edges:
+    """Directed unit edges, start to ends, with the mask on the right hand (y points down)."""
+    padded = np.pad(mask, 1)
+    # for each side of a pixel: the neighbour across it, and start and end as offsets from the pixel's corner
+    sides = (
+        (padded[:-2, 1:-1], (0, 0), (1, 0)),
+        (padded[1:-1, 2:], (1, 0), (1, 1)),
+        (padded[2:, 1:-1], (1, 1), (0, 1)),
+        (padded[1:-1, :-2], (0, 1), (0, 0)),
+    )
+    edges: Edges = {}
+    for neighbour, (x0, y0), (x1, y1) in sides:
+        for y, x in np.argwhere(mask & ~neighbour).tolist():
+            edges.setdefault((x + x0, y + y0), []).append((x + x1, y + y1))
+    return edges
+
+
+def _ring(edges: Edges, start: Point) -> list[Point]:
+    """Take one closed walk out of the edges and give back its corners.
+
+    No remaining edge lies further left or, there, further up than `start`, so the walk is there only once.
+    """
+    corners, point, heading = [], start, (0, 0)
+    while True:
+        ends = edges[point]
+        # where two pixels touch at a corner the right turn stays with the same pixel
+        right = point[0] - heading[1], point[1] + heading[0]
+        end = right if len(ends) > 1 else ends[0]
+        ends.remove(end)
+        turned = end[0] - point[0], end[1] - point[1]
+        if turned != heading:
+            corners.append(point)
+        point, heading = end, turned
+        if point == start:
+            return corners
+
+
+def _twice_area(ring: list[Point]) -> int:
+    """Positive for an outer ring, negative around a hole."""
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, ring[1:] + ring[:1], strict=True))

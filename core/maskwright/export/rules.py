@@ -1,0 +1,164 @@
+"""The rules of an exported COCO file (X-1 to X-15) as a check that needs no reader library."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from maskwright import rle
+from maskwright.errors import InvalidMask
+
+__all__ = ["FORBIDDEN_ATTRIBUTES", "validate"]
+
+_SECTIONS = ("info", "licenses", "images", "annotations", "categories")
+_INFO = {"description": str, "url": str, "version": str, "year": int, "contributor": str, "date_created": str}
+_IMAGE_TEXTS = ("coco_url", "flickr_url", "date_captured", "sha256")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+
+FORBIDDEN_ATTRIBUTES = frozenset(
+    {"label", "mask", "bounding_box", "confidence", "index", "tags"}
+    | {"id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "is_crowd", "score"}
+    | {"keypoints", "supercategory"}
+)
+"""FiftyOne moves attributes into the object: the first six stop it with an error, the others override fields."""
+
+Row = Mapping[str, Any]
+
+
+def validate(coco: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a COCO dictionary, one sentence each; empty when every rule holds."""
+    if tuple(coco) != _SECTIONS:
+        return [f"The keys must be {', '.join(_SECTIONS)}, in this order."]
+    found = list(_info(coco["info"]))
+    images = {row.get("id"): row for row in coco["images"]}
+    categories = {row.get("id") for row in coco["categories"]}
+    licenses = {row.get("id") for row in coco["licenses"]}
+    checks: dict[str, Callable[[Row], Iterator[str]]] = {
+        "licenses": lambda row: _unless(isinstance(row.get("name"), str), "name must be text"),
+        "images": lambda row: _image(row, licenses),
+        "annotations": lambda row: _annotation(row, images, categories),
+        "categories": _category,
+    }
+    for section, check in checks.items():
+        found += _ids(section, coco[section])
+        found += [f"{section} {row.get('id')}: {fault}." for row in coco[section] for fault in check(row)]
+    names = [row.get("name") for row in coco["categories"]]
+    found += _unless(len(set(names)) == len(names), "Two categories have the same name.")
+    return found
+
+
+def _unless(holds: bool, fault: str) -> Iterator[str]:
+    if not holds:
+        yield fault
+
+
+def _is_int(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _info(info: Row) -> Iterator[str]:
+    yield from _unless(tuple(info) == tuple(_INFO), f"info must have the keys {', '.join(_INFO)}, in this order.")
+    for key, kind in _INFO.items():
+        yield from _unless(type(info.get(key)) is kind, f"info.{key} has the wrong type.")
+    date = str(info.get("date_created"))
+    yield from _unless(bool(_DATE.fullmatch(date)), "info.date_created must be YYYY-MM-DDTHH:MM:SSZ.")
+
+
+def _ids(section: str, rows: list[Row]) -> Iterator[str]:
+    ids = [row.get("id") for row in rows]
+    least = 0 if section == "licenses" else 1
+    numbers = [one for one in ids if isinstance(one, int) and _is_int(one, least)]
+    if len(numbers) < len(ids):
+        yield f"{section}: every id must be a whole number from {least}."
+    elif numbers != sorted(set(numbers)):
+        yield f"{section}: ids must be unique and in order."
+
+
+def _image(row: Row, licenses: set[Any]) -> Iterator[str]:
+    name = row.get("file_name")
+    relative = isinstance(name, str) and bool(name) and not PurePosixPath(name).is_absolute()
+    # "C:" and "\\" would be a drive and a folder on Windows
+    plain = relative and not re.match(r"[A-Za-z]:|.*\\", str(name)) and ".." not in PurePosixPath(str(name)).parts
+    yield from _unless(plain, "file_name must be a relative path with forward slashes")
+    yield from _unless(
+        _is_int(row.get("width"), 1) and _is_int(row.get("height"), 1), "width and height must be pixels"
+    )
+    yield from _unless(row.get("license") in licenses, "license is not in the file")
+    for key in _IMAGE_TEXTS:
+        yield from _unless(isinstance(row.get(key), str), f"{key} must be text")
+    orientation = row.get("exif_orientation")
+    yield from _unless(type(orientation) is int and 1 <= orientation <= 8, "exif_orientation must be from 1 to 8")
+
+
+def _category(row: Row) -> Iterator[str]:
+    name = row.get("name")
+    yield from _unless(isinstance(name, str) and bool(name), "name must not be empty")
+    yield from _unless(isinstance(row.get("supercategory"), str), "supercategory must be text")
+
+
+def _annotation(row: Row, images: Mapping[Any, Row], categories: set[Any]) -> Iterator[str]:
+    yield from _unless(row.get("category_id") in categories, "category_id is not in the file")
+    yield from _unless(row.get("iscrowd") in (0, 1), "iscrowd must be 0 or 1")
+    yield from _unless(_is_int(row.get("area"), 1), "area must be a number of pixels")
+    box = row.get("bbox")
+    yield from _unless(isinstance(box, list) and all(type(one) is int for one in box), "bbox must be whole numbers")
+    image = images.get(row.get("image_id"))
+    if image is None:
+        yield "image_id is not in the file"
+    elif isinstance(row.get("segmentation"), Mapping):
+        yield from _run_lengths(row, image)
+    else:
+        yield from _unless(row.get("iscrowd") == 0, "a crowd must be RLE")
+        yield from _polygons(row.get("segmentation"), image)
+    if "score" in row:
+        score = row["score"]
+        yield from _unless(type(score) is float and 0 <= score <= 1, "score must be a number from 0 to 1")
+    yield from _attributes(row.get("attributes"))
+
+
+def _run_lengths(row: Row, image: Row) -> Iterator[str]:
+    segmentation = row["segmentation"]
+    if segmentation.get("size") != [image.get("height"), image.get("width")]:
+        yield "the segmentation's size must be the image's [height, width]"
+        return
+    try:
+        area = int(rle.decode(segmentation).sum())
+    except (InvalidMask, KeyError, AttributeError, TypeError) as error:
+        yield f"the segmentation cannot be read ({error})"
+        return
+    box = list(rle.bbox(segmentation))
+    yield from _unless(area > 0, "the mask is empty")
+    yield from _unless(row.get("area") == area, f"area must be {area}")
+    yield from _unless(row.get("bbox") == box, f"bbox must be {box}")
+
+
+def _polygons(polygons: object, image: Row) -> Iterator[str]:
+    if not isinstance(polygons, list) or not polygons:
+        yield "segmentation must be RLE or a list of polygons"
+        return
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            yield "a polygon must be a flat list of at least three points"
+        elif not all(isinstance(one, int | float) and math.isfinite(one) for one in polygon):
+            yield "a polygon must hold numbers"
+        else:
+            inside = (0 <= x <= image["width"] and 0 <= y <= image["height"] for x, y in _points(polygon))
+            yield from _unless(all(inside), "a polygon leaves the image")
+            yield from _unless(all(round(one, 2) == one for one in polygon), "a polygon has more than 2 decimals")
+
+
+def _points(polygon: list[float]) -> Iterator[tuple[float, float]]:
+    return zip(polygon[::2], polygon[1::2], strict=True)
+
+
+def _attributes(attributes: object) -> Iterator[str]:
+    if not isinstance(attributes, Mapping):
+        yield "attributes are missing"
+        return
+    forbidden = FORBIDDEN_ATTRIBUTES & set(attributes)
+    yield from _unless(not forbidden, f"attributes must not be called {', '.join(sorted(forbidden))}")
+    flat = all(isinstance(one, str | int | float | bool) for one in attributes.values())
+    yield from _unless(flat, "attributes must be text, numbers or true and false")

@@ -1,0 +1,124 @@
+"""Labelled folders (`images/` and COCO `annotations.json`) as label maps, for training and for measuring."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright import rle
+from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
+
+__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map"]
+
+
+def held_out(file_name: str) -> bool:
+    """Whether an image is kept out of training: one in five, by the SHA-256 of its name without extension."""
+    return int(hashlib.sha256(Path(file_name).stem.encode()).hexdigest(), 16) % 5 == 0
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One row of `images` with its annotations."""
+
+    file: Path
+    size_hw: tuple[int, int]
+    annotations: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFolder:
+    """A COCO dataset with its pictures."""
+
+    folder: Path
+    categories: Mapping[int, str]
+    """Name by id, in file order."""
+    images: tuple[LabelledImage, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> LabelledFolder:
+        """Read `annotations.json`; raises MaskwrightError or BadCoco with one sentence."""
+        file = folder / "annotations.json"
+        if not file.is_file():
+            raise MaskwrightError(
+                f"{folder} is not a labelled folder: it needs images/ and annotations.json (COCO). Check the name."
+            )
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadCoco(f"{file} is not a JSON file ({error}). Export it again.") from error
+        for key in ("images", "annotations", "categories"):
+            if not isinstance(data, dict) or not isinstance(data.get(key), list):
+                raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing. Choose another file.")
+        try:
+            by_image: dict[int, list[Mapping[str, Any]]] = {}
+            for row in data["annotations"]:
+                by_image.setdefault(row["image_id"], []).append(row)
+            images = tuple(
+                LabelledImage(
+                    folder / "images" / row["file_name"],
+                    (int(row["height"]), int(row["width"])),
+                    tuple(by_image.get(row["id"], ())),
+                )
+                for row in data["images"]
+            )
+            return cls(folder, {row["id"]: str(row["name"]) for row in data["categories"]}, images)
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadCoco(f"{file} is not complete: {error} is missing or not valid. Export it again.") from error
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        return iter(self.images)
+
+
+def label_map(
+    annotations: Sequence[Mapping[str, Any]],
+    classes: Mapping[int, int],
+    size_hw: tuple[int, int],
+    *,
+    empty: int,
+    crowd: int,
+) -> NDArray[np.int16]:
+    """(H, W) class of each pixel; where annotations overlap the smaller wins, and crowds go under everything.
+
+    Args:
+        annotations: COCO rows of one image.
+        classes: label by category id.
+        size_hw: of the image.
+        empty: label of pixels without annotation.
+        crowd: label of pixels that only crowds cover.
+    """
+    labels = np.full(size_hw, empty, np.int16)
+    regions = [(_region(row, size_hw), row) for row in annotations if row.get("segmentation")]
+    regions.sort(key=lambda pair: (not pair[1].get("iscrowd"), -int(pair[0].sum())))
+    for region, row in regions:
+        if row.get("iscrowd"):
+            labels[region] = crowd
+            continue
+        if row["category_id"] not in classes:
+            raise BadCoco(f"An annotation names category {row['category_id']}, which the file does not list.")
+        labels[region] = classes[row["category_id"]]
+    return labels
+
+
+def _region(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Boolean mask of compressed RLE, uncompressed RLE or polygons."""
+    shape = row["segmentation"]
+    try:
+        if isinstance(shape, dict) and isinstance(shape["counts"], str):
+            region = rle.decode({"size": shape["size"], "counts": shape["counts"]})
+        else:
+            from pycocotools import mask as coco
+
+            packed = coco.frPyObjects(shape, *size_hw)
+            region = coco.decode(coco.merge(packed) if isinstance(packed, list) else packed).astype(bool)
+    except (InvalidMask, KeyError, TypeError, ValueError) as error:
+        raise BadCoco(f"The segmentation of annotation {row.get('id')} is damaged ({error}).") from error
+    if region.shape != size_hw:
+        raise BadCoco(f"Annotation {row.get('id')} has size {region.shape}, its image {size_hw}. Export it again.")
+    return region

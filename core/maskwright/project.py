@@ -1,0 +1,399 @@
+"""A project: one folder with the database, the pictures and what is made of them; it can be moved as a whole."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from maskwright.domain import Annotation, Category, Image, ImageRecord, Mask
+from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
+from maskwright.export import provenance_lines, replacing, sync_folder, to_coco, write_json, write_text
+from maskwright.pictures import is_picture
+from maskwright.store import Counts, NewAnnotation, NewImage, Store, check_mask
+from maskwright.store.failures import cannot_write
+from maskwright.store.file_names import numbered, plain_name, plain_text, stem_key
+from maskwright.store.place import locate, make_folders
+
+__all__ = ["Added", "Project", "user_name"]
+
+_NOT_SCANNED = ("exports", "checkpoints", "backups")
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of one file that was to be added."""
+
+    path: Path
+    record: ImageRecord | None
+    new: bool = False
+    """Whether the project did not know this content before."""
+    problem: str = ""
+    """Why there is no record, in one sentence."""
+    notice: str = ""
+    """Something to tell the person although all went well."""
+
+
+class Project:
+    """Images, masks and exports of one folder; any number of processes may have it open.
+
+    Every method that writes raises ProjectUnwritable when it cannot, and has then changed nothing.
+    """
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        """Join a folder and its opened store; use `Project.open`."""
+        self.folder = folder
+        self.store = store
+        self._stems: set[str] = set()
+
+    @classmethod
+    def open(cls, where: str | Path, *, create: bool = False) -> Project:
+        """Open a project.
+
+        Args:
+            where: its folder, or a database URL; pictures then lie beside a SQLite file, and for a database server in
+                a folder of the database's name beside the project that the settings name.
+            create: make the project when there is none.
+
+        Raises:
+            BadProject: there is none, or it is damaged or newer than this Maskwright.
+            ProjectUnwritable: the folder cannot be made or written; nothing was created.
+        """
+        folder, database = locate(where, create=create)
+        if create:
+            make_folders(folder)
+        return cls(folder, Store.open(database, create=create))
+
+    def close(self) -> None:
+        """Give the database free; the project cannot be used afterwards."""
+        self.store.close()
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # images
+
+    def add(self, path: str | Path, *, copy: bool = True) -> list[Added]:
+        """Register a picture file, or every picture in a folder and its folders, in the order of their names.
+
+        Args:
+            path: file or folder.
+            copy: keep a copy in the project's `images/`; otherwise only a link to where the file lies.
+
+        Returns:
+            One result for each file; a file that cannot be read does not stop the others.
+
+        Raises:
+            ProjectUnwritable: the project cannot be written; files added so far stay.
+        """
+        path = Path(path).expanduser().absolute()
+        return [self._add_file(file, copy) for file in (self._scan(path) if path.is_dir() else [path])]
+
+    def add_image(self, image: Image) -> ImageRecord:
+        """The record of an image, which is added when its content is new.
+
+        The file it was read from is copied; without one the pixels are saved as PNG, named by the image's SHA-256.
+        """
+        known = self.store.image_by_sha256(image.sha256)
+        return known or self._keep(image, copy=True)
+
+    def image(self, image_id: int) -> Image:
+        """The pixels of an image, with the SHA-256 it was added under.
+
+        Raises:
+            MaskwrightError: no such image, or its file is missing, changed or unreadable.
+        """
+        record = self.store.image(image_id)
+        file = self.folder / record.file_name
+        if not file.is_file():
+            raise MaskwrightError(
+                f"The picture {record.file_name} is missing from {self.folder}. "
+                "Put the file back, or add the picture again; its masks are kept."
+            )
+        image = Image.open(file)
+        if image.sha256 != record.sha256 and file.stem == record.sha256:
+            # a PNG that we made: the image is known by its pixels, not by the file's bytes
+            image = replace(image, sha256=record.sha256)
+        if image.sha256 != record.sha256 or image.size_hw != (record.height, record.width):
+            raise MaskwrightError(
+                f"The picture {record.file_name} was changed after it was added. "
+                "Put the old file back, or add the new one under another name."
+            )
+        return image
+
+    def images(self, after_id: int = 0, limit: int | None = None) -> list[ImageRecord]:
+        """Images in id order, at most `limit` of those with a larger id than `after_id`."""
+        return self.store.images(after_id, limit)
+
+    # annotations
+
+    def accept(
+        self,
+        image: Image | int,
+        mask: Mask | NDArray[np.bool_],
+        category: str | None = None,
+        *,
+        source: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        annotator: str | None = None,
+    ) -> Annotation:
+        """Keep a mask; it is on disk when this returns. Arguments and errors are those of `accept_many`."""
+        return self.accept_many(image, [mask], category, source=source, provenance=provenance, annotator=annotator)[0]
+
+    def accept_many(
+        self,
+        image: Image | int,
+        masks: Sequence[Mask | NDArray[np.bool_]],
+        category: str | None = None,
+        *,
+        source: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        annotator: str | None = None,
+    ) -> list[Annotation]:
+        """Keep masks of one image, all or none.
+
+        Args:
+            image: an image, added when it is new, or the id of one in the project.
+            masks: masks or boolean (H, W) arrays of the image's size.
+            category: of all of them; by default each mask's own.
+            source: where the masks come from; by default what the provenance says, else "manual".
+            provenance: how they were made, for example a prediction's.
+            annotator: the person; by default the user of this computer.
+
+        Raises:
+            MaskwrightError: an empty mask, no category, no such image.
+            InvalidMask: not a boolean (H, W) array of the image's size.
+        """
+        told = dict(provenance or {})
+        whence = source or str(told.get("source", "manual"))
+        who = annotator or user_name()
+        drafts = []
+        for mask in masks:
+            kept = mask if isinstance(mask, Mask) else Mask.from_array(mask)
+            drafts.append(NewAnnotation(0, category or kept.category or "", kept, whence, told, who))
+        if isinstance(image, Image):
+            # before the image is added: a refused mask leaves nothing behind
+            for draft in drafts:
+                check_mask(draft.mask, image.size_hw)
+            image = self.add_image(image).id
+        return self.store.add_annotations([replace(draft, image_id=image) for draft in drafts])
+
+    def reject(self, annotation: Annotation | int, *, annotator: str | None = None) -> Annotation:
+        """The annotation as rejected: kept, but neither exported nor trained on.
+
+        Raises:
+            MaskwrightError: no such annotation, or it was changed after the given value was read.
+        """
+        seen = annotation.revision if isinstance(annotation, Annotation) else None
+        annotation_id = annotation.id if isinstance(annotation, Annotation) else annotation
+        return self.store.set_state(annotation_id, "rejected", annotator or user_name(), seen)
+
+    def annotations(self, image: Image | int | None = None, states: Sequence[str] = ("accepted",)) -> list[Annotation]:
+        """Annotations of one image (none for one the project does not know) or of all, in id order."""
+        if isinstance(image, Image):
+            record = self.store.image_by_sha256(image.sha256)
+            if record is None:
+                return []
+            image = record.id
+        return self.store.annotations(image, states)
+
+    def categories(self) -> list[Category]:
+        """All categories in id order."""
+        return self.store.categories()
+
+    def status(self) -> Counts:
+        """How many images and masks the project holds."""
+        return self.store.counts()
+
+    def export_coco(
+        self,
+        path: str | Path,
+        *,
+        states: Sequence[str] = ("accepted",),
+        segmentation: str = "rle",
+        only_annotated: bool = False,
+        all_categories: bool = False,
+        description: str = "",
+    ) -> Path:
+        """Write a COCO file, and beside it `<name>.provenance.jsonl` with how each mask was made.
+
+        Options as in `export.to_coco`; an unchanged project gives the same bytes again.
+
+        Raises:
+            MaskwrightError: the file cannot be written; an older one is still there.
+        """
+        path = Path(path).expanduser()
+        snapshot = self.store.snapshot(states)
+        coco = to_coco(
+            snapshot,
+            description=description,
+            segmentation=segmentation,
+            only_annotated=only_annotated,
+            all_categories=all_categories,
+        )
+        write_text(path.with_name(path.name.removesuffix(".json") + ".provenance.jsonl"), provenance_lines(snapshot))
+        write_json(path, coco)
+        return path
+
+    # files
+
+    def _scan(self, folder: Path) -> list[Path]:
+        ours = [self.folder / name for name in _NOT_SCANNED]
+        found = (file for file in folder.rglob("*") if is_picture(file))
+        return sorted(file for file in found if not any(file.is_relative_to(one) for one in ours))
+
+    def _add_file(self, file: Path, copy: bool) -> Added:
+        try:
+            return self._register(file, copy)
+        except (BadProject, ProjectUnwritable):
+            raise
+        except MaskwrightError as error:
+            return Added(file, None, problem=plain_text(str(error)))
+
+    def _register(self, file: Path, copy: bool) -> Added:
+        digest, alias = _sha256(file), self._alias(file)
+        known = self.store.image_by_sha256(digest) if digest else None
+        if known is None:
+            record = self._keep(Image.open(file), copy=copy)
+            return Added(file, record, new=True, notice=self._former_content(alias, record))
+        if not (self.folder / known.file_name).exists():
+            with _writing(self.folder / known.file_name) as missing:
+                _copy(file, missing, known.sha256)
+        # known content: only the alias is new
+        return Added(
+            file, self.store.add_image(NewImage(digest, known.file_name, known.width, known.height, alias=alias))
+        )
+
+    def _former_content(self, alias: str, record: ImageRecord) -> str:
+        """The sentence for a file whose content is no longer what it was when it was added before."""
+        former = [one for one in self.store.images_added_from(alias) if one.id < record.id]
+        masks = sum(len(self.store.annotations(one.id)) for one in former)
+        name = Path(alias).name
+        return f"{name} has changed since it was added; {masks} masks belong to the old picture." if former else ""
+
+    def _keep(self, image: Image, *, copy: bool) -> ImageRecord:
+        """Put the image's file into `images/`, then its row into the database: a row never names a missing file."""
+        source = image.path.absolute() if image.path and _sha256(image.path) == image.sha256 else None
+        file = self._place(source, image, copy)
+        name, kept = file.relative_to(self.folder).as_posix(), ""
+        height, width = image.size_hw
+        # a PNG of ours is upright
+        orientation, alias = (image.orientation, self._alias(source)) if source else (1, "")
+        try:
+            new = NewImage(image.sha256, name, width, height, orientation, image.captured, alias, user_name())
+            record = self.store.add_image(new)
+            kept = record.file_name
+        finally:
+            # no row, or another process was faster; what the user put there, and what another may use, stays
+            if source not in (None, file) and kept != name:
+                file.unlink(missing_ok=True)
+        return record
+
+    def _place(self, source: Path | None, image: Image, copy: bool) -> Path:
+        """The image's file in `images/`: where it lies there already, a copy of or link to it, or a new PNG."""
+        images = self.folder / "images"
+        if source and source.is_relative_to(images) and plain_name(source.as_posix()) == source.as_posix():
+            return source
+        with _writing(images / f"{image.sha256}.png") as png:
+            if source is None:
+                with replacing(png) as file:
+                    Pillow.fromarray(image.pixels).save(file, "PNG")
+                return png
+            return self._take_over(source, images, image.sha256 if copy else None)
+
+    def _take_over(self, source: Path, images: Path, sha256: str | None) -> Path:
+        """A copy of (with its expected SHA-256) or a link to a picture, under a name that nobody else gets."""
+        target = self._reserve(images, plain_name(source.name))
+        try:
+            if sha256:
+                _copy(source, target, sha256)
+            else:
+                _link(source, target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return target
+
+    def _reserve(self, images: Path, name: str) -> Path:
+        """An empty file under the given name, or one with a number when its stem is taken.
+
+        Readers of COCO files know an image by its path without suffix, and some disks do not tell capitals apart.
+        """
+        if not self._stems:
+            self._stems = {stem_key(file.name) for file in images.iterdir()}
+        for file in (images / one for one in numbered(name)):
+            if stem_key(file.name) in self._stems:
+                continue
+            self._stems.add(stem_key(file.name))
+            with suppress(FileExistsError):
+                file.touch(exist_ok=False)
+                return file
+        raise AssertionError("there is always a next number")
+
+    def _alias(self, file: Path) -> str:
+        """The path relative to the project, so that both can move together."""
+        try:
+            return plain_text(Path(os.path.relpath(file, self.folder)).as_posix())
+        except ValueError:
+            # another drive on Windows
+            return file.name
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[Path]:
+    """The file, in a folder that is there; what the system refuses becomes one sentence."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield file
+    except OSError as error:
+        raise cannot_write(file.parent, error) from error
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, replacing(target) as writer:
+        while block := reader.read(1 << 20):
+            digest.update(block)
+            writer.write(block)
+        if digest.hexdigest() != sha256:
+            raise MaskwrightError(f"{source.name} changed while it was being copied. Add it again.")
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary.symlink_to(source)
+    temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def _sha256(file: Path) -> str:
+    """Of a file's bytes; empty when it cannot be read, which opening it then explains."""
+    try:
+        with file.open("rb") as reader:
+            return hashlib.file_digest(reader, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def user_name() -> str:
+    """Who works here; there may be no name, as in a container."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "unknown"

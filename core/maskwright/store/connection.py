@@ -1,0 +1,93 @@
+"""Connections to a project's database: which file or server, and how SQLite is made safe and shared."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from maskwright.errors import BadProject
+
+__all__ = ["connect", "database_url", "sqlite_file", "write_ahead"]
+
+_BUSY_SECONDS = 5
+# any constant does, as long as every Maskwright process takes the same one
+_SERVER_WRITE_LOCK = "SELECT pg_advisory_xact_lock(77650118)"
+
+
+def database_url(where: str | Path) -> URL:
+    """The address of a database file's path or of a database URL.
+
+    Raises:
+        BadProject: not an address, or one that keeps nothing on disk.
+    """
+    if "://" not in str(where):
+        return URL.create("sqlite", database=str(Path(where).expanduser().absolute()))
+    try:
+        url = make_url(str(where))
+    except ArgumentError as error:
+        raise BadProject(
+            "This is not a database address. Use one like postgresql+psycopg://user@host/streets."
+        ) from error
+    if url.get_backend_name() != "sqlite":
+        return url
+    if not url.database or url.database == ":memory:":
+        raise BadProject(f"{url} keeps nothing on disk. Name a file, as in sqlite:///streets/project.db.")
+    return url.set(database=str(Path(url.database).expanduser().absolute()))
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file behind an address, or None for a database server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def connect(url: URL) -> Engine:
+    """An engine whose transactions are ours alone; `execution_options(write=True)` makes writers queue.
+
+    Raises:
+        BadProject: the driver for this kind of database is not installed.
+    """
+    try:
+        engine = create_engine(url, json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False))
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise BadProject(
+            f"The driver for {url.drivername} is not installed. Install it, for example `pip install psycopg[binary]`."
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "begin", _begin_server)
+    return engine
+
+
+def write_ahead(file: Path) -> None:
+    """Switch a SQLite file to write-ahead logging, which it remembers: readers then never wait for a writer."""
+    with closing(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # the driver would begin transactions when it sees fit; None leaves that to _begin_sqlite
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # a transaction that begins as a reader and then writes fails at once when another has written in between
+    writing = connection.get_execution_options().get("write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _begin_server(connection: Connection) -> None:
+    # one writer at a time, as with SQLite: change numbers then become visible in order
+    if connection.get_execution_options().get("write"):
+        connection.exec_driver_sql(_SERVER_WRITE_LOCK)

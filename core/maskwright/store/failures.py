@@ -1,0 +1,106 @@
+"""Which sentence a person reads when the database or the disk says no."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
+
+__all__ = ["cannot_write", "plain_errors"]
+
+_FULL = "The disk is full; nothing was lost. Free 200 MB, then try again."
+_LOCKED = (
+    "Cannot save: another program is writing to the project and keeps it locked. "
+    "Wait a moment or close that program, then try again."
+)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+_REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
+
+
+@contextmanager
+def plain_errors(where: str, file: Path | None) -> Iterator[None]:
+    """Turn what the database reports about its file or its server into one sentence; let the rest surface.
+
+    Args:
+        where: the project as a person knows it.
+        file: the SQLite file, or None for a database server.
+
+    Raises:
+        ProjectUnwritable: read-only, locked, the disk is full, or the server does not answer.
+        BadProject: the file is damaged.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        sentence = _from_server(error, where) if file is None else _from_sqlite(error, file)
+        if sentence is None:
+            raise
+        raise sentence from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if file is None:
+            raise
+        raise _damaged(file) from error
+
+
+def cannot_write(where: Path, error: OSError) -> ProjectUnwritable:
+    """The sentence for a folder or file of a project that the system would not write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ProjectUnwritable(_FULL)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return _read_only(where)
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return ProjectUnwritable(
+            f"Cannot save: a file is in the way of the folder {where}. Rename the file, or choose another folder."
+        )
+    return ProjectUnwritable(f"Cannot save in {where}: {error.strerror}. Check the disk, or choose another folder.")
+
+
+def _from_sqlite(error: DBAPIError | sqlite3.Error, file: Path) -> MaskwrightError | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    # the lower byte is the kind, the rest says where it happened
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGED or "Could not decode to UTF-8" in str(error):
+        return _damaged(file)
+    if code in _BUSY:
+        return ProjectUnwritable(_LOCKED)
+    # a full disk shows as SQLITE_IOERR where SQLite grows its shared-memory file
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_room(file)):
+        return ProjectUnwritable(_FULL)
+    if code in _REFUSED:
+        return _read_only(file.parent)
+    if code == sqlite3.SQLITE_IOERR:
+        return ProjectUnwritable(f"Cannot save: the disk of {file} reports an error. Check the disk, then try again.")
+    return None
+
+
+def _from_server(error: DBAPIError | sqlite3.Error, where: str) -> MaskwrightError | None:
+    if not isinstance(error, OperationalError):
+        return None
+    reason = str(error.orig).strip().partition("\n")[0]
+    return ProjectUnwritable(f"Cannot reach the project's database {where}: {reason}. Check that the server runs.")
+
+
+def _read_only(where: Path) -> ProjectUnwritable:
+    return ProjectUnwritable(
+        f"Cannot save: {where} is read-only or belongs to another user. "
+        "Change its permissions, or choose a folder of your own."
+    )
+
+
+def _damaged(file: Path) -> BadProject:
+    copies = sorted((file.parent / "backups").glob("*.db"))
+    way_out = f"the backup {copies[-1]}" if copies else "a backup copy of yours"
+    return BadProject(f"The project file is damaged. Put {way_out} in the place of {file}, then open it again.")
+
+
+def _no_room(file: Path) -> bool:
+    return shutil.disk_usage(file.parent).free < 1 << 20

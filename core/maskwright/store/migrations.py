@@ -1,0 +1,108 @@
+"""A project's tables are made and brought up to date here, by Alembic, from the first table on.
+
+The revisions are modules in `versions/`; there is no alembic.ini and no env.py, so that it works from a wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect
+
+from maskwright import __version__
+from maskwright.errors import BadProject
+from maskwright.store.connection import sqlite_file, write_ahead
+
+__all__ = ["bring_up_to_date"]
+
+_HERE = Path(__file__).parent
+
+
+def bring_up_to_date(engine: Engine, where: str, *, scripts: Path = _HERE) -> None:
+    """Make the tables of a new database, or upgrade an older one after keeping a copy of its file in `backups/`.
+
+    Args:
+        engine: of `connection.connect`.
+        where: the project as a person knows it, for messages.
+        scripts: the folder whose `versions/` holds the revisions.
+
+    Raises:
+        BadProject: made by a newer version, or another program's database; the file was not changed.
+        OSError: the copy could not be written; nothing was upgraded.
+    """
+    directory = ScriptDirectory(str(scripts))
+    with engine.connect() as connection:
+        current = _revision(connection, where)
+        _refuse_unknown(current, directory, where)
+        upgrading = _missing(directory, current)
+        journal = _journal(connection)
+    file = sqlite_file(engine.url)
+    if upgrading and current and file:
+        _back_up(file, current)
+    if file and journal != "wal":
+        write_ahead(file)
+    if upgrading:
+        _upgrade(engine, directory, where)
+
+
+def _upgrade(engine: Engine, directory: ScriptDirectory, where: str) -> None:
+    with engine.execution_options(write=True).begin() as connection:
+        # again, now that nobody else can write: another process may have been faster
+        steps = _missing(directory, _revision(connection, where))
+        context = MigrationContext.configure(connection)
+        for step in steps:
+            step.module.upgrade(Operations(context))
+        context.stamp(directory, "head")
+
+
+def _revision(connection: Connection, where: str) -> str | None:
+    """The revision of the tables, or None in an empty database."""
+    heads = MigrationContext.configure(connection).get_current_heads()
+    if not heads and inspect(connection).get_table_names():
+        raise BadProject(f"{where} is a database, but not a Maskwright project. Choose another folder or database.")
+    return heads[0] if heads else None
+
+
+def _refuse_unknown(current: str | None, directory: ScriptDirectory, where: str) -> None:
+    if current is None or current in {script.revision for script in directory.walk_revisions()}:
+        return
+    version = re.match(r"\d+(\.\d+)+(?=_)", current)
+    made_by = f"version {version[0]}" if version else f"another version (tables {current!r})"
+    raise BadProject(
+        f"This project was made by {made_by}; you have {__version__}. "
+        f"Update Maskwright to open {where}. The file was not changed."
+    )
+
+
+def _missing(directory: ScriptDirectory, current: str | None) -> Sequence[Script]:
+    """The revisions between the current one and the newest, oldest first."""
+    return list(directory.iterate_revisions("head", current or "base"))[::-1]
+
+
+def _journal(connection: Connection) -> str:
+    if connection.dialect.name != "sqlite":
+        return ""
+    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+
+
+def _back_up(file: Path, revision: str) -> None:
+    """Copy a database that others may be using; the copy appears under its name only when it is whole."""
+    folder = file.parent / "backups"
+    folder.mkdir(exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    whole = folder / f"{file.stem}-{stamp}-{revision}{file.suffix}"
+    partial = whole.with_suffix(".partial")
+    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as target:
+        source.backup(target)
+    with partial.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    partial.rename(whole)

@@ -1,0 +1,80 @@
+"""A small dataset with a hole, two parts and names that are not plain ASCII."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from maskwright.domain import Annotation, Category, ImageRecord, Mask
+
+
+@dataclass(frozen=True)
+class Data:
+    """What an exporter reads."""
+
+    images: tuple[ImageRecord, ...]
+    categories: tuple[Category, ...]
+    annotations: tuple[Annotation, ...]
+
+
+def mask_of(kind: str) -> Mask:
+    """A mask of 30 x 40 pixels: "ring" has a hole, "parts" has two parts, "empty" nothing, else a 24 x 15 block."""
+    pixels = np.zeros((30, 40), bool)
+    if kind != "empty":
+        pixels[5:20, 8:32] = True
+    if kind == "ring":
+        pixels[9:14, 12:20] = False
+    if kind == "parts":
+        pixels[:, 15:18] = False
+    return Mask.from_array(pixels)
+
+
+MakeAnnotation = Callable[..., Annotation]
+
+
+def annotation(number: int, kind: str = "block", **others: object) -> Annotation:
+    values: dict[str, object] = {
+        "id": number,
+        "uid": f"{number:032x}",
+        "image_id": 3,
+        "category_id": 2,
+        "category": "草",
+        "mask": mask_of(kind),
+        "state": "accepted",
+        "source": "text",
+        "revision": 1,
+        "annotator": "ann",
+        "created_at": "2026-01-02T03:04:05.678Z",
+        "updated_at": "2026-02-03T04:05:06.789Z",
+    }
+    return Annotation(**(values | others))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def data() -> Data:
+    images = (
+        ImageRecord(3, "3" * 64, "images/vache à l'étable #1.jpg", 40, 30, 6, "2024:05:06 07:08:09"),
+        ImageRecord(7, "7" * 64, "images/b.png", 5, 4, 1, ""),
+    )
+    categories = (
+        Category(1, "<img src=x onerror=alert(1)>", "#0072b2"),
+        Category(2, "草", "#d55e00"),
+        Category(5, "sky", "#009e73", "background"),
+    )
+    scored = Mask(None, mask_of("parts").rle, 1.002)
+    told = {
+        "preset": "tiny",
+        "weights": "ab" * 32,
+        "version": "0.1.0",
+        "prompt": ["vache", "草"],
+        "parameters": {"threshold": 0.5},
+    }
+    annotations = (
+        annotation(2, "ring", provenance=told),
+        annotation(4, mask=scored, category_id=1, updated_at="2026-03-04T05:06:07.890Z"),
+        annotation(9, "empty", updated_at="2027-01-01T00:00:00.000Z"),
+    )
+    return Data(images, categories, annotations)

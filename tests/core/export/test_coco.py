@@ -1,0 +1,190 @@
+"""COCO dictionaries: the rules of the file, read back by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from maskwright.errors import MaskwrightError
+from maskwright.export import provenance_lines, to_coco, validate, write_json
+from maskwright.export.rules import FORBIDDEN_ATTRIBUTES
+from tests.core.export.conftest import Data, annotation
+
+
+def test_the_layout(data: Data) -> None:
+    coco = to_coco(data, description="cows")
+    assert list(coco) == ["info", "licenses", "images", "annotations", "categories"]
+    assert coco["info"] == {
+        "description": "cows",
+        "url": "",
+        "version": "1.0",
+        "year": 2026,
+        "contributor": "",
+        "date_created": "2026-03-04T05:06:07Z",
+    }
+    assert coco["licenses"] == [{"id": 0, "name": "", "url": ""}]
+    assert coco["images"][0] == {
+        "id": 3,
+        "file_name": "images/vache à l'étable #1.jpg",
+        "width": 40,
+        "height": 30,
+        "license": 0,
+        "coco_url": "",
+        "flickr_url": "",
+        "date_captured": "2024:05:06 07:08:09",
+        "sha256": "3" * 64,
+        "exif_orientation": 6,
+    }
+    assert [row["id"] for row in coco["images"]] == [3, 7]
+    assert coco["categories"] == [
+        {"id": 1, "name": "<img src=x onerror=alert(1)>", "supercategory": ""},
+        {"id": 2, "name": "草", "supercategory": ""},
+    ]
+    assert validate(coco) == []
+
+
+def test_an_annotation(data: Data) -> None:
+    ring, parts = to_coco(data)["annotations"]
+    assert list(ring) == ["id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd", "attributes"]
+    assert ring["segmentation"] == {"size": [30, 40], "counts": data.annotations[0].mask.rle["counts"]}
+    assert (ring["id"], ring["image_id"], ring["category_id"], ring["iscrowd"]) == (2, 3, 2, 0)
+    assert (ring["area"], ring["bbox"]) == (24 * 15 - 5 * 8, [8, 5, 24, 15])
+    assert ring["attributes"] == {
+        "uid": f"{2:032x}",
+        "status": "accepted",
+        "source": "text",
+        "model": "tiny",
+        "model_version": "ab" * 32 + "+0.1.0",
+        "prompt": '["vache", "草"]',
+        "annotator": "ann",
+        "created_at": "2026-01-02T03:04:05.678Z",
+        "updated_at": "2026-02-03T04:05:06.789Z",
+        "revision": 1,
+    }
+    assert parts["score"] == 1.0
+    assert parts["attributes"]["model"] == parts["attributes"]["model_version"] == parts["attributes"]["prompt"] == ""
+    assert not FORBIDDEN_ATTRIBUTES & set(ring["attributes"])
+
+
+def test_what_is_left_out_and_kept_on_request(data: Data) -> None:
+    assert [row["id"] for row in to_coco(data, only_annotated=True)["images"]] == [3]
+    assert [row["id"] for row in to_coco(data, all_categories=True)["categories"]] == [1, 2, 5]
+    # a mask without pixels is never written
+    assert [row["id"] for row in to_coco(data)["annotations"]] == [2, 4]
+
+
+def test_arrays_are_in_id_order_whatever_comes_in(data: Data) -> None:
+    shuffled = Data(data.images[::-1], data.categories[::-1], data.annotations[::-1])
+    assert json.dumps(to_coco(shuffled)) == json.dumps(to_coco(data))
+
+
+def test_an_empty_project_is_a_valid_file() -> None:
+    coco = to_coco(Data((), (), ()))
+    assert validate(coco) == []
+    assert coco["images"] == coco["annotations"] == coco["categories"] == []
+
+
+@pytest.mark.parametrize("segmentation", ["rle", "polygon"])
+def test_pycocotools_reads_the_stored_masks(data: Data, tmp_path: Path, segmentation: str) -> None:
+    file = tmp_path / "coco.json"
+    write_json(file, to_coco(data, segmentation=segmentation))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(file))
+    for kept in data.annotations[:2]:
+        (row,) = coco.loadAnns([kept.id])
+        assert np.array_equal(coco.annToMask(row).astype(bool), kept.mask.to_array())
+        rle = coco.annToRLE(row)
+        assert coco_mask.area(rle) == row["area"]
+        assert coco_mask.toBbox(rle).tolist() == row["bbox"]
+    assert coco.loadCats([2])[0]["name"] == "草"
+
+
+def test_polygons_where_they_can_be_exact(data: Data) -> None:
+    coco = to_coco(data, segmentation="polygon")
+    ring, parts = coco["annotations"]
+    assert ring["segmentation"] == to_coco(data)["annotations"][0]["segmentation"]
+    assert parts["segmentation"] == [[8, 5, 15, 5, 15, 20, 8, 20], [18, 5, 32, 5, 32, 20, 18, 20]]
+    assert parts["area"] == to_coco(data)["annotations"][1]["area"]
+    assert [ring["iscrowd"], parts["iscrowd"]] == [0, 0]
+    assert validate(coco) == []
+
+
+def test_an_unknown_segmentation_is_refused(data: Data) -> None:
+    with pytest.raises(MaskwrightError, match=r"There is no segmentation 'png'\. Use one of: rle, polygon"):
+        to_coco(data, segmentation="png")
+
+
+def test_provenance_has_a_line_for_each_mask(data: Data) -> None:
+    lines = provenance_lines(data).splitlines()
+    assert [json.loads(line)["uid"] for line in lines] == [f"{2:032x}", f"{4:032x}"]
+    assert json.loads(lines[0]) == {
+        "uid": f"{2:032x}",
+        "source": "text",
+        "provenance": dict(data.annotations[0].provenance),
+    }
+
+
+FAULTS = [
+    pytest.param(lambda c: c["info"].update(year="2026"), "info.year", id="year"),
+    pytest.param(lambda c: c["info"].update(date_created="2026"), "info.date_created", id="date"),
+    pytest.param(lambda c: c["info"].pop("url"), "info must have the keys", id="info-key"),
+    pytest.param(lambda c: c["licenses"][0].update(name=None), "licenses 0: name", id="license"),
+    pytest.param(lambda c: c["images"][0].update(file_name="/abs.png"), "images 3: file_name", id="absolute"),
+    pytest.param(lambda c: c["images"][0].update(file_name="../a.png"), "images 3: file_name", id="dots"),
+    pytest.param(lambda c: c["images"][0].update(file_name="a\\b.png"), "images 3: file_name", id="backslash"),
+    pytest.param(lambda c: c["images"][0].update(file_name="C:/b.png"), "images 3: file_name", id="drive"),
+    pytest.param(lambda c: c["images"][0].update(width=0), "images 3: width", id="width"),
+    pytest.param(lambda c: c["images"][0].update(license=4), "images 3: license", id="license-id"),
+    pytest.param(lambda c: c["images"][0].update(coco_url=None), "images 3: coco_url", id="url"),
+    pytest.param(lambda c: c["images"][0].update(exif_orientation=9), "images 3: exif_orientation", id="exif"),
+    pytest.param(lambda c: c["images"].reverse(), "images: ids must be unique and in order", id="order"),
+    pytest.param(lambda c: c["categories"][0].update(id=0), "categories: every id must", id="category-0"),
+    pytest.param(lambda c: c["categories"][0].update(name=""), "categories 1: name", id="no-name"),
+    pytest.param(lambda c: c["categories"][0].update(name="草"), "same name", id="same-name"),
+    pytest.param(lambda c: c["categories"][0].update(supercategory=None), "categories 1: supercategory", id="super"),
+    pytest.param(lambda c: c["annotations"][0].update(image_id=99), "annotations 2: image_id", id="image-id"),
+    pytest.param(lambda c: c["annotations"][0].update(category_id=99), "annotations 2: category_id", id="cat-id"),
+    pytest.param(lambda c: c["annotations"][0].pop("iscrowd"), "annotations 2: iscrowd", id="no-crowd"),
+    pytest.param(lambda c: c["annotations"][0].update(area=320.5), "annotations 2: area", id="area-type"),
+    pytest.param(lambda c: c["annotations"][0].update(area=360), "annotations 2: area must be 320", id="box-area"),
+    pytest.param(lambda c: c["annotations"][0].update(bbox=[8, 5, 23, 15]), "annotations 2: bbox", id="bbox"),
+    pytest.param(lambda c: c["annotations"][0].update(bbox=[8.0, 5, 24, 15]), "annotations 2: bbox", id="bbox-type"),
+    pytest.param(lambda c: c["annotations"][0]["segmentation"].update(size=[40, 30]), "size must be", id="swapped"),
+    pytest.param(lambda c: c["annotations"][0]["segmentation"].update(counts="oo"), "cannot be read", id="counts"),
+    pytest.param(lambda c: c["annotations"][0]["segmentation"].update(counts=[1, 2]), "cannot be read", id="list"),
+    pytest.param(lambda c: c["annotations"][0].update(segmentation=[]), "segmentation must be RLE", id="nothing"),
+    pytest.param(lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3, 4]]), "three points", id="two-points"),
+    pytest.param(lambda c: c["annotations"][0].update(segmentation=[["a"] * 6]), "hold numbers", id="text-polygon"),
+    pytest.param(lambda c: c["annotations"][0].update(segmentation=[[0, 0, 41, 0, 1, 1]]), "leaves", id="outside"),
+    pytest.param(lambda c: c["annotations"][0].update(segmentation=[[0, 0, 1.234, 0, 1, 1]]), "decimals", id="fine"),
+    pytest.param(
+        lambda c: c["annotations"][0].update(segmentation=[[0, 0, 1, 0, 1, 1]], iscrowd=1), "a crowd", id="crowd"
+    ),
+    pytest.param(lambda c: c["annotations"][1].update(score=1.5), "annotations 4: score", id="score"),
+    pytest.param(lambda c: c["annotations"][1].pop("attributes"), "annotations 4: attributes", id="no-attributes"),
+    pytest.param(lambda c: c["annotations"][1]["attributes"].update(label=1), "called label", id="forbidden"),
+    pytest.param(lambda c: c["annotations"][1]["attributes"].update(x=[1]), "attributes must be text", id="nested"),
+    pytest.param(lambda c: c.pop("licenses"), "The keys must be", id="section"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "says"), FAULTS)
+def test_validate_names_what_is_wrong(data: Data, spoil: Any, says: str) -> None:
+    coco = copy.deepcopy(to_coco(data))
+    spoil(coco)
+    assert any(says in fault for fault in validate(coco)), validate(coco)
+
+
+def test_validate_refuses_an_empty_mask(data: Data) -> None:
+    coco = to_coco(Data(data.images, data.categories, (annotation(4),)))
+    coco["annotations"][0]["segmentation"]["counts"] = annotation(4, "empty").mask.rle["counts"]
+    assert "annotations 4: the mask is empty." in validate(coco)
