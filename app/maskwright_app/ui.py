@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,7 +41,7 @@ CSS = """
 .mw-legend button[data-act=accept] { border-color: #0072b2; border-width: 2px; font-weight: 600; }
 .mw-legend button:focus-visible { outline: 3px solid #d55e00; }
 .mw-kept { font-weight: 600; }
-.mw-notice:not(:empty) { border-left: 4px solid #d55e00; padding: .4em .8em; }
+.mw-notice { border-left: 4px solid #d55e00; padding: .4em .8em; }
 .mw-credit { font-size: .85em; color: var(--body-text-color-subdued); }
 """
 
@@ -130,7 +131,7 @@ class _Page:
         self.threshold = gr.Slider(
             0.05, 0.95, 0.5, step=0.05, label="Threshold: how sure a class must be", elem_id="mw-threshold"
         )
-        self.notice = gr.HTML("", elem_classes="mw-notice", elem_id="mw-notice")
+        self.notice = gr.HTML("", elem_id="mw-notice")
         self.picture = gr.HTML("", elem_id="mw-picture")
         self.opacity = gr.Slider(0, 100, 55, step=5, label="Opacity of masks in %", elem_id="mw-opacity")
         self.credit = gr.HTML("", elem_classes="mw-credit", elem_id="mw-credit")
@@ -142,7 +143,7 @@ class _Page:
         self.legend = gr.HTML("", elem_id="mw-legend", js_on_load=_CLICKED)
         self.counts = gr.HTML("", elem_id="mw-counts")
         self.export = gr.Button("Download COCO", elem_id="mw-export")
-        self.coco = gr.File(label="COCO file", elem_id="mw-coco", interactive=False, visible=True)
+        self.coco = gr.File(label="COCO file", elem_id="mw-coco", interactive=False, visible=False)
 
     @property
     def shown(self) -> list[Any]:
@@ -173,11 +174,12 @@ class _Page:
         self.reject_all.click(_sentences(self._reject_all), state, self.shown, **private)
         self.opacity.input(None, self.opacity, None, js=_OPACITY)
         self.export.click(
-            _sentences(lambda: self.handlers.export_coco()), None, self.coco, api_visibility="private"
+            _sentences(lambda: gr.File(self.handlers.export_coco(), visible=True)), None, self.coco, api_visibility="private"
         ).success(None, None, None, js=_DOWNLOAD)
 
     def _shown(self, view: View) -> tuple[str, str, str, str]:
-        return view.picture, view.legend, view.counts, view.notice
+        notice = f'<p class="mw-notice" role="status">{html.escape(view.notice)}</p>' if view.notice else ""
+        return view.picture, view.legend, view.counts, notice
 
     def _choices(self, selected: int | None) -> Any:
         return gr.Dropdown(choices=self.handlers.choices(), value=selected)

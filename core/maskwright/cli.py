@@ -120,7 +120,7 @@ def segment(
 
 
 @project_app.command("new", epilog="Example: maskwright project new streets")
-def project_new(folder: Annotated[Path, typer.Argument(help="Folder to make.")], as_json: Json = False) -> None:
+def project_new(folder: Annotated[str, typer.Argument(help="Folder to make, or a database URL.")], as_json: Json = False) -> None:
     """Make an empty project; an existing one is left as it is."""
     from maskwright.project import Project
 
@@ -130,7 +130,7 @@ def project_new(folder: Annotated[Path, typer.Argument(help="Folder to make.")],
 
 @project_app.command("add", epilog="Example: maskwright project add streets photos/ cow.jpg")
 def project_add(
-    folder: Annotated[Path, typer.Argument(help="The project.")],
+    folder: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")],
     files: Annotated[list[Path], typer.Argument(help="Pictures and folders of pictures.")],
     link: Annotated[bool, typer.Option("--link", help="Do not copy the pictures; link to them.")] = False,
     as_json: Json = False,
@@ -157,7 +157,7 @@ def project_add(
 
 
 @project_app.command("status", epilog="Example: maskwright project status streets")
-def project_status(folder: Annotated[Path, typer.Argument(help="The project.")], as_json: Json = False) -> None:
+def project_status(folder: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")], as_json: Json = False) -> None:
     """Count images and masks."""
     from maskwright.project import Project
 
@@ -173,7 +173,7 @@ def project_status(folder: Annotated[Path, typer.Argument(help="The project.")],
 
 
 @project_app.command("images", epilog="Example: maskwright project images streets")
-def project_images(folder: Annotated[Path, typer.Argument(help="The project.")], as_json: Json = False) -> None:
+def project_images(folder: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")], as_json: Json = False) -> None:
     """List the images with their ids."""
     from maskwright.project import Project
 
@@ -193,7 +193,7 @@ class _Segmentation(StrEnum):
 
 @app.command(epilog="Example: maskwright export streets coco.json")
 def export(
-    project: Annotated[Path, typer.Argument(help="The project.")],
+    project: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")],
     out: Annotated[Path, typer.Argument(help="File to write.")],
     format: Annotated[_Format, typer.Option(help="File format.")] = _Format.coco,  # noqa: A002
     segmentation: Annotated[_Segmentation, typer.Option(help="How masks are written.")] = _Segmentation.rle,

@@ -180,7 +180,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """An image of a project; `file_name` is relative to the project's folder unless the user wanted no copy."""
+    """An image of a project; `file_name` is relative to the project's folder, with forward slashes."""
 
     id: int
     sha256: str

@@ -19,7 +19,7 @@ __all__ = ["SUFFIXES", "Picture", "is_picture", "read_picture", "to_rgb8"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "MPO")
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 _ORIENTATION = 0x0112
 
 

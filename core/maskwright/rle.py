@@ -88,14 +88,16 @@ def area(rle: Rle) -> int:
 
 
 def bbox(rle: Rle) -> tuple[int, int, int, int]:
-    """Tight (x, y, width, height) in pixels; all zero for an empty mask."""
-    mask = decode(rle)
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not columns.size:
+    """Tight (x, y, width, height) in pixels, from the runs alone; all zero for an empty mask."""
+    height = rle["size"][0]
+    ends = np.cumsum(runs_from_text(rle["counts"]))
+    first, last = ends[:-1:2], ends[1::2] - 1
+    first, last = first[: len(last)][last >= first[: len(last)]], last[last >= first[: len(last)]]
+    if not first.size:
         return 0, 0, 0, 0
-    return (
-        int(columns[0]),
-        int(rows[0]),
-        int(columns[-1] - columns[0] + 1),
-        int(rows[-1] - rows[0] + 1),
-    )
+    left, right = int(first[0] // height), int(last[-1] // height)
+    # a run that goes on into the next column covers the border rows of both
+    crossing = bool((first // height != last // height).any())
+    top = 0 if crossing else int((first % height).min())
+    bottom = height - 1 if crossing else int((last % height).max())
+    return left, top, right - left + 1, bottom - top + 1

@@ -15,7 +15,7 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project, user_name
 from maskwright.store import NewAnnotation
-from maskwright.store.palette import default_color
+from maskwright.overlays import default_color
 
 __all__ = ["AnnotationSession", "Proposal", "Proposals"]
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, now
-from maskwright.store.palette import default_color
+from maskwright.overlays import default_color
 from maskwright.store.values import Counts, check_state
 
 __all__ = [
