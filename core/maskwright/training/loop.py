@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from maskwright.errors import MaskwrightError
 from maskwright.models.checkpoints import atomic_save, save_part
 from maskwright.models.dinotxt import DinoTxt, dense_similarity, global_half, local_half
 from maskwright.models.tokens import Tokenizer, train_tokenizer
@@ -271,8 +272,10 @@ def train(
         trained.train()
         with torch.autocast(device, dtype=torch.bfloat16):
             if text is None or step % config.text_every == 0:
+                # drawn by the step that started the group, so that a resumed run goes on with the same words
+                drawn = np.random.default_rng([config.seed, step - step % config.text_every, 3])
                 with torch.no_grad():
-                    text = trained.model.encode_text(tokenizer(list(_prompts(texts, templates, rng))).to(device))
+                    text = trained.model.encode_text(tokenizer(list(_prompts(texts, templates, drawn))).to(device))
             features = trained.model.encode_image(batch.pixels.to(device, memory_format=torch.channels_last))
         parts = losses(batch, features, text, trained, rng)
         loss = parts["classes"] + config.subset_loss * parts["subset"] + config.image_loss * parts["image"]
@@ -288,9 +291,10 @@ def train(
             since = time.monotonic()
             on_step(Step(step + 1, config.steps, loss.item(), {k: v.item() for k, v in parts.items()}, rate))
         late = minutes is not None and time.monotonic() - began > 60 * minutes
-        if step % 100 == 99 or late or stopped():
+        ends = late or stopped()
+        if step % 100 == 99 or ends:
             _keep(out, config, step + 1, trained, mean, optimiser)
-        if late or stopped():
+        if ends:
             break
     _export(out, mean, config, vocabulary)
     return step + 1 >= config.steps
@@ -312,7 +316,7 @@ def _resume(
         return 0
     state = torch.load(file, map_location="cpu", weights_only=True)
     if state["config"] != json.dumps(config.to_dict()):
-        raise ValueError(f"{file} belongs to a run with other settings; choose another folder or delete it")
+        raise MaskwrightError(f"{out} holds a run with other settings. Name another folder with --out, or delete it.")
     trained.load_state_dict(state["trained"])
     mean.load_state_dict(state["mean"])
     optimiser.load_state_dict(state["optimiser"])
