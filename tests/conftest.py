@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -31,3 +32,47 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture(scope="session")
+def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A preset folder of the real kind with random weights: everything works, nothing is good.
+
+    It was taught grass, cow and sky; other words are unfamiliar.
+    """
+    import torch
+
+    from maskwright.models.checkpoints import save_part
+    from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
+    from maskwright.models.dinov3 import DinoV3Config
+    from maskwright.models.tokens import train_tokenizer
+
+    folder = tmp_path_factory.mktemp("presets") / "small"
+    folder.mkdir()
+    words = ["grass", "cow", "sky"]
+    train_tokenizer([f"a photo of a {word}." for word in words], vocabulary=300).save(str(folder / "tokenizer.json"))
+    config = DinoTxtConfig(
+        DinoV3Config(width=32, depth=1, heads=2, layer_scale=1.0),
+        HeadConfig(blocks=1, heads=2, layer_scale=1.0),
+        TextConfig(vocabulary=300, context=24, width=32, depth=1, heads=2),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = DinoTxt(config)
+    with torch.no_grad():
+        # untrained words all point the same way; louder weights tell them apart
+        for weights in model.text_model.parameters():
+            weights.mul_(8 if weights.ndim > 1 else 1)
+    told = {
+        "model": asdict(config),
+        "tokenizer": "tokenizer.json",
+        "prompts": ["a photo of a {}."],
+        "protocol": {"short_sides": [64], "window": 64, "stride": 32},
+        "high_resolution": {"visits": [1, 1, 2], "grid_short_side": 16, "clusters": 8},
+        "sharpness": 20.0,
+        "scale": 20.0,
+        "threshold": 0.05,
+        "familiar": words,
+    }
+    save_part(folder, "dinotxt", model.state_dict(), told, dtype=torch.float16)
+    return folder

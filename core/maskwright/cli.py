@@ -22,17 +22,25 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="maskwright",
     help="Segmentation masks by word; accepted masks become COCO files.",
+    epilog='Example: maskwright segment street.jpg --text "road, car, sky"',
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-project_app = typer.Typer(help="Make a project, add pictures, look at it.", no_args_is_help=True)
-models_app = typer.Typer(help="Presets: what is here, what is missing, and how to get it.", no_args_is_help=True)
+project_app = typer.Typer(
+    help="Make a project, add pictures, look at it.", epilog="Example: maskwright project new streets",
+    no_args_is_help=True,
+)  # fmt: skip
+models_app = typer.Typer(
+    help="Presets: what is here, what is missing, and how to get it.", epilog="Example: maskwright models list",
+    no_args_is_help=True,
+)  # fmt: skip
 app.add_typer(project_app, name="project")
 app.add_typer(models_app, name="models")
 
+Folder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Preset = Annotated[str, typer.Option(help="Preset name or checkpoint folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -120,7 +128,9 @@ def segment(
 
 
 @project_app.command("new", epilog="Example: maskwright project new streets")
-def project_new(folder: Annotated[str, typer.Argument(help="Folder to make, or a database URL.")], as_json: Json = False) -> None:
+def project_new(
+    folder: Annotated[str, typer.Argument(help="Folder to make, or a database URL.")], as_json: Json = False
+) -> None:
     """Make an empty project; an existing one is left as it is."""
     from maskwright.project import Project
 
@@ -130,7 +140,7 @@ def project_new(folder: Annotated[str, typer.Argument(help="Folder to make, or a
 
 @project_app.command("add", epilog="Example: maskwright project add streets photos/ cow.jpg")
 def project_add(
-    folder: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")],
+    folder: Folder,
     files: Annotated[list[Path], typer.Argument(help="Pictures and folders of pictures.")],
     link: Annotated[bool, typer.Option("--link", help="Do not copy the pictures; link to them.")] = False,
     as_json: Json = False,
@@ -157,7 +167,7 @@ def project_add(
 
 
 @project_app.command("status", epilog="Example: maskwright project status streets")
-def project_status(folder: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")], as_json: Json = False) -> None:
+def project_status(folder: Folder, as_json: Json = False) -> None:
     """Count images and masks."""
     from maskwright.project import Project
 
@@ -173,7 +183,7 @@ def project_status(folder: Annotated[str, typer.Argument(help="The project: its 
 
 
 @project_app.command("images", epilog="Example: maskwright project images streets")
-def project_images(folder: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")], as_json: Json = False) -> None:
+def project_images(folder: Folder, as_json: Json = False) -> None:
     """List the images with their ids."""
     from maskwright.project import Project
 
@@ -193,7 +203,7 @@ class _Segmentation(StrEnum):
 
 @app.command(epilog="Example: maskwright export streets coco.json")
 def export(
-    project: Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")],
+    project: Folder,
     out: Annotated[Path, typer.Argument(help="File to write.")],
     format: Annotated[_Format, typer.Option(help="File format.")] = _Format.coco,  # noqa: A002
     segmentation: Annotated[_Segmentation, typer.Option(help="How masks are written.")] = _Segmentation.rle,
@@ -415,8 +425,11 @@ def main() -> None:
         if debug:
             raise
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("Interrupted; nothing half-done was kept.", 130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer answers Ctrl+C with the status alone
+        if isinstance(stop, KeyboardInterrupt) or stop.code == 130:
+            _fail("Interrupted; nothing half-done was kept.", 130)
+        raise
     except Exception as error:
         # the last line of defence: a person gets one line, a developer asks for the rest
         if debug:

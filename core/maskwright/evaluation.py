@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from maskwright.domain import Image
 from maskwright.engine import METHODS, Engine
+from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, label_map
 
@@ -105,8 +106,9 @@ def evaluate_text(
     """
     data = LabelledFolder.read(folder)
     names = list(data.categories.values())
-    if len(set(names)) != len(names):
-        raise MaskwrightError(f"{folder} lists a category name twice. Rename one of them.")
+    # a prompt takes "Car" and "car" for one class and leaves an empty name out
+    if not names or not all(map(str.strip, names)) or len(class_names(names)) != len(names):
+        raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
     classes = {key: index for index, key in enumerate(data.categories, start=1)}
     images = chosen_images(data, only_held_out=only_held_out, limit=limit, seed=seed)
     confusion = Confusion(len(names))

@@ -100,9 +100,10 @@ def label_map(
         if row.get("iscrowd"):
             labels[region] = crowd
             continue
-        if row["category_id"] not in classes:
-            raise BadCoco(f"An annotation names category {row['category_id']}, which the file does not list.")
-        labels[region] = classes[row["category_id"]]
+        category = row.get("category_id")
+        if category not in classes:
+            raise BadCoco(f"An annotation names category {category}, which the file does not list. Export it again.")
+        labels[region] = classes[category]
     return labels
 
 
@@ -112,12 +113,19 @@ def _region(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
     try:
         if isinstance(shape, dict) and isinstance(shape["counts"], str):
             region = rle.decode({"size": shape["size"], "counts": shape["counts"]})
+        elif isinstance(shape, dict):
+            # uncompressed; pycocotools would read past the end of runs that do not fill the size
+            runs = np.asarray(shape["counts"], np.int64).ravel()
+            region = rle.decode({"size": shape["size"], "counts": rle.runs_to_text(runs)})
         else:
             from pycocotools import mask as coco
 
-            packed = coco.frPyObjects(shape, *size_hw)
-            region = coco.decode(coco.merge(packed) if isinstance(packed, list) else packed).astype(bool)
-    except (InvalidMask, KeyError, TypeError, ValueError) as error:
+            # fewer than three points cover nothing, but four numbers would be taken for a box
+            polygons = [polygon for polygon in shape if len(polygon) >= 6]
+            if not polygons:
+                return np.zeros(size_hw, np.bool_)
+            region = coco.decode(coco.merge(coco.frPyObjects(polygons, *size_hw))).astype(bool)
+    except (InvalidMask, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise BadCoco(f"The segmentation of annotation {row.get('id')} is damaged ({error}).") from error
     if region.shape != size_hw:
         raise BadCoco(f"Annotation {row.get('id')} has size {region.shape}, its image {size_hw}. Export it again.")

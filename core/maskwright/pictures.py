@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,8 @@ __all__ = ["SUFFIXES", "Picture", "is_picture", "read_picture", "to_rgb8"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-_ORIENTATION = 0x0112
+_ORIENTATION, _EXIF_IFD, _CAPTURED = 0x0112, 0x8769, 0x9003
+_LIMIT_LOCK = threading.Lock()
 
 
 class Picture(NamedTuple):
@@ -57,29 +59,35 @@ def read_picture(data: bytes, name: str, *, max_megapixels: float | None = None)
         raise UnsupportedImage(Path(name).name, SUFFIXES)
     try:
         with warnings.catch_warnings():
-            # our own limit is checked below, before any pixel is decoded
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            opened = Pillow.open(io.BytesIO(data), formats=_FORMATS)
-        megapixels = opened.width * opened.height / 1e6
-        if megapixels > limit:
-            raise ImageTooLarge(Path(name).name, megapixels, limit)
-        exif = opened.getexif()
-        opened.load()
-        upright = ImageOps.exif_transpose(opened)
+            # a damaged file is one sentence of ours, not Pillow's remarks on its tags
+            warnings.simplefilter("ignore")
+            opened = _opened(data)
+            megapixels = opened.width * opened.height / 1e6
+            if megapixels > limit:
+                raise ImageTooLarge(Path(name).name, megapixels, limit)
+            exif = opened.getexif()
+            orientation, captured = exif.get(_ORIENTATION), exif.get_ifd(_EXIF_IFD).get(_CAPTURED)
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
     except MaskwrightError:
         raise
-    except Pillow.DecompressionBombError as error:
-        raise ImageTooLarge(Path(name).name, _announced_megapixels(str(error)), limit) from error
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
         raise ImageUnreadable(Path(name).name) from error
-    orientation = int(exif.get(_ORIENTATION, 1) or 1)
-    captured = str(exif.get_ifd(0x8769).get(0x9003, "") or "")
-    return Picture(_pillow_rgb8(upright), orientation if 1 <= orientation <= 8 else 1, captured)
+    known = isinstance(orientation, int) and 1 <= orientation <= 8
+    return Picture(
+        _pillow_rgb8(upright), int(orientation) if known else 1, captured if isinstance(captured, str) else ""
+    )
 
 
-def _announced_megapixels(message: str) -> float:
-    """The pixel count in Pillow's refusal of a decompression bomb."""
-    return max((int(word) for word in message.replace("(", " ").split() if word.isdigit()), default=0) / 1e6
+def _opened(data: bytes) -> Pillow.Image:
+    """The file's header; Pillow's own limit on pixels, one for the process, must not refuse what the settings allow."""
+    with _LIMIT_LOCK:
+        before = Pillow.MAX_IMAGE_PIXELS
+        Pillow.MAX_IMAGE_PIXELS = None
+        try:
+            return Pillow.open(io.BytesIO(data), formats=_FORMATS)
+        finally:
+            Pillow.MAX_IMAGE_PIXELS = before
 
 
 def _pillow_rgb8(image: Pillow.Image) -> NDArray[np.uint8]:

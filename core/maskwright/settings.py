@@ -6,12 +6,15 @@ import os
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path, user_config_path
 
 from maskwright.errors import MaskwrightError
 
 __all__ = ["Settings"]
+
+_WORDS: dict[type, str] = {float: "a number", int: "a whole number", Path: "the name of a folder"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +50,21 @@ class Settings:
             from_environment = os.environ.get(f"MASKWRIGHT_{name.upper()}")
             if from_environment is not None:
                 given[name] = from_environment
-        values = {}
-        for name, value in given.items():
-            kind = Path if issubclass(kinds[name], Path) else kinds[name]
-            try:
-                values[name] = kind(value)  # type: ignore[arg-type]
-            except (TypeError, ValueError) as error:
-                raise MaskwrightError(
-                    f"The setting {name} must be a {kind.__name__.lower()}, got {value!r}."
-                ) from error
-        settings = cls(**values)  # type: ignore[arg-type]
-        if settings.max_megapixels <= 0 or settings.cache_mb < 0:
+        settings = cls(**{name: _value(name, kinds[name], value) for name, value in given.items()})
+        # so that "not a number" does not pass as no limit
+        if not settings.max_megapixels > 0 or settings.cache_mb < 0:
             raise MaskwrightError("The settings max_megapixels and cache_mb must be positive numbers.")
         return settings
+
+
+def _value(name: str, kind: type, value: object) -> Any:
+    """A setting in its own type, from the environment's text or from TOML; raises MaskwrightError."""
+    kind, word = next((kind_, word) for kind_, word in _WORDS.items() if issubclass(kind, kind_))
+    # TOML's true and 1.5 would pass as 1
+    exact = isinstance(value, str) or (kind is float and type(value) is int) or type(value) is kind
+    try:
+        if exact:
+            return kind(value)
+    except ValueError:
+        pass
+    raise MaskwrightError(f"The setting {name} must be {word}, got {value!r}. Correct it.")

@@ -53,6 +53,8 @@ def _overlay(tab: Any) -> np.ndarray[Any, Any]:
 def _choose(tab: Any, word: str) -> None:
     number = next(n for n, sample in enumerate(samples()) if word in sample.words)
     tab.click(f"#mw-samples img >> nth={number}")
+    # the sample brings its own words along; typing before they are there would be overwritten
+    tab.wait_for_function("word => document.querySelector('#mw-words textarea').value.includes(word)", arg=word)
     tab.wait_for_selector("#mw-picture img.mw-image")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from PIL import Image as Pillow
 
 from maskwright.domain import Image, Prediction
 from maskwright.errors import MaskwrightError
-from maskwright.export.files import replacing, write_json
+from maskwright.export.files import json_text, replacing, write_text
 from maskwright.overlays import Layer, blend, default_color
 
 __all__ = ["write_prediction"]
+
+_LONGEST = 255 - len(".overlay.png")
+"""Bytes of a stem: the usual disks take names of 255."""
 
 
 def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str, Any]:
@@ -27,7 +31,7 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
     numbers = {name: index for index, name in enumerate(found.categories)}
     layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
     labels = found.label_map.astype(np.uint8 if len(found.categories) < 256 else np.uint16)
-    stem = Path(image.name).stem or image.sha256[:12]
+    stem = _short(Path(image.name).stem or image.sha256[:12])
     files = {"label_map": folder / f"{stem}.labels.png", "overlay": folder / f"{stem}.overlay.png"}
     answer: dict[str, Any] = {
         **{key: str(file.absolute()) for key, file in files.items()},
@@ -49,12 +53,22 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
         folder.mkdir(parents=True, exist_ok=True)
         _write_png(files["label_map"], labels)
         _write_png(files["overlay"], blend(image.pixels, layers))
-        write_json(Path(answer["masks_file"]), {**answer, "provenance": dict(found.provenance)})
+        text = json_text({**answer, "provenance": dict(found.provenance)}) + "\n"
+        # a file name that is no text (Linux allows any bytes) stands as JSON's own escapes
+        text = text.encode("utf-8", "backslashreplace").decode()
+        write_text(Path(answer["masks_file"]), text)
     except OSError as error:
         raise MaskwrightError(
             f"Cannot write to {folder}: {error.strerror or error}. Name another folder with --out."
         ) from error
     return answer
+
+
+def _short(stem: str) -> str:
+    """The stem, cut so that it fits on a disk together with our suffixes."""
+    while len(os.fsencode(stem)) > _LONGEST:
+        stem = stem[:-1]
+    return stem
 
 
 def _write_png(file: Path, array: np.ndarray[Any, np.dtype[Any]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
-from maskwright.models.checkpoints import sha256_of
+from maskwright.models.checkpoints import CONFIG, sha256_of
 from maskwright.models.presets import find, installed, read_config
 from maskwright.models.registry import OFFICIAL
 from maskwright.settings import Settings
@@ -27,10 +27,11 @@ def describe(name: str, settings: Settings) -> Facts:
     values: dict[str, Any] = {"name": name, "installed": None, "files": []}
     lines = [name]
     here = installed(settings)
-    if name in here or Path(name).is_dir():
+    if name in here or (Path(name).expanduser() / CONFIG).is_file():
         folder = find(name, settings)
         config = read_config(folder)
-        sound = sha256_of(folder / config.weights) == config.sha256
+        weights = folder / config.weights
+        sound = weights.is_file() and sha256_of(weights) == config.sha256
         values |= {"installed": str(folder), "sha256": config.sha256, "whole": sound}
         words = "any" if config.familiar is None else f"{len(config.familiar)} (others are tried and marked unfamiliar)"
         lines += [f"installed in {folder}", f"weights {config.sha256[:12]}, {'whole' if sound else 'DAMAGED'}"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files as resources
 from json import loads
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from maskwright.errors import BadWeights, MaskwrightError
@@ -45,7 +47,7 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
         if path.suffix == ".gz":
             vocabulary = path
         else:
-            state |= _own_names(read_official(path))
+            state |= _converted(path)
     if vocabulary is None:
         raise BadWeights("The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it with the other files.")
     clip_tokenizer(vocabulary, context=config.text.context)
@@ -53,17 +55,33 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
     # the hub's backbone leaves out the key bias, which the authors mask to zero
     missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if k.endswith("attention.k_proj.bias")}
     load_exactly(model, missing | state, what=folder.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(vocabulary, folder / vocabulary.name)
     templates = loads((resources("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
-    save_part(
-        folder,
-        "dinotxt",
-        model.state_dict(),
-        {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": templates["imagenet_80"]},
-        dtype=torch.float32,
-    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(shutil.SameFileError):
+            shutil.copyfile(vocabulary, folder / vocabulary.name)
+        save_part(
+            folder,
+            "dinotxt",
+            model.state_dict(),
+            {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": templates["imagenet_80"]},
+            dtype=torch.float32,
+        )
+    except (OSError, SafetensorError) as error:
+        raise MaskwrightError(
+            f"Cannot write to {folder}: {getattr(error, 'strerror', None) or error}. Free some space, or name another "
+            "folder with MASKWRIGHT_PRESETS."
+        ) from error
     return folder
+
+
+def _converted(path: Path) -> dict[str, Tensor]:
+    """An authors' file under our names; a key too misshapen to be cut into its parts is refused here."""
+    state = read_official(path)
+    try:
+        return _own_names(state)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise BadWeights(f"{path.name} holds a misshapen key: {str(error).partition(chr(10))[0]}.") from error
 
 
 def _own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -241,7 +241,7 @@ def train(
 ) -> bool:
     """Train into the preset folder `out`; True when the last step was reached.
 
-    State is kept in `out/training.pt` every 100 steps, when `minutes` have passed and when `stopped()`; a later call
+    State is kept in `out/training.pt` every 100 steps and at the end, whatever ends the run; a later call
     with the same arguments goes on from there. The same seed on the same CPU gives the same weights.
     """
     torch.manual_seed(config.seed)
@@ -292,7 +292,7 @@ def train(
             on_step(Step(step + 1, config.steps, loss.item(), {k: v.item() for k, v in parts.items()}, rate))
         late = minutes is not None and time.monotonic() - began > 60 * minutes
         ends = late or stopped()
-        if step % 100 == 99 or ends:
+        if step % 100 == 99 or step + 1 == config.steps or ends:
             _keep(out, config, step + 1, trained, mean, optimiser)
         if ends:
             break
