@@ -66,9 +66,9 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     told = {
         "model": asdict(config),
         "tokenizer": "tokenizer.json",
-        "prompts": ["a photo of a {}."],
+        "prompts": ["{}", "a photo of a {}."],
         "protocol": {"short_sides": [64], "window": 64, "stride": 32},
-        "high_resolution": {"visits": [1, 1, 2], "grid_short_side": 16, "clusters": 8},
+        "high_resolution": {"areas": [0.25, 1.0], "visits": [1, 1], "grid_short_side": 16, "clusters": 8},
         "sharpness": 20.0,
         "scale": 20.0,
         "threshold": 0.05,

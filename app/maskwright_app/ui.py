@@ -174,7 +174,10 @@ class _Page:
         self.reject_all.click(_sentences(self._reject_all), state, self.shown, **private)
         self.opacity.input(None, self.opacity, None, js=_OPACITY)
         self.export.click(
-            _sentences(lambda: gr.File(self.handlers.export_coco(), visible=True)), None, self.coco, api_visibility="private"
+            _sentences(lambda: gr.File(self.handlers.export_coco(), visible=True)),
+            None,
+            self.coco,
+            api_visibility="private",
         ).success(None, None, None, js=_DOWNLOAD)
 
     def _shown(self, view: View) -> tuple[str, str, str, str]:

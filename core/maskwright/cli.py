@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,9 @@ def _say(text: str) -> None:
 
 
 def _answer(value: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(value, ensure_ascii=False) if as_json else text, flush=True)  # noqa: T201
+    if as_json:
+        text = json.dumps(value, ensure_ascii="utf" not in (sys.stdout.encoding or "").lower())
+    print(text, flush=True)  # noqa: T201
 
 
 @contextmanager
@@ -419,6 +422,10 @@ def main() -> None:
     """Run the command line; every failure is one line and an exit status (1 failed, 2 usage, 130 interrupted)."""
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        # a file name need not be text; JSON reads these escapes, too
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except MaskwrightError as error:

@@ -100,10 +100,11 @@ def label_map(
         if row.get("iscrowd"):
             labels[region] = crowd
             continue
-        category = row.get("category_id")
-        if category not in classes:
-            raise BadCoco(f"An annotation names category {category}, which the file does not list. Export it again.")
-        labels[region] = classes[category]
+        if row.get("category_id") not in classes:
+            raise BadCoco(
+                f"An annotation names category {row.get('category_id')}, which the file does not list. Export it again."
+            )
+        labels[region] = classes[row["category_id"]]
     return labels
 
 
@@ -120,6 +121,8 @@ def _region(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
         else:
             from pycocotools import mask as coco
 
+            if not isinstance(shape, list):
+                raise TypeError("neither run lengths nor polygons")
             # fewer than three points cover nothing, but four numbers would be taken for a box
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
             if not polygons:

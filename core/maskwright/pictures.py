@@ -16,7 +16,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
 from maskwright.settings import Settings
 
-__all__ = ["SUFFIXES", "Picture", "is_picture", "read_picture", "to_rgb8"]
+__all__ = ["SUFFIXES", "Picture", "is_picture", "read_picture", "stretched", "to_rgb8"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
@@ -73,10 +73,10 @@ def read_picture(data: bytes, name: str, *, max_megapixels: float | None = None)
         raise
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
         raise ImageUnreadable(Path(name).name) from error
-    known = isinstance(orientation, int) and 1 <= orientation <= 8
-    return Picture(
-        _pillow_rgb8(upright), int(orientation) if known else 1, captured if isinstance(captured, str) else ""
-    )
+    # a damaged file may hold anything there
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    return Picture(_pillow_rgb8(upright), orientation, captured if isinstance(captured, str) else "")
 
 
 def _opened(data: bytes) -> Pillow.Image:
@@ -109,3 +109,15 @@ def to_rgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     grey = np.zeros(values.shape) if span <= 0 else (values - low) / span
     plane = np.rint(grey.clip(0, 1) * 255).astype(np.uint8)
     return np.repeat(plane[:, :, None], 3, axis=2)
+
+
+def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) with the 0.5 to 99.5 percentile of all its values stretched over 0..255, colours kept.
+
+    Ordinary photographs hardly change; dark microscopy becomes visible. A constant picture stays as it is.
+    """
+    low, high = np.percentile(pixels, [0.5, 99.5])
+    if high <= low:
+        return pixels
+    table = ((np.arange(256) - low) * (255 / (high - low))).clip(0, 255).round().astype(np.uint8)
+    return np.asarray(table[pixels])

@@ -69,7 +69,7 @@ def runs_from_text(text: str) -> NDArray[np.int64]:
     if digits.size and (digits.min() < 0 or digits.max() > 63 or digits[-1] & 32):
         raise InvalidMask("The mask's run-length text is damaged.")
     ends = np.flatnonzero(digits & 32 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: ends.size]
     place = np.arange(digits.size) - np.repeat(starts, ends - starts + 1)
     if place.size and place.max() > 11:
         raise InvalidMask("The mask's run-length text is damaged.")

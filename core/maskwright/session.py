@@ -13,9 +13,9 @@ from typing import Any
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
+from maskwright.overlays import default_color
 from maskwright.project import Project, user_name
 from maskwright.store import NewAnnotation
-from maskwright.overlays import default_color
 
 __all__ = ["AnnotationSession", "Proposal", "Proposals"]
 

@@ -167,7 +167,9 @@ def test_a_taken_port_and_an_open_address_are_one_sentence(tmp_path: Path) -> No
         words = [program, "ui", "--project", str(tmp_path / "p"), "--port", port]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert done.stderr.strip() == f"maskwright: Port {port} is in use. Choose another, for example --port {int(port) + 1}."
+    assert (
+        done.stderr.strip() == f"maskwright: Port {port} is in use. Choose another, for example --port {int(port) + 1}."
+    )
     done = subprocess.run([program, "ui", "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "without a login" in done.stderr

@@ -18,6 +18,7 @@ from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
 from maskwright.models.presets import DinoTxtPreset, TextPreset
 from maskwright.models.tokens import clean
+from maskwright.pictures import stretched
 
 __all__ = [
     "ClassName",
@@ -94,8 +95,9 @@ def _normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     return (image - mean) / std
 
 
-def _resized(pixels: NDArray[np.uint8], short_side: int, window: int, device: torch.device) -> Tensor:
-    size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, window)
+def _resized(pixels: NDArray[np.uint8], short_side: int, config: TextPreset, device: torch.device) -> Tensor:
+    size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, config.protocol.window)
+    pixels = stretched(pixels) if config.stretch else pixels
     return F.interpolate(_normalised(pixels, device), size=size, mode="bicubic", antialias=True)
 
 
@@ -111,7 +113,7 @@ def encode_windows(
 ) -> Pyramid:
     """Encode every window of the slide at every size; `check` is told the share done and may raise to stop."""
     protocol = preset.config.protocol
-    images = [_resized(pixels, side, protocol.window, device) for side in protocol.short_sides]
+    images = [_resized(pixels, side, preset.config, device) for side in protocol.short_sides]
     places = [slide((i.shape[-2], i.shape[-1]), protocol.window, protocol.stride) for i in images]
     done, total = 0, sum(map(len, places))
     levels = []
@@ -134,7 +136,7 @@ def encode_clusters(
     """The high-resolution procedure: distorted crops of three scales, averaged and clustered."""
     settings = preset.config.high_resolution
     features = dense_features(
-        _resized(pixels, max(preset.config.protocol.short_sides), preset.config.protocol.window, device)[0],
+        _resized(pixels, max(preset.config.protocol.short_sides), preset.config, device)[0],
         lambda crop: _patches(preset, crop),
         settings,
         window=preset.config.protocol.window,

@@ -74,7 +74,8 @@ def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
             )
         state = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise BadWeights(f"Cannot read the weights {file}: {error}. Get the file again.") from error
+        cause = getattr(error, "strerror", None) or str(error)
+        raise BadWeights(f"Cannot read the weights {file}: {cause}. Get the file again.") from error
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
@@ -85,7 +86,8 @@ def read_official(file: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is not a plain state dict
-        raise BadWeights(f"Cannot read {file.name} as a file of weights: {str(error).splitlines()[0]}") from error
+        cause = (str(error).splitlines() or ["no reason given"])[0]
+        raise BadWeights(f"Cannot read {file.name} as a file of weights: {cause}") from error
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):

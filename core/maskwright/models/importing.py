@@ -77,6 +77,8 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
 
 def _converted(path: Path) -> dict[str, Tensor]:
     """An authors' file under our names; a key too misshapen to be cut into its parts is refused here."""
+    if not path.stat().st_size:
+        raise BadWeights(f"{path.name} is empty. Download it again.")
     state = read_official(path)
     try:
         return _own_names(state)

@@ -47,6 +47,8 @@ class TextPreset:
     prompts: tuple[str, ...]
     protocol: SlideProtocol = field(default_factory=SlideProtocol)
     high_resolution: HighResolution = field(default_factory=HighResolution)
+    stretch: bool = False
+    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
     sharpness: float = 1.0
     """Factor on the cosine before the softmax over a closed vocabulary; 1 as released."""
     scale: float = 1 / 0.07

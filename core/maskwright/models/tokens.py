@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -49,7 +50,11 @@ class Tokenizer:
     @classmethod
     def load(cls, file: Path, *, context: int) -> Tokenizer:
         """Read a `tokenizer.json` written by `train_tokenizer`."""
-        return cls(Backend.from_file(str(file)), context=context, start="<start>", end="<end>")
+        try:
+            backend = Backend.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception for anything it cannot read
+            raise BadWeights(f"Cannot read the tokenizer {file}: {error}. Get the preset again.") from error
+        return cls(backend, context=context, start="<start>", end="<end>")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(N, context) int64 ids, padded with 0."""
@@ -69,7 +74,7 @@ def clip_tokenizer(merges: Path, *, context: int = 77) -> Tokenizer:
     try:
         with gzip.open(merges, "rt", encoding="utf-8") as lines:
             pairs = [tuple(line.split()) for line in lines.read().split("\n")[1 : _CLIP_MERGES + 1]]
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise BadWeights(f"Cannot read the CLIP vocabulary {merges.name}: {error}. Get the file again.") from error
     if len(pairs) != _CLIP_MERGES or any(len(pair) != 2 for pair in pairs):
         raise BadWeights(f"{merges.name} is not the CLIP vocabulary: it needs {_CLIP_MERGES} merges of two.")

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, now
 from maskwright.overlays import default_color
+from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, now
 from maskwright.store.values import Counts, check_state
 
 __all__ = [

@@ -25,7 +25,7 @@ class TrainConfig:
     """One run of the trainer; everything that changes its result."""
 
     model: DinoTxtConfig = field(default_factory=lambda: TINY)
-    steps: int = 3300
+    steps: int = 2700
     batch: int = 16
     crop: int = 192
     """Side of the training crops in pixels."""

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from maskwright.domain import Image
 from maskwright.groundtruth import LabelledFolder, held_out, label_map
+from maskwright.pictures import stretched
 from maskwright.training.vocabulary import Vocabulary
 
 __all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_source"]
@@ -72,7 +73,7 @@ def read_source(
             continue
         image = Image.open(row.file)
         labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORE)
-        samples.append(Sample(image.pixels, labels, index))
+        samples.append(Sample(stretched(image.pixels), labels, index))
     return Source(folder.name, tuple(samples), np.unique(list(classes.values())), background, weight)
 
 

@@ -39,8 +39,8 @@ PROMPTS = ("{}", "a photo of a {}.", "A photo of a {} in the scene")
 """Prompts averaged when the trained model is used; training draws from these and from all published templates."""
 
 
-PROTOCOL = {"short_sides": [320, 512], "window": 288, "stride": 144}
-"""How the trained model looks at an image: near the sizes it was trained at, in larger windows than its crops."""
+PROTOCOL = {"short_sides": [288], "window": 288, "stride": 144}
+"""How the trained model looks at an image: in the middle of the sizes it was trained at, in larger windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,10 @@ def _balance(sources: Sequence[Source], classes: int) -> Tensor:
             shown = sample.labels[sample.labels >= 0]
             pixels += np.bincount(shown, minlength=classes) / sample.labels.size
     weight = (np.median(pixels[pixels > 1]) / pixels) ** 0.3 if (pixels > 1).any() else np.ones(classes)
-    return torch.from_numpy(weight.clip(0.5, 2.5)).float()
+    weight = weight.clip(0.5, 2.5)
+    # a class that is alone in its source has "none of these", which weighs 1, to stand against
+    weight[[int(s.classes[0]) for s in sources if len(s.classes) == 1]] = 1.0
+    return torch.from_numpy(weight).float()
 
 
 def _teach_words(
@@ -348,6 +351,7 @@ def _export(out: Path, mean: _Trained, config: TrainConfig, vocabulary: Vocabula
             "tokenizer": "tokenizer.json",
             "prompts": list(PROMPTS),
             "protocol": PROTOCOL,
+            "stretch": True,
             "high_resolution": {"visits": [1, 2, 4]},
             "sharpness": scale,
             "scale": scale,

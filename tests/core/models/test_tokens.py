@@ -36,7 +36,9 @@ def test_case_and_spaces_do_not_matter(tokenizer: Tokenizer) -> None:
     assert first.tolist() == second.tolist()
 
 
-@pytest.mark.parametrize(("raw", "cleaned"), [("&amp;amp; Cow", "& cow"), ("sch\u00c3\u00b6n", "schön"), (" a\n b ", "a b")])
+@pytest.mark.parametrize(
+    ("raw", "cleaned"), [("&amp;amp; Cow", "& cow"), ("sch\u00c3\u00b6n", "schön"), (" a\n b ", "a b")]
+)
 def test_clean(raw: str, cleaned: str) -> None:
     assert clean(raw) == cleaned
 

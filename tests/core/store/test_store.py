@@ -14,8 +14,8 @@ import pytest
 
 from maskwright.domain import ImageRecord, Mask
 from maskwright.errors import BadProject, InvalidMask, MaskwrightError
-from maskwright.store import NewAnnotation, NewImage, Store
 from maskwright.overlays import PALETTE, default_color
+from maskwright.store import NewAnnotation, NewImage, Store
 from tests.core.store.conftest import MakeAnnotation
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
