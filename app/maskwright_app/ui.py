@@ -29,13 +29,13 @@ CSS = """
 .mw-overlay { position: absolute; inset: 0; height: 100%; opacity: var(--mw-opacity, .55);
   image-rendering: pixelated; }
 .mw-legend { list-style: none; margin: 0; padding: 0; }
-.mw-legend li { display: flex; flex-wrap: wrap; align-items: center; gap: .5em; padding: .35em 0;
+.mw-legend li { display: flex; align-items: center; gap: .5em; padding: .35em 0;
   border-bottom: 1px solid var(--border-color-primary); }
-.mw-swatch { width: 1.2em; height: 1.2em; border-radius: 3px; border: 2px dashed var(--body-text-color); }
+.mw-swatch { flex: none; width: 1.2em; height: 1.2em; border-radius: 3px; border: 2px dashed var(--body-text-color); }
 .mw-accepted .mw-swatch { border-style: solid; }
 .mw-name { font-weight: 600; overflow-wrap: anywhere; }
-.mw-facts { color: var(--body-text-color-subdued); flex: 1; white-space: nowrap; }
-.mw-legend button { min-height: 44px; padding: 0 .9em; border-radius: 6px; cursor: pointer;
+.mw-facts { color: var(--body-text-color-subdued); flex: 1; font-size: .85em; }
+.mw-legend button { min-height: 44px; padding: 0 .7em; border-radius: 6px; cursor: pointer;
   border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill);
   color: var(--body-text-color); }
 .mw-legend button[data-act=accept] { border-color: #0072b2; border-width: 2px; font-weight: 600; }
