@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maskwright.engine import Engine
+    from maskwright.session import AnnotationSession
 
 __all__ = ["launch"]
 
@@ -34,7 +40,6 @@ def launch(
         MaskwrightError: port taken, no login for an open address, project not usable.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from maskwright.engine import Engine
     from maskwright.errors import MaskwrightError
     from maskwright.project import Project
     from maskwright.session import AnnotationSession
@@ -47,9 +52,7 @@ def launch(
         raise MaskwrightError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
     port = _free_port(host, port)
     opened = Project.open(project, create=True)
-    session = AnnotationSession(lambda: Engine.load(preset, device), opened)
-    # the page answers at once; the model is ready a moment later
-    threading.Thread(target=lambda: session.engine, daemon=True).start()
+    session = AnnotationSession(lambda: _engine(preset, device), opened)
     page = build(Handlers(session), str(opened.folder))
     page.queue(max_size=20, default_concurrency_limit=4)
     page.launch(
@@ -58,11 +61,29 @@ def launch(
         max_file_size="512mb", theme=THEME, css=CSS, head=HEAD, footer_links=["api"], show_error=False,
     )  # fmt: skip
     print(f"Project: {opened.folder}\nMaskwright is ready at {page.local_url}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
+    # the page is there already; the model is ready a moment later
+    threading.Thread(target=_warm_up, args=(session,), daemon=True).start()
     try:
         threading.Event().wait()
     finally:
         page.close(verbose=False)
         opened.close()
+
+
+def _warm_up(session: AnnotationSession) -> None:
+    """Load the model before the first prompt; a prompt tells again what is wrong with it."""
+    from maskwright.errors import MaskwrightError
+
+    try:
+        _ = session.engine
+    except MaskwrightError as error:
+        print(f"maskwright: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _engine(preset: str, device: str) -> Engine:
+    from maskwright.engine import Engine
+
+    return Engine.load(preset, device)
 
 
 def _free_port(host: str, wanted: int | None) -> int:

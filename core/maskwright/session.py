@@ -8,14 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction
-from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.project import Project, user_name
 from maskwright.store import NewAnnotation
+
+if TYPE_CHECKING:
+    # torch comes with the engine, and a window should open before it
+    from maskwright.engine import Engine
 
 __all__ = ["AnnotationSession", "Proposal", "Proposals"]
 
