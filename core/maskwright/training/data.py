@@ -88,6 +88,10 @@ class Batch:
     sources: Tensor
     """(B,) int64"""
 
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.pixels.to(device), self.labels.to(device), self.sources.to(device))
+
 
 class Steps(Dataset[Batch]):
     """Item n is the whole batch of step n, the same for the same seed: a run can be resumed at any step."""

@@ -68,9 +68,9 @@ class _Trained(nn.Module):
 class _Losses:
     """The loss terms; holds per-source class sets and the containment of classes."""
 
-    def __init__(self, sources: Sequence[Source], vocabulary: Vocabulary, config: TrainConfig) -> None:
-        self.config = config
-        self.containment = torch.from_numpy(vocabulary.containment())
+    def __init__(self, sources: Sequence[Source], vocabulary: Vocabulary, device: str) -> None:
+        self.device = device
+        self.containment = torch.from_numpy(vocabulary.containment()).to(device)
         self.classes = [torch.from_numpy(source.classes) for source in sources]
         self.background = [source.background for source in sources]
         # a source of one class with a true background (microscopy) shares nothing with the others
@@ -84,7 +84,7 @@ class _Losses:
             else torch.tensor(sorted(foreign - own[i]), dtype=torch.int64)
             for i, single in enumerate(alone)
         ]
-        self.class_weight = _balance(sources, len(vocabulary))
+        self.class_weight = _balance(sources, len(vocabulary)).to(device)
 
     def __call__(
         self, batch: Batch, features: Any, text: Tensor, trained: _Trained, rng: np.random.Generator
@@ -98,22 +98,23 @@ class _Losses:
             labels = batch.labels[rows]
             absent = self.absent[index]
             drawn = absent[torch.from_numpy(rng.permutation(len(absent))[:24])]
-            classes = torch.cat([self.classes[index], drawn])
+            classes = torch.cat([self.classes[index], drawn]).to(self.device)
             share = rows.float().mean()
             logits = dense_similarity(part, local[classes]) * scale + 10 * trained.offset
             logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
             sums["classes"].append(share * self._classes(logits, labels, classes, self.background[index]))
             sums["subset"].append(share * self._subset(logits, labels, classes, rng))
-            cosine = F.normalize(part.cls, dim=-1) @ wide[self.classes[index]].T
-            shown = (labels.flatten(1)[:, :, None] == self.classes[index]).any(dim=1).float()
+            own = self.classes[index].to(self.device)
+            cosine = F.normalize(part.cls, dim=-1) @ wide[own].T
+            shown = (labels.flatten(1)[:, :, None] == own).any(dim=1).float()
             image_logits = cosine * scale + 10 * trained.image_offset
             sums["image"].append(share * F.binary_cross_entropy_with_logits(image_logits, shown) * 10)
         return {name: torch.stack(values).sum() for name, values in sums.items()}
 
     def _classes(self, logits: Tensor, labels: Tensor, classes: Tensor, background: bool) -> Tensor:
         """All the source's classes compete; with a true background, so does "none"."""
-        place = torch.full((len(self.containment),), IGNORE)
-        place[classes] = torch.arange(len(classes))
+        place = torch.full((len(self.containment),), IGNORE, device=self.device)
+        place[classes] = torch.arange(len(classes), device=self.device)
         target = torch.where(labels >= 0, place[labels.clamp(min=0)], labels)
         weight = self.class_weight[classes]
         if background:
@@ -124,7 +125,7 @@ class _Losses:
 
     def _subset(self, logits: Tensor, labels: Tensor, classes: Tensor, rng: np.random.Generator) -> Tensor:
         """A random subset of the classes against "none of these", which has the logit 0."""
-        kept = torch.from_numpy(rng.random(len(classes)) < rng.uniform(0.1, 0.9))
+        kept = torch.from_numpy(rng.random(len(classes)) < rng.uniform(0.1, 0.9)).to(self.device)
         if not kept.any():
             return logits.sum() * 0
         chosen = classes[kept]
@@ -136,7 +137,7 @@ class _Losses:
             torch.where((relation == UNSURE).any(dim=1), IGNORE, none),
         )
         # the class itself goes before a wider one
-        found[chosen] = torch.arange(none)
+        found[chosen] = torch.arange(none, device=self.device)
         target = torch.where(labels >= 0, found[labels.clamp(min=0)], torch.where(labels == NONE, none, IGNORE))
         weight = F.pad(self.class_weight[chosen], (0, 1), value=1.0)
         return _cross_entropy(F.pad(logits[:, kept], (0, 0, 0, 0, 0, 1)), target, weight)
@@ -255,7 +256,7 @@ def train(
         module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(_groups(trained, config.weight_decay), lr=config.rate, betas=(0.9, 0.98))
     first = _resume(out, config, trained, mean, optimiser)
-    losses, templates, texts = _Losses(sources, vocabulary, config), _templates(), vocabulary.texts()
+    losses, templates, texts = _Losses(sources, vocabulary, device), _templates(), vocabulary.texts()
     if not first:
         _teach_words(trained.model, tokenizer, texts, config, device)
         mean.load_state_dict(trained.state_dict())
@@ -280,7 +281,7 @@ def train(
                 with torch.no_grad():
                     text = trained.model.encode_text(tokenizer(list(_prompts(texts, templates, drawn))).to(device))
             features = trained.model.encode_image(batch.pixels.to(device, memory_format=torch.channels_last))
-        parts = losses(batch, features, text, trained, rng)
+        parts = losses(batch.to(device), features, text, trained, rng)
         loss = parts["classes"] + config.subset_loss * parts["subset"] + config.image_loss * parts["image"]
         optimiser.zero_grad()
         loss.backward()
