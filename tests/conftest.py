@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -32,6 +33,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def meadows(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A project of six pictures, green on the left and blue on the right, with both accepted."""
+    from maskwright.domain import Image
+    from maskwright.project import Project
+
+    folder = tmp_path / "meadows ü"
+    with Project.open(folder, create=True) as project:
+        for number in range(6):
+            edge = int(rng.integers(24, 40))
+            pixels = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8)
+            pixels[:, :edge, 1] += 150
+            pixels[:, edge:, 2] += 150
+            file = tmp_path / f"m{number}.png"
+            Pillow.fromarray(pixels).save(file)
+            left = np.zeros((64, 64), bool)
+            left[:, :edge] = True
+            image = Image.open(file)
+            project.accept(image, left, "meadow")
+            project.accept(image, ~left, "air")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, label_map
 
-__all__ = ["Confusion", "TextScores", "evaluate_text"]
+__all__ = ["IGNORED", "Confusion", "TextScores", "evaluate_text", "score_text"]
 
-_IGNORED = -1
+IGNORED = -1
+"""Label of pixels that are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +112,57 @@ def evaluate_text(
         raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
     classes = {key: index for index, key in enumerate(data.categories, start=1)}
     images = chosen_images(data, only_held_out=only_held_out, limit=limit, seed=seed)
+
+    def labelled() -> Iterator[tuple[Image, NDArray[np.int16]]]:
+        for row in images:
+            image = Image.open(row.file)
+            empty = 0 if background else IGNORED
+            yield image, label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORED)
+
+    return score_text(
+        engine, names, labelled(), total=len(images), method=method, background=background, progress=progress,
+        cancelled=cancelled,
+    )  # fmt: skip
+
+
+def score_text(
+    engine: Engine,
+    names: Sequence[str],
+    labelled: Iterable[tuple[Image, NDArray[np.int16]]],
+    *,
+    total: int,
+    method: str | None = None,
+    background: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TextScores:
+    """Prompt all names on each image and compare with its labels.
+
+    Args:
+        engine: with the preset to measure.
+        names: of the classes, label 1 first.
+        labelled: images with their (H, W) labels: 0 background, k the k-th name, IGNORED not counted.
+        total: how many images there are.
+        method: text method, None for the default.
+        background: pixels may be none of the names.
+        progress: told (images done, images in all).
+        cancelled: asked between images.
+    """
     confusion = Confusion(len(names))
-    for done, row in enumerate(images):
-        progress(done, len(images))
-        image = Image.open(row.file)
-        truth = label_map(row.annotations, classes, image.size_hw, empty=0 if background else _IGNORED, crowd=_IGNORED)
+    done = 0
+    for image, truth in labelled:
+        progress(done, total)
         found = engine.segment_text(image, names, method, background=background, cancelled=cancelled)
         confusion.add(truth, found.label_map)
-    progress(len(images), len(images))
+        done += 1
+    progress(done, total)
     iou = confusion.iou()
     counted = [value for value in iou if value is not None]
     return TextScores(
         task="text",
         method=method or METHODS[0],
         preset=engine.model.name,
-        images=len(images),
+        images=done,
         classes=len(counted),
         miou=float(np.mean(counted)) if counted else 0.0,
         pixel_accuracy=confusion.accuracy(),

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright import rle
+from maskwright.domain import Annotation
 from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
 
-__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map"]
+__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "read_coco", "truth"]
 
 
 def held_out(file_name: str) -> bool:
@@ -49,13 +50,7 @@ class LabelledFolder:
             raise MaskwrightError(
                 f"{folder} is not a labelled folder: it needs images/ and annotations.json (COCO). Check the name."
             )
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BadCoco(f"{file} is not a JSON file ({error}). Export it again.") from error
-        for key in ("images", "annotations", "categories"):
-            if not isinstance(data, dict) or not isinstance(data.get(key), list):
-                raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing. Choose another file.")
+        data = read_coco(file)
         try:
             by_image: dict[int, list[Mapping[str, Any]]] = {}
             for row in data["annotations"]:
@@ -76,6 +71,20 @@ class LabelledFolder:
         return iter(self.images)
 
 
+def read_coco(file: Path) -> dict[str, Any]:
+    """The dictionary of a COCO instances file; raises BadCoco for anything else, MaskwrightError when it is missing."""
+    if not file.is_file():
+        raise MaskwrightError(f"There is no file {file}. Check the name.")
+    try:
+        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise BadCoco(f"{file} is not a JSON file ({error}). Export it again.") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing. Choose another file.")
+    return data
+
+
 def label_map(
     annotations: Sequence[Mapping[str, Any]],
     classes: Mapping[int, int],
@@ -94,7 +103,7 @@ def label_map(
         crowd: label of pixels that only crowds cover.
     """
     labels = np.full(size_hw, empty, np.int16)
-    regions = [(_region(row, size_hw), row) for row in annotations if row.get("segmentation")]
+    regions = [(mask_of(row, size_hw), row) for row in annotations if row.get("segmentation")]
     regions.sort(key=lambda pair: (not pair[1].get("iscrowd"), -int(pair[0].sum())))
     for region, row in regions:
         if row.get("iscrowd"):
@@ -108,8 +117,21 @@ def label_map(
     return labels
 
 
-def _region(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Boolean mask of compressed RLE, uncompressed RLE or polygons."""
+def truth(
+    annotations: Sequence[Annotation], labels: Mapping[str, int], size_hw: tuple[int, int], *, empty: int
+) -> NDArray[np.int16]:
+    """(H, W) label of each pixel of an annotated image, as `label_map`; classes without a label get -1."""
+    rows = [{"id": a.id, "category_id": a.category_id, "segmentation": dict(a.mask.rle)} for a in annotations]
+    classes = {one.category_id: labels.get(one.category, -1) for one in annotations}
+    return label_map(rows, classes, size_hw, empty=empty, crowd=-1)
+
+
+def mask_of(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Boolean (H, W) mask of a COCO row's compressed RLE, uncompressed RLE or polygons.
+
+    Raises:
+        BadCoco: damaged, or of another size than the image.
+    """
     shape = row["segmentation"]
     try:
         if isinstance(shape, dict) and isinstance(shape["counts"], str):

@@ -54,6 +54,8 @@ class Source:
     """Unlabelled pixels are truly none of `classes`."""
     weight: float
     """Share of each batch."""
+    upright: bool = True
+    """Its pictures have an up and a down; microscopy has not."""
 
 
 def read_source(
@@ -74,7 +76,9 @@ def read_source(
         image = Image.open(row.file)
         labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORE)
         samples.append(Sample(stretched(image.pixels), labels, index))
-    return Source(folder.name, tuple(samples), np.unique(list(classes.values())), background, weight)
+    own = np.unique(list(classes.values()))
+    # a folder of a single class is microscopy here
+    return Source(folder.name, tuple(samples), own, background, weight, upright=len(own) > 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +124,7 @@ class Steps(Dataset[Batch]):
         for index in chosen:
             source = self.sources[index]
             sample = source.samples[rng.choice(len(source.samples), p=self.chances[index])]
-            image, target = _varied(sample, self.crop, self.short_side, rng, flat=len(source.classes) == 1)
+            image, target = _varied(sample, self.crop, self.short_side, rng, flat=not source.upright)
             pixels.append(image)
             labels.append(target)
         stacked = (np.stack(pixels).astype(np.float32) / 255 - MEAN) / STD
@@ -148,7 +152,7 @@ def _varied(
     are shown larger.
     """
     height, width = sample.labels.shape
-    scale = np.exp(rng.uniform(*np.log(short_side))) * (1.5 if flat else 1.0) / min(height, width)
+    scale = np.exp(rng.uniform(*np.log(short_side))) * (1.3 if flat else 1.0) / min(height, width)
     stretch = np.exp(rng.uniform(-0.15, 0.15))
     size = max(crop, round(width * scale * stretch)), max(crop, round(height * scale / stretch))
     left, top = (int(rng.integers(0, full - crop + 1)) for full in size)

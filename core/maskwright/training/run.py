@@ -12,7 +12,8 @@ from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import read_source
-from maskwright.training.loop import Step, train
+from maskwright.training.loop import Step
+from maskwright.training.scratch import train
 from maskwright.training.vocabulary import Vocabulary
 
 __all__ = ["train_preset"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -34,7 +34,19 @@ class Vocabulary:
             owner |= dict.fromkeys((entry.name, *entry.synonyms), entry.name)
         # a source's own name for a known class (human body for person) joins that class
         self._class_of = {name: owner.get(name, name) for name in names}
-        self.entries = [known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values()))]
+        self._take(known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values())))
+
+    @classmethod
+    def exactly(cls, names: Sequence[str]) -> Vocabulary:
+        """One class for each name, in this order and without synonyms: a person tells pedestrian from person."""
+        made = cls(names)
+        known = {entry.name: entry for entry in made.entries}
+        made._class_of = {name: name for name in names}
+        made._take(known[name]._replace(synonyms=()) if name in known else _Entry(name) for name in names)
+        return made
+
+    def _take(self, entries: Iterable[_Entry]) -> None:
+        self.entries = list(entries)
         self._index = {entry.name: index for index, entry in enumerate(self.entries)}
 
     def __len__(self) -> int:

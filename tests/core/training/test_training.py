@@ -20,7 +20,7 @@ from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Steps, read_source
-from maskwright.training.loop import train
+from maskwright.training.scratch import train
 from maskwright.training.vocabulary import NO, UNSURE, YES, Vocabulary
 
 SMALL = TrainConfig(

@@ -1,0 +1,131 @@
+"""Fine-tuning of a text preset on the accepted masks of a project: same losses, locked words, pretrained pixels."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from maskwright.domain import Annotation, Image
+from maskwright.groundtruth import truth
+from maskwright.models.checkpoints import save_part
+from maskwright.models.presets import DinoTxtPreset, TextPreset
+from maskwright.pictures import stretched
+from maskwright.training.config import TrainConfig
+from maskwright.training.data import IGNORE, NONE, Sample, Source
+from maskwright.training.loop import Fit, Step
+from maskwright.training.losses import Trained
+from maskwright.training.vocabulary import Vocabulary
+
+__all__ = ["RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
+
+RECIPES = ("full", "head")
+"""What learns: everything that sees pixels, or only the vision head on top of the frozen backbone."""
+STEPS = 600
+"""Length of a run when no number of epochs is given."""
+
+
+def sample(
+    image: Image, annotations: Sequence[Annotation], names: Sequence[str], *, background: bool, preset: TextPreset
+) -> Sample:
+    """One image with its accepted masks; classes that are not learnt count for nothing.
+
+    Args:
+        image: upright.
+        annotations: of this image.
+        names: the classes that are learnt, by index.
+        background: unlabelled pixels are none of the classes.
+        preset: of the model that is tuned, which says how pictures are prepared.
+    """
+    labels = truth(
+        annotations,
+        {name: index for index, name in enumerate(names)},
+        image.size_hw,
+        empty=NONE if background else IGNORE,
+    )
+    return Sample(stretched(image.pixels) if preset.stretch else image.pixels, labels, 0)
+
+
+def tuning_config(preset: TextPreset, images: int, *, recipe: str, epochs: int | None, seed: int) -> TrainConfig:
+    """Schedule of a run on so many images: crops and sizes around those that the preset is asked at."""
+    batch = 16
+    patch = preset.model.backbone.patch
+    crop = max(1, round(preset.protocol.window * 2 / 3 / patch)) * patch
+    sides = preset.protocol.short_sides
+    short = max(crop, round(min(sides) * 0.75)), max(crop, round(max(sides) * 4 / 3))
+    steps = STEPS if epochs is None else max(1, round(epochs * images / batch))
+    rate = 3e-4 if recipe == "full" else 1e-3
+    return TrainConfig(
+        model=preset.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=rate, warmup=0.05,
+        average=0.99, seed=seed, word_steps=0,
+    )  # fmt: skip
+
+
+def finetune(
+    preset: DinoTxtPreset,
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    config: TrainConfig,
+    out: Path,
+    *,
+    recipe: str = "full",
+    background: bool = False,
+    device: str = "cpu",
+    on_step: Callable[[Step], None] = lambda step: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Tune a copy of the preset's model and write the result as a preset into `out`.
+
+    Args:
+        preset: the base; it is left as it is.
+        samples: images whose labels are indices into `names`.
+        names: the classes, by the words that people will type for them.
+        config: of `tuning_config`.
+        out: folder of the run; one that was stopped there goes on.
+        recipe: one of RECIPES.
+        background: as the samples were made.
+        device: "cpu", "cuda".
+        on_step: told every tenth step.
+        stopped: asked after each step.
+
+    Returns:
+        True when the last step was reached; otherwise nothing but the state to resume from was written.
+    """
+    torch.manual_seed(config.seed)
+    out.mkdir(parents=True, exist_ok=True)
+    model = copy.deepcopy(preset.model)
+    settings = preset.config
+    visual = model.visual_model
+    frozen = [visual.backbone] if recipe == "head" else []
+    trained = Trained(model, offset=-settings.threshold * settings.scale, frozen=frozen)
+    vocabulary = Vocabulary.exactly(names)
+    source = Source("project", tuple(samples), np.arange(len(names)), background, 1.0)
+    fit = Fit(trained, config, out, device)
+    if not fit.run([source], vocabulary, preset.tokenizer, on_step=on_step, stopped=stopped):
+        return False
+    _export(out, preset, fit.mean, names)
+    return True
+
+
+def _export(out: Path, preset: DinoTxtPreset, mean: Trained, names: Sequence[str]) -> None:
+    """Write the tuned preset: the base's settings with what was learnt in place of what it had."""
+    scale = mean.model.logit_scale.exp().item()
+    known = preset.config.familiar
+    tuned = replace(
+        preset.config,
+        # a released model is asked with a factor of 1; only one that was taught with a factor keeps to it
+        sharpness=scale,
+        scale=scale,
+        threshold=-10 * mean.offset.item() / scale,
+        familiar=None if known is None else tuple(sorted({*known, *names})),
+    )
+    shutil.copyfile(preset.folder / preset.config.tokenizer, out / preset.config.tokenizer)
+    told = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
+    save_part(out, "dinotxt", mean.model.state_dict(), json.loads(json.dumps(told)), dtype=torch.float16)

@@ -1,0 +1,148 @@
+"""The loss of dense supervision through text embeddings, and the module it trains.
+
+Two dense terms: all the classes a source labels compete for a pixel; and with a random subset of them the pixel must
+fall to none of them when its own is missing, as it does when a person types a few names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskwright.models.dinotxt import DinoTxt, dense_similarity, global_half, local_half
+from maskwright.models.dinov3 import DinoFeatures
+from maskwright.training.data import IGNORE, NONE, Batch, Source
+from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
+
+__all__ = ["Losses", "Trained"]
+
+
+class Trained(nn.Module):
+    """The model with the two offsets that turn a scaled cosine into a logit against "none of these".
+
+    The text tower is locked; modules named in `frozen` keep their weights and statistics.
+    """
+
+    def __init__(self, model: DinoTxt, *, offset: float = -2.0, frozen: Sequence[nn.Module] = ()) -> None:
+        super().__init__()
+        self.model = model
+        self._frozen = tuple(frozen)
+        # a tenth of the offset each, so that they move ten times as fast as a weight does
+        self.offset = nn.Parameter(torch.tensor(offset / 10))
+        self.image_offset = nn.Parameter(torch.tensor(offset / 10))
+        model.requires_grad_(True)
+        for module in (model.text_model, *self._frozen):
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Trained:
+        """As usual, but frozen modules keep their statistics."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+
+class Losses:
+    """The loss terms; holds per-source class sets and the containment of classes."""
+
+    def __init__(self, sources: Sequence[Source], vocabulary: Vocabulary, device: str) -> None:
+        self.device = device
+        self.containment = torch.from_numpy(vocabulary.containment()).to(device)
+        self.classes = [torch.from_numpy(source.classes) for source in sources]
+        self.background = [source.background for source in sources]
+        # a source of one class with a true background (microscopy) shares nothing with the others
+        alone = [bg and len(c) == 1 for bg, c in zip(self.background, self.classes, strict=True)]
+        every = torch.arange(len(vocabulary))
+        own = [set(c.tolist()) for c in self.classes]
+        foreign = set().union(*(own[i] for i, single in enumerate(alone) if single))
+        self.absent = [
+            every[[k not in own[i] for k in every.tolist()]]
+            if single
+            else torch.tensor(sorted(foreign - own[i]), dtype=torch.int64)
+            for i, single in enumerate(alone)
+        ]
+        self.class_weight = _balance(sources, len(vocabulary)).to(device)
+        # with several classes, "none" covers most pixels; unweighted, it would win nearly everywhere
+        self.none_weight = [1.0 if len(c) == 1 else 0.5 for c in self.classes]
+
+    def __call__(
+        self, batch: Batch, features: DinoFeatures, text: Tensor, trained: Trained, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """The terms of one batch: "classes", "subset" and "image"."""
+        scale = trained.model.logit_scale.exp()
+        local, wide = local_half(text.float()), global_half(text.float())
+        sums: dict[str, list[Tensor]] = {"classes": [], "subset": [], "image": []}
+        for index in batch.sources.unique().tolist():
+            rows = batch.sources == index
+            part = features._replace(cls=features.cls[rows].float(), patches=features.patches[rows].float())
+            labels = batch.labels[rows]
+            absent = self.absent[index]
+            drawn = absent[torch.from_numpy(rng.permutation(len(absent))[:24])]
+            classes = torch.cat([self.classes[index], drawn]).to(self.device)
+            share = rows.float().mean()
+            logits = dense_similarity(part, local[classes]) * scale + 10 * trained.offset
+            logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+            sums["classes"].append(share * self._classes(logits, labels, classes, index))
+            sums["subset"].append(share * self._subset(logits, labels, classes, index, rng))
+            own = self.classes[index].to(self.device)
+            cosine = F.normalize(part.cls, dim=-1) @ wide[own].T
+            shown = (labels.flatten(1)[:, :, None] == own).any(dim=1).float()
+            image_logits = cosine * scale + 10 * trained.image_offset
+            sums["image"].append(share * F.binary_cross_entropy_with_logits(image_logits, shown) * 10)
+        return {name: torch.stack(values).sum() for name, values in sums.items()}
+
+    def _classes(self, logits: Tensor, labels: Tensor, classes: Tensor, index: int) -> Tensor:
+        """All the source's classes compete; with a true background, so does "none"."""
+        place = torch.full((len(self.containment),), IGNORE, device=self.device)
+        place[classes] = torch.arange(len(classes), device=self.device)
+        target = torch.where(labels >= 0, place[labels.clamp(min=0)], labels)
+        weight = self.class_weight[classes]
+        if self.background[index]:
+            logits = F.pad(logits, (0, 0, 0, 0, 0, 1))
+            target = torch.where(target == NONE, len(classes), target)
+            weight = F.pad(weight, (0, 1), value=self.none_weight[index])
+        return _cross_entropy(logits, target, weight)
+
+    def _subset(self, logits: Tensor, labels: Tensor, classes: Tensor, index: int, rng: np.random.Generator) -> Tensor:
+        """A random subset of the classes against "none of these", which has the logit 0."""
+        kept = torch.from_numpy(rng.random(len(classes)) < rng.uniform(0.1, 0.9)).to(self.device)
+        if not kept.any():
+            return logits.sum() * 0
+        chosen = classes[kept]
+        relation = self.containment[:, chosen]
+        none = len(chosen)
+        found = torch.where(
+            (relation == YES).any(dim=1),
+            (relation == YES).float().argmax(dim=1),
+            torch.where((relation == UNSURE).any(dim=1), IGNORE, none),
+        )
+        # the class itself goes before a wider one
+        found[chosen] = torch.arange(none, device=self.device)
+        target = torch.where(labels >= 0, found[labels.clamp(min=0)], torch.where(labels == NONE, none, IGNORE))
+        weight = F.pad(self.class_weight[chosen], (0, 1), value=self.none_weight[index])
+        return _cross_entropy(F.pad(logits[:, kept], (0, 0, 0, 0, 0, 1)), target, weight)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean over the pixels that count; 0 when none does."""
+    if not (target >= 0).any():
+        return logits.sum() * 0
+    return F.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE, label_smoothing=0.02)
+
+
+def _balance(sources: Sequence[Source], classes: int) -> Tensor:
+    """Weight of each class: its inverse pixel frequency to the power 0.3, between 0.5 and 2.5."""
+    pixels = np.ones(classes)
+    for source in sources:
+        for sample in source.samples:
+            shown = sample.labels[sample.labels >= 0]
+            pixels += np.bincount(shown, minlength=classes) / sample.labels.size
+    weight = (np.median(pixels[pixels > 1]) / pixels) ** 0.3 if (pixels > 1).any() else np.ones(classes)
+    weight = weight.clip(0.5, 2.5)
+    # a class that is alone in its source has "none of these", which weighs 1, to stand against
+    weight[[int(s.classes[0]) for s in sources if len(s.classes) == 1]] = 1.0
+    return torch.from_numpy(weight).float()

@@ -1,0 +1,110 @@
+"""Fine-tuning a small preset with random weights on pictures of two colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from maskwright.domain import Annotation, Image, Mask
+from maskwright.engine import Engine
+from maskwright.models.presets import load_text
+from maskwright.training.data import IGNORE, NONE, Sample
+from maskwright.training.finetune import finetune, sample, tuning_config
+
+NAMES = ("meadow", "air")
+
+
+def _picture(rng: np.random.Generator) -> tuple[np.ndarray[Any, Any], int]:
+    edge = int(rng.integers(24, 40))
+    pixels = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8)
+    pixels[:, :edge, 1] += 150
+    pixels[:, edge:, 2] += 150
+    return pixels, edge
+
+
+def _annotations(edge: int) -> list[Annotation]:
+    left = np.zeros((64, 64), bool)
+    left[:, :edge] = True
+    return [
+        Annotation(n, f"u{n}", 1, n, name, Mask.from_array(region), "accepted", "manual", 1, "me", "t", "t")
+        for n, (name, region) in enumerate(zip(NAMES, (left, ~left), strict=True), start=1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def samples(small_preset: Path) -> list[Sample]:
+    rng, config = np.random.default_rng(0), load_text(small_preset).config
+    made = []
+    for _ in range(6):
+        pixels, edge = _picture(rng)
+        made.append(sample(Image(pixels), _annotations(edge), NAMES, background=False, preset=config))
+    return made
+
+
+def _tune(
+    preset: Path, samples: list[Sample], out: Path, *, recipe: str = "full", epochs: int = 80, **told: Any
+) -> bool:
+    base = load_text(preset)
+    config = tuning_config(base.config, len(samples), recipe=recipe, epochs=epochs, seed=0)
+    return finetune(base, samples, NAMES, config, out, recipe=recipe, **told)
+
+
+@pytest.fixture(scope="module")
+def tuned(small_preset: Path, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "run-1"
+    assert _tune(small_preset, samples, out)
+    return out
+
+
+def test_labels_of_classes_that_are_not_learnt_count_for_nothing(small_preset: Path) -> None:
+    config = load_text(small_preset).config
+    image = Image(np.zeros((64, 64, 3), np.uint8))
+    made = sample(image, _annotations(30), ["air"], background=True, preset=config)
+    assert (made.labels[:, :30] == IGNORE).all()
+    assert (made.labels[:, 30:] == 0).all()
+    empty = sample(image, [], ["air"], background=True, preset=config)
+    assert (empty.labels == NONE).all()
+
+
+def test_the_result_is_a_preset_that_finds_what_it_was_shown(small_preset: Path, tuned: Path) -> None:
+    pixels, edge = _picture(np.random.default_rng(77))
+    truth = np.where(np.arange(64) < edge, 1, 2)[None, :].repeat(64, axis=0)
+
+    def right(folder: Path) -> float:
+        found = Engine.load(folder, "cpu").segment_text(Image(pixels), NAMES)
+        return float((found.label_map == truth).mean())
+
+    assert right(tuned) > 0.9
+    assert right(tuned) > right(small_preset) + 0.1
+    assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").unfamiliar == ("moon",)
+
+
+def test_words_stay_locked_and_the_head_recipe_leaves_the_backbone_alone(
+    small_preset: Path, tuned: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    assert _tune(small_preset, samples, tmp_path, recipe="head", epochs=8)
+    base, full, head = (load_file(place / "dinotxt.safetensors") for place in (small_preset, tuned, tmp_path))
+    for name, value in base.items():
+        if name.startswith("text_model."):
+            assert torch.equal(value, full[name])
+            assert torch.equal(value, head[name])
+        if name.startswith("visual_model.backbone."):
+            assert torch.equal(value, head[name])
+    assert any(not torch.equal(v, full[n]) for n, v in base.items() if n.startswith("visual_model.backbone."))
+    assert any(not torch.equal(v, head[n]) for n, v in base.items() if n.startswith("visual_model.head."))
+
+
+def test_a_stopped_run_leaves_no_preset_and_ends_where_an_undisturbed_one_does(
+    small_preset: Path, tuned: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    answers = iter([False] * 11 + [True])
+    assert not _tune(small_preset, samples, tmp_path, stopped=lambda: next(answers))
+    assert not (tmp_path / "config.json").exists()
+    assert _tune(small_preset, samples, tmp_path)
+    first, second = (load_file(place / "dinotxt.safetensors") for place in (tuned, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
