@@ -17,7 +17,7 @@ from maskwright.errors import ImageUnreadable, InvalidMask, MaskwrightError, Sha
 from maskwright.pictures import read_picture
 from maskwright.rle import Rle
 
-__all__ = ["Annotation", "Category", "Image", "ImageRecord", "Mask", "ModelRef", "Prediction", "Reference"]
+__all__ = ["Annotation", "Category", "Image", "ImageRecord", "Mask", "ModelRef", "Prediction", "Reference", "Run"]
 
 BoolArray = NDArray[np.bool_]
 
@@ -211,3 +211,30 @@ class Annotation:
     """UTC, ISO 8601 with milliseconds"""
     updated_at: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One fine-tuning run of a project."""
+
+    id: int
+    name: str
+    """Also of its folder in `checkpoints/`."""
+    state: str
+    """running, done, cancelled, failed, or interrupted: its process is gone, and it can be resumed"""
+    recipe: str
+    base: str
+    """The model it started from: a preset's name, a folder, or another run's `checkpoints/NAME`."""
+    plan: Mapping[str, Any]
+    """Masks, split and settings, frozen when the run was started."""
+    progress: Mapping[str, Any]
+    """step, steps, loss, seconds left, and the curve so far"""
+    before: Mapping[str, Any] | None
+    """Scores of the base on the held-out images; None until they are measured."""
+    after: Mapping[str, Any] | None
+    """Scores of the result on the same images."""
+    message: str
+    """Why it failed, in one sentence."""
+    created_at: str
+    updated_at: str
+    """The last sign of life of its process."""

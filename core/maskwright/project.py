@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,15 +12,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from maskwright.domain import Annotation, Category, Image, ImageRecord, Mask
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
-from maskwright.export import provenance_lines, replacing, sync_folder, to_coco, write_json, write_text
+from maskwright.export import provenance_lines, to_coco, write_json, write_text
+from maskwright.intake import CocoFile, CocoImage, Imported, drafts, unfound
+from maskwright.picture_folder import PictureFolder, sha256_of_file
 from maskwright.pictures import is_picture
-from maskwright.store import Counts, NewAnnotation, NewImage, Store, check_mask
-from maskwright.store.failures import cannot_write
-from maskwright.store.file_names import numbered, plain_name, plain_text, stem_key
+from maskwright.runs import FinetuneRun, Runs
+from maskwright.store import STATES, Counts, NewAnnotation, NewImage, Store, check_mask
+from maskwright.store.file_names import plain_text
 from maskwright.store.place import locate, make_folders
 
 __all__ = ["Added", "Project", "user_name"]
@@ -51,11 +49,13 @@ class Project:
     Every method that writes raises ProjectUnwritable when it cannot, and has then changed nothing.
     """
 
-    def __init__(self, folder: Path, store: Store) -> None:
-        """Join a folder and its opened store; use `Project.open`."""
+    def __init__(self, folder: Path, store: Store, where: str) -> None:
+        """Join a folder, its opened store and what names both for another process; use `Project.open`."""
         self.folder = folder
         self.store = store
-        self._stems: set[str] = set()
+        self.runs = Runs(where, folder, store)
+        """Fine-tuning runs."""
+        self._pictures = PictureFolder(folder / "images")
 
     @classmethod
     def open(cls, where: str | Path, *, create: bool = False) -> Project:
@@ -73,7 +73,7 @@ class Project:
         folder, database = locate(where, create=create)
         if create:
             make_folders(folder)
-        return cls(folder, Store.open(database, create=create))
+        return cls(folder, Store.open(database, create=create), str(where) if "://" in str(where) else str(folder))
 
     def close(self) -> None:
         """Give the database free; the project cannot be used afterwards."""
@@ -251,6 +251,109 @@ class Project:
         write_json(path, coco)
         return path
 
+    def import_coco(
+        self, file: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Imported:
+        """Take the masks of a COCO instances file as accepted; what is there already is not added again.
+
+        Pictures are matched by SHA-256, then by the file beside the JSON (in `images/` or at its relative path), which
+        is added when it is new, then by a file name that only one image of the project has.
+
+        Args:
+            file: the JSON file.
+            progress: told (images done, images in all).
+
+        Raises:
+            BadCoco: not a COCO file, or one that contradicts itself; nothing was changed.
+            MaskwrightError: not one of its images was found.
+        """
+        coco = CocoFile.read(Path(file).expanduser().absolute())
+        named = self._by_name()
+        before = {record.id for record in self.images()}
+        masks: list[NewAnnotation] = []
+        skipped = [f"{coco.orphans} annotations of unlisted images"] if coco.orphans else []
+        warnings: list[str] = []
+        records: set[int] = set()
+        missing: list[CocoImage] = []
+        for done, image in enumerate(coco.images):
+            progress(done, len(coco.images))
+            record, problem = self._match(image, named)
+            if record is None:
+                missing.append(image)
+                skipped += [problem] if problem else []
+                continue
+            records.add(record.id)
+            made, left_out, told = drafts(coco, image, record, annotator=user_name())
+            masks, skipped, warnings = masks + made, skipped + left_out, warnings + told
+        progress(len(coco.images), len(coco.images))
+        if missing:
+            if not records:
+                raise MaskwrightError(unfound(missing, len(coco.images)))
+            warnings.append(unfound(missing, len(coco.images)))
+        there = {(a.image_id, a.category, a.mask.rle["counts"]) for a in self.annotations(states=STATES)}
+        new = {}
+        for mask in masks:
+            key = (mask.image_id, mask.category, mask.mask.rle["counts"])
+            if key not in there:
+                new[key] = mask
+        self.store.add_annotations(new.values())
+        return Imported(
+            len(records), len(records - before), len(new), len(masks) - len(new), tuple(skipped), tuple(warnings)
+        )
+
+    def _by_name(self) -> dict[str, ImageRecord | None]:
+        """Image by the name of its file; None where several share it."""
+        found: dict[str, ImageRecord | None] = {}
+        for record in self.images():
+            name = Path(record.file_name).name
+            found[name] = None if name in found else record
+        return found
+
+    def _match(self, image: CocoImage, named: Mapping[str, ImageRecord | None]) -> tuple[ImageRecord | None, str]:
+        """The project's image for a row of a COCO file, or none and why."""
+        known = self.store.image_by_sha256(image.sha256) if image.sha256 else None
+        if known:
+            return known, ""
+        for file in image.files:
+            if file.is_file():
+                added = self._add_file(file, copy=True)
+                return added.record, added.problem
+        return named.get(Path(image.name).name), ""
+
+    # a better model
+
+    def finetune(
+        self,
+        *,
+        recipe: str = "full",
+        base: str | Path | None = None,
+        epochs: int | None = None,
+        measure_on: str | Path | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> FinetuneRun:
+        """Start a process that makes a better text model of the accepted masks; it outlives this one.
+
+        Args:
+            recipe: "full": all that sees pixels learns; "head": only the head on the frozen backbone.
+            base: preset name or checkpoint folder to start from; by default the model the project uses, else `tiny`.
+            epochs: passes over the training images; by default as many as 600 steps hold.
+            measure_on: a folder with images/ and COCO annotations.json to measure before and after on; by default one
+                image in five of the project is kept out of training for that.
+            device: as for `Engine.load`.
+            seed: of the split and of the training.
+
+        Returns:
+            The run: `wait()` for it, then its `checkpoint` is a preset anywhere.
+
+        Raises:
+            MaskwrightError: too few masks, or another run is going on.
+        """
+        return self.runs.start(
+            who=user_name(), recipe=recipe, base=None if base is None else str(base), epochs=epochs,
+            measure_on=None if measure_on is None else Path(measure_on), device=device, seed=seed,
+        )  # fmt: skip
+
     # files
 
     def _scan(self, folder: Path) -> list[Path]:
@@ -267,14 +370,13 @@ class Project:
             return Added(file, None, problem=plain_text(str(error)))
 
     def _register(self, file: Path, copy: bool) -> Added:
-        digest, alias = _sha256(file), self._alias(file)
+        digest, alias = sha256_of_file(file), self._alias(file)
         known = self.store.image_by_sha256(digest) if digest else None
         if known is None:
             record = self._keep(Image.open(file), copy=copy)
             return Added(file, record, new=True, notice=self._former_content(alias, record))
         if not (self.folder / known.file_name).exists():
-            with _writing(self.folder / known.file_name) as missing:
-                _copy(file, missing, known.sha256)
+            self._pictures.restore(file, self.folder / known.file_name, known.sha256)
         # known content: only the alias is new
         return Added(
             file, self.store.add_image(NewImage(digest, known.file_name, known.width, known.height, alias=alias))
@@ -289,8 +391,8 @@ class Project:
 
     def _keep(self, image: Image, *, copy: bool) -> ImageRecord:
         """Put the image's file into `images/`, then its row into the database: a row never names a missing file."""
-        source = image.path.absolute() if image.path and _sha256(image.path) == image.sha256 else None
-        file = self._place(source, image, copy)
+        source = image.path.absolute() if image.path and sha256_of_file(image.path) == image.sha256 else None
+        file = self._pictures.place(source, image, copy)
         name, kept = file.relative_to(self.folder).as_posix(), ""
         height, width = image.size_hw
         # a PNG of ours is upright
@@ -305,47 +407,6 @@ class Project:
                 file.unlink(missing_ok=True)
         return record
 
-    def _place(self, source: Path | None, image: Image, copy: bool) -> Path:
-        """The image's file in `images/`: where it lies there already, a copy of or link to it, or a new PNG."""
-        images = self.folder / "images"
-        if source and source.is_relative_to(images) and plain_name(source.as_posix()) == source.as_posix():
-            return source
-        with _writing(images / f"{image.sha256}.png") as png:
-            if source is None:
-                with replacing(png) as file:
-                    Pillow.fromarray(image.pixels).save(file, "PNG")
-                return png
-            return self._take_over(source, images, image.sha256 if copy else None)
-
-    def _take_over(self, source: Path, images: Path, sha256: str | None) -> Path:
-        """A copy of (with its expected SHA-256) or a link to a picture, under a name that nobody else gets."""
-        target = self._reserve(images, plain_name(source.name))
-        try:
-            if sha256:
-                _copy(source, target, sha256)
-            else:
-                _link(source, target)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-        return target
-
-    def _reserve(self, images: Path, name: str) -> Path:
-        """An empty file under the given name, or one with a number when its stem is taken.
-
-        Readers of COCO files know an image by its path without suffix, and some disks do not tell capitals apart.
-        """
-        if not self._stems:
-            self._stems = {stem_key(file.name) for file in images.iterdir()}
-        for file in (images / one for one in numbered(name)):
-            if stem_key(file.name) in self._stems:
-                continue
-            self._stems.add(stem_key(file.name))
-            with suppress(FileExistsError):
-                file.touch(exist_ok=False)
-                return file
-        raise AssertionError("there is always a next number")
-
     def _alias(self, file: Path) -> str:
         """The path relative to the project, so that both can move together."""
         try:
@@ -353,42 +414,6 @@ class Project:
         except ValueError:
             # another drive on Windows
             return file.name
-
-
-@contextmanager
-def _writing(file: Path) -> Iterator[Path]:
-    """The file, in a folder that is there; what the system refuses becomes one sentence."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield file
-    except OSError as error:
-        raise cannot_write(file.parent, error) from error
-
-
-def _copy(source: Path, target: Path, sha256: str) -> None:
-    digest = hashlib.sha256()
-    with source.open("rb") as reader, replacing(target) as writer:
-        while block := reader.read(1 << 20):
-            digest.update(block)
-            writer.write(block)
-        if digest.hexdigest() != sha256:
-            raise MaskwrightError(f"{source.name} changed while it was being copied. Add it again.")
-
-
-def _link(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    temporary.symlink_to(source)
-    temporary.replace(target)
-    sync_folder(target.parent)
-
-
-def _sha256(file: Path) -> str:
-    """Of a file's bytes; empty when it cannot be read, which opening it then explains."""
-    try:
-        with file.open("rb") as reader:
-            return hashlib.file_digest(reader, "sha256").hexdigest()
-    except OSError:
-        return ""
 
 
 def user_name() -> str:

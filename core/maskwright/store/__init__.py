@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from maskwright.store.store import Store
-from maskwright.store.values import STATES, Counts, DatasetSnapshot, NewAnnotation, NewImage, check_mask
+from maskwright.store.values import STATES, Counts, DatasetSnapshot, NewAnnotation, NewImage, NewRun, check_mask
 
-__all__ = ["STATES", "Counts", "DatasetSnapshot", "NewAnnotation", "NewImage", "Store", "check_mask"]
+__all__ = ["STATES", "Counts", "DatasetSnapshot", "NewAnnotation", "NewImage", "NewRun", "Store", "check_mask"]

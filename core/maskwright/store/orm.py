@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from maskwright.domain import Annotation, Category, ImageRecord, Mask
-from maskwright.store.values import NewAnnotation, NewImage
+from maskwright.domain import Annotation, Category, ImageRecord, Mask, Run
+from maskwright.store.values import NewAnnotation, NewImage, NewRun
 
-__all__ = ["AliasRow", "AnnotationRow", "Base", "CategoryRow", "EventRow", "ImageRow", "now"]
+__all__ = ["AliasRow", "AnnotationRow", "Base", "CategoryRow", "EventRow", "ImageRow", "RunRow", "now"]
 
 
 def now() -> str:
@@ -181,3 +181,57 @@ class EventRow(Base):
     image_id: Mapped[int | None]
     before: Mapped[dict[str, Any] | None]
     after: Mapped[dict[str, Any] | None]
+
+
+class RunRow(Base):
+    """A fine-tuning run; its process writes here what it has reached, and reads whether it should stop."""
+
+    __tablename__ = "runs"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str]
+    recipe: Mapped[str]
+    base: Mapped[str]
+    plan: Mapped[dict[str, Any]]
+    progress: Mapped[dict[str, Any]]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+    message: Mapped[str]
+    stop: Mapped[bool]
+    created_at: Mapped[str]
+    updated_at: Mapped[str]
+
+    @classmethod
+    def from_domain(cls, new: NewRun, at: str) -> RunRow:
+        """The row of a run started at the moment `at`."""
+        return cls(
+            name=new.name,
+            state="running",
+            recipe=new.recipe,
+            base=new.base,
+            plan=dict(new.plan),
+            progress={},
+            message="",
+            stop=False,
+            created_at=at,
+            updated_at=at,
+        )
+
+    def to_domain(self) -> Run:
+        """The run as a value."""
+        return Run(
+            id=self.id,
+            name=self.name,
+            state=self.state,
+            recipe=self.recipe,
+            base=self.base,
+            plan=self.plan,
+            progress=self.progress,
+            before=self.before,
+            after=self.after,
+            message=self.message,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, now
+from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, RunRow, now
 from maskwright.store.values import Counts, check_state
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "counts",
     "image_row",
     "images",
+    "run_row",
 ]
 
 
@@ -40,6 +41,14 @@ def annotation_row(db: Session, annotation_id: int) -> AnnotationRow:
     row = db.get(AnnotationRow, annotation_id)
     if row is None:
         raise MaskwrightError(f"There is no mask {annotation_id} in this project. List its masks to see their numbers.")
+    return row
+
+
+def run_row(db: Session, name: str) -> RunRow:
+    """The run's row; raises MaskwrightError when there is none."""
+    row = db.scalar(select(RunRow).where(RunRow.name == name))
+    if row is None:
+        raise MaskwrightError(f"There is no run {name} in this project. `maskwright runs` lists them.")
     return row
 
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from maskwright.domain import Annotation, Category, ImageRecord
+from maskwright.domain import Annotation, Category, ImageRecord, Run
 from maskwright.errors import BadProject, MaskwrightError
 from maskwright.store import queries
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.failures import cannot_write, plain_errors
 from maskwright.store.migrations import bring_up_to_date
-from maskwright.store.orm import AliasRow, AnnotationRow, EventRow, ImageRow, now
+from maskwright.store.orm import AliasRow, AnnotationRow, EventRow, ImageRow, RunRow, now
 from maskwright.store.values import (
     Counts,
     DatasetSnapshot,
     NewAnnotation,
     NewImage,
+    NewRun,
     check_mask,
     check_state,
     clean_name,
@@ -202,6 +204,76 @@ class Store:
             if row.state != state:
                 queries.change_state(db, row, state, who)
             return queries.annotations_where(db, row.image_id, (state,), annotation_id)[0]
+
+    # fine-tuning runs
+
+    def add_run(self, new: NewRun) -> Run:
+        """A run as started; its process reports with `report_run` and `end_run`."""
+        with self._writing() as db:
+            row = RunRow.from_domain(new, now())
+            db.add(row)
+            db.add(EventRow(at=row.created_at, who=new.who, kind="run_started", after={"run": new.name}))
+            db.flush()
+            return row.to_domain()
+
+    def runs(self) -> list[Run]:
+        """All runs, the oldest first."""
+        with self._reading() as db:
+            return [row.to_domain() for row in db.scalars(select(RunRow).order_by(RunRow.id))]
+
+    def run(self, name: str) -> Run:
+        """One run; raises MaskwrightError when there is none of this name."""
+        with self._reading() as db:
+            return queries.run_row(db, name).to_domain()
+
+    def resume_run(self, name: str, who: str) -> Run:
+        """The run as running again, its outcome and any wish to stop forgotten."""
+        with self._writing() as db:
+            row = queries.run_row(db, name)
+            row.state, row.message, row.stop, row.updated_at = "running", "", False, now()
+            db.add(EventRow(at=row.updated_at, who=who, kind="run_resumed", after={"run": name}))
+            return row.to_domain()
+
+    def report_run(self, name: str, progress: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> bool:
+        """Note what a run has reached, and that its process is alive; True when it should stop."""
+        with self._writing() as db:
+            row = queries.run_row(db, name)
+            row.progress, row.updated_at = dict(progress), now()
+            row.before = row.before if before is None else dict(before)
+            return row.stop
+
+    def end_run(
+        self, name: str, state: str, *, after: Mapping[str, Any] | None = None, message: str = "", who: str = ""
+    ) -> Run:
+        """The run as ended: done, cancelled or failed."""
+        with self._writing() as db:
+            row = queries.run_row(db, name)
+            row.state, row.message, row.updated_at = state, message, now()
+            row.after = None if after is None else dict(after)
+            db.add(EventRow(at=row.updated_at, who=who, kind=f"run_{state}", after={"run": name}))
+            return row.to_domain()
+
+    def stop_run(self, name: str) -> None:
+        """Ask a run's process to stop; it looks at least once a second."""
+        with self._writing() as db:
+            queries.run_row(db, name).stop = True
+
+    def activate(self, name: str | None, who: str) -> None:
+        """Make a run's result the model of the project, or with None the one it was opened with.
+
+        Raises:
+            MaskwrightError: no such run, or it is not done.
+        """
+        with self._writing() as db:
+            if name is not None and (state := queries.run_row(db, name).state) != "done":
+                raise MaskwrightError(f"The run {name} is {state}, so it has no model to use. Let it finish first.")
+            db.add(EventRow(at=now(), who=who, kind="model_activated", after={"run": name}))
+
+    def active(self) -> str | None:
+        """The run whose result is the model of the project, or None."""
+        chosen = select(EventRow.after).where(EventRow.kind == "model_activated").order_by(EventRow.id.desc()).limit(1)
+        with self._reading() as db:
+            return (db.scalar(chosen) or {}).get("run")
 
     # the whole project
 

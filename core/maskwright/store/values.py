@@ -19,6 +19,7 @@ __all__ = [
     "DatasetSnapshot",
     "NewAnnotation",
     "NewImage",
+    "NewRun",
     "check_mask",
     "check_state",
     "clean_name",
@@ -68,6 +69,17 @@ class NewAnnotation:
             raise MaskwrightError("The mask's score is not a number. Leave the score out, or give one from 0 to 1.")
         object.__setattr__(self, "category", clean_name(self.category))
         object.__setattr__(self, "provenance", _plain(self.provenance))
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A fine-tuning run to start."""
+
+    name: str
+    recipe: str
+    base: str
+    plan: Mapping[str, Any]
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)

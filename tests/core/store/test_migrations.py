@@ -23,8 +23,8 @@ from maskwright.store.orm import Base
 NEXT = """
 import sqlalchemy as sa
 
-revision = "0.2_next"
-down_revision = "0.1_first"
+revision = "0.3_next"
+down_revision = "0.2_runs"
 
 
 def upgrade(op):
@@ -45,7 +45,7 @@ def scripts_with_next(folder: Path, more: str = "") -> Path:
     """A copy of our revisions with one more."""
     versions = folder / "scripts" / "versions"
     shutil.copytree(Path(store_package.__file__).parent / "versions", versions)
-    (versions / "v0_2_next.py").write_text(NEXT.format(more=more))
+    (versions / "v0_3_next.py").write_text(NEXT.format(more=more))
     return versions.parent
 
 
@@ -57,7 +57,7 @@ def test_the_migrated_tables_are_those_of_the_orm(store: Store) -> None:
 def test_ids_are_autoincremented_by_the_tables_too(store: Store, file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection:
         made = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall())
-    for table in ("images", "categories", "annotations", "events"):
+    for table in ("images", "categories", "annotations", "events", "runs"):
         assert "AUTOINCREMENT" in made[table]
 
 
@@ -67,12 +67,12 @@ def test_an_older_project_is_copied_then_upgraded(store: Store, file: Path, tmp_
     engine = engine_of(file)
     bring_up_to_date(engine, "x", scripts=scripts_with_next(tmp_path))
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0.2_next"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0.3_next"
         assert connection.scalar(text("SELECT frame FROM images")) is None
     engine.dispose()
     (copy,) = (tmp_path / "backups").iterdir()
     assert copy.name.startswith("project-")
-    assert copy.name.endswith("Z-0.1_first.db")
+    assert copy.name.endswith("Z-0.2_runs.db")
     with Store.open(copy) as old:
         assert old.images() == [record]
 

@@ -1,0 +1,108 @@
+"""A project's `images/`: pictures copied or linked in under names that nobody else gets."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from maskwright.domain import Image
+from maskwright.errors import MaskwrightError
+from maskwright.export import replacing, sync_folder
+from maskwright.store.failures import cannot_write
+from maskwright.store.file_names import numbered, plain_name, stem_key
+
+__all__ = ["PictureFolder", "sha256_of_file"]
+
+
+class PictureFolder:
+    """The folder, and the names that are taken in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stems: set[str] = set()
+
+    def place(self, source: Path | None, image: Image, copy: bool) -> Path:
+        """The image's file in `images/`: where it lies there already, a copy of or link to it, or a new PNG."""
+        if source and source.is_relative_to(self.folder) and plain_name(source.as_posix()) == source.as_posix():
+            return source
+        with _writing(self.folder / f"{image.sha256}.png") as png:
+            if source is None:
+                with replacing(png) as file:
+                    Pillow.fromarray(image.pixels).save(file, "PNG")
+                return png
+            return self._take_over(source, image.sha256 if copy else None)
+
+    def _take_over(self, source: Path, sha256: str | None) -> Path:
+        """A copy of (with its expected SHA-256) or a link to a picture, under a name that nobody else gets."""
+        target = self._reserve(plain_name(source.name))
+        try:
+            if sha256:
+                _copy(source, target, sha256)
+            else:
+                _link(source, target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return target
+
+    def _reserve(self, name: str) -> Path:
+        """An empty file under the given name, or one with a number when its stem is taken.
+
+        Readers of COCO files know an image by its path without suffix, and some disks do not tell capitals apart.
+        """
+        if not self._stems:
+            self._stems = {stem_key(file.name) for file in self.folder.iterdir()}
+        for file in (self.folder / one for one in numbered(name)):
+            if stem_key(file.name) in self._stems:
+                continue
+            self._stems.add(stem_key(file.name))
+            with suppress(FileExistsError):
+                file.touch(exist_ok=False)
+                return file
+        raise AssertionError("there is always a next number")
+
+    def restore(self, source: Path, missing: Path, sha256: str) -> None:
+        """Copy a picture back to where its file was lost; raises ProjectUnwritable."""
+        with _writing(missing):
+            _copy(source, missing, sha256)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[Path]:
+    """The file, in a folder that is there; what the system refuses becomes one sentence."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield file
+    except OSError as error:
+        raise cannot_write(file.parent, error) from error
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with source.open("rb") as reader, replacing(target) as writer:
+        while block := reader.read(1 << 20):
+            digest.update(block)
+            writer.write(block)
+        if digest.hexdigest() != sha256:
+            raise MaskwrightError(f"{source.name} changed while it was being copied. Add it again.")
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary.symlink_to(source)
+    temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def sha256_of_file(file: Path) -> str:
+    """Of a file's bytes; empty when it cannot be read, which opening it then explains."""
+    try:
+        with file.open("rb") as reader:
+            return hashlib.file_digest(reader, "sha256").hexdigest()
+    except OSError:
+        return ""
