@@ -1,4 +1,7 @@
-"""The one object a front end talks to: open proposals in memory, everything accepted in the project."""
+"""The one object a front end talks to: open proposals in memory, everything accepted in the project.
+
+What browser page and napari both show stands here once: masks with their colours, counts and sentences.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction
+from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.project import Project, user_name
@@ -20,10 +23,12 @@ if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
 
-__all__ = ["AnnotationSession", "Proposal", "Proposals"]
+__all__ = ["AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
 
 _IMAGES_KEPT = 8
 _PROPOSALS_KEPT = 4096
+_WORSE = 0.05
+"""A class that loses more than this makes the old model the better choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,33 @@ class Proposals:
         return " ".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One mask of an image as every front end shows it."""
+
+    mask: Mask
+    color: str
+    proposal: str | None = None
+    """Id of an open proposal; None for an accepted mask."""
+    unfamiliar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Improvement:
+    """Where fine-tuning stands, and what can be done about it now."""
+
+    line: str
+    """One or two sentences."""
+    run: str | None = None
+    """The run that the line speaks of."""
+    share: float | None = None
+    """How much of a running run is done, 0 to 1."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """(step, loss) so far."""
+    actions: tuple[str, ...] = ()
+    """Of start, cancel, resume, use, back: what makes sense now, the advisable first."""
+
+
 def _listed(words: Sequence[str]) -> str:
     quoted = [f'"{word}"' for word in words]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
@@ -77,22 +109,32 @@ def _listed(words: Sequence[str]) -> str:
 class AnnotationSession:
     """Prompt, look, accept: for any number of windows on one project; safe to share between threads."""
 
-    def __init__(self, engine: Callable[[], Engine], project: Project) -> None:
-        """Take a project and a way to get the engine, which may be slow the first time."""
+    def __init__(self, engine: Callable[[str], Engine], project: Project, preset: str = "tiny") -> None:
+        """Take a project, a way to get the engine of a preset or checkpoint folder, and the preset to begin with."""
         self.project = project
-        self._make_engine = engine
-        self._engine: Engine | None = None
+        self._make_engine, self._preset = engine, preset
+        self._loaded: tuple[str, Engine] | None = None
+        self._loading = threading.Lock()
         self._lock = threading.Lock()
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._open: OrderedDict[str, Proposal] = OrderedDict()
 
     @property
     def engine(self) -> Engine:
-        """The engine, loaded on first use."""
-        with self._lock:
-            if self._engine is None:
-                self._engine = self._make_engine()
-            return self._engine
+        """The engine of the model that the project uses, loaded when first needed.
+
+        Another window may have changed the model: the new one is built beside the old, and prompts that run finish on
+        the old.
+        """
+        wanted = self.project.runs.model() or self._preset
+        with self._loading:
+            if self._loaded is None or self._loaded[0] != wanted:
+                self._loaded = wanted, self._make_engine(wanted)
+            return self._loaded[1]
+
+    def change_number(self) -> int:
+        """Grows with every change to the project by any process."""
+        return self.project.store.change_number()
 
     def add_picture(self, path: Path) -> ImageRecord:
         """Add one picture file to the project; raises MaskwrightError with what is wrong with it."""
@@ -120,10 +162,11 @@ class AnnotationSession:
         background: bool = True,
         threshold: float | None = None,
         refine: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> Proposals:
         """Masks for words; each prompt makes new proposals and leaves everything accepted alone."""
         prediction = self.engine.segment_text(
-            self.image(image_id), words, method, background, refine, threshold=threshold
+            self.image(image_id), words, method, background, refine, threshold=threshold, cancelled=cancelled
         )
         proposals = tuple(
             Proposal(uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar)
@@ -148,7 +191,92 @@ class AnnotationSession:
         with self._lock:
             return [self._open[key] for key in ids if key in self._open]
 
-    def colors(self, names: Sequence[str]) -> dict[str, str]:
+    def shown(self, image_id: int, proposals: Sequence[str] = ()) -> list[Shown]:
+        """The accepted masks of an image, and those of the given proposals that are still open, with their colours."""
+        accepted = self.project.annotations(image_id)
+        opened = self.open_proposals(proposals)
+        colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
+        kept = [Shown(a.mask, colors[a.category]) for a in accepted]
+        return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened]
+
+    def counts(self) -> str:
+        """One line: images, and accepted masks per category."""
+        status = self.project.status()
+        total = sum(status.accepted.values())
+        masks = ", ".join(f"{name} {number}" for name, number in status.accepted.items() if number)
+        return (
+            f"{status.images} image{'s' * (status.images != 1)}, "
+            f"{total} accepted mask{'s' * (total != 1)}{': ' + masks if masks else ''}"
+        )
+
+    def choices(self) -> list[tuple[str, int]]:
+        """(name, id) of the project's images, oldest first."""
+        return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in self.project.images()]
+
+    # a better model
+
+    def improve(self, *, recipe: str = "full") -> str:
+        """Start learning from the accepted masks; gives the run's name at once."""
+        base = None if self.project.runs.active() else self._preset
+        return self.project.finetune(recipe=recipe, base=base).name
+
+    def act(self, action: str) -> None:
+        """Do one of the actions that `improvement` offers."""
+        runs, offered = self.project.runs, self.improvement()
+        if action not in offered.actions:
+            raise MaskwrightError("That is no longer possible. Look at what the run says now.")
+        name, who = str(offered.run), user_name()
+        match action:
+            case "start":
+                self.improve()
+            case "cancel":
+                runs.cancel(name)
+            case "resume":
+                runs.resume(name, who=who)
+            case "use":
+                runs.activate(name, who=who)
+            case "back":
+                runs.activate(self._earlier(), who=who)
+
+    def improvement(self) -> Improvement:
+        """What to tell about fine-tuning now."""
+        runs, active = self.project.runs.all(), self.project.runs.active()
+        back = ("back",) if active else ()
+        if not runs:
+            return self._invitation()
+        last = runs[-1]
+        if last.state == "running":
+            return _running(last)
+        if last.state != "done":
+            why = f": {last.message}" if last.message else "."
+            return Improvement(f"{last.name} was {last.state}{why}", last.name, actions=("resume", "start", *back))
+        if last.name == active:
+            return Improvement(f"In use: {_scores(last)}", last.name, actions=("start", *back))
+        if _worse(last):
+            line = f"{_scores(last)} The old model is the better one; keep it."
+            return Improvement(line, last.name, actions=("start", "use", *back))
+        return Improvement(_scores(last), last.name, actions=("use", "start", *back))
+
+    def _invitation(self) -> Improvement:
+        try:
+            plan = self.project.runs.plan()
+        except MaskwrightError as error:
+            return Improvement(str(error))
+        left_out = f" Left out, with fewer than 3 masks: {', '.join(plan.left_out)}." if plan.left_out else ""
+        return Improvement(
+            f"Learns {len(plan.categories)} class{'es' * (len(plan.categories) != 1)} ({', '.join(plan.categories)}) "
+            f"from {len(plan.train)} image{'s' * (len(plan.train) != 1)}, and is measured on "
+            f"{len(plan.validation)} more.{left_out}",
+            actions=("start",),
+        )
+
+    def _earlier(self) -> str | None:
+        """The run whose model was used before the active one, as its base says; None for the preset."""
+        active = self.project.runs.active()
+        base = self.project.runs.get(str(active)).base
+        return base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None
+
+    def _colors(self, names: Sequence[str]) -> dict[str, str]:
         """Colour by name: the project's, and for new names those they will get when accepted in this order."""
         known = {category.name: category.color for category in self.project.categories()}
         new = [name for name in dict.fromkeys(names) if name not in known]
@@ -177,3 +305,31 @@ class AnnotationSession:
             with self._lock:
                 self._open.update((proposal.id, proposal) for proposal in chosen)
             raise
+
+
+def _running(run: Run) -> Improvement:
+    told = run.progress
+    phase = str(told.get("phase", "starting"))
+    share, line = 0.0, f"{run.name}: {phase}"
+    if phase == "training":
+        share = told["step"] / told["steps"]
+        left = told.get("seconds_left")
+        line += f", step {told['step']} of {told['steps']}, loss {told['loss']:.2f}" if "loss" in told else ""
+        line += f", about {max(1, round(left / 60))} min left" if left is not None else ""
+    elif "total" in told:
+        line += f", image {told['done']} of {told['total']}"
+    curve = tuple((int(step), float(loss)) for step, loss in told.get("curve", ()))
+    return Improvement(f"{line}.", run.name, share, curve, ("cancel",))
+
+
+def _scores(run: Run) -> str:
+    before, after = run.before or {}, run.after or {}
+    images = f"{after['images']} held-out image{'s' * (after['images'] != 1)}"
+    return f"{run.name}: mIoU {before['miou']:.3f} before, {after['miou']:.3f} after, on {images}."
+
+
+def _worse(run: Run) -> bool:
+    before, after = run.before or {}, run.after or {}
+    pairs = [(before["per_class"].get(name), value) for name, value in after["per_class"].items()]
+    fell = any(old is not None and new is not None and old - new > _WORSE for old, new in pairs)
+    return bool(fell or after["miou"] < before["miou"])

@@ -128,6 +128,7 @@ COMMANDS = dict(_commands())
 
 def test_all_commands_of_this_version_are_there() -> None:
     wanted = {"segment", "project new", "project add", "project status", "project images", "export", "evaluate"}
+    wanted |= {"import", "finetune", "runs", "activate", "napari"}
     wanted |= {"models list", "models info", "models fetch", "models import", "models verify", "ui", "doctor", "train"}
     assert wanted <= set(COMMANDS)
 
@@ -150,7 +151,9 @@ def test_help_shows_an_example_that_parses(words: str) -> None:
     command.make_context(" ".join(path), given)
 
 
-@pytest.mark.parametrize("words", [w for w, c in COMMANDS.items() if not hasattr(c, "commands") and w != "ui"])
+@pytest.mark.parametrize(
+    "words", [w for w, c in COMMANDS.items() if not hasattr(c, "commands") and w not in ("ui", "napari")]
+)
 def test_every_command_takes_json(words: str) -> None:
     assert "--json" in CliRunner().invoke(cli.app, [*words.split(), "-h"]).stdout
 
@@ -181,6 +184,11 @@ def test_version(run: Run) -> None:
         "models info",
         "ui --port 99999",
         "train data --out x --weight data=much",
+        "finetune",
+        "finetune p --recipe lava",
+        "finetune p --epochs 0",
+        "activate p",
+        "import p",
     ],
 )
 def test_wrong_usage_is_status_2(run: Run, words: str) -> None:
@@ -690,3 +698,43 @@ def test_train_words(run: Run, home: Path) -> None:
     assert sentence == "nuclei is none of the folders given: data."
     assert "is not a labelled folder" in run("train", "data", "--out", "preset", "--steps", "1").sentence()
     assert list(home.iterdir()) == []
+
+
+# a better model
+
+
+def test_labels_in_a_better_model_out_and_back(
+    run: Run, meadows: Path, small_preset: Path, tmp_path: Path, home: Path
+) -> None:
+    run("export", meadows, meadows / "coco.json")
+    done = run("import", "second", meadows / "coco.json", "--json")
+    assert (done.status, done.json["masks"], done.json["images"]) == (0, 12, 6)
+    assert run("import", "second", meadows / "coco.json").out.startswith(
+        "0 masks added on 6 images (0 of them new), 12"
+    )
+    words = ["--base", small_preset, "--device", "cpu"]
+    done = run("finetune", "second", *words, "--epochs", 30, "--json")
+    assert done.status == 0
+    answer = done.json
+    assert answer["run"] == "run-1"
+    assert Path(answer["checkpoint"]).is_absolute()
+    assert answer["before"]["images"] == answer["after"]["images"] == 1
+    assert "2 classes, 12 masks, 5 images to learn from, 1 to measure on" in done.err
+    picture = tmp_path / "m0.png"
+    used = run(
+        "segment", picture, "--text", "meadow, air", "--preset", answer["checkpoint"], "--device", "cpu", "--json"
+    )
+    assert used.json["unfamiliar"] == []
+    assert run("activate", "second", "run-1", "--json").json["checkpoint"] == answer["checkpoint"]
+    (row,) = run("runs", "second", "--json").json
+    assert (row["name"], row["state"], row["active"]) == ("run-1", "done", True)
+    assert run("runs", "second").out.startswith("* run-1  done")
+    assert run("activate", "second", "base", "--json").json == {"active": None, "checkpoint": None}
+    assert "no run run-7" in run("activate", "second", "run-7").sentence()
+    assert "nothing to resume" in run("finetune", "second", "--resume", "run-1").sentence()
+
+
+def test_too_little_to_learn_from_is_one_sentence(run: Run, home: Path) -> None:
+    run("project", "new", "empty")
+    assert run("finetune", "empty").sentence().startswith("Training needs at least 2 annotated images; you have 0.")
+    assert run("runs", "empty").out == "No runs yet.\n"

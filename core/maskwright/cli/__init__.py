@@ -1,0 +1,91 @@
+"""The command line `maskwright`: results on stdout, messages on stderr, one clear line when something fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Annotated
+
+import typer
+
+from maskwright import __version__
+from maskwright.cli import masks, models, projects, training, windows
+from maskwright.cli.terminal import say
+from maskwright.errors import MaskwrightError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="maskwright",
+    help="Segmentation masks by word; accepted masks become COCO files and better models.",
+    epilog='Example: maskwright segment street.jpg --text "road, car, sky"',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (masks.segment, 'segment street.jpg --text "road, car, sky" --out masks'),
+    (projects.export, "export streets coco.json"),
+    (projects.import_, "import streets labels/annotations.json"),
+    (training.finetune, "finetune streets --measure-on other-streets"),
+    (training.runs, "runs streets"),
+    (training.activate, "activate streets run-1"),
+    (masks.evaluate, "evaluate data/msrc_v2 --task text --preset tiny --held-out --json"),
+    (training.train, "train data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
+    (windows.ui, "ui --project streets --port 7861"),
+    (windows.napari, "napari --project streets"),
+    (windows.doctor, "doctor"),
+)
+app.add_typer(projects.app, name="project")
+app.add_typer(models.app, name="models")
+for _command, _example in _COMMANDS:
+    app.command(_command.__name__.rstrip("_"), epilog=f"Example: maskwright {_example}")(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Segmentation masks by word; accepted masks become COCO files and better models."""
+
+
+def main() -> None:
+    """Run the command line; every failure is one line and an exit status (1 failed, 2 usage, 130 interrupted)."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        # a file name need not be text; JSON reads these escapes, too
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except MaskwrightError as error:
+        if debug:
+            raise
+        _fail(str(error), 1)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # typer answers Ctrl+C with the status alone
+        if isinstance(stop, KeyboardInterrupt) or stop.code == 130:
+            _fail("Interrupted; nothing half-done was kept.", 130)
+        raise
+    except Exception as error:
+        # the last line of defence: a person gets one line, a developer asks for the rest
+        if debug:
+            raise
+        first = (str(error).splitlines() or [""])[0]
+        _fail(f"Unexpected failure ({type(error).__name__}: {first}). Run it again with --debug and report it.", 1)
+
+
+def _fail(sentence: str, status: int) -> None:
+    say(f"maskwright: {sentence}")
+    raise SystemExit(status)

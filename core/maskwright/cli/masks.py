@@ -1,0 +1,89 @@
+"""Masks of one picture, and how good they are on labelled ones."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress, say
+
+__all__ = ["evaluate", "segment"]
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(help="Picture file.")],
+    text: Annotated[str, typer.Option(help='Class names, separated by commas; synonyms with "|".')],
+    method: Annotated[str | None, typer.Option(help="Text method; default: dinotxt.")] = None,
+    background: Annotated[bool, typer.Option("--background", help="Leave what was not named unlabelled.")] = False,
+    threshold: Annotated[float | None, typer.Option(help="How sure a class must be, 0 to 1; with background.")] = None,
+    high_resolution: Annotated[
+        bool, typer.Option("--high-resolution", help="Slow procedure for fine structures.")
+    ] = False,
+    refine: Annotated[str | None, typer.Option(help="Refinement of masks.")] = None,
+    preset: Preset = "tiny",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
+    as_json: Json = False,
+) -> None:
+    """Find regions by words: writes a label map, an overlay and the masks."""
+    from maskwright.domain import Image
+    from maskwright.export.images import write_prediction
+
+    picture = Image.open(image)
+    model = engine(preset, device)
+    with progress("Encoding") as bar:
+        found = model.segment_text(
+            picture, text, method, background, refine, threshold=threshold, high_resolution=high_resolution,
+            progress=lambda share: bar(round(100 * share), 100),
+        )  # fmt: skip
+    if found.unfamiliar:
+        say(f"This model was not taught: {', '.join(found.unfamiliar)}. Expect little of it.")
+    if len(found.categories) == 1 and not background and threshold is None:
+        say("One class and no --background: the class covers the whole picture.")
+    written = write_prediction(found, picture, out)
+    lines = [
+        f"{m['category']}: {100 * m['area'] / found.label_map.size:.1f} % of the picture" for m in written["masks"]
+    ]
+    answer(written, as_json, "\n".join([*lines, written["label_map"], written["overlay"], written["masks_file"]]))
+
+
+class _Task(StrEnum):
+    text = "text"
+
+
+class _Unlabelled(StrEnum):
+    ignore = "ignore"
+    background = "background"
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and COCO annotations.json.")],
+    task: Annotated[_Task, typer.Option(help="What is measured.")],
+    method: Annotated[str | None, typer.Option(help="Text method; default: dinotxt.")] = None,
+    preset: Preset = "tiny",
+    device: Device = "auto",
+    unlabelled: Annotated[
+        _Unlabelled, typer.Option(help="Pixels without annotation: not counted, or counted as background.")
+    ] = _Unlabelled.ignore,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Only the images that training leaves out.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, drawn by the seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a preset on labelled images."""
+    from maskwright.evaluation import evaluate_text
+
+    model = engine(preset, device)
+    with progress("Images") as bar:
+        scores = evaluate_text(
+            model, data, method=method, background=unlabelled is _Unlabelled.background, only_held_out=held_out,
+            limit=limit, seed=seed, progress=bar,
+        )  # fmt: skip
+    rows = sorted(scores.per_class.items(), key=lambda row: -(row[1] if row[1] is not None else -1))
+    table = [f"{'-' if iou is None else f'{iou:.3f}'}  {name}" for name, iou in rows]
+    head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
+    answer(asdict(scores) | {"task": task.value}, as_json, "\n".join([f"{head}, {scores.images} images", *table]))

@@ -1,0 +1,55 @@
+"""How the command line speaks: answers on stdout, all else on stderr; and the options many commands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Device", "Folder", "Json", "Preset", "answer", "engine", "progress", "say"]
+
+Folder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+Preset = Annotated[str, typer.Option(help="Preset name or checkpoint folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def say(text: str) -> None:
+    """One line for the person."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def answer(value: Any, as_json: bool, text: str) -> None:
+    """The result, for machines or for people."""
+    if as_json:
+        text = json.dumps(value, ensure_ascii="utf" not in (sys.stdout.encoding or "").lower())
+    print(text, flush=True)  # noqa: T201
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr when it is a terminal; tells nothing otherwise."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=console,
+        disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def engine(preset: str, device: str) -> Any:
+    """The loaded engine; tells which device it chose when that was left to it."""
+    from maskwright.engine import Engine
+
+    loaded = Engine.load(preset, device)
+    if device == "auto":
+        say(f"Running {loaded.model.name} on {loaded.device}.")
+    return loaded

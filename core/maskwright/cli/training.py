@@ -1,0 +1,162 @@
+"""Models that learn: a preset from scratch, and a better model of a project."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskwright.cli.terminal import Device, Folder, Json, answer, progress, say
+from maskwright.errors import MaskwrightError
+
+__all__ = ["activate", "finetune", "runs", "train"]
+
+
+def train(
+    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json.")],
+    out: Annotated[Path, typer.Option(help="Folder of the preset; a run that stopped there goes on.")],
+    weight: Annotated[list[str] | None, typer.Option(help="FOLDER=NUMBER: share of each batch; default 1.")] = None,
+    background: Annotated[
+        list[str] | None, typer.Option(help="FOLDER whose unlabelled pixels are none of its classes.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Length of the run.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after so many; the same call goes on.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same data, same CPU: same weights.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train a text preset like `tiny` from scratch on labelled images."""
+    from maskwright.training.run import train_preset
+
+    shares = dict(_share(row) for row in weight or [])
+    names = {folder.name for folder in data}
+    for name in [*shares, *(background or [])]:
+        if name not in names:
+            raise MaskwrightError(f"{name} is none of the folders given: {', '.join(sorted(names))}.")
+    with progress("Steps") as bar:
+        finished = train_preset(
+            data, out, weights=shares, background=frozenset(background or []), steps=steps, minutes=minutes,
+            seed=seed, device=device, say=say, progress=bar,
+        )  # fmt: skip
+    text = f"{'Finished' if finished else 'Stopped early; the same command goes on'}: {out}"
+    answer({"preset": str(out.resolve()), "finished": finished}, as_json, text)
+
+
+def _share(row: str) -> tuple[str, float]:
+    name, _, number = row.partition("=")
+    try:
+        return name, float(number)
+    except ValueError as error:
+        raise typer.BadParameter(f"{row!r} is not FOLDER=NUMBER") from error
+
+
+class _Recipe(StrEnum):
+    full = "full"
+    head = "head"
+
+
+def finetune(
+    project: Folder,
+    recipe: Annotated[
+        _Recipe, typer.Option(help="What learns: all that sees pixels, or only the head.")
+    ] = _Recipe.full,
+    base: Annotated[
+        str | None, typer.Option(help="Preset or checkpoint to start from; default: the one the project uses, or tiny.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the images; default: as many as 600 steps hold.")
+    ] = None,
+    measure_on: Annotated[
+        Path | None,
+        typer.Option(help="Labelled folder to measure on; default: one image in five is kept out for that."),
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="A run that was cancelled, failed or interrupted.")] = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a better model of the accepted masks, and measure it before and after on the same images."""
+    from maskwright.project import Project, user_name
+
+    with Project.open(project) as opened:
+        if resume:
+            run = opened.runs.resume(resume, who=user_name())
+        else:
+            run = opened.finetune(
+                recipe=recipe.value, base=base, epochs=epochs, measure_on=measure_on, device=device, seed=seed
+            )
+        plan = run.status().plan
+        say(
+            f"{run.name}: {len(plan['categories'])} classes, {len(plan['masks'])} masks, {len(plan['train'])} images "
+            f"to learn from, {len(plan['validation']) or 'a folder of images'} to measure on."
+        )
+        if plan["left_out"]:
+            say(f"Left out, with fewer than 3 masks: {', '.join(plan['left_out'])}.")
+        try:
+            with progress("Steps") as bar:
+                done = run.wait(_teller(bar))
+        except KeyboardInterrupt:
+            run.cancel()
+            say(f"{run.name} is stopping; `maskwright finetune {project} --resume {run.name}` goes on.")
+            raise
+    before, after = done.before or {}, done.after or {}
+    rows = [
+        f"{_number(before['per_class'].get(name))}  {_number(value)}  {name}"
+        for name, value in after["per_class"].items()
+    ]
+    head = f"mIoU {before['miou']:.3f} before, {after['miou']:.3f} after, on {after['images']} images"
+    use = f"{run.checkpoint}\nUse it: maskwright activate {project} {run.name}"
+    value = {"run": run.name, "checkpoint": str(run.checkpoint), "before": before, "after": after}
+    answer(value, as_json, "\n".join([head, "before after", *rows, use]))
+
+
+def _teller(bar: Any) -> Any:
+    """Progress of a run on the terminal: a bar while it learns, one line whenever it turns to something else."""
+    phase = ""
+
+    def tell(run: Any) -> None:
+        nonlocal phase
+        told = run.progress
+        if told.get("phase", "") != phase:
+            phase = told["phase"]
+            say(phase)
+        if "steps" in told:
+            bar(told["step"], told["steps"])
+
+    return tell
+
+
+def _number(value: float | None) -> str:
+    return "    -" if value is None else f"{value:.3f}"
+
+
+def runs(project: Folder, as_json: Json = False) -> None:
+    """List the fine-tuning runs with their scores; the model in use is marked."""
+    from maskwright.project import Project
+
+    with Project.open(project) as opened:
+        found, active = opened.runs.all(), opened.runs.active()
+    rows = [asdict(run) | {"active": run.name == active} for run in found]
+    lines = [
+        f"{'*' if row['active'] else ' '} {row['name']}  {row['state']}  {row['created_at'][:16]}"
+        + (f"  mIoU {row['before']['miou']:.3f} -> {row['after']['miou']:.3f}" if row["after"] else "")
+        for row in rows
+    ]
+    answer(rows, as_json, "\n".join(lines) or "No runs yet.")
+
+
+def activate(
+    project: Folder,
+    run: Annotated[str, typer.Argument(help='A run that is done, or "base" to go back to the model before all runs.')],
+    as_json: Json = False,
+) -> None:
+    """Choose the model that the project uses."""
+    from maskwright.project import Project, user_name
+
+    with Project.open(project) as opened:
+        opened.runs.activate(None if run == "base" else run, who=user_name())
+        value = {"active": opened.runs.active(), "checkpoint": opened.runs.model()}
+    answer(value, as_json, f"The project uses {run}.")
