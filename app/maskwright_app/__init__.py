@@ -52,7 +52,7 @@ def launch(
         raise MaskwrightError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
     port = _free_port(host, port)
     opened = Project.open(project, create=True)
-    session = AnnotationSession(lambda: _engine(preset, device), opened)
+    session = AnnotationSession(lambda name: _engine(name, device), opened, preset)
     page = build(Handlers(session), str(opened.folder))
     page.queue(max_size=20, default_concurrency_limit=4)
     page.launch(

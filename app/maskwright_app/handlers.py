@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder
 
 from maskwright.errors import MaskwrightError
 from maskwright.session import AnnotationSession, Proposal
-from maskwright_app.render import Row, legend, picture
+from maskwright_app.render import improvement, legend, picture
 
 __all__ = ["Handlers", "View"]
 
@@ -43,22 +43,16 @@ class Handlers:
         if image_id is None:
             return View(_EMPTY.picture, "", self.counts())
         image = self.session.image(image_id)
-        accepted = self.session.project.annotations(image_id)
-        opened = self.session.open_proposals(proposals)
-        colors = self.session.colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
-        rows = [Row(a.mask, colors[a.category]) for a in accepted]
-        rows += [Row(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened]
+        rows = self.session.shown(image_id, proposals)
         return View(picture(image.pixels, rows, image.name), legend(rows, image.size_hw), self.counts(), notice)
 
     def counts(self) -> str:
         """HTML line: images, and accepted masks per category."""
-        status = self.session.project.status()
-        total = sum(status.accepted.values())
-        masks = ", ".join(f"{html.escape(name)} {number}" for name, number in status.accepted.items() if number)
-        return (
-            f'<p class="mw-counts">{status.images} image{"s" * (status.images != 1)}, '
-            f"{total} accepted mask{'s' * (total != 1)}{': ' + masks if masks else ''}</p>"
-        )
+        return f'<p class="mw-counts">{html.escape(self.session.counts())}</p>'
+
+    def improvement(self) -> str:
+        """HTML of where fine-tuning stands."""
+        return improvement(self.session.improvement())
 
     def propose(self, image_id: int | None, words: str, background: bool, threshold: float) -> tuple[list[str], str]:
         """Ids of the new proposals, and what a person should know of them."""
@@ -71,7 +65,7 @@ class Handlers:
 
     def choices(self) -> list[tuple[str, int]]:
         """(name, id) of the project's images, newest first."""
-        return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in reversed(self.session.project.images())]
+        return self.session.choices()[::-1]
 
     def still_there(self, image_id: int | None) -> int | None:
         """The image a tab had open, else the newest of the project, else None."""
@@ -158,13 +152,41 @@ class Handlers:
         exports = self.session.project.folder / "exports"
         return str(self.session.project.export_coco(exports / "coco.json", **(options or {})))
 
+    def finetune(self, recipe: str = "full") -> dict[str, Any]:
+        """Start to learn from the accepted masks; answers at once.
+
+        Args:
+            recipe: "full" or "head".
+        """
+        return self._answer(None, job=self.session.improve(recipe=recipe))
+
+    def job_status(self, job: str) -> dict[str, Any]:
+        """Where a job stands, and what it measured.
+
+        Args:
+            job: id from an endpoint that started one.
+        """
+        run = self.session.project.runs.get(job)
+        metrics = {"before": run.before, "after": run.after}
+        told = {"state": run.state, "progress": dict(run.progress), "metrics": metrics, "message": run.message}
+        return self._answer(None, job=job, **told)
+
+    def job_cancel(self, job: str) -> dict[str, Any]:
+        """Ask a job to stop; it does within a second or two, and can be resumed.
+
+        Args:
+            job: id from an endpoint that started one.
+        """
+        self.session.project.runs.cancel(job)
+        return self.job_status(job)
+
     def _decided(self, annotations: Sequence[Any]) -> dict[str, Any]:
         rows = [{"id": a.id, "uid": a.uid, "category": a.category, "state": a.state} for a in annotations]
         image = annotations[0].image_id if annotations else None
         return self._answer(image, annotations=rows)
 
     def _answer(self, image_id: int | None, **values: Any) -> dict[str, Any]:
-        return {"image": image_id, "change": self.session.project.store.change_number(), **values}
+        return {"image": image_id, "change": self.session.change_number(), **values}
 
     def _check_preset(self, preset: str | None) -> None:
         running = self.session.engine.model.name

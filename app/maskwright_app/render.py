@@ -6,30 +6,18 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from maskwright.domain import Mask
 from maskwright.overlays import Layer, flatten
+from maskwright.session import Improvement, Shown
 
-__all__ = ["Row", "legend", "picture"]
+__all__ = ["improvement", "legend", "picture"]
 
 _LONGEST = 1280
 """Pixels of the longest side that the browser is sent; masks stay at full resolution here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the legend, and one colour of the overlay."""
-
-    mask: Mask
-    color: str
-    proposal: str | None = None
-    """Id of an open proposal; None for an accepted mask."""
-    unfamiliar: bool = False
 
 
 def _data_uri(image: Pillow.Image, kind: str, **options: object) -> str:
@@ -44,7 +32,7 @@ def _shrunk(size_hw: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
-def picture(pixels: NDArray[np.uint8], rows: Sequence[Row], name: str) -> str:
+def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str) -> str:
     """HTML of the image under its overlay; the page's slider sets the overlay's opacity in the browser."""
     size_hw = (pixels.shape[0], pixels.shape[1])
     base = Pillow.fromarray(pixels).resize(_shrunk(size_hw), Pillow.Resampling.LANCZOS)
@@ -60,7 +48,7 @@ def picture(pixels: NDArray[np.uint8], rows: Sequence[Row], name: str) -> str:
     )
 
 
-def legend(rows: Sequence[Row], size_hw: tuple[int, int]) -> str:
+def legend(rows: Sequence[Shown], size_hw: tuple[int, int]) -> str:
     """HTML of the lines with colour, name, share and score; open proposals have Accept and Reject buttons."""
     if not rows:
         return '<p class="mw-empty">No masks on this image yet.</p>'
@@ -68,7 +56,7 @@ def legend(rows: Sequence[Row], size_hw: tuple[int, int]) -> str:
     return f'<ul class="mw-legend">{"".join(_line(row, total) for row in rows)}</ul>'
 
 
-def _line(row: Row, total: int) -> str:
+def _line(row: Shown, total: int) -> str:
     name = html.escape(str(row.mask.category), quote=True)
     facts = f"{100 * row.mask.area / total:.1f} %"
     if row.mask.score is not None:
@@ -87,4 +75,45 @@ def _line(row: Row, total: int) -> str:
         f'<li class="{"mw-accepted" if row.proposal is None else "mw-proposal"}">'
         f'<span class="mw-swatch" style="background:{row.color}"></span>'
         f'<span class="mw-name">{name}{hint}</span><span class="mw-facts">{facts}</span>{end}</li>'
+    )
+
+
+_ACTIONS = {
+    "start": "Improve model with my masks",
+    "cancel": "Cancel",
+    "resume": "Resume",
+    "use": "Use new model",
+    "back": "Go back to the earlier model",
+}
+
+
+def improvement(told: Improvement) -> str:
+    """HTML of where fine-tuning stands: sentence, bar, loss curve, and a button for each thing that can be done."""
+    bar = ""
+    if told.share is not None:
+        bar = f'<progress max="1" value="{told.share:.3f}" aria-label="share of the run that is done"></progress>'
+    buttons = "".join(
+        f'<button type="button" data-act="{action}" class="mw-{"first" if number == 0 else "other"}">'
+        f"{_ACTIONS[action]}</button>"
+        for number, action in enumerate(told.actions)
+    )
+    line = html.escape(told.line, quote=True)
+    return f'<div class="mw-improve"><p role="status">{line}</p>{bar}{_curve(told)}{buttons}</div>'
+
+
+def _curve(told: Improvement) -> str:
+    """The loss so far as a line that falls."""
+    if len(told.curve) < 2:
+        return ""
+    width, height = 240, 48
+    first, last = told.curve[0][0], told.curve[-1][0]
+    losses = [loss for _, loss in told.curve]
+    low, high = min(losses), max(losses)
+    points = " ".join(
+        f"{width * (step - first) / (last - first):.1f},{height - height * (loss - low) / ((high - low) or 1):.1f}"
+        for step, loss in told.curve
+    )
+    return (
+        f'<svg viewBox="-2 -2 {width + 4} {height + 4}" role="img" aria-label="loss from {losses[0]:.2f} to '
+        f'{losses[-1]:.2f}"><polyline points="{points}" fill="none" stroke="#0072b2" stroke-width="2"/></svg>'
     )

@@ -40,6 +40,13 @@ CSS = """
   color: var(--body-text-color); }
 .mw-legend button[data-act=accept] { border-color: #0072b2; border-width: 2px; font-weight: 600; }
 .mw-legend button:focus-visible { outline: 3px solid #d55e00; }
+.mw-improve button { min-height: 44px; padding: 0 .9em; margin: .2em .4em .2em 0; border-radius: 6px; cursor: pointer;
+  border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill);
+  color: var(--body-text-color); }
+.mw-improve button.mw-first { border-color: #0072b2; border-width: 2px; font-weight: 600; }
+.mw-improve button:focus-visible { outline: 3px solid #d55e00; }
+.mw-improve progress { width: 100%; height: .9em; accent-color: #0072b2; }
+.mw-improve svg { width: 100%; max-height: 60px; }
 .mw-kept { font-weight: 600; }
 .mw-notice { border-left: 4px solid #d55e00; padding: .4em .8em; }
 .mw-credit { font-size: .85em; color: var(--body-text-color-subdued); }
@@ -60,7 +67,11 @@ _OPACITY = "(share) => document.documentElement.style.setProperty('--mw-opacity'
 _CLICKED = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-act]");
-  if (button) { button.disabled = true; trigger("click", {act: button.dataset.act, id: button.dataset.id}); }
+  if (!button) return;
+  // a double click is one decision; after a failure the button works again
+  button.disabled = true;
+  setTimeout(() => { button.disabled = false; }, 3000);
+  trigger("click", {act: button.dataset.act, id: button.dataset.id});
 });
 """
 _DOWNLOAD = """
@@ -94,6 +105,8 @@ class _Page:
         self.samples = samples()
         self.image_id = gr.BrowserState(None, storage_key=f"maskwright {title}", secret="maskwright")
         self.proposals = gr.State([])
+        self.seen = gr.State((-1, ""))
+        self.clock = gr.Timer(1.0)
         gr.Markdown(f"# Maskwright\n{title}", elem_id="mw-title")
         with gr.Row():
             with gr.Column(scale=2, min_width=260):
@@ -144,6 +157,8 @@ class _Page:
         self.counts = gr.HTML("", elem_id="mw-counts")
         self.export = gr.Button("Download COCO", elem_id="mw-export")
         self.coco = gr.File(label="COCO file", elem_id="mw-coco", interactive=False, visible=False)
+        gr.Markdown("### A better model")
+        self.improve = gr.HTML("", elem_id="mw-improve", js_on_load=_CLICKED)
 
     @property
     def shown(self) -> list[Any]:
@@ -172,6 +187,12 @@ class _Page:
         self.legend.click(_sentences(self._decide_one), state, self.shown, **private)
         self.accept_all.click(_sentences(self._accept_all), state, self.shown, **private)
         self.reject_all.click(_sentences(self._reject_all), state, self.shown, **private)
+        self.improve.click(_sentences(self._improve), None, self.improve, **private)
+        self.clock.tick(
+            _sentences(self._refresh), [self.seen, *state],
+            [self.seen, self.improve, self.images, self.picture, self.legend, self.counts],
+            api_visibility="private", show_progress="hidden", trigger_mode="once",
+        )  # fmt: skip
         self.opacity.input(None, self.opacity, None, js=_OPACITY)
         self.export.click(
             _sentences(lambda: gr.File(self.handlers.export_coco(), visible=True)),
@@ -214,6 +235,21 @@ class _Page:
         proposals, notice = self.handlers.propose(image_id, words, background, threshold)
         return proposals, *self._shown(self.handlers.view(image_id, proposals, notice))
 
+    def _improve(self, event: gr.EventData) -> str:
+        self.handlers.session.act(event.act)
+        return self.handlers.improvement()
+
+    def _refresh(self, seen: tuple[int, str], image_id: int | None, proposals: list[str]) -> tuple[Any, ...]:
+        """Once a second: what another window, or a run, has changed; nothing is sent when nothing has."""
+        change, improve = self.handlers.session.change_number(), self.handlers.improvement()
+        if (change, improve) == tuple(seen):
+            return (gr.skip(),) * 6
+        shown: tuple[Any, ...] = (gr.skip(),) * 4
+        if change != seen[0]:
+            view = self.handlers.view(image_id, proposals)
+            shown = self._choices(image_id), view.picture, view.legend, view.counts
+        return (change, improve), improve, *shown
+
     def _decide_one(self, image_id: int, proposals: list[str], event: gr.EventData) -> tuple[Any, ...]:
         decide = {"accept": self.handlers.accept, "reject": self.handlers.reject}[event.act]
         decide([event.id])
@@ -232,7 +268,10 @@ def build(handlers: Handlers, title: str) -> gr.Blocks:
     """The page and its named endpoints."""
     with gr.Blocks(title="Maskwright", analytics_enabled=False) as page:
         _Page(handlers, title).wire(page)
-        for endpoint in (handlers.segment_text, handlers.accept, handlers.reject):
+        for endpoint in (
+            handlers.segment_text, handlers.accept, handlers.reject, handlers.finetune, handlers.job_status,
+            handlers.job_cancel,
+        ):  # fmt: skip
             gr.api(_sentences(endpoint), api_name=endpoint.__name__)
         options, file = gr.JSON(visible=False), gr.File(visible=False)
         gr.Button(visible=False).click(_sentences(handlers.export_coco), options, file, api_name="export_coco")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from maskwright.session import AnnotationSession
 from maskwright_app.handlers import Handlers
 from maskwright_app.samples import samples
 
+from ..browser import tab
+
+__all__ = ["tab"]
+
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
@@ -25,7 +30,7 @@ def engine() -> Engine:
 @pytest.fixture
 def handlers(tmp_path: Path, engine: Engine) -> Iterator[Handlers]:
     with Project.open(tmp_path / "project", create=True) as project:
-        yield Handlers(AnnotationSession(lambda: engine, project))
+        yield Handlers(AnnotationSession(lambda preset: engine, project))
 
 
 @pytest.fixture
@@ -37,26 +42,32 @@ def sample_path() -> Path:
 class Page:
     """The running page."""
 
-    def __init__(self, url: str, project: Path) -> None:
-        self.url, self.project = url, project
+    def __init__(self, url: str, project: Path, process: subprocess.Popen[str]) -> None:
+        self.url, self.project, self.process = url, project, process
 
 
-@pytest.fixture(scope="module")
-def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+@contextmanager
+def served(project: Path, *words: str) -> Iterator[Page]:
     """`maskwright ui` as a person starts it."""
-    project = tmp_path_factory.mktemp("served") / "projekt ü #1"
     program = Path(sys.executable).with_name("maskwright")
     process = subprocess.Popen(
-        [program, "ui", "--project", str(project)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [program, "ui", "--project", str(project), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     lines = []
     assert process.stdout is not None
     for line in process.stdout:
         lines.append(line)
         if found := re.search(r"http://\S+", line):
-            yield Page(found.group(), project)
+            yield Page(found.group(), project, process)
             break
     else:
         pytest.fail("".join(lines))
     process.terminate()
     process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The page on an empty project, with the bundled preset."""
+    with served(tmp_path_factory.mktemp("served") / "projekt ü #1") as page:
+        yield page

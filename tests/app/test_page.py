@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,68 +12,28 @@ import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from PIL import Image as Pillow
 from pycocotools.coco import COCO
 
 from maskwright import rle
 from maskwright.overlays import PALETTE
 from maskwright_app.samples import samples
 
+from ..browser import choose, closed_vocabulary, find, needs_chromium, overlay
 from .conftest import Page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
 pytestmark = pytest.mark.gui
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; install it with `apt-get install chromium`")
-
-
-@pytest.fixture
-def tab(page_server: Page) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1400, "height": 1000})
-        tab.set_default_timeout(60_000)
-        tab.goto(page_server.url)
-        tab.wait_for_selector("#mw-samples img")
-        yield tab
-        browser.close()
-
-
-def _overlay(tab: Any) -> np.ndarray[Any, Any]:
-    source = tab.get_attribute("#mw-picture img.mw-overlay", "src")
-    return np.asarray(Pillow.open(io.BytesIO(base64.b64decode(source.split(",", 1)[1]))))
-
-
-def _choose(tab: Any, word: str) -> None:
-    number = next(n for n, sample in enumerate(samples()) if word in sample.words)
-    tab.click(f"#mw-samples img >> nth={number}")
-    # the sample brings its own words along; typing before they are there would be overwritten
-    tab.wait_for_function("word => document.querySelector('#mw-words textarea').value.includes(word)", arg=word)
-    tab.wait_for_selector("#mw-picture img.mw-image")
-
-
-def _find(tab: Any, words: str) -> None:
-    before = tab.get_attribute("#mw-picture img.mw-overlay", "src")
-    tab.fill("#mw-words textarea", words)
-    tab.click("#mw-run")
-    tab.wait_for_function(
-        "before => document.querySelector('#mw-picture img.mw-overlay')?.getAttribute('src') !== before", arg=before
-    )
 
 
 @needs_chromium
 def test_from_a_sample_to_a_coco_file(tab: Any, tmp_path: Path) -> None:
-    _choose(tab, "giraffe")
-    tab.uncheck("#mw-background input")
-    _find(tab, "tree, giraffe")
-    first = _overlay(tab)
+    choose(tab, "giraffe")
+    closed_vocabulary(tab)
+    first = overlay(tab)
     assert first[:, :, 3].all(), "a closed vocabulary covers the picture"
-    _find(tab, "sky, grass, building")
-    assert not np.array_equal(first, _overlay(tab)), "the overlay changes with the words"
-    _find(tab, "tree, giraffe")
-    shown = _overlay(tab)
+    find(tab, "sky, grass, building")
+    assert not np.array_equal(first, overlay(tab)), "the overlay changes with the words"
+    find(tab, "tree, giraffe")
+    shown = overlay(tab)
     names = tab.locator("#mw-legend .mw-name").all_inner_texts()
     tab.click("#mw-legend [data-act=accept] >> nth=0")
     tab.wait_for_selector("#mw-legend .mw-kept")
@@ -94,9 +50,9 @@ def test_from_a_sample_to_a_coco_file(tab: Any, tmp_path: Path) -> None:
 
 @needs_chromium
 def test_reload_shows_the_same_image_and_masks_and_opacity_needs_no_server(tab: Any) -> None:
-    _choose(tab, "motorcycle")
-    tab.uncheck("#mw-background input")
-    _find(tab, "motorcycle, wall")
+    choose(tab, "motorcycle")
+    closed_vocabulary(tab)
+    find(tab, "motorcycle, wall")
     tab.keyboard.press("Escape")
     tab.locator("#mw-title").click()
     tab.keyboard.press("g")
@@ -116,7 +72,7 @@ def test_reload_shows_the_same_image_and_masks_and_opacity_needs_no_server(tab: 
 
 @needs_chromium
 def test_mistakes_are_one_sentence_and_the_page_goes_on(tab: Any) -> None:
-    _choose(tab, "giraffe")
+    choose(tab, "giraffe")
     tab.fill("#mw-words textarea", " , ")
     tab.click("#mw-run")
     tab.wait_for_selector("text=Type at least one class name")
@@ -136,7 +92,9 @@ def test_narrow_screen_has_no_sideways_scroll(tab: Any) -> None:
 def test_endpoints(page_server: Page) -> None:
     client = Client(page_server.url, verbose=False)
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/segment_text", "/accept", "/reject", "/export_coco"}
+    assert set(endpoints) == {
+        "/segment_text", "/accept", "/reject", "/export_coco", "/finetune", "/job_status", "/job_cancel",
+    }  # fmt: skip
     path = next(sample.path for sample in samples() if "giraffe" in sample.words)
     found = client.predict(handle_file(path), "tree, giraffe", api_name="/segment_text")
     assert found["categories"] == ["tree", "giraffe"]
