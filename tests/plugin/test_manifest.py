@@ -6,8 +6,13 @@ import subprocess
 import sys
 from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 
+import pytest
 import yaml
+
+from maskwright.errors import MaskwrightError
+from napari_maskwright import launch
 
 
 def test_manifest_is_valid_and_its_samples_load() -> None:
@@ -18,6 +23,8 @@ def test_manifest_is_valid_and_its_samples_load() -> None:
     assert told["name"] == "maskwright"
     for command in told["contributions"]["commands"]:
         assert command["id"].startswith("maskwright.")
+        if command["id"] == "maskwright.annotate":
+            continue
         module, function = command["python_name"].split(":")
         ((pixels, options, kind),) = getattr(import_module(module), function)()
         assert pixels.ndim == 3
@@ -28,3 +35,12 @@ def test_manifest_is_valid_and_its_samples_load() -> None:
 def test_importing_the_plugin_does_not_import_torch() -> None:
     code = "import napari_maskwright, sys; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_without_a_display_napari_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(MaskwrightError, match="napari needs a display"):
+        launch(project=str(tmp_path / "p"))
+    assert not (tmp_path / "p").exists()

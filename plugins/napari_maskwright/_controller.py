@@ -1,0 +1,259 @@
+"""What the dock widget does, without Qt.
+
+Every slow step runs in a thread; answers that come too late are dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from maskwright.domain import Image
+from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.session import AnnotationSession, Improvement, Proposals, Shown
+
+__all__ = ["AnnotatorView", "Controller"]
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_LOOK = 0.5
+"""Seconds between two looks at what other windows have changed."""
+
+
+class AnnotatorView(Protocol):
+    """What the controller asks of a window; all but `call_soon` is only ever called on its own thread."""
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run `call` on the window's thread; may be asked from any thread."""
+
+    def show_images(self, choices: Sequence[tuple[str, int]], current: int | None) -> None:
+        """The project's images by (name, id)."""
+
+    def show_image(self, image_id: int, image: Image) -> None:
+        """Another image."""
+
+    def show_masks(self, rows: Sequence[Shown]) -> None:
+        """The accepted masks of the image, and its open proposals."""
+
+    def show_status(self, text: str) -> None:
+        """One line that stays."""
+
+    def show_busy(self, text: str) -> None:
+        """What is being worked on; empty when nothing is."""
+
+    def show_improvement(self, told: Improvement) -> None:
+        """Where fine-tuning stands."""
+
+    def show_error(self, sentence: str) -> None:
+        """Something the person can mend."""
+
+
+class Controller:
+    """One image of a project in one window."""
+
+    def __init__(self, session: AnnotationSession, view: AnnotatorView) -> None:
+        self.session, self._view = session, view
+        self.image_id: int | None = None
+        self._proposals: list[str] = []
+        self._generation = 0
+        self._busy = 0
+        self._closed = threading.Event()
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="maskwright")
+        self._watcher = threading.Thread(target=self._watch, name="maskwright-watch", daemon=True)
+        self._watcher.start()
+        self._work(self.session.choices, self._show_first, "Opening the project")
+
+    # what a person does
+
+    def open_image(self, image_id: int) -> None:
+        """Show another image; its proposals are made anew, its accepted masks are in the project."""
+        self._generation += 1
+        generation = self._generation
+        self._work(
+            lambda: (self.session.image(image_id), self.session.shown(image_id)),
+            lambda loaded: self._show_image(image_id, *loaded), "Opening the image", generation=generation,
+        )  # fmt: skip
+
+    def step(self, by: int) -> None:
+        """The next image (1) or the one before (-1); stays at the ends."""
+        current = self.image_id
+
+        def neighbour() -> int | None:
+            ids = [image_id for _, image_id in self.session.choices()]
+            place = ids.index(current) + by if current in ids else 0
+            return ids[place] if 0 <= place < len(ids) else None
+
+        self._work(neighbour, lambda found: self.open_image(found) if found is not None else None, "")
+
+    def take(self, image: Image, then: Callable[[int], None]) -> None:
+        """Add an image to the project and show it; `then` is told its id first."""
+
+        def added(image_id: int) -> None:
+            then(image_id)
+            self.open_image(image_id)
+
+        self._work(lambda: self.session.project.add_image(image).id, added, "Adding the image")
+
+    def propose(self, words: str, *, background: bool, threshold: float) -> None:
+        """Masks for words; a prompt that is still running is given up."""
+        if self.image_id is None:
+            self._view.show_error("Open or select an image first.")
+            return
+        self._generation += 1
+        image_id, generation = self.image_id, self._generation
+        self._work(
+            lambda: self.session.propose_text(
+                image_id, words, background=background, threshold=threshold if background else None,
+                cancelled=lambda: self._stale(generation),
+            ),
+            self._show_proposals, "Finding masks", generation=generation,
+        )  # fmt: skip
+
+    def cancel(self) -> None:
+        """Give up the running prompt."""
+        self._generation += 1
+
+    def decide(self, accept: bool, ids: Sequence[str] = ()) -> None:
+        """Accept or reject proposals, by default all that are open."""
+        image_id, wanted = self.image_id, list(ids or self._proposals)
+        chosen = [proposal.id for proposal in self.session.open_proposals(wanted)]
+        if not chosen:
+            self._view.show_error("There is no open mask. Type class names and press Find masks first.")
+            return
+        decide = self.session.accept if accept else self.session.reject
+
+        def kept(_: Any) -> None:
+            self._reload(image_id, "Saved" if accept else "Rejected")
+
+        self._work(lambda: decide(chosen), kept, "Saving")
+
+    def act(self, action: str) -> None:
+        """Start, cancel, resume a run, or change the model; see `AnnotationSession.improvement`."""
+
+        def acted() -> Improvement:
+            self.session.act(action)
+            return self.session.improvement()
+
+        self._work(acted, self._view.show_improvement, "Starting")
+
+    def export(self, file: Path) -> None:
+        """Write the accepted masks as COCO."""
+        self._work(
+            lambda: self.session.project.export_coco(file), lambda done: self._view.show_status(f"Wrote {done}"),
+            "Exporting",
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Stop everything that belongs to this window; a fine-tuning run is a process of its own and goes on."""
+        self._generation += 1
+        self._closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+        def last_one_out() -> None:
+            self._watcher.join()
+            self._pool.shutdown(wait=True)
+            self.session.project.close()
+
+        threading.Thread(target=last_one_out, name="maskwright-close").start()
+
+    # what comes back
+
+    def _show_first(self, choices: list[tuple[str, int]]) -> None:
+        self._view.show_images(choices, self.image_id)
+        if choices and self.image_id is None:
+            self.open_image(choices[0][1])
+
+    def _show_image(self, image_id: int, image: Image, rows: list[Shown]) -> None:
+        self.image_id, self._proposals = image_id, []
+        self._view.show_image(image_id, image)
+        self._view.show_masks(rows)
+        self._reload(image_id, "")
+
+    def _show_proposals(self, found: Proposals) -> None:
+        self._proposals = [proposal.id for proposal in found.proposals]
+        self._reload(found.image_id, found.notice)
+
+    def _reload(self, image_id: int | None, status: str = "") -> None:
+        """Read again what is shown of an image, and the list of images."""
+        proposals = list(self._proposals)
+
+        def read() -> tuple[list[tuple[str, int]], list[Shown], str]:
+            rows = [] if image_id is None else self.session.shown(image_id, proposals)
+            return self.session.choices(), rows, self.session.counts()
+
+        def show(told: tuple[list[tuple[str, int]], list[Shown], str]) -> None:
+            if image_id != self.image_id:
+                return
+            choices, rows, counts = told
+            if image_id is None:
+                self._show_first(choices)
+            else:
+                self._view.show_images(choices, image_id)
+                self._view.show_masks(rows)
+            self._view.show_status(f"{status}\n{counts}" if status else counts)
+
+        self._work(read, show, "")
+
+    # threads
+
+    def _stale(self, generation: int | None) -> bool:
+        return self._closed.is_set() or (generation is not None and generation != self._generation)
+
+    def _work(
+        self, job: Callable[[], T], done: Callable[[T], None], busy: str, *, generation: int | None = None
+    ) -> None:
+        """Run `job` in a thread, then `done` on the window's thread, unless it has become stale meanwhile."""
+        if self._closed.is_set():
+            return
+        if busy:
+            self._busy += 1
+            self._view.show_busy(busy)
+
+        def show(future: Future[T]) -> None:
+            if self._closed.is_set():
+                return
+            if busy:
+                self._busy -= 1
+            if not self._busy:
+                self._view.show_busy("")
+            if self._stale(generation):
+                return
+            try:
+                answer = future.result()
+            except Cancelled:
+                return
+            except MaskwrightError as error:
+                self._view.show_error(str(error))
+                return
+            except Exception as error:
+                log.exception("in napari")
+                self._view.show_error(f"Unexpected failure ({type(error).__name__}: {error}). See the log.")
+                return
+            done(answer)
+
+        future = self._pool.submit(job)
+        future.add_done_callback(lambda f: None if f.cancelled() else self._view.call_soon(lambda: show(f)))
+
+    def _watch(self) -> None:
+        """Look at the project now and then: other windows and runs change it, too."""
+        seen: tuple[int, Improvement | None] = (-1, None)
+        while not self._closed.wait(_LOOK):
+            try:
+                change, told = self.session.change_number(), self.session.improvement()
+            except MaskwrightError as error:
+                log.warning("cannot look at the project: %s", error)
+                continue
+            if told != seen[1]:
+                self._view.call_soon(lambda told=told: self._unless_closed(self._view.show_improvement, told))  # type: ignore[misc]
+            if change != seen[0] and seen[0] >= 0:
+                self._view.call_soon(lambda: self._unless_closed(self._reload, self.image_id))
+            seen = change, told
+
+    def _unless_closed(self, call: Callable[..., None], *told: Any) -> None:
+        if not self._closed.is_set():
+            call(*told)

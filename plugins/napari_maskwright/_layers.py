@@ -1,0 +1,56 @@
+"""Between napari's layers and Maskwright's values: pixels, labels, colours, transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.errors import MaskwrightError
+from maskwright.session import Shown
+
+__all__ = ["as_rgb8", "colors_of", "labels_of", "placement"]
+
+_PERCENTILES = (0.1, 99.9)
+
+
+def as_rgb8(data: Any, *, rgb: bool) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of an image layer's data; what is not 8-bit is mapped from its 0.1-99.9 percentile.
+
+    Raises:
+        MaskwrightError: a stack, or a layer without pixels.
+    """
+    if data.ndim != (3 if rgb else 2):
+        raise MaskwrightError(
+            "That layer is a stack. Choose a layer with a single plane, or save the plane as a picture."
+        )
+    pixels = np.asarray(data)[..., :3] if rgb else np.repeat(np.asarray(data)[..., None], 3, axis=2)
+    if not pixels.size:
+        raise MaskwrightError("That layer has no pixels. Choose another one.")
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    values = np.nan_to_num(pixels.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = np.percentile(values, _PERCENTILES)
+    share: NDArray[np.float64] = ((values - low) / ((high - low) or 1.0)).clip(0, 1)
+    return np.rint(255 * share).astype(np.uint8)
+
+
+def labels_of(rows: Sequence[Shown], size_hw: tuple[int, int]) -> NDArray[np.integer[Any]]:
+    """(H, W) labels, k for the k-th mask, small masks on top; a view only, for masks may overlap."""
+    labels = np.zeros(size_hw, np.min_scalar_type(len(rows)))
+    for number, row in sorted(enumerate(rows, start=1), key=lambda pair: -pair[1].mask.area):
+        labels[row.mask.to_array()] = number
+    return labels
+
+
+def colors_of(rows: Sequence[Shown]) -> dict[int | None, str]:
+    """Colour by label, for napari's direct colormap; what is no mask is clear."""
+    clear: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
+    return clear | {number: row.color for number, row in enumerate(rows, start=1)}
+
+
+def placement(layer: Any) -> dict[str, Any]:
+    """Everything that says where a layer lies in the world, to lay another one exactly over it."""
+    return {name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units")}

@@ -1,0 +1,399 @@
+"""The dock widget: it draws, and hands every gesture to the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+from napari.utils import DirectLabelColormap
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QProgressBar,
+    QPushButton,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from maskwright.domain import Image
+from maskwright.errors import MaskwrightError
+from maskwright.project import Project
+from maskwright.session import AnnotationSession, Improvement, Shown
+from maskwright.settings import Settings
+from napari_maskwright._controller import Controller
+from napari_maskwright._layers import as_rgb8, colors_of, labels_of, placement
+
+if TYPE_CHECKING:
+    import napari
+
+    from maskwright.engine import Engine
+
+__all__ = ["KEYS", "AnnotatorWidget"]
+
+KEYS = {
+    "Q": ("run", "Find masks"),
+    "G": ("accept", "Accept"),
+    "U": ("reject", "Reject"),
+    "N": ("next", "Next image"),
+    "Shift-N": ("previous", "Previous image"),
+    "H": ("hide", "Hide or show proposals"),
+}
+"""Key -> (what it does, in words); letters that no napari default uses."""
+
+_ACTIONS = {
+    "start": "Improve model with my masks",
+    "cancel": "Cancel run",
+    "resume": "Resume run",
+    "use": "Use new model",
+    "back": "Go back to the earlier model",
+}
+
+
+class _Soon(QObject):
+    """Carries calls to the thread this object lives on."""
+
+    asked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked.connect(self._call, Qt.QueuedConnection)
+
+    def _call(self, call: Callable[[], None]) -> None:
+        call()
+
+
+class AnnotatorWidget(QWidget):
+    """Words, proposals, decisions and the better model, on one project."""
+
+    def __init__(
+        self,
+        napari_viewer: napari.Viewer,
+        *,
+        project: str | None = None,
+        preset: str = "tiny",
+        device: str = "auto",
+    ) -> None:
+        super().__init__()
+        self._viewer, self._preset, self._device = napari_viewer, preset, device
+        self._soon = _Soon()
+        self.controller: Controller | None = None
+        self._layers: dict[str, Any] = {}
+        self._taken: dict[int, Any] = {}
+        self._anchor: Any = None
+        self._rows: list[Shown] = []
+        self._build()
+        self._bind_keys()
+        place = project or str(Settings.load().project.expanduser())
+        self._project.setText(place)
+        if project or (Path(place) / "project.db").exists():
+            self.open_project(place)
+
+    # the view that the controller speaks to
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run on the window's thread; a window that is gone needs no call."""
+        try:
+            self._soon.asked.emit(call)
+        except RuntimeError:
+            return
+
+    def show_images(self, choices: Sequence[tuple[str, int]], current: int | None) -> None:
+        """Fill the list of images."""
+        self._images.blockSignals(True)
+        self._images.clear()
+        for name, image_id in choices:
+            self._images.addItem(name, image_id)
+        self._images.setCurrentIndex(self._images.findData(current))
+        self._images.blockSignals(False)
+
+    def show_image(self, image_id: int, image: Image) -> None:
+        """Show the image, in the layer it was taken from when there is one."""
+        for kind in ("image", "proposals", "accepted"):
+            self._remove(kind)
+        taken = self._taken.get(image_id)
+        if taken is not None and taken in self._viewer.layers:
+            self._anchor = taken
+        else:
+            self._anchor = self._viewer.add_image(image.pixels, name=image.name, rgb=True)
+            self._layers["image"] = self._anchor
+            self._viewer.reset_view()
+        self._size_hw = image.size_hw
+
+    def show_masks(self, rows: Sequence[Shown]) -> None:
+        """Show accepted masks as outlines and proposals as areas, and list the proposals."""
+        self._rows = list(rows)
+        accepted = [row for row in rows if row.proposal is None]
+        proposals = [row for row in rows if row.proposal is not None]
+        self._draw("accepted", accepted, contour=2, opacity=0.9)
+        self._draw("proposals", proposals, contour=0, opacity=0.6)
+        self._list.clear()
+        total = self._size_hw[0] * self._size_hw[1]
+        for row in proposals:
+            score = "" if row.mask.score is None else f", score {row.mask.score:.2f}"
+            unfamiliar = ", unfamiliar word" if row.unfamiliar else ""
+            text = f"{row.mask.category}  {100 * row.mask.area / total:.1f} %{score}{unfamiliar}"
+            item = QListWidgetItem(_swatch(row.color), text)
+            item.setData(Qt.UserRole, row.proposal)
+            self._list.addItem(item)
+        for button in (self._accept, self._reject):
+            button.setEnabled(bool(proposals))
+            button.setToolTip("All proposals, or those selected in the list." if proposals else "No open proposals.")
+
+    def show_status(self, text: str) -> None:
+        """One line that stays."""
+        self._status.setText(text)
+
+    def show_busy(self, text: str) -> None:
+        """What is being worked on."""
+        self._busy.setFormat(text)
+        self._busy.setVisible(bool(text))
+
+    def show_improvement(self, told: Improvement) -> None:
+        """Where fine-tuning stands, and what can be done now."""
+        self._run_line.setText(told.line)
+        self._run_bar.setVisible(told.share is not None)
+        self._run_bar.setValue(round(100 * (told.share or 0)))
+        for action, button in self._run_buttons.items():
+            button.setVisible(action in told.actions)
+
+    def show_error(self, sentence: str) -> None:
+        """Something the person can mend."""
+        show_error(sentence)
+
+    # gestures
+
+    def open_project(self, place: str) -> None:
+        """Open or create a project; the one that was open is given up."""
+        try:
+            opened = Project.open(place, create=True)
+        except MaskwrightError as error:
+            show_error(str(error))
+            return
+        self.close_project()
+        self._project.setText(place)
+        self.controller = Controller(AnnotationSession(self._engine, opened, self._preset), self)
+        # not a bound method of ours: when the signal comes, this widget is gone
+        self.destroyed.connect(self.controller.close)
+
+    def close_project(self) -> None:
+        """Stop what runs and give the project free."""
+        if self.controller is not None:
+            self.destroyed.disconnect(self.controller.close)
+            self.controller.close()
+            self.controller = None
+
+    def gesture(self, name: str) -> None:
+        """Do what a button or key stands for."""
+        if name == "hide":
+            layer = self._layers.get("proposals")
+            if layer is not None:
+                layer.visible = not layer.visible
+            return
+        if self.controller is None:
+            show_error("Open a project first.")
+            return
+        if name == "run":
+            self.controller.propose(
+                self._words.text(), background=self._background.isChecked(), threshold=self._threshold.value() / 100
+            )
+        elif name in ("accept", "reject"):
+            chosen = [item.data(Qt.UserRole) for item in self._list.selectedItems()]
+            self.controller.decide(name == "accept", chosen)
+        elif name in ("next", "previous"):
+            self.controller.step(1 if name == "next" else -1)
+
+    def take_layer(self) -> None:
+        """Add the selected image layer to the project; its masks will lie over that layer."""
+        layer = self._viewer.layers.selection.active
+        if not isinstance(layer, ImageLayer) or self.controller is None:
+            show_error("Select an image layer, and open a project.")
+            return
+        data = layer.data[0] if layer.multiscale else layer.data
+        try:
+            image = Image(as_rgb8(data, rgb=layer.rgb), name=layer.name)
+        except MaskwrightError as error:
+            show_error(str(error))
+            return
+        self.controller.take(image, lambda image_id: self._taken.__setitem__(image_id, layer))
+
+    # drawing
+
+    def _engine(self, preset: str) -> Engine:
+        from maskwright.engine import Engine
+
+        return Engine.load(preset, self._device)
+
+    def _draw(self, kind: str, rows: Sequence[Shown], *, contour: int, opacity: float) -> None:
+        labels = labels_of(rows, self._size_hw)
+        colormap = DirectLabelColormap(color_dict=colors_of(rows))
+        layer = self._layers.get(kind)
+        if layer is not None and layer in self._viewer.layers:
+            layer.data = labels
+            layer.colormap = colormap
+            return
+        layer = Labels(
+            labels, name=f"{self._anchor.name} {kind}", colormap=colormap, opacity=opacity, **placement(self._anchor)
+        )
+        layer.contour = contour
+        # editing comes with the store's revisions; until then a stroke would be lost
+        layer.editable = False
+        self._layers[kind] = self._viewer.add_layer(layer)
+
+    def _remove(self, kind: str) -> None:
+        layer = self._layers.pop(kind, None)
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _bind_keys(self) -> None:
+        for key, (name, _) in KEYS.items():
+            self._viewer.bind_key(key, lambda viewer, name=name: self.gesture(name), overwrite=True)
+
+    def _build(self) -> None:
+        outer = QVBoxLayout(self)
+        outer.addWidget(self._project_box())
+        outer.addWidget(self._prompt_box())
+        outer.addWidget(self._proposals_box())
+        outer.addWidget(self._improve_box())
+        self._busy = QProgressBar()
+        self._busy.setRange(0, 0)
+        self._busy.setTextVisible(True)
+        self._busy.setVisible(False)
+        outer.addWidget(self._busy)
+        self._status = QLabel("Open a project to begin.")
+        self._status.setWordWrap(True)
+        outer.addWidget(self._status)
+        outer.addStretch()
+
+    def _project_box(self) -> QGroupBox:
+        box, grid = QGroupBox("Project"), QGridLayout()
+        self._project = QLineEdit()
+        self._project.setToolTip("Folder of the project, or a database URL; press Enter to open it.")
+        self._project.returnPressed.connect(lambda: self.open_project(self._project.text()))
+        self._images = QComboBox()
+        self._images.setToolTip("Images of this project.")
+        self._images.setMinimumContentsLength(12)
+        self._images.activated.connect(self._choose_image)
+        grid.addWidget(self._project, 0, 0, 1, 2)
+        grid.addWidget(_button("Open...", "Choose the project's folder.", self._choose_project), 0, 2)
+        grid.addWidget(self._images, 1, 0)
+        grid.addWidget(_button("<", "Previous image (Shift+N)", lambda: self.gesture("previous")), 1, 1)
+        grid.addWidget(_button(">", "Next image (N)", lambda: self.gesture("next")), 1, 2)
+        take = _button("Add selected layer", "Add the selected image layer to the project.", self.take_layer)
+        grid.addWidget(take, 2, 0)
+        grid.addWidget(_button("COCO...", "Write the accepted masks as a COCO file.", self._choose_export), 2, 1, 1, 2)
+        grid.setColumnStretch(0, 1)
+        box.setLayout(grid)
+        return box
+
+    def _prompt_box(self) -> QGroupBox:
+        box, column = QGroupBox("Words"), QVBoxLayout()
+        self._words = QLineEdit()
+        self._words.setPlaceholderText("grass, cow, sky")
+        self._words.setToolTip('Class names, separated by commas; synonyms of one class by "|". Enter finds masks.')
+        self._words.returnPressed.connect(lambda: self.gesture("run"))
+        self._background = QCheckBox("Leave the rest unlabelled")
+        self._background.setChecked(True)
+        self._background.setToolTip("Pixels that fit none of the names stay free; off: every pixel gets the best name.")
+        self._threshold = QSlider(Qt.Horizontal)
+        self._threshold.setRange(5, 95)
+        self._threshold.setValue(50)
+        self._threshold.setToolTip("How sure a class must be; the model does not run again.")
+        self._threshold_text = QLabel("0.50")
+        self._threshold.valueChanged.connect(lambda value: self._threshold_text.setText(f"{value / 100:.2f}"))
+        self._threshold.sliderReleased.connect(lambda: self.gesture("run"))
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Threshold"))
+        row.addWidget(self._threshold)
+        row.addWidget(self._threshold_text)
+        column.addWidget(self._words)
+        column.addWidget(self._background)
+        column.addLayout(row)
+        self._run = _button("Find masks (Q)", "Find masks for the words.", lambda: self.gesture("run"))
+        column.addWidget(self._run)
+        box.setLayout(column)
+        return box
+
+    def _proposals_box(self) -> QGroupBox:
+        box, column = QGroupBox("Proposals"), QVBoxLayout()
+        self._list = QListWidget()
+        self._list.setSelectionMode(QAbstractItemView.ExtendedSelection)
+        self._list.setToolTip("Select some to accept or reject only these.")
+        self._list.setMaximumHeight(160)
+        column.addWidget(self._list)
+        row = QHBoxLayout()
+        self._accept = _button("Accept (G)", "", lambda: self.gesture("accept"))
+        self._reject = _button("Reject (U)", "", lambda: self.gesture("reject"))
+        for button in (self._accept, self._reject):
+            button.setEnabled(False)
+            button.setToolTip("No open proposals.")
+            row.addWidget(button)
+        column.addLayout(row)
+        box.setLayout(column)
+        return box
+
+    def _improve_box(self) -> QGroupBox:
+        box, column = QGroupBox("A better model"), QVBoxLayout()
+        self._run_line = QLabel("")
+        self._run_line.setWordWrap(True)
+        self._run_bar = QProgressBar()
+        self._run_bar.setVisible(False)
+        column.addWidget(self._run_line)
+        column.addWidget(self._run_bar)
+        self._run_buttons = {}
+        for action, text in _ACTIONS.items():
+            button = _button(text, "", lambda _=False, action=action: self._act(action))
+            button.setVisible(False)
+            self._run_buttons[action] = button
+            column.addWidget(button)
+        box.setLayout(column)
+        return box
+
+    def _act(self, action: str) -> None:
+        if self.controller is not None:
+            self.controller.act(action)
+
+    def _choose_image(self, index: int) -> None:
+        if self.controller is not None:
+            self.controller.open_image(self._images.itemData(index))
+
+    def _choose_project(self) -> None:
+        place = QFileDialog.getExistingDirectory(self, "Project folder", self._project.text())
+        if place:
+            self.open_project(place)
+
+    def _choose_export(self) -> None:
+        if self.controller is None:
+            show_info("Open a project first.")
+            return
+        place, _ = QFileDialog.getSaveFileName(self, "COCO file", "coco.json", "COCO (*.json)")
+        if place:
+            self.controller.export(Path(place))
+
+
+def _button(text: str, tip: str, clicked: Callable[..., Any]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(clicked)
+    return button
+
+
+def _swatch(color: str) -> QIcon:
+    square = QPixmap(14, 14)
+    square.fill(QColor(color))
+    return QIcon(square)

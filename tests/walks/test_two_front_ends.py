@@ -1,0 +1,78 @@
+"""One project, the browser page and napari at once, with real windows, to a COCO file that holds both."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from maskwright.project import Project
+
+from ..app.conftest import Page
+from ..browser import choose, closed_vocabulary, find, needs_chromium
+
+pytestmark = [pytest.mark.gui, needs_chromium, pytest.mark.usefixtures("display")]
+
+
+def _kept(widget: Any, number: int) -> Any:
+    return lambda: len([row for row in widget._rows if row.proposal is None]) == number
+
+
+def test_browser_to_napari_to_browser_to_coco(
+    page_server: Page, tab: Any, display: None, qtbot: Any, tmp_path: Path
+) -> None:
+    import napari
+
+    from napari_maskwright._widget import AnnotatorWidget
+
+    choose(tab, "giraffe")
+    closed_vocabulary(tab)
+    tab.click("#mw-legend [data-act=accept] >> nth=0")
+    tab.wait_for_selector("#mw-legend .mw-kept")
+    with Project.open(page_server.project) as project:
+        (by_browser,) = project.annotations()
+
+    viewer = napari.Viewer(show=True)
+    widget = AnnotatorWidget(viewer, project=str(page_server.project), device="cpu")
+    viewer.window.add_dock_widget(widget, name="Maskwright", area="right")
+    qtbot.waitUntil(lambda: "accepted" in widget._layers, timeout=30_000)
+    shown = np.asarray(widget._layers["accepted"].data) > 0
+    assert np.array_equal(shown, by_browser.mask.to_array())
+
+    widget._words.setText("sky, grass")
+    widget._background.setChecked(False)
+    widget.gesture("run")
+    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    row = next(row for row in widget._rows if row.proposal)
+    proposal = np.asarray(widget._layers["proposals"].data) == 1
+    assert np.array_equal(proposal, row.mask.to_array())
+    widget._list.setCurrentRow(0)
+    widget.gesture("accept")
+    qtbot.waitUntil(_kept(widget, 2), timeout=20_000)
+    began = time.monotonic()
+    tab.wait_for_function("() => document.querySelectorAll('#mw-legend .mw-kept').length === 2")
+    assert time.monotonic() - began < 2.0, "the page shows it within two seconds"
+
+    # and the other way round, while both are open
+    find(tab, "ground, wall")
+    tab.click("#mw-legend [data-act=accept] >> nth=0")
+    tab.wait_for_function("() => document.querySelectorAll('#mw-legend .mw-kept').length === 3")
+    began = time.monotonic()
+    qtbot.waitUntil(_kept(widget, 3), timeout=20_000)
+    assert time.monotonic() - began < 2.0, "so does napari"
+
+    with tab.expect_download() as download:
+        tab.click("#mw-export")
+    file = tmp_path / "coco.json"
+    download.value.save_as(file)
+    coco = COCO(file)
+    rows = {coco.loadCats(one["category_id"])[0]["name"]: one for one in coco.anns.values()}
+    assert len(rows) == 3
+    assert np.array_equal(coco.annToMask(rows[by_browser.category]).astype(bool), shown)
+    assert np.array_equal(coco.annToMask(rows[str(row.mask.category)]).astype(bool), proposal)
+    widget.close_project()
+    viewer.close()
