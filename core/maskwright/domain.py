@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,18 @@ from maskwright.errors import ImageUnreadable, InvalidMask, MaskwrightError, Sha
 from maskwright.pictures import read_picture
 from maskwright.rle import Rle
 
-__all__ = ["Annotation", "Category", "Image", "ImageRecord", "Mask", "ModelRef", "Prediction", "Reference", "Run"]
+__all__ = [
+    "Annotation",
+    "AnnotationKey",
+    "Category",
+    "Image",
+    "ImageRecord",
+    "Mask",
+    "ModelRef",
+    "Prediction",
+    "Reference",
+    "Run",
+]
 
 BoolArray = NDArray[np.bool_]
 
@@ -211,6 +222,16 @@ class Annotation:
     """UTC, ISO 8601 with milliseconds"""
     updated_at: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class AnnotationKey(NamedTuple):
+    """Which mask of what on which image, without the mask."""
+
+    uid: str
+    revision: int
+    image_id: int
+    category_id: int
+    category: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Runs:
     def plan(self, *, hold_out: bool = True, seed: int = 0) -> Plan:
         """What a run that is started now would learn from; raises MaskwrightError when that is too little."""
         former = {image for run in self._store.runs() for image in run.plan.get("validation", ())}
-        return make_plan(self._store.annotations(), hold_out=hold_out, former=former, seed=seed)
+        return make_plan(self._store.accepted_keys(), hold_out=hold_out, former=former, seed=seed)
 
     def resume(self, name: str, *, who: str) -> FinetuneRun:
         """Go on with a run that was cancelled, failed or interrupted, with the same masks, split and settings."""
@@ -119,6 +119,11 @@ class Runs:
     def all(self) -> list[Run]:
         """All runs, the oldest first."""
         return [self._seen(run) for run in self._store.runs()]
+
+    def last(self) -> Run | None:
+        """The run that was started last, or None."""
+        run = self._store.last_run()
+        return None if run is None else self._seen(run)
 
     def get(self, name: str) -> Run:
         """One run; raises MaskwrightError when there is none of this name."""

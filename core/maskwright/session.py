@@ -118,6 +118,7 @@ class AnnotationSession:
         self._lock = threading.Lock()
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._open: OrderedDict[str, Proposal] = OrderedDict()
+        self._told: tuple[int, Improvement] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -240,11 +241,22 @@ class AnnotationSession:
 
     def improvement(self) -> Improvement:
         """What to tell about fine-tuning now."""
-        runs, active = self.project.runs.all(), self.project.runs.active()
+        change = self.change_number()
+        with self._lock:
+            if self._told and self._told[0] == change:
+                return self._told[1]
+        told = self._improvement()
+        # a run changes without leaving a line in the history, until it ends
+        if "cancel" not in told.actions:
+            with self._lock:
+                self._told = change, told
+        return told
+
+    def _improvement(self) -> Improvement:
+        last, active = self.project.runs.last(), self.project.runs.active()
         back = ("back",) if active else ()
-        if not runs:
+        if last is None:
             return self._invitation()
-        last = runs[-1]
         if last.state == "running":
             return _running(last)
         if last.state != "done":

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from maskwright.domain import Annotation, Category, ImageRecord
+from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, RunRow, now
 from maskwright.store.values import Counts, check_state
 
 __all__ = [
+    "accepted_keys",
     "added_event",
     "annotation_row",
     "annotations_where",
@@ -131,6 +132,18 @@ def annotations_where(
     if annotation_id is not None:
         chosen = chosen.where(AnnotationRow.id == annotation_id)
     return [row.to_domain(name, (height, width)) for row, name, height, width in db.execute(chosen)]
+
+
+def accepted_keys(db: Session) -> list[AnnotationKey]:
+    """Accepted annotations without their masks, in id order."""
+    row = AnnotationRow
+    chosen = (
+        select(row.uid, row.revision, row.image_id, row.category_id, CategoryRow.name)
+        .join(CategoryRow, CategoryRow.id == row.category_id)
+        .where(row.state == "accepted")
+        .order_by(row.id)
+    )
+    return [AnnotationKey(*values) for values in db.execute(chosen)]
 
 
 def counts(db: Session) -> Counts:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from maskwright.domain import Annotation, Category, ImageRecord, Run
+from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, Run
 from maskwright.errors import BadProject, MaskwrightError
 from maskwright.store import queries
 from maskwright.store.connection import connect, database_url, sqlite_file
@@ -181,6 +181,11 @@ class Store:
         with self._reading() as db:
             return queries.annotations_where(db, image_id, states)
 
+    def accepted_keys(self) -> list[AnnotationKey]:
+        """All accepted annotations without their masks, in id order."""
+        with self._reading() as db:
+            return queries.accepted_keys(db)
+
     def set_state(self, annotation_id: int, state: str, who: str, revision: int | None = None) -> Annotation:
         """The annotation in its new state: accepted, rejected or deleted (which keeps the row).
 
@@ -220,6 +225,12 @@ class Store:
         """All runs, the oldest first."""
         with self._reading() as db:
             return [row.to_domain() for row in db.scalars(select(RunRow).order_by(RunRow.id))]
+
+    def last_run(self) -> Run | None:
+        """The run that was started last, or None."""
+        with self._reading() as db:
+            row = db.scalar(select(RunRow).order_by(RunRow.id.desc()).limit(1))
+            return row.to_domain() if row else None
 
     def run(self, name: str) -> Run:
         """One run; raises MaskwrightError when there is none of this name."""

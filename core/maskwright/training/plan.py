@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.domain import Annotation
+from maskwright.domain import AnnotationKey
 from maskwright.errors import MaskwrightError
 
 __all__ = ["Plan", "make_plan"]
@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_plan(
-    annotations: Sequence[Annotation], *, hold_out: bool, former: Collection[int] = (), seed: int = 0
+    annotations: Sequence[AnnotationKey], *, hold_out: bool, former: Collection[int] = (), seed: int = 0
 ) -> Plan:
     """Split the annotated images, one in five for measuring, with every class on both sides where that is possible.
 

@@ -28,8 +28,8 @@ __all__ = ["train"]
 log = logging.getLogger(__name__)
 
 PROTOCOL = {"short_sides": [288, 512], "window": 288, "stride": 144}
-"""How the trained model looks at an image: in the middle and at the end of the sizes it was trained at, for small things
-need the larger one, and in larger windows."""
+"""How the trained model looks at an image: in the middle and at the end of the sizes it was trained at, because small
+things need the larger one; and in larger windows."""
 
 
 def train(

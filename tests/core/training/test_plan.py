@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskwright.domain import Annotation, Mask
+from maskwright.domain import AnnotationKey
 from maskwright.errors import MaskwrightError
 from maskwright.training.plan import make_plan
 
-MASK = Mask.from_array(np.ones((2, 2), bool))
 
-
-def _masks(*rows: tuple[int, str]) -> list[Annotation]:
+def _masks(*rows: tuple[int, str]) -> list[AnnotationKey]:
     names = list(dict.fromkeys(name for _, name in rows))
     return [
-        Annotation(
-            number, f"u{number}", image, names.index(name) + 1, name, MASK, "accepted", "manual", 1, "me", "t", "t"
-        )
+        AnnotationKey(f"u{number}", 1, image, names.index(name) + 1, name)
         for number, (image, name) in enumerate(rows, start=1)
     ]
 
