@@ -146,9 +146,7 @@ class _Work:
             sample(image, masks, names, background=background, preset=preset.config)
             for image, masks in self._images(self.plan["train"])
         ]
-        config = tuning_config(
-            preset.config, len(samples), recipe=self.run.recipe, epochs=self.plan["epochs"], seed=self.plan["seed"]
-        )
+        config = tuning_config(preset.config, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
         self.pulse.tell(phase="training", step=0, steps=config.steps)
         done = finetune(
             preset, samples, names, config, out, recipe=self.run.recipe, background=background, device=self.device,

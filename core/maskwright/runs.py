@@ -15,6 +15,7 @@ from pathlib import Path
 from maskwright import jobs
 from maskwright.domain import Run
 from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.groundtruth import LabelledFolder
 from maskwright.store import NewRun, Store
 from maskwright.store.failures import cannot_write
 from maskwright.training.plan import Plan, make_plan
@@ -92,14 +93,17 @@ class Runs:
         if running:
             raise MaskwrightError(f"The run {running[0]} is still going on. Wait for it, or cancel it first.")
         plan = self.plan(hold_out=measure_on is None, seed=seed)
-        settings = {
-            "epochs": epochs,
-            "measure_on": None if measure_on is None else str(measure_on.expanduser().absolute()),
-            "device": device,
-        }
+        measured = None
+        if measure_on is not None:
+            # hours later would be late to say that it is not one
+            measured = str(LabelledFolder.read(measure_on.expanduser().absolute()).folder)
+        settings = {"epochs": epochs, "measure_on": measured, "device": device}
         name = self._new_name({run.name for run in earlier})
         active = self.active()
         base = base or (f"checkpoints/{active}" if active else "tiny")
+        if (Path(base).expanduser() / "config.json").is_file():
+            # the process, and whoever resumes it, may work in another folder
+            base = str(Path(base).expanduser().absolute())
         self._store.add_run(NewRun(name, recipe, base, plan.to_dict() | settings, who))
         return self._go(name)
 

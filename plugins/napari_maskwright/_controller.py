@@ -90,14 +90,14 @@ class Controller:
 
         self._work(neighbour, lambda found: self.open_image(found) if found is not None else None, "")
 
-    def take(self, image: Image, then: Callable[[int], None]) -> None:
-        """Add an image to the project and show it; `then` is told its id first."""
+    def take(self, make: Callable[[], Image], then: Callable[[int], None]) -> None:
+        """Add the image that `make` gives, which may be slow, and show it; `then` is told its id first."""
 
         def added(image_id: int) -> None:
             then(image_id)
             self.open_image(image_id)
 
-        self._work(lambda: self.session.project.add_image(image).id, added, "Adding the image")
+        self._work(lambda: self.session.project.add_image(make()).id, added, "Adding the image")
 
     def propose(self, words: str, *, background: bool, threshold: float) -> None:
         """Masks for words; a prompt that is still running is given up."""

@@ -224,13 +224,11 @@ class AnnotatorWidget(QWidget):
         if not isinstance(layer, ImageLayer) or self.controller is None:
             show_error("Select an image layer, and open a project.")
             return
-        data = layer.data[0] if layer.multiscale else layer.data
-        try:
-            image = Image(as_rgb8(data, rgb=layer.rgb), name=layer.name)
-        except MaskwrightError as error:
-            show_error(str(error))
-            return
-        self.controller.take(image, lambda image_id: self._taken.__setitem__(image_id, layer))
+        data, rgb, name = layer.data[0] if layer.multiscale else layer.data, layer.rgb, layer.name
+        self.controller.take(
+            lambda: Image(as_rgb8(data, rgb=rgb), name=name),
+            lambda image_id: self._taken.__setitem__(image_id, layer),
+        )
 
     # drawing
 

@@ -162,6 +162,8 @@ def test_a_run_that_cannot_begin_says_why(project: Project, tmp_path: Path) -> N
     with pytest.raises(mw.MaskwrightError, match="Model nonesuch is not on this computer"):
         run.wait()
     assert project.runs.get(run.name).state == "failed"
+    with pytest.raises(mw.MaskwrightError, match="is not a labelled folder"):
+        project.finetune(measure_on=tmp_path / "nowhere")
     with pytest.raises(mw.MaskwrightError, match="no recipe lava"):
         project.finetune(recipe="lava")
     with pytest.raises(mw.MaskwrightError, match="no run run-9"):

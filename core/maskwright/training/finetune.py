@@ -28,7 +28,7 @@ __all__ = ["RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
 
 RECIPES = ("full", "head")
 """What learns: everything that sees pixels, or only the vision head on top of the frozen backbone."""
-STEPS = 600
+STEPS = 800
 """Length of a run when no number of epochs is given."""
 
 
@@ -53,7 +53,7 @@ def sample(
     return Sample(stretched(image.pixels) if preset.stretch else image.pixels, labels, 0)
 
 
-def tuning_config(preset: TextPreset, images: int, *, recipe: str, epochs: int | None, seed: int) -> TrainConfig:
+def tuning_config(preset: TextPreset, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
     """Schedule of a run on so many images: crops and sizes around those that the preset is asked at."""
     batch = 16
     patch = preset.model.backbone.patch
@@ -61,9 +61,8 @@ def tuning_config(preset: TextPreset, images: int, *, recipe: str, epochs: int |
     sides = preset.protocol.short_sides
     short = max(crop, round(min(sides) * 0.75)), max(crop, round(max(sides) * 4 / 3))
     steps = STEPS if epochs is None else max(1, round(epochs * images / batch))
-    rate = 3e-4 if recipe == "full" else 1e-3
     return TrainConfig(
-        model=preset.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=rate, warmup=0.05,
+        model=preset.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3, warmup=0.05,
         average=0.99, seed=seed, word_steps=0,
     )  # fmt: skip
 

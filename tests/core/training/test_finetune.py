@@ -50,7 +50,7 @@ def _tune(
     preset: Path, samples: list[Sample], out: Path, *, recipe: str = "full", epochs: int = 80, **told: Any
 ) -> bool:
     base = load_text(preset)
-    config = tuning_config(base.config, len(samples), recipe=recipe, epochs=epochs, seed=0)
+    config = tuning_config(base.config, len(samples), epochs=epochs, seed=0)
     return finetune(base, samples, NAMES, config, out, recipe=recipe, **told)
 
 
