@@ -63,6 +63,7 @@ class _Pulse:
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+        self._report()
 
     def stopped(self) -> bool:
         """Whether somebody wants this run to stop."""
@@ -75,12 +76,15 @@ class _Pulse:
 
     def _beat(self) -> None:
         while not self._over.wait(_BEAT):
-            try:
-                if self._store.report_run(self._name, self.progress, self._before):
-                    self._stop.set()
-            except MaskwrightError as error:
-                # a database that is locked or full for a moment is no reason to lose hours of training
-                log.warning("cannot report: %s", error)
+            self._report()
+
+    def _report(self) -> None:
+        try:
+            if self._store.report_run(self._name, self.progress, self._before):
+                self._stop.set()
+        except MaskwrightError as error:
+            # a database that is locked or full for a moment is no reason to lose hours of training
+            log.warning("cannot report: %s", error)
 
 
 def carry_out(where: str, name: str) -> None:

@@ -74,9 +74,9 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
 
 
 def test_cancel_is_quick_and_resume_ends_where_an_undisturbed_run_does(project: Project, small_preset: Path) -> None:
-    whole = project.finetune(base=small_preset, epochs=60, device="cpu")
+    whole = project.finetune(base=small_preset, epochs=300, device="cpu")
     whole.wait()
-    run = project.finetune(base=small_preset, epochs=60, device="cpu")
+    run = project.finetune(base=small_preset, epochs=300, device="cpu")
     with pytest.raises(mw.MaskwrightError, match="still going on"):
         project.finetune(base=small_preset)
     _until(_training(run))
