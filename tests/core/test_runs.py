@@ -38,7 +38,8 @@ def _training(run: runs_module.FinetuneRun) -> Callable[[], bool]:
 
 
 def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) -> None:
-    run = project.finetune(base=small_preset, epochs=40, device="cpu")
+    # long enough that whoever looks five times a second sees it train
+    run = project.finetune(base=small_preset, epochs=400, device="cpu")
     told = []
     done = run.wait(lambda status: told.append(status.progress.get("phase")))
     assert {"training"} <= set(told)

@@ -135,3 +135,23 @@ def test_closing_the_window_during_a_prompt(viewer: Any, place: Path, small_pres
     assert time.monotonic() - began < 10
     with Project.open(place) as project:
         assert project.annotations() == []
+
+
+def test_closing_the_window_during_a_fine_tuning_run_leaves_it_whole(
+    viewer: Any, meadows: Path, small_preset: Path, qtbot: Any
+) -> None:
+    from napari_maskwright._widget import AnnotatorWidget
+
+    widget = AnnotatorWidget(viewer, project=str(meadows), preset=str(small_preset), device="cpu")
+    viewer.window.add_dock_widget(widget, name="Maskwright")
+    start = widget._run_buttons["start"]
+    qtbot.waitUntil(lambda: "Learns 2 classes" in widget._run_line.text(), timeout=20_000)
+    start.click()
+    qtbot.waitUntil(lambda: "training, step" in widget._run_line.text(), timeout=60_000)
+    widget.close_project()
+    with Project.open(meadows) as project:
+        assert project.runs.get("run-1").state == "running"
+        assert not project.runs.folder_of("run-1").exists()
+        project.runs.cancel("run-1")
+        qtbot.waitUntil(lambda: project.runs.get("run-1").state == "cancelled", timeout=20_000)
+        assert project.status().accepted == {"meadow": 6, "air": 6}
