@@ -131,12 +131,16 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image with the mask of the thing to find elsewhere."""
+    """An image with the mask of the thing to find elsewhere; a boolean (H, W) array is taken for a mask, too."""
 
     image: Image
     mask: Mask
+    uid: str = ""
+    """Of the accepted mask it is, if it is one."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.mask, Mask):
+            object.__setattr__(self, "mask", Mask.from_array(self.mask))
         if tuple(self.mask.rle["size"]) != self.image.size_hw:
             raise InvalidMask("The reference mask has another size than its image.")
 
@@ -213,7 +217,7 @@ class Annotation:
     category: str
     mask: Mask
     state: str
-    """accepted, rejected or deleted"""
+    """proposed (by a batch, undecided), accepted, rejected or deleted"""
     source: str
     """text, reference, click, box, manual, import or finetuned"""
     revision: int

@@ -9,6 +9,7 @@ __all__ = [
     "AppMissing",
     "BadCoco",
     "BadProject",
+    "BadReference",
     "BadWeights",
     "Cancelled",
     "DeviceMissing",
@@ -48,6 +49,10 @@ class EmptyPrompt(MaskwrightError):
 
     def __init__(self) -> None:
         super().__init__('Type at least one class name, for example "grass, cow, sky".')
+
+
+class BadReference(MaskwrightError):
+    """A reference mask that shows nothing, or does not tell the thing from the rest."""
 
 
 class ImageUnreadable(MaskwrightError):

@@ -29,6 +29,8 @@ class Settings:
     """The project that front ends open when none is named."""
     presets: Path = user_cache_path("maskwright") / "presets"
     """Where imported and fetched presets are kept."""
+    cache: Path = user_cache_path("maskwright") / "computed"
+    """Where results are kept that can be computed again."""
 
     @classmethod
     def load(cls) -> Settings:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from maskwright.engine.engine import METHODS, Engine
+from maskwright.engine.engine import METHODS, REFINEMENTS, Engine
 
-__all__ = ["METHODS", "Engine"]
+__all__ = ["METHODS", "REFINEMENTS", "Engine"]

@@ -5,26 +5,32 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from maskwright import __version__
-from maskwright.domain import Image, ModelRef, Prediction
-from maskwright.engine import text
+from maskwright.domain import Image, ModelRef, Prediction, Reference
+from maskwright.engine import reference, text
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.models.devices import choose_device
-from maskwright.models.presets import DinoTxtPreset, find, load_text
+from maskwright.models.insid3 import Cells
+from maskwright.models.presets import DinoTxtPreset, Preset, find, load
 from maskwright.models.tokens import clean
 from maskwright.settings import Settings
 
-__all__ = ["METHODS", "Engine"]
+__all__ = ["METHODS", "REFINEMENTS", "Engine"]
 
 METHODS = ("dinotxt",)
 """Text methods of this version, the default first."""
+REFINEMENTS = ("pamr", "crf")
+"""Ways to make a mask's contour follow the picture's edges."""
 _TEXTS_KEPT = 4096
 
 
@@ -35,16 +41,19 @@ class Engine:
     (`encoder_calls` counts them).
     """
 
-    def __init__(self, preset: DinoTxtPreset, device: torch.device, settings: Settings) -> None:
+    def __init__(self, preset: Preset, device: torch.device, settings: Settings) -> None:
         self.device = device
         # half the memory and twice the speed where the hardware has it; single precision elsewhere
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        preset.model.to(device, dtype)
+        (preset.text.model if preset.text else preset.dense.backbone).to(device, dtype)
         self._preset = preset
+        self._settings = settings
+        self._basis: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
         self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
         self._lock = threading.RLock()
-        self._familiar = None if preset.config.familiar is None else {clean(word) for word in preset.config.familiar}
+        known = preset.text.config.familiar if preset.text else None
+        self._familiar = None if known is None else {clean(word) for word in known}
         self.encoder_calls = 0
 
     @classmethod
@@ -56,11 +65,11 @@ class Engine:
         """
         settings = settings or Settings.load()
         chosen = choose_device(device)
-        return cls(load_text(find(str(preset), settings)), chosen, settings)
+        return cls(load(find(str(preset), settings)), chosen, settings)
 
     @property
     def model(self) -> ModelRef:
-        """Name and weights hash of the text model."""
+        """Name and weights hash of the model."""
         return self._preset.ref
 
     def segment_text(
@@ -103,10 +112,11 @@ class Engine:
             progress(share)
 
         check(0.0)
+        preset = self._text()
         with self._lock:
             classes = torch.stack([self._vector(name.synonyms) for name in names])
             embedding = self._embedding(image, high_resolution, check)
-            found = text.label(embedding, classes, self._preset.config, image.size_hw, threshold=threshold)
+            found = text.label(embedding, classes, preset.config, image.size_hw, threshold=threshold)
         progress(1.0)
         return Prediction(
             label_map=found.label_map,
@@ -126,6 +136,114 @@ class Engine:
             },
         )
 
+    def segment_like(
+        self,
+        image: Image,
+        references: Sequence[Reference],
+        category: str | None = None,
+        refine: str | None = None,
+        *,
+        not_this: Sequence[Reference] = (),
+        progress: Callable[[float], None] = lambda share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Prediction:
+        """Find what the references show (INSID3).
+
+        A reference is encoded once and kept, so the next image costs one encoder pass and the matching.
+
+        Args:
+            image: to search; it may be a reference, too.
+            references: 1 to k images with the mask of the thing; a place needs the vote of half of them.
+            category: its name; None takes the first reference's, else "object".
+            refine: one of REFINEMENTS for the contour, or None: bilinear.
+            not_this: references of what it is not, which win places away.
+            progress: told the share of the images that are encoded.
+            cancelled: asked between encoder passes.
+
+        Returns:
+            One category; its score, 0 to 1, sorts images by how certain the find is.
+
+        Raises:
+            BadReference: no reference, or one whose mask is empty or covers the whole image.
+            Cancelled, MaskwrightError: one sentence each.
+        """
+        if refine is not None and refine not in REFINEMENTS:
+            raise MaskwrightError(f"There is no refinement {refine}. Known: {', '.join(REFINEMENTS)}.")
+        reference.check(references)
+        every = [*references, *not_this]
+        config = self._preset.dense.config
+        with self._lock:
+            examples = []
+            for done, one in enumerate(every):
+                if cancelled():
+                    raise Cancelled
+                progress(done / (len(every) + 1))
+                examples.append(reference.example(self._cells(one.image), one, config))
+            if cancelled():
+                raise Cancelled
+            cells = self._cells(image)
+            split = len(references)
+            found = reference.find(cells, examples[:split], examples[split:], config, image, refine, self.device)
+        progress(1.0)
+        name = category or references[0].mask.category or "object"
+        return Prediction(
+            label_map=found.mask.astype("int32"),
+            categories=(name,),
+            scores=(found.score,),
+            best=(found.score,),
+            unfamiliar=(),
+            provenance=self.provenance_like(image, references, refine=refine, not_this=not_this),
+        )
+
+    def provenance_like(
+        self,
+        image: Image,
+        references: Sequence[Reference],
+        *,
+        refine: str | None = None,
+        not_this: Sequence[Reference] = (),
+    ) -> dict[str, Any]:
+        """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
+        method = asdict(self._preset.dense.config.method)
+        return {
+            "source": "reference",
+            "preset": self.model.name,
+            "weights": self.model.sha256,
+            "method": "insid3",
+            "prompt": [reference.told(one) for one in references],
+            "parameters": {**method, "refine": refine, "not_this": [reference.told(one) for one in not_this]},
+            "version": __version__,
+            "image": image.sha256,
+        }
+
+    def match_points(self, source: Image, points_xy: ArrayLike, target: Image) -> NDArray[np.float64]:
+        """(K, 2) points of `target` that correspond to (K, 2) points of `source`, in pixels (x, y).
+
+        Raises:
+            MaskwrightError: a point outside the source image.
+        """
+        points = reference.checked_points(points_xy, source.size_hw)
+        with self._lock:
+            return reference.match_points(self._cells(source), self._cells(target), points, source, target)
+
+    def _cells(self, image: Image) -> Cells:
+        """The image's cells; computed once per image, weights and settings."""
+        dense = self._preset.dense
+        if self._basis is None:
+            self._basis = reference.positional_basis(dense, self.device, self._settings.cache)
+        basis = self._basis
+
+        def make() -> Cells:
+            self.encoder_calls += 1
+            return reference.encode(dense, image.pixels, basis, self.device)
+
+        return self._cache.get_or_make(EmbeddingKey(image.sha256, dense.ref, dense.config), make)  # type: ignore[no-any-return]
+
+    def _text(self) -> DinoTxtPreset:
+        if self._preset.text is None:
+            raise MaskwrightError(f"The preset {self.model.name} has no text model. For words use tiny or dinov3txt-l.")
+        return self._preset.text
+
     def _knows(self, name: text.ClassName) -> bool:
         """Whether the model was taught one of the class's words (in singular or plain plural)."""
         if self._familiar is None:
@@ -135,20 +253,21 @@ class Engine:
 
     def _vector(self, synonyms: tuple[str, ...]) -> Tensor:
         if synonyms not in self._texts:
-            self._texts[synonyms] = text.vectors(self._preset, synonyms, self.device)
+            self._texts[synonyms] = text.vectors(self._text(), synonyms, self.device)
             if len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(synonyms)
         return self._texts[synonyms]
 
     def _embedding(self, image: Image, high_resolution: bool, check: Callable[[float], None]) -> Any:
-        config = self._preset.config
+        preset = self._text()
+        config = preset.config
         procedure = (config.protocol, config.high_resolution if high_resolution else None)
         encode = text.encode_clusters if high_resolution else text.encode_windows
 
         def make() -> Any:
             self.encoder_calls += 1
-            return encode(self._preset, image.pixels, self.device, check)
+            return encode(preset, image.pixels, self.device, check)
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, self.model, procedure), make)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
 from maskwright.models.checkpoints import CONFIG, sha256_of
-from maskwright.models.presets import find, installed, read_config
+from maskwright.models.presets import find, installed, read_config, sections
 from maskwright.models.registry import OFFICIAL
 from maskwright.settings import Settings
 
@@ -29,13 +29,18 @@ def describe(name: str, settings: Settings) -> Facts:
     here = installed(settings)
     if name in here or (Path(name).expanduser() / CONFIG).is_file():
         folder = find(name, settings)
-        config = read_config(folder)
-        weights = folder / config.weights
-        sound = weights.is_file() and sha256_of(weights) == config.sha256
-        values |= {"installed": str(folder), "sha256": config.sha256, "whole": sound}
-        words = "any" if config.familiar is None else f"{len(config.familiar)} (others are tried and marked unfamiliar)"
-        lines += [f"installed in {folder}", f"weights {config.sha256[:12]}, {'whole' if sound else 'DAMAGED'}"]
-        lines += [f"words it was taught: {words}"]
+        parts = sections(folder)
+        stored = parts.get("dinotxt") or parts.get("dinov3") or {}
+        sha256 = str(stored.get("sha256"))
+        weights = folder / str(stored.get("weights"))
+        sound = weights.is_file() and sha256_of(weights) == sha256
+        values |= {"installed": str(folder), "sha256": sha256, "whole": sound}
+        lines += [f"installed in {folder}", f"weights {sha256[:12]}, {'whole' if sound else 'DAMAGED'}"]
+        if "dinotxt" in parts:
+            known = read_config(folder).familiar
+            words = "any" if known is None else f"{len(known)} (others are tried and marked unfamiliar)"
+            lines.append(f"words it was taught: {words}")
+        lines.append(f"segments by {'word and by ' if 'dinotxt' in parts else ''}example")
         card = folder / "README.md"
         lines += [f"model card: {card}"] if card.is_file() else []
     if name in OFFICIAL:

@@ -17,7 +17,16 @@ from torch import Tensor, nn
 
 from maskwright.errors import BadWeights
 
-__all__ = ["CONFIG", "atomic_save", "load_exactly", "read_official", "read_weights", "save_part", "sha256_of"]
+__all__ = [
+    "CONFIG",
+    "atomic_save",
+    "load_exactly",
+    "read_official",
+    "read_weights",
+    "save_part",
+    "sha256_of",
+    "write_part",
+]
 
 CONFIG = "config.json"
 
@@ -47,9 +56,14 @@ def save_part(
         for name, value in state.items()
     }
     atomic_save(weights, lambda file: save_file(stored, file))
+    write_part(folder, part, {**config, "weights": weights.name, "sha256": sha256_of(weights)})
+
+
+def write_part(folder: Path, part: str, config: Mapping[str, Any]) -> None:
+    """Write one entry of a preset's `config.json`; the others stay."""
     file = folder / CONFIG
     whole = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    whole[part] = {**config, "weights": weights.name, "sha256": sha256_of(weights)}
+    whole[part] = dict(config)
     text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
     atomic_save(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 

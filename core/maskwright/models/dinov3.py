@@ -168,6 +168,17 @@ class DinoV3(nn.Module):
                 taken.append(self.split(self.vit.norm(tokens) if norm else tokens, self.grid(pixels)))
         return taken
 
+    def with_stem(self, pixels: Tensor) -> tuple[Tensor, DinoFeatures]:
+        """The output of the patch embedding as a (B, C, h, w) map, and what `forward` gives, in one pass."""
+        kept: list[Tensor] = []
+        embedding = self.vit.embeddings.patch_embeddings
+        hook = embedding.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            features = self(pixels)
+        finally:
+            hook.remove()
+        return kept[0], features
+
     def last_attention(self, pixels: Tensor) -> LastAttention:
         """Queries, keys and values of the last block as its projections yield them, before rotation."""
         tokens, rope = self._start(pixels)

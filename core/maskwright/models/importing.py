@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files as resources
 from json import loads
@@ -12,16 +12,19 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.errors import BadWeights, MaskwrightError
-from maskwright.models.checkpoints import load_exactly, read_official, save_part
+from maskwright.models.checkpoints import load_exactly, read_official, save_part, write_part
+from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
-from maskwright.models.dinov3 import convert_hub, convert_official
+from maskwright.models.dinov3 import SPECS as BACKBONES
+from maskwright.models.dinov3 import DinoV3, DinoV3Config, convert_hub, convert_official
+from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.registry import OFFICIAL
 from maskwright.models.tokens import clip_tokenizer
 
-__all__ = ["import_dinotxt", "import_preset"]
+__all__ = ["import_dinotxt", "import_insid3", "import_preset"]
 
 _BACKBONE = "visual_model.backbone."
 
@@ -34,7 +37,28 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
     """
     if name not in OFFICIAL:
         raise MaskwrightError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
+    if name.startswith("insid3-"):
+        return import_insid3(paths, into / name, BACKBONES[f"vit{name[-1]}16"])
     return import_dinotxt(paths, into / name, SPECS["vitl16"])
+
+
+def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> Path:
+    """A backbone of the given sizes for segmentation by example, from its one file; raises BadWeights."""
+    if len(paths) != 1:
+        raise MaskwrightError(f"{folder.name} is made of one file, the DINOv3 backbone; {len(paths)} were given.")
+    (path,) = paths
+    _require(path)
+    state = _converted(path)
+    strangers = [key for key in state if not key.startswith(_BACKBONE)]
+    if strangers:
+        raise BadWeights(f"{path.name} is not a DINOv3 backbone: it has unknown {', '.join(strangers[:3])}.")
+    model = DinoV3(config)
+    _load(model, {key.removeprefix(_BACKBONE): value for key, value in state.items()}, folder)
+    method = Insid3Config(components=components_for(config.width))
+    with _writing(folder):
+        save_part(folder, "dinov3", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)
+        write_part(folder, "insid3", asdict(DenseConfig(part="dinov3", method=method)))
+    return folder
 
 
 def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -> Path:
@@ -42,8 +66,7 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
     state: dict[str, Tensor] = {}
     vocabulary: Path | None = None
     for path in paths:
-        if not path.is_file():
-            raise MaskwrightError(f"There is no file {path}. Check the name.")
+        _require(path)
         if path.suffix == ".gz":
             vocabulary = path
         else:
@@ -52,12 +75,9 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
         raise BadWeights("The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it with the other files.")
     clip_tokenizer(vocabulary, context=config.text.context)
     model = DinoTxt(config)
-    # the hub's backbone leaves out the key bias, which the authors mask to zero
-    missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if k.endswith("attention.k_proj.bias")}
-    load_exactly(model, missing | state, what=folder.name)
+    _load(model, state, folder)
     templates = loads((resources("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
         with suppress(shutil.SameFileError):
             shutil.copyfile(vocabulary, folder / vocabulary.name)
         save_part(
@@ -67,12 +87,32 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
             {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": templates["imagenet_80"]},
             dtype=torch.float32,
         )
+        method = Insid3Config(components=components_for(config.backbone.width))
+        write_part(folder, "insid3", asdict(DenseConfig(method=method)))
+    return folder
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise MaskwrightError(f"There is no file {path}. Check the name.")
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
+    # the hub's backbone leaves out the key bias, which the authors mask to zero
+    missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if k.endswith("attention.k_proj.bias")}
+    load_exactly(model, missing | state, what=folder.name)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except (OSError, SafetensorError) as error:
         raise MaskwrightError(
             f"Cannot write to {folder}: {getattr(error, 'strerror', None) or error}. Free some space, or name another "
             "folder with MASKWRIGHT_PRESETS."
         ) from error
-    return folder
 
 
 def _converted(path: Path) -> dict[str, Tensor]:

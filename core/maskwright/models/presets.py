@@ -13,15 +13,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maskwright.domain import ModelRef
-from maskwright.errors import BadWeights, PresetMissing
+from maskwright.errors import BadWeights, MaskwrightError, PresetMissing
 from maskwright.models.checkpoints import CONFIG, load_exactly, read_weights
+from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig
 from maskwright.models.dinotxt_highres import HighResolution
+from maskwright.models.dinov3 import DinoV3, DinoV3Config
+from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.registry import OFFICIAL
 from maskwright.models.tokens import Tokenizer, clip_tokenizer
 from maskwright.settings import Settings
 
-__all__ = ["DinoTxtPreset", "SlideProtocol", "TextPreset", "bundled", "find", "installed", "load_text", "read_config"]
+__all__ = [
+    "DensePreset",
+    "DinoTxtPreset",
+    "ImagePreset",
+    "Preset",
+    "SlideProtocol",
+    "TextPreset",
+    "bundled",
+    "find",
+    "installed",
+    "load",
+    "load_text",
+    "read_config",
+    "sections",
+]
 
 T = TypeVar("T")
 
@@ -70,6 +87,33 @@ class DinoTxtPreset:
     tokenizer: Tokenizer
 
 
+@dataclass(frozen=True, slots=True)
+class ImagePreset:
+    """What `config.json` says of a backbone without text."""
+
+    model: DinoV3Config
+    weights: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DensePreset:
+    """A loaded backbone for segmentation by example."""
+
+    ref: ModelRef
+    config: DenseConfig
+    backbone: DinoV3
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """All that a preset's folder holds, loaded."""
+
+    ref: ModelRef
+    text: DinoTxtPreset | None
+    dense: DensePreset
+
+
 def bundled() -> Path:
     """Folder of the presets that come with the package."""
     with as_file(files("maskwright_assets") / "presets") as folder:
@@ -96,18 +140,65 @@ def find(name: str, settings: Settings) -> Path:
     return here[name]
 
 
-def read_config(folder: Path) -> TextPreset:
-    """The text part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+def sections(folder: Path) -> dict[str, Any]:
+    """The parts that a preset's `config.json` describes, by name; raises BadWeights when it is damaged."""
     try:
         data = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return from_plain(TextPreset, data["dinotxt"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadWeights(f"The preset file {folder / CONFIG} is damaged ({error}). Get the preset again.") from error
+        if not isinstance(data, dict):
+            raise TypeError("not a table")
+        return data
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def read_config(folder: Path) -> TextPreset:
+    """The text part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+    return _section(folder, sections(folder), "dinotxt", TextPreset)
+
+
+def _section(folder: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    try:
+        return from_plain(kind, data[name])
+    except (KeyError, TypeError) as error:
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> BadWeights:
+    return BadWeights(f"The preset file {folder / CONFIG} is damaged ({error}). Get the preset again.")
+
+
+def load(folder: Path) -> Preset:
+    """Build every model of a preset and load its weights; raises BadWeights."""
+    data = sections(folder)
+    text = load_text(folder) if "dinotxt" in data else None
+    dense = _load_dense(folder, data, text)
+    return Preset(dense.ref, text, dense)
+
+
+def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | None) -> DensePreset:
+    if text is not None:
+        backbone = text.model.visual_model.backbone
+        # a preset that was made before examples were known does without a section
+        config = DenseConfig(method=Insid3Config(components=components_for(backbone.config.width)))
+        if "insid3" in data:
+            config = _section(folder, data, "insid3", DenseConfig)
+        return DensePreset(text.ref, config, backbone)
+    if "insid3" not in data:
+        raise _damaged(folder, KeyError("dinotxt"))
+    config = _section(folder, data, "insid3", DenseConfig)
+    stored = _section(folder, data, config.part, ImagePreset)
+    backbone = DinoV3(stored.model)
+    load_exactly(backbone, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
+    backbone.eval().requires_grad_(False)
+    return DensePreset(ModelRef(folder.name, stored.sha256), config, backbone)
 
 
 def load_text(folder: Path) -> DinoTxtPreset:
-    """Build the text model of a preset and load its weights; raises BadWeights."""
-    config = read_config(folder)
+    """Build the text model of a preset and load its weights; raises BadWeights, or MaskwrightError without one."""
+    data = sections(folder)
+    if "dinotxt" not in data and "insid3" in data:
+        raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
+    config = _section(folder, data, "dinotxt", TextPreset)
     model = DinoTxt(config.model)
     load_exactly(model, read_weights(folder / config.weights, config.sha256), what=folder.name)
     model.eval().requires_grad_(False)

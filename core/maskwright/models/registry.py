@@ -32,14 +32,19 @@ class OfficialPreset:
 _DINOV3_LICENCE = "DINOv3 License (accept it at the page first)"
 _DINOV3_PAGE = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
 
+_BACKBONES = {
+    size: OfficialFile(
+        f"dinov3_vit{size}16_pretrain_lvd1689m.pth", f"DINOv3 ViT-{size.upper()}/16 backbone", _DINOV3_PAGE,
+        _DINOV3_LICENCE, hub=f"facebook/dinov3-vit{size}16-pretrain-lvd1689m", part="backbone",
+    )
+    for size in "sbl"
+}  # fmt: skip
+
 OFFICIAL = {
     "dinov3txt-l": OfficialPreset(
         "dino.txt on DINOv3 ViT-L/16: zero-shot text prompts, 866.6 M parameters",
         (
-            OfficialFile(
-                "dinov3_vitl16_pretrain_lvd1689m.pth", "DINOv3 ViT-L/16 backbone", _DINOV3_PAGE, _DINOV3_LICENCE,
-                hub="facebook/dinov3-vitl16-pretrain-lvd1689m", part="backbone",
-            ),
+            _BACKBONES["l"],
             OfficialFile(
                 "dinov3_vitl16_dinotxt_vision_head_and_text_encoder.pth", "dino.txt vision head and text encoder",
                 _DINOV3_PAGE, _DINOV3_LICENCE, part="head",
@@ -50,5 +55,9 @@ OFFICIAL = {
             ),
         ),
     ),
+    **{
+        f"insid3-{size}": OfficialPreset(f"INSID3 on DINOv3 ViT-{size.upper()}/16: segmentation by example", (file,))
+        for size, file in _BACKBONES.items()
+    },
 }  # fmt: skip
 """Presets that this version can make; later methods add theirs."""

@@ -15,8 +15,8 @@ import torch
 
 from maskwright.domain import Annotation, Image
 from maskwright.groundtruth import truth
-from maskwright.models.checkpoints import save_part
-from maskwright.models.presets import DinoTxtPreset, TextPreset
+from maskwright.models.checkpoints import save_part, write_part
+from maskwright.models.presets import DinoTxtPreset, TextPreset, sections
 from maskwright.pictures import stretched
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source
@@ -128,3 +128,6 @@ def _export(out: Path, preset: DinoTxtPreset, mean: Trained, names: Sequence[str
     shutil.copyfile(preset.folder / preset.config.tokenizer, out / preset.config.tokenizer)
     told = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
     save_part(out, "dinotxt", mean.model.state_dict(), json.loads(json.dumps(told)), dtype=torch.float16)
+    by_example = sections(preset.folder).get("insid3")
+    if by_example:
+        write_part(out, "insid3", by_example)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from maskwright.models.checkpoints import atomic_save, save_part
+from maskwright.models.checkpoints import atomic_save, save_part, write_part
 from maskwright.models.dinotxt import DinoTxt, global_half, local_half
 from maskwright.models.tokens import Tokenizer, train_tokenizer
 from maskwright.training.config import TrainConfig
@@ -30,6 +30,15 @@ log = logging.getLogger(__name__)
 PROTOCOL = {"short_sides": [288, 512], "window": 288, "stride": 144}
 """How the trained model looks at an image: in the middle and at the end of the sizes it was trained at, because small
 things need the larger one; and in larger windows."""
+BY_EXAMPLE = {
+    "part": "dinotxt",
+    "stretch": True,
+    "stem": 0.7,
+    "position": 0.75,
+    "method": {"size": 1024, "components": 16, "tau": 0.85, "merge": 0.2},
+}
+"""How it segments by example. Its last layer alone knows kinds of things but loses their look on the way, so the stem
+speaks too; its black picture spans few directions, so few are taken out; and its cosines are high, so is tau."""
 
 
 def train(
@@ -120,5 +129,6 @@ def _export(out: Path, mean: Trained, config: TrainConfig, vocabulary: Vocabular
         },
         dtype=torch.float16,
     )
+    write_part(out, "insid3", BY_EXAMPLE)
     run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
     atomic_save(out / "training.json", lambda file: file.write_text(run, encoding="utf-8"))
