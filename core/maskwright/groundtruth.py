@@ -31,6 +31,8 @@ class LabelledImage:
     file: Path
     size_hw: tuple[int, int]
     annotations: tuple[Mapping[str, Any], ...]
+    sequence: str | None = None
+    """The video it is a frame of, where the file says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class LabelledFolder:
                     folder / "images" / row["file_name"],
                     (int(row["height"]), int(row["width"])),
                     tuple(by_image.get(row["id"], ())),
+                    str(row["sequence"]) if row.get("sequence") is not None else None,
                 )
                 for row in data["images"]
             )

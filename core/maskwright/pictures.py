@@ -16,7 +16,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
 from maskwright.settings import Settings
 
-__all__ = ["SUFFIXES", "Picture", "is_picture", "read_picture", "stretched", "to_rgb8"]
+__all__ = ["SUFFIXES", "Picture", "is_picture", "read_mask", "read_picture", "stretched", "to_rgb8"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
@@ -109,6 +109,27 @@ def to_rgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     grey = np.zeros(values.shape) if span <= 0 else (values - low) / span
     plane = np.rint(grey.clip(0, 1) * 255).astype(np.uint8)
     return np.repeat(plane[:, :, None], 3, axis=2)
+
+
+def read_mask(file: Path) -> NDArray[np.bool_]:
+    """(H, W) of a mask file: everything that is not black, or not index 0.
+
+    Raises:
+        MaskwrightError: there is no such file, or it is not an image.
+    """
+    try:
+        with Pillow.open(file) as opened:
+            values = np.asarray(opened)
+    except FileNotFoundError as error:
+        raise MaskwrightError(f"There is no file {file}. Check the name.") from error
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
+        raise ImageUnreadable(file.name) from error
+    # the last channel of two or four is opacity
+    colours = values.reshape(*values.shape[:2], -1)[
+        ..., : {2: 1, 4: 3}.get(values.shape[-1] if values.ndim == 3 else 1)
+    ]
+    mask: NDArray[np.bool_] = (colours != 0).any(axis=2)
+    return mask
 
 
 def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

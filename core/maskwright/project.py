@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import Annotation, Category, Image, ImageRecord, Mask
+from maskwright.domain import Annotation, Category, Image, ImageRecord, Mask, Reference
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.export import provenance_lines, to_coco, write_json, write_text
 from maskwright.intake import CocoFile, CocoImage, Imported, drafts, unfound
@@ -27,6 +27,8 @@ from maskwright.store.place import locate, make_folders
 __all__ = ["Added", "Project", "user_name"]
 
 _NOT_SCANNED = ("exports", "checkpoints", "backups")
+_REFERENCES = 3
+"""How many masks speak for a category for which none was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,51 @@ class Project:
                 added = self._add_file(file, copy=True)
                 return added.record, added.problem
         return named.get(Path(image.name).name), ""
+
+    # references
+
+    def references(self, category: str) -> tuple[list[Reference], list[Reference]]:
+        """What shows a category, and what it is not, for `Engine.segment_like`.
+
+        The masks chosen with `mark_reference`; as long as none is chosen, its largest accepted masks on up to three
+        images.
+
+        Raises:
+            MaskwrightError: there is no accepted mask of it.
+        """
+        shows, not_this = self.store.references(category)
+        if not shows:
+            largest: dict[int, Annotation] = {}
+            for one in sorted(self.annotations(), key=lambda one: (-one.mask.area, one.id)):
+                if one.category == self.store.category(category, create=False).name:
+                    largest.setdefault(one.image_id, one)
+            shows = list(largest.values())[:_REFERENCES]
+        if not shows:
+            raise MaskwrightError(f"There is no accepted mask of {category!r} to go by. Accept one first.")
+        return [self.reference(one) for one in shows], [self.reference(one) for one in not_this]
+
+    def reference(self, annotation: Annotation | int) -> Reference:
+        """An accepted mask with its image.
+
+        Raises:
+            MaskwrightError: no such mask, or it is not accepted.
+        """
+        if isinstance(annotation, int):
+            annotation = self.store.annotation(annotation)
+        if annotation.state != "accepted":
+            raise MaskwrightError(f"Mask {annotation.id} is {annotation.state}. Choose an accepted mask as reference.")
+        return Reference(self.image(annotation.image_id), annotation.mask, annotation.uid)
+
+    def mark_reference(self, annotation: Annotation | int, shows: bool | None = True, category: str = "") -> None:
+        """Choose a mask as a reference.
+
+        Args:
+            annotation: an accepted mask.
+            shows: True: it shows the category; False: it is what the category is not; None: neither.
+            category: by default the mask's own.
+        """
+        known = annotation if isinstance(annotation, Annotation) else self.store.annotation(annotation)
+        self.store.mark_reference(known.id, category or known.category, shows, user_name())
 
     # a better model
 

@@ -27,6 +27,8 @@ __all__ = ["AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
 
 _IMAGES_KEPT = 8
 _PROPOSALS_KEPT = 4096
+_STORED = "stored-"
+"""Begins the id of a proposal that a batch has left in the project."""
 _WORSE = 0.05
 """A class that loses more than this makes the old model the better choice."""
 
@@ -62,8 +64,10 @@ class Proposals:
         found = {proposal.mask.category for proposal in self.proposals}
         scored = zip(self.prediction.categories, self.prediction.best, strict=True)
         missing = [(name, best) for name, best in scored if name not in found]
-        threshold = self.prediction.provenance["parameters"]["threshold"]
-        if missing and threshold is not None:
+        threshold = self.prediction.provenance["parameters"].get("threshold")
+        if missing and self.prediction.provenance["source"] == "reference":
+            parts.append(f"Nothing like the reference was found ({missing[0][0]}).")
+        elif missing and threshold is not None:
             name, best = max(missing, key=lambda pair: pair[1])
             lower = best < threshold
             parts.append(
@@ -83,6 +87,8 @@ class Shown:
     proposal: str | None = None
     """Id of an open proposal; None for an accepted mask."""
     unfamiliar: bool = False
+    annotation: int | None = None
+    """Id of an accepted mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +175,25 @@ class AnnotationSession:
         prediction = self.engine.segment_text(
             self.image(image_id), words, method, background, refine, threshold=threshold, cancelled=cancelled
         )
+        return self._proposed(image_id, prediction)
+
+    def propose_reference(
+        self,
+        image_id: int,
+        references: Sequence[int],
+        *,
+        not_this: Sequence[int] = (),
+        refine: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Proposals:
+        """A mask of what accepted masks show, which are named by their ids, and of none of what `not_this` shows."""
+        shows, against = ([self.project.reference(key) for key in keys] for keys in (references, not_this))
+        prediction = self.engine.segment_like(
+            self.image(image_id), shows, refine=refine, not_this=against, cancelled=cancelled
+        )
+        return self._proposed(image_id, prediction)
+
+    def _proposed(self, image_id: int, prediction: Prediction) -> Proposals:
         proposals = tuple(
             Proposal(uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar)
             for mask in prediction.masks()
@@ -187,27 +212,34 @@ class AnnotationSession:
         """Turn proposals down; the project remembers them as negatives."""
         return self._decide(ids, "rejected", category, annotator)
 
-    def open_proposals(self, ids: Sequence[str]) -> list[Proposal]:
-        """Those of the given proposals that nobody has accepted or rejected yet."""
+    def open_proposals(self, ids: Sequence[str], image_id: int | None = None) -> list[Proposal]:
+        """Those of the given proposals that nobody has decided on yet, and a batch's on the given image."""
         with self._lock:
-            return [self._open[key] for key in ids if key in self._open]
+            opened = [self._open[key] for key in ids if key in self._open]
+        if image_id is not None:
+            opened += [
+                Proposal(f"{_STORED}{a.id}", image_id, a.mask, a.provenance, unfamiliar=False)
+                for a in self.project.annotations(image_id, ("proposed",))
+            ]
+        return opened
 
     def shown(self, image_id: int, proposals: Sequence[str] = ()) -> list[Shown]:
-        """The accepted masks of an image, and those of the given proposals that are still open, with their colours."""
+        """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours."""
         accepted = self.project.annotations(image_id)
-        opened = self.open_proposals(proposals)
+        opened = self.open_proposals(proposals, image_id)
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
-        kept = [Shown(a.mask, colors[a.category]) for a in accepted]
+        kept = [Shown(a.mask, colors[a.category], annotation=a.id) for a in accepted]
         return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened]
 
     def counts(self) -> str:
         """One line: images, and accepted masks per category."""
         status = self.project.status()
         total = sum(status.accepted.values())
+        waiting = f", {status.proposed} proposed" if status.proposed else ""
         masks = ", ".join(f"{name} {number}" for name, number in status.accepted.items() if number)
         return (
             f"{status.images} image{'s' * (status.images != 1)}, "
-            f"{total} accepted mask{'s' * (total != 1)}{': ' + masks if masks else ''}"
+            f"{total} accepted mask{'s' * (total != 1)}{': ' + masks if masks else ''}{waiting}"
         )
 
     def choices(self) -> list[tuple[str, int]]:
@@ -295,19 +327,18 @@ class AnnotationSession:
         return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
 
     def _decide(self, ids: Sequence[str], state: str, category: str | None, annotator: str) -> list[Annotation]:
-        with self._lock:
-            if any(key not in self._open for key in ids):
-                raise MaskwrightError("That proposal is no longer open. Run the prompt again.")
-            chosen = [self._open.pop(key) for key in dict.fromkeys(ids)]
+        who = annotator or user_name()
+        stored = [int(key.removeprefix(_STORED)) for key in ids if key.startswith(_STORED)]
+        chosen = self._taken([key for key in ids if not key.startswith(_STORED)])
         try:
-            return self.project.store.add_annotations(
+            kept = self.project.store.add_annotations(
                 NewAnnotation(
                     p.image_id,
                     category or p.mask.category or "",
                     p.mask,
                     source=str(p.provenance["source"]),
                     provenance=p.provenance,
-                    annotator=annotator or user_name(),
+                    annotator=who,
                     state=state,
                 )
                 for p in chosen
@@ -317,6 +348,14 @@ class AnnotationSession:
             with self._lock:
                 self._open.update((proposal.id, proposal) for proposal in chosen)
             raise
+        return kept + (self.project.store.decide(stored, state, who, category) if stored else [])
+
+    def _taken(self, ids: Sequence[str]) -> list[Proposal]:
+        """Open proposals, no longer open."""
+        with self._lock:
+            if any(key not in self._open for key in ids):
+                raise MaskwrightError("That proposal is no longer open. Run the prompt again.")
+            return [self._open.pop(key) for key in dict.fromkeys(ids)]
 
 
 def _running(run: Run) -> Improvement:

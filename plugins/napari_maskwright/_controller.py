@@ -120,8 +120,9 @@ class Controller:
 
     def decide(self, accept: bool, ids: Sequence[str] = ()) -> None:
         """Accept or reject proposals, by default all that are open."""
-        image_id, wanted = self.image_id, list(ids or self._proposals)
-        chosen = [proposal.id for proposal in self.session.open_proposals(wanted)]
+        image_id = self.image_id
+        opened = self.session.open_proposals(ids or self._proposals, image_id)
+        chosen = [proposal.id for proposal in opened if not ids or proposal.id in ids]
         if not chosen:
             self._view.show_error("There is no open mask. Type class names and press Find masks first.")
             return

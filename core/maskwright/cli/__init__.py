@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maskwright import __version__
-from maskwright.cli import masks, models, projects, training, windows
+from maskwright.cli import examples, masks, models, projects, training, windows
 from maskwright.cli.terminal import say
 from maskwright.errors import MaskwrightError
 
@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="maskwright",
-    help="Segmentation masks by word; accepted masks become COCO files and better models.",
+    help="Segmentation masks by word or by example; accepted masks become COCO files and better models.",
     epilog='Example: maskwright segment street.jpg --text "road, car, sky"',
     no_args_is_help=True,
     add_completion=False,
@@ -29,12 +29,15 @@ app = typer.Typer(
 
 _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (masks.segment, 'segment street.jpg --text "road, car, sky" --out masks'),
+    (examples.like, "like photos/ --reference cow.jpg cow-mask.png --category cow --out masks"),
+    (examples.predict, "predict streets --like-category car --accept-above 0.6"),
     (projects.export, "export streets coco.json"),
     (projects.import_, "import streets labels/annotations.json"),
     (training.finetune, "finetune streets --measure-on other-streets"),
     (training.runs, "runs streets"),
     (training.activate, "activate streets run-1"),
     (masks.evaluate, "evaluate data/msrc_v2 --task text --preset tiny --held-out --json"),
+    (examples.bench, "bench --task example --json"),
     (training.train, "train data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
     (windows.ui, "ui --project streets --port 7861"),
     (windows.napari, "napari --project streets"),
@@ -43,7 +46,11 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
 app.add_typer(projects.app, name="project")
 app.add_typer(models.app, name="models")
 for _command, _example in _COMMANDS:
-    app.command(_command.__name__.rstrip("_"), epilog=f"Example: maskwright {_example}")(_command)
+    app.command(
+        _command.__name__.rstrip("_"),
+        epilog=f"Example: maskwright {_example}",
+        cls=examples.Pairs if _command is examples.like else None,
+    )(_command)
 
 
 def _version(wanted: bool) -> None:
@@ -56,7 +63,7 @@ def _version(wanted: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Segmentation masks by word; accepted masks become COCO files and better models."""
+    """Segmentation masks by word or by example; accepted masks become COCO files and better models."""
 
 
 def main() -> None:

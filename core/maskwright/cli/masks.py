@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress, say
+from maskwright.errors import MaskwrightError
 
 __all__ = ["evaluate", "segment"]
 
@@ -53,6 +54,7 @@ def segment(
 
 class _Task(StrEnum):
     text = "text"
+    example = "example"
 
 
 class _Unlabelled(StrEnum):
@@ -70,11 +72,19 @@ def evaluate(
         _Unlabelled, typer.Option(help="Pixels without annotation: not counted, or counted as background.")
     ] = _Unlabelled.ignore,
     held_out: Annotated[bool, typer.Option("--held-out", help="Only the images that training leaves out.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, drawn by the seed.")] = None,
+    refine: Annotated[str | None, typer.Option(help="With --task example: pamr or crf.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images or episodes, by the seed.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a preset on labelled images."""
+    """Measure a preset on labelled images: by words, or by example."""
+    if task is _Task.example:
+        if method or unlabelled is _Unlabelled.background:
+            raise MaskwrightError("--method and --unlabelled go with --task text. Leave them out.")
+        _evaluate_example(engine(preset, device), data, refine, held_out, limit, seed, as_json)
+        return
+    if refine:
+        raise MaskwrightError("--refine goes with --task example. Leave it out.")
     from maskwright.evaluation import evaluate_text
 
     model = engine(preset, device)
@@ -83,7 +93,24 @@ def evaluate(
             model, data, method=method, background=unlabelled is _Unlabelled.background, only_held_out=held_out,
             limit=limit, seed=seed, progress=bar,
         )  # fmt: skip
+    head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
+    _tell(scores, f"{head}, {scores.images} images", as_json)
+
+
+def _evaluate_example(
+    model: Any, data: Path, refine: str | None, held_out: bool, limit: int | None, seed: int, as_json: bool
+) -> None:
+    from maskwright.episodes import evaluate_example
+
+    with progress("Episodes") as bar:
+        scores = evaluate_example(
+            model, data, refine=refine, only_held_out=held_out, limit=limit, seed=seed, progress=bar
+        )
+    head = f"mean IoU {scores.miou:.3f} over {scores.episodes} episodes of {scores.classes} classes, seed {seed}"
+    _tell(scores, f"{head}; score against IoU, rank correlation {scores.ranking:.2f}", as_json)
+
+
+def _tell(scores: Any, head: str, as_json: bool) -> None:
     rows = sorted(scores.per_class.items(), key=lambda row: -(row[1] if row[1] is not None else -1))
     table = [f"{'-' if iou is None else f'{iou:.3f}'}  {name}" for name, iou in rows]
-    head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
-    answer(asdict(scores) | {"task": task.value}, as_json, "\n".join([f"{head}, {scores.images} images", *table]))
+    answer(asdict(scores), as_json, "\n".join([head, *table]))

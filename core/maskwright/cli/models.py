@@ -68,9 +68,10 @@ def models_fetch(name: str, as_json: Json = False) -> None:
 @app.command("verify", epilog="Example: maskwright models verify tiny")
 def models_verify(name: str, as_json: Json = False) -> None:
     """Check that a preset's files are whole and fit their model."""
-    from maskwright.models.presets import find, load_text
+    from maskwright.models.presets import find, load
     from maskwright.settings import Settings
 
-    preset = load_text(find(name, Settings.load()))
-    value = {"name": name, "folder": str(preset.folder), "sha256": preset.ref.sha256}
-    answer(value, as_json, f"{name} is whole: {preset.folder} ({preset.ref.sha256[:12]}).")
+    folder = find(name, Settings.load())
+    model = load(folder).ref
+    value = {"name": name, "folder": str(folder), "sha256": model.sha256}
+    answer(value, as_json, f"{name} is whole: {folder} ({model.sha256[:12]}).")

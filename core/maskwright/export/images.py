@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from maskwright.errors import MaskwrightError
 from maskwright.export.files import json_text, replacing, write_text
 from maskwright.overlays import Layer, blend, default_color
 
-__all__ = ["write_prediction"]
+__all__ = ["write_prediction", "written_before"]
 
 _LONGEST = 255 - len(".overlay.png")
 """Bytes of a stem: the usual disks take names of 255."""
@@ -31,11 +33,9 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
     numbers = {name: index for index, name in enumerate(found.categories)}
     layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
     labels = found.label_map.astype(np.uint8 if len(found.categories) < 256 else np.uint16)
-    stem = _short(Path(image.name).stem or image.sha256[:12])
-    files = {"label_map": folder / f"{stem}.labels.png", "overlay": folder / f"{stem}.overlay.png"}
+    files = _files(image, folder)
     answer: dict[str, Any] = {
         **{key: str(file.absolute()) for key, file in files.items()},
-        "masks_file": str((folder / f"{stem}.masks.json").absolute()),
         "categories": list(found.categories),
         "unfamiliar": list(found.unfamiliar),
         "masks": [
@@ -62,6 +62,29 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
             f"Cannot write to {folder}: {error.strerror or error}. Name another folder with --out."
         ) from error
     return answer
+
+
+def written_before(image: Image, folder: Path, category: str, provenance: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The answer that `write_prediction` left for this very prompt on this very image, or None."""
+    files = _files(image, folder)
+    try:
+        found: dict[str, Any] = json.loads(files["masks_file"].read_text(encoding="utf-8"))
+        before = found.pop("provenance")
+        same = {**before, "version": None} == {**json.loads(json.dumps(dict(provenance))), "version": None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # none, or not one of ours
+        return None
+    whole = all(file.is_file() for file in files.values())
+    return found if same and whole and found.get("categories") == [category] else None
+
+
+def _files(image: Image, folder: Path) -> dict[str, Path]:
+    stem = _short(Path(image.name).stem or image.sha256[:12])
+    return {
+        "label_map": folder / f"{stem}.labels.png",
+        "overlay": folder / f"{stem}.overlay.png",
+        "masks_file": folder / f"{stem}.masks.json",
+    }
 
 
 def _short(stem: str) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from maskwright.domain import Annotation, Category, ImageRecord, Mask, Run
 from maskwright.store.values import NewAnnotation, NewImage, NewRun
 
-__all__ = ["AliasRow", "AnnotationRow", "Base", "CategoryRow", "EventRow", "ImageRow", "RunRow", "now"]
+__all__ = ["AliasRow", "AnnotationRow", "Base", "CategoryRow", "EventRow", "ImageRow", "ReferenceRow", "RunRow", "now"]
 
 
 def now() -> str:
@@ -165,6 +165,16 @@ class AnnotationRow(Base):
             updated_at=self.updated_at,
             provenance=self.provenance,
         )
+
+
+class ReferenceRow(Base):
+    """A mask that a person chose as an example of a category, or of what the category is not."""
+
+    __tablename__ = "reference_marks"
+
+    annotation_id: Mapped[int] = mapped_column(ForeignKey("annotations.id"), primary_key=True)
+    category_id: Mapped[int] = mapped_column(ForeignKey("categories.id"), primary_key=True)
+    shows: Mapped[bool]
 
 
 class EventRow(Base):

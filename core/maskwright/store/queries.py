@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, RunRow, now
+from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, ReferenceRow, RunRow, now
 from maskwright.store.values import Counts, check_state
 
 __all__ = [
@@ -25,7 +25,10 @@ __all__ = [
     "counts",
     "image_row",
     "images",
+    "predicted",
+    "reference_marks",
     "run_row",
+    "undecided",
 ]
 
 
@@ -134,6 +137,32 @@ def annotations_where(
     return [row.to_domain(name, (height, width)) for row, name, height, width in db.execute(chosen)]
 
 
+def reference_marks(db: Session, category: str) -> dict[int, bool]:
+    """Of annotation ids marked for this category, whether they show it (True) or are what it is not."""
+    chosen = (
+        select(ReferenceRow.annotation_id, ReferenceRow.shows)
+        .join(CategoryRow, CategoryRow.id == ReferenceRow.category_id)
+        .where(CategoryRow.name == category)
+        .order_by(ReferenceRow.annotation_id)
+    )
+    return dict(db.execute(chosen).all())
+
+
+def predicted(db: Session, prompt: str) -> set[int]:
+    """Images that a batch has been over with this prompt."""
+    chosen = select(EventRow.image_id, EventRow.after).where(EventRow.kind == "predicted")
+    return {image_id for image_id, after in db.execute(chosen) if image_id and (after or {}).get("prompt") == prompt}
+
+
+def undecided(db: Session, image_id: int, category_id: int, source: str) -> list[AnnotationRow]:
+    """Open proposals of a batch on one image."""
+    row = AnnotationRow
+    chosen = select(row).where(
+        row.image_id == image_id, row.state == "proposed", row.source == source, row.category_id == category_id
+    )
+    return list(db.scalars(chosen))
+
+
 def accepted_keys(db: Session) -> list[AnnotationKey]:
     """Accepted annotations without their masks, in id order."""
     row = AnnotationRow
@@ -156,10 +185,11 @@ def counts(db: Session) -> Counts:
         .order_by(CategoryRow.id)
     )
     annotated = select(func.count(AnnotationRow.image_id.distinct())).where(is_accepted)
-    rejected = select(func.count()).select_from(AnnotationRow).where(AnnotationRow.state == "rejected")
+    per_state = dict(db.execute(select(AnnotationRow.state, func.count()).group_by(AnnotationRow.state)).all())
     return Counts(
         images=db.scalars(select(func.count()).select_from(ImageRow)).one(),
         annotated_images=db.scalars(annotated).one(),
         accepted=dict(db.execute(per_category).all()),
-        rejected=db.scalars(rejected).one(),
+        rejected=per_state.get("rejected", 0),
+        proposed=per_state.get("proposed", 0),
     )

@@ -18,8 +18,9 @@ from maskwright.store import queries
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.failures import cannot_write, plain_errors
 from maskwright.store.migrations import bring_up_to_date
-from maskwright.store.orm import AliasRow, AnnotationRow, EventRow, ImageRow, RunRow, now
+from maskwright.store.orm import AliasRow, AnnotationRow, EventRow, ImageRow, ReferenceRow, RunRow, now
 from maskwright.store.values import (
+    STATES,
     Counts,
     DatasetSnapshot,
     NewAnnotation,
@@ -159,27 +160,34 @@ class Store:
             MaskwrightError: there is no such image.
             InvalidMask: a mask has another size than its image.
         """
-        wanted = list(new)
         with self._writing() as db:
-            at = now()
-            images = {one.image_id: queries.image_row(db, one.image_id) for one in wanted}
-            categories = {one.category: queries.category(db, one.category, one.annotator, at) for one in wanted}
-            rows = []
-            for one in wanted:
-                check_mask(one.mask, _size_hw(images[one.image_id]))
-                rows.append(AnnotationRow.from_domain(one, categories[one.category].id, at))
-            db.add_all(rows)
-            db.flush()
-            db.add_all(queries.added_event(row) for row in rows)
-            return [
-                row.to_domain(one.category, _size_hw(images[one.image_id]))
-                for row, one in zip(rows, wanted, strict=True)
-            ]
+            return self._add(db, list(new))
+
+    def _add(self, db: Session, wanted: Sequence[NewAnnotation]) -> list[Annotation]:
+        at = now()
+        images = {one.image_id: queries.image_row(db, one.image_id) for one in wanted}
+        categories = {one.category: queries.category(db, one.category, one.annotator, at) for one in wanted}
+        rows = []
+        for one in wanted:
+            check_mask(one.mask, _size_hw(images[one.image_id]))
+            rows.append(AnnotationRow.from_domain(one, categories[one.category].id, at))
+        db.add_all(rows)
+        db.flush()
+        db.add_all(queries.added_event(row) for row in rows)
+        return [
+            row.to_domain(one.category, _size_hw(images[one.image_id])) for row, one in zip(rows, wanted, strict=True)
+        ]
 
     def annotations(self, image_id: int | None = None, states: Sequence[str] = ("accepted",)) -> list[Annotation]:
         """Annotations of one image or of all, in id order."""
         with self._reading() as db:
             return queries.annotations_where(db, image_id, states)
+
+    def annotation(self, annotation_id: int) -> Annotation:
+        """One annotation in whatever state; raises MaskwrightError when there is none."""
+        with self._reading() as db:
+            row = queries.annotation_row(db, annotation_id)
+            return queries.annotations_where(db, row.image_id, STATES, annotation_id)[0]
 
     def accepted_keys(self) -> list[AnnotationKey]:
         """All accepted annotations without their masks, in id order."""
@@ -209,6 +217,79 @@ class Store:
             if row.state != state:
                 queries.change_state(db, row, state, who)
             return queries.annotations_where(db, row.image_id, (state,), annotation_id)[0]
+
+    def decide(
+        self, annotation_ids: Iterable[int], state: str, who: str, category: str | None = None
+    ) -> list[Annotation]:
+        """A batch's proposals as accepted or rejected, all or none; `category` renames them.
+
+        Raises:
+            MaskwrightError: one of them is no longer open.
+        """
+        check_state(state)
+        with self._writing() as db:
+            found = []
+            for key in annotation_ids:
+                row = queries.annotation_row(db, key)
+                if row.state != "proposed":
+                    raise MaskwrightError("That proposal is no longer open. Run the prompt again.")
+                if category:
+                    row.category_id = queries.category(db, clean_name(category), who, now()).id
+                row.annotator = who
+                queries.change_state(db, row, state, who)
+                found += queries.annotations_where(db, row.image_id, (state,), key)
+            return found
+
+    def add_prediction(self, image_id: int, new: Sequence[NewAnnotation], prompt: str, who: str) -> list[Annotation]:
+        """What a batch found on one image, and that it has been there; its earlier open proposals there are replaced.
+
+        Args:
+            image_id: of the image.
+            new: masks to propose or to accept, perhaps none.
+            prompt: what tells this batch from others.
+            who: the person who started it.
+        """
+        with self._writing() as db:
+            queries.image_row(db, image_id)
+            for one in new:
+                kind = queries.category(db, one.category, who, now())
+                for row in queries.undecided(db, image_id, kind.id, one.source):
+                    queries.change_state(db, row, "deleted", who)
+            added = self._add(db, new)
+            db.add(EventRow(at=now(), who=who, kind="predicted", image_id=image_id, after={"prompt": prompt}))
+            return added
+
+    def predicted(self, prompt: str) -> set[int]:
+        """Ids of the images that a batch with this prompt has been over."""
+        with self._reading() as db:
+            return queries.predicted(db, prompt)
+
+    # references
+
+    def mark_reference(self, annotation_id: int, category: str, shows: bool | None, who: str) -> None:
+        """Choose a mask as an example of a category (True), as what it is not (False), or neither (None).
+
+        Raises:
+            MaskwrightError: no such annotation or category.
+        """
+        kind = self.category(category, create=False)
+        with self._writing() as db:
+            queries.annotation_row(db, annotation_id)
+            row = db.get(ReferenceRow, (annotation_id, kind.id))
+            if row is not None:
+                db.delete(row)
+                db.flush()
+            if shows is not None:
+                db.add(ReferenceRow(annotation_id=annotation_id, category_id=kind.id, shows=shows))
+            after = {"category_id": kind.id, "shows": shows}
+            db.add(EventRow(at=now(), who=who, kind="reference_marked", annotation_id=annotation_id, after=after))
+
+    def references(self, category: str) -> tuple[list[Annotation], list[Annotation]]:
+        """Accepted masks marked as showing a category, and those marked as what it is not."""
+        with self._reading() as db:
+            marks = queries.reference_marks(db, clean_name(category))
+            rows = [row for key in marks for row in queries.annotations_where(db, None, ("accepted",), key)]
+        return [row for row in rows if marks[row.id]], [row for row in rows if not marks[row.id]]
 
     # fine-tuning runs
 

@@ -25,7 +25,7 @@ __all__ = [
     "clean_name",
 ]
 
-STATES = ("accepted", "rejected", "deleted")
+STATES = ("proposed", "accepted", "rejected", "deleted")
 SOURCES = ("manual", "text", "reference", "click", "box", "import", "finetuned")
 
 
@@ -101,6 +101,8 @@ class Counts:
     accepted: Mapping[str, int]
     """Accepted masks of each category, also of those without any, in id order."""
     rejected: int
+    proposed: int
+    """Proposals of a batch that nobody has decided on yet."""
 
 
 def clean_name(name: str) -> str:

@@ -23,8 +23,8 @@ from maskwright.store.orm import Base
 NEXT = """
 import sqlalchemy as sa
 
-revision = "0.3_next"
-down_revision = "0.2_runs"
+revision = "0.4_next"
+down_revision = "0.3_references"
 
 
 def upgrade(op):
@@ -67,12 +67,12 @@ def test_an_older_project_is_copied_then_upgraded(store: Store, file: Path, tmp_
     engine = engine_of(file)
     bring_up_to_date(engine, "x", scripts=scripts_with_next(tmp_path))
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0.3_next"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0.4_next"
         assert connection.scalar(text("SELECT frame FROM images")) is None
     engine.dispose()
     (copy,) = (tmp_path / "backups").iterdir()
     assert copy.name.startswith("project-")
-    assert copy.name.endswith("Z-0.2_runs.db")
+    assert copy.name.endswith("Z-0.3_references.db")
     with Store.open(copy) as old:
         assert old.images() == [record]
 

@@ -249,7 +249,7 @@ def test_a_snapshot_is_of_one_moment_and_one_kind(store: Store, new: MakeAnnotat
 
 def test_a_state_that_no_mask_can_be_in(store: Store) -> None:
     for ask in (lambda: store.annotations(states=("acepted",)), lambda: store.snapshot(states=("acepted",))):
-        with pytest.raises(MaskwrightError, match="Use one of: accepted, rejected, deleted"):
+        with pytest.raises(MaskwrightError, match="Use one of: proposed, accepted, rejected, deleted"):
             ask()
 
 

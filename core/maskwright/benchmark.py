@@ -1,0 +1,195 @@
+"""Times of the parts that we made faster, side by side with the way their authors compute them, in one run."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from maskwright.errors import MaskwrightError
+from maskwright.models import insid3
+from maskwright.models.insid3 import Cells, Example, Insid3Config
+
+__all__ = ["ExampleBench", "bench_example"]
+
+GRID = 64
+CHANNELS = 1024
+_COMPONENTS = 500
+_REGIONS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleBench:
+    """Seconds per target after the encoder, the median of several rounds."""
+
+    task: str
+    grid: int
+    channels: int
+    rounds: int
+    product: float
+    """One dense product of all cells with all cells: the floor of either way."""
+    ours: dict[str, float]
+    """By stage"""
+    ours_total: float
+    authors: dict[str, float]
+    """By stage, as the authors compute it: scikit-learn, the full similarity tensor, a loop over clusters"""
+    authors_total: float
+    ratio: float
+    """authors_total / ours_total"""
+    same_mask: bool
+    same_clusters: bool
+    device: str
+    machine: dict[str, str | int]
+
+
+def bench_example(*, rounds: int = 5, device: str = "cpu", seed: int = 0) -> ExampleBench:
+    """Time INSID3's stages on made-up features with regions, gradients and noise, as a picture has them.
+
+    Raises:
+        MaskwrightError: scikit-learn is not installed.
+    """
+    try:
+        import sklearn.cluster  # noqa: F401
+    except ImportError as error:
+        raise MaskwrightError("The comparison needs scikit-learn. Run `pip install scikit-learn`.") from error
+    config = Insid3Config(components=_COMPONENTS)
+    black, shown, target = (features(seed + n, device) for n in range(3))
+    basis = insid3.positional_basis(black, config.components)
+    reference = insid3.encode(shown, basis)
+    # a quarter of the picture, as an object is
+    inside = torch.zeros(GRID, GRID, dtype=torch.bool, device=device)
+    inside[GRID // 4 : 3 * GRID // 4, GRID // 4 : 3 * GRID // 4] = True
+    one = insid3.example(reference, inside.flatten())
+    cells = insid3.encode(target, basis)
+    runs: dict[str, list[tuple[dict[str, float], Tensor, Tensor]]] = {"ours": [], "authors": []}
+    products = []
+    for number in range(rounds + 1):
+        found = {"ours": _ours(cells, one, config), "authors": _authors(cells, one, config)}
+        product = _timed({}, "product", lambda: cells.original @ reference.original.T)[1]
+        if number:
+            # the first round warms caches and memory up
+            products.append(product)
+            for who, run in found.items():
+                runs[who].append(run)
+    stages = {
+        who: {name: statistics.median(run[0][name] for run in done) for name in done[0][0]}
+        for who, done in runs.items()
+    }
+    totals = {who: statistics.median(sum(run[0].values()) for run in done) for who, done in runs.items()}
+    (_, our_mask, our_labels), (_, their_mask, their_labels) = runs["ours"][-1], runs["authors"][-1]
+    return ExampleBench(
+        task="example", grid=GRID, channels=CHANNELS, rounds=rounds, product=statistics.median(products),
+        ours=stages["ours"], ours_total=totals["ours"], authors=stages["authors"], authors_total=totals["authors"],
+        ratio=totals["authors"] / totals["ours"], same_mask=torch.equal(our_mask, their_mask),
+        same_clusters=_same(our_labels, their_labels), device=device, machine=machine(),
+    )  # fmt: skip
+
+
+def machine() -> dict[str, str | int]:
+    """What the numbers were measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+    }
+
+
+def features(seed: int, device: str) -> Tensor:
+    """(C, h, w) features of a made-up picture: regions, soft gradients, noise."""
+    chance = torch.Generator().manual_seed(seed)
+    prototypes = torch.randn(_REGIONS, CHANNELS, generator=torch.Generator().manual_seed(0))
+    soft = F.interpolate(
+        torch.randn(1, CHANNELS, GRID // 8, GRID // 8, generator=chance), (GRID, GRID), mode="bilinear"
+    )
+    centres = torch.rand(_REGIONS, 2, generator=chance)
+    ys, xs = torch.meshgrid(torch.linspace(0, 1, GRID), torch.linspace(0, 1, GRID), indexing="ij")
+    owner = torch.cdist(torch.stack([ys, xs], dim=-1).reshape(-1, 2), centres).argmin(dim=1)
+    regions = prototypes[owner].T.reshape(CHANNELS, GRID, GRID)
+    return (regions + 0.6 * soft[0] + 0.5 * torch.randn(CHANNELS, GRID, GRID, generator=chance)).to(device)
+
+
+def _timed(into: dict[str, float], name: str, work: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    value = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    into[name] = time.perf_counter() - began
+    return value, into[name]
+
+
+def _ours(target: Cells, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
+    spent: dict[str, float] = {}
+    towards = insid3.prototype([one])
+    forward = insid3.forward_similarity(target, towards)
+    chosen, _ = _timed(spent, "candidates", lambda: insid3.candidates(target, [one], forward))
+    kept: list[insid3.Clusters] = []
+
+    def cluster() -> Tensor:
+        kept.append(insid3.cluster(target, config.tau))
+        return kept[0].labels
+
+    labels, _ = _timed(spent, "clustering", cluster)
+
+    def merge() -> Tensor:
+        seed = insid3.select_seed(kept[0], chosen, towards)
+        return (insid3.aggregate(kept[0], seed, chosen, forward).combined > config.merge)[labels]
+
+    mask, _ = _timed(spent, "seed and aggregation", merge)
+    return spent, mask, labels
+
+
+def _authors(target: Cells, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
+    """The same stages as their authors' code computes them, in our words."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    spent: dict[str, float] = {}
+    towards = insid3.prototype([one])
+    forward = insid3.forward_similarity(target, towards)
+
+    def match() -> Tensor:
+        similarity = target.debiased @ one.debiased.T
+        return one.inside[similarity.argmax(dim=1)] & (forward > 0)
+
+    chosen, _ = _timed(spent, "candidates", match)
+
+    def cluster() -> Tensor:
+        distance = (1 - target.original @ target.original.T).clamp_min(0).fill_diagonal_(0)
+        model = AgglomerativeClustering(
+            n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - config.tau
+        )
+        return torch.from_numpy(model.fit_predict(distance.cpu().numpy())).to(distance.device)
+
+    labels, _ = _timed(spent, "clustering", cluster)
+
+    def merge() -> Tensor:
+        members = [labels == k for k in range(int(labels.max()) + 1)]
+        debiased = [F.normalize(target.debiased[cells].mean(dim=0), dim=0) for cells in members]
+        original = [F.normalize(target.original[cells].mean(dim=0), dim=0) for cells in members]
+        seed = max(
+            (k for k, cells in enumerate(members) if chosen[cells].any()), key=lambda k: float(debiased[k] @ towards)
+        )
+        mask = torch.zeros_like(chosen)
+        for k, cells in enumerate(members):
+            share = 1.0 if k == seed else float(chosen[cells].float().mean())
+            if float(forward[cells].mean()) * float(original[k] @ original[seed]) * share > config.merge:
+                mask |= cells
+        return mask
+
+    mask, _ = _timed(spent, "seed and aggregation", merge)
+    return spent, mask, labels
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Whether two labellings are one partition."""
+    pairs = torch.unique(torch.stack([first.cpu().long(), second.cpu().long()]), dim=1).shape[1]
+    return bool(pairs == len(torch.unique(first)) == len(torch.unique(second)))
