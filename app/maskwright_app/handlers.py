@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder
 
 from maskwright.errors import MaskwrightError
 from maskwright.session import AnnotationSession, Proposal
-from maskwright_app.render import improvement, legend, picture
+from maskwright_app.render import improvement, legend, like_bar, picture
 
 __all__ = ["Handlers", "View"]
 
@@ -38,13 +38,17 @@ class Handlers:
 
     # for the page
 
-    def view(self, image_id: int | None, proposals: Sequence[str], notice: str = "") -> View:
-        """The picture with accepted masks and with those proposals that are still open."""
+    def view(
+        self, image_id: int | None, proposals: Sequence[str], notice: str = "", looked_for: str | None = None
+    ) -> View:
+        """The picture with accepted masks and with those proposals that are still open; `looked_for`, by example."""
         if image_id is None:
             return View(_EMPTY.picture, "", self.counts())
         image = self.session.image(image_id)
         rows = self.session.shown(image_id, proposals)
-        return View(picture(image.pixels, rows, image.name), legend(rows, image.size_hw), self.counts(), notice)
+        return View(
+            picture(image.pixels, rows, image.name), legend(rows, image.size_hw, looked_for), self.counts(), notice
+        )
 
     def counts(self) -> str:
         """HTML line: images, and accepted masks per category."""
@@ -63,6 +67,53 @@ class Handlers:
         )
         return [proposal.id for proposal in found.proposals], found.notice
 
+    def propose_like(self, image_id: int | None, category: str) -> tuple[list[str], str]:
+        """Ids of the proposals like a category's references, and what a person should know of them."""
+        if image_id is None:
+            raise MaskwrightError("Open or select an image first.")
+        found = self.session.propose_like(image_id, category)
+        return [proposal.id for proposal in found.proposals], found.notice
+
+    def wants_like(self, image_id: int | None, category: str | None) -> bool:
+        """Whether to look for a category on an image that is turned to: not where it has a mask of it already."""
+        if image_id is None or category is None:
+            return False
+        rows = self.session.shown(image_id)
+        return all(row.mask.category != category for row in rows)
+
+    def mark(self, annotation: int, looked_for: str | None, *, shows: bool) -> str:
+        """Choose an accepted mask as a reference, or take the choice back; gives the category to look for.
+
+        Args:
+            annotation: its id.
+            looked_for: the category looked for at present.
+            shows: it shows its own category; else it is what `looked_for` is not.
+        """
+        one = self.session.project.store.annotation(annotation)
+        category = one.category if shows else looked_for
+        if category is None:
+            raise MaskwrightError("Choose a mask with Find like this first.")
+        marks = self.session.project.store.reference_marks()
+        again = any((m.annotation_id, m.category, m.shows) == (annotation, category, shows) for m in marks)
+        # while it is not looked for, a second click on a reference looks for it; then it takes the choice back
+        if not again or category == looked_for:
+            self.session.project.mark_reference(one, None if again else shows, category)
+        return category
+
+    def like_bar(self, category: str | None) -> str:
+        """HTML of what is looked for, with the references in small."""
+        if category is None:
+            return ""
+        shows, not_this = self.session.project.references(category)
+        return like_bar(category, shows, not_this)
+
+    def neighbour(self, image_id: int | None, by: int) -> int | None:
+        """The next image of the project (1) or the one before (-1); the same at the ends."""
+        ids = [key for _, key in self.session.choices()]
+        if image_id not in ids:
+            return ids[0] if ids else None
+        return ids[min(len(ids) - 1, max(0, ids.index(image_id) + by))]
+
     def choices(self) -> list[tuple[str, int]]:
         """(name, id) of the project's images, newest first."""
         return self.session.choices()[::-1]
@@ -72,9 +123,9 @@ class Handlers:
         ids = [record.id for record in self.session.project.images()]
         return image_id if image_id in ids else max(ids, default=None)
 
-    def still_open(self, proposals: Sequence[str]) -> list[str]:
-        """Ids of the proposals that are still open; raises when there is none to decide on."""
-        ids = [proposal.id for proposal in self.session.open_proposals(proposals)]
+    def still_open(self, image_id: int | None, proposals: Sequence[str]) -> list[str]:
+        """Ids of the proposals that are still open on an image; raises when there is none to decide on."""
+        ids = [proposal.id for proposal in self.session.open_proposals(proposals, image_id)]
         if not ids:
             raise MaskwrightError("There is no open mask. Type class names and press Find masks first.")
         return ids
@@ -121,6 +172,27 @@ class Handlers:
             image_id,
             categories=list(found.prediction.categories),
             unfamiliar=list(found.prediction.unfamiliar),
+            notice=found.notice,
+            masks=[_mask(proposal) for proposal in found.proposals],
+        )
+
+    def segment_like(
+        self, image: Any, references: list[int], not_this: list[int] | None = None, preset: str | None = None
+    ) -> dict[str, Any]:
+        """Propose a mask of what accepted masks show.
+
+        Args:
+            image: id of a project image, or an uploaded file, which is then added to the project.
+            references: ids of accepted masks of the thing.
+            not_this: ids of accepted masks of what it is not.
+            preset: must be the preset that this server runs, or left out.
+        """
+        self._check_preset(preset)
+        image_id = self._image_id(image)
+        found = self.session.propose_reference(image_id, references, not_this=not_this or [])
+        return self._answer(
+            image_id,
+            categories=list(found.prediction.categories),
             notice=found.notice,
             masks=[_mask(proposal) for proposal in found.proposals],
         )

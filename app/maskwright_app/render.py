@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from maskwright.domain import Reference
 from maskwright.overlays import Layer, flatten
 from maskwright.session import Improvement, Shown
 
-__all__ = ["improvement", "legend", "picture"]
+__all__ = ["improvement", "legend", "like_bar", "picture"]
 
 _LONGEST = 1280
 """Pixels of the longest side that the browser is sent; masks stay at full resolution here."""
@@ -48,15 +49,19 @@ def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str) -> str:
     )
 
 
-def legend(rows: Sequence[Shown], size_hw: tuple[int, int]) -> str:
-    """HTML of the lines with colour, name, share and score; open proposals have Accept and Reject buttons."""
+def legend(rows: Sequence[Shown], size_hw: tuple[int, int], looked_for: str | None = None) -> str:
+    """HTML of the lines with colour, name, share and score.
+
+    Open proposals have Accept and Reject buttons; an accepted mask can become a reference of its category, or of what
+    the category that is looked for is not.
+    """
     if not rows:
         return '<p class="mw-empty">No masks on this image yet.</p>'
     total = size_hw[0] * size_hw[1]
-    return f'<ul class="mw-legend">{"".join(_line(row, total) for row in rows)}</ul>'
+    return f'<ul class="mw-legend">{"".join(_line(row, total, looked_for) for row in rows)}</ul>'
 
 
-def _line(row: Shown, total: int) -> str:
+def _line(row: Shown, total: int, looked_for: str | None) -> str:
     name = html.escape(str(row.mask.category), quote=True)
     facts = f"{100 * row.mask.area / total:.1f} %"
     if row.mask.score is not None:
@@ -64,7 +69,7 @@ def _line(row: Shown, total: int) -> str:
     hint = ' <abbr title="not among the words this model was taught">unfamiliar</abbr>'
     hint = hint if row.unfamiliar else ""
     if row.proposal is None:
-        end = '<span class="mw-kept">accepted</span>'
+        end = _choices(row, name, looked_for)
     else:
         end = "".join(
             f'<button type="button" data-act="{act}" data-id="{row.proposal}" aria-label="{act} {name}">'
@@ -76,6 +81,50 @@ def _line(row: Shown, total: int) -> str:
         f'<span class="mw-swatch" style="background:{row.color}"></span>'
         f'<span class="mw-name">{name}{hint}</span><span class="mw-facts">{facts}</span>{end}</li>'
     )
+
+
+def _choices(row: Shown, name: str, looked_for: str | None) -> str:
+    """What can be done with an accepted mask."""
+    own = (str(row.mask.category), True) in row.speaks
+    buttons = [("like", "Reference" if own else "Find like this", own, f"find masks like this {name}")]
+    if looked_for is not None and looked_for != row.mask.category:
+        other = html.escape(looked_for, quote=True)
+        chosen = (looked_for, False) in row.speaks
+        buttons.append(("not", f"Not {other}", chosen, f"this {name} is not {other}"))
+    return '<span class="mw-kept">accepted</span>' + "".join(
+        f'<button type="button" data-act="{act}" data-id="{row.annotation}" aria-pressed="{str(pressed).lower()}"'
+        f' aria-label="{label}">{text}</button>'
+        for act, text, pressed, label in buttons
+    )
+
+
+_THUMBNAIL = 72
+
+
+def like_bar(category: str, shows: Sequence[Reference], not_this: Sequence[Reference]) -> str:
+    """HTML of what is looked for on the next pictures: its references in small, and a button to stop."""
+    name = html.escape(category, quote=True)
+    shown = "".join(_thumbnail(one, f"reference of {name}") for one in shows)
+    against = "".join(_thumbnail(one, f"not {name}") for one in not_this)
+    against = f"<span>but not like</span>{against}" if against else ""
+    return (
+        f'<div class="mw-like" role="status"><span>Looking for <b>{name}</b> like</span>{shown}{against}'
+        f'<button type="button" data-act="again">Look here</button>'
+        f'<button type="button" data-act="stop">Stop</button></div>'
+    )
+
+
+def _thumbnail(one: Reference, label: str) -> str:
+    """The mask's surroundings, dimmed outside the mask."""
+    x, y, w, h = one.mask.bbox
+    margin = max(4, max(w, h) // 8)
+    top, left = max(0, y - margin), max(0, x - margin)
+    crop = (slice(top, y + h + margin), slice(left, x + w + margin))
+    pixels = one.image.pixels[crop].copy()
+    pixels[~one.mask.to_array()[crop]] //= 3
+    small = Pillow.fromarray(pixels)
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return f'<img src="{_data_uri(small, "JPEG", quality=85)}" alt="{label}">'
 
 
 _ACTIONS = {

@@ -48,6 +48,15 @@ CSS = """
 .mw-improve progress { width: 100%; height: .9em; accent-color: #0072b2; }
 .mw-improve svg { width: 100%; max-height: 60px; }
 .mw-kept { font-weight: 600; }
+.mw-legend li { flex-wrap: wrap; }
+.mw-legend button[aria-pressed=true] { border-color: #0072b2; border-width: 2px; font-weight: 600; }
+.mw-like { display: flex; flex-wrap: wrap; align-items: center; gap: .5em; padding: .4em .8em;
+  border-left: 4px solid #0072b2; }
+.mw-like img { height: 56px; border-radius: 4px; }
+.mw-like button { min-height: 44px; padding: 0 .9em; border-radius: 6px; cursor: pointer;
+  border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill);
+  color: var(--body-text-color); }
+.mw-like button:focus-visible { outline: 3px solid #d55e00; }
 .mw-notice { border-left: 4px solid #d55e00; padding: .4em .8em; }
 .mw-credit { font-size: .85em; color: var(--body-text-color-subdued); }
 """
@@ -57,7 +66,7 @@ HEAD = """
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, textarea, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey)
     return;
-  const button = {g: "#mw-accept-all", u: "#mw-reject-all", q: "#mw-run"}[event.key];
+  const button = {g: "#mw-accept-all", u: "#mw-reject-all", q: "#mw-run", n: "#mw-next", N: "#mw-previous"}[event.key];
   if (button) { document.querySelector(button)?.click(); event.preventDefault(); }
 });
 </script>
@@ -106,6 +115,7 @@ class _Page:
         self.image_id = gr.BrowserState(None, storage_key=f"maskwright {title}", secret="maskwright")
         self.proposals = gr.State([])
         self.seen = gr.State((-1, ""))
+        self.like = gr.State(None)
         self.clock = gr.Timer(1.0)
         gr.Markdown(f"# Maskwright\n{title}", elem_id="mw-title")
         with gr.Row():
@@ -144,6 +154,10 @@ class _Page:
         self.threshold = gr.Slider(
             0.05, 0.95, 0.5, step=0.05, label="Threshold: how sure a class must be", elem_id="mw-threshold"
         )
+        with gr.Row():
+            self.previous = gr.Button("Previous picture (Shift+N)", elem_id="mw-previous", min_width=120)
+            self.next = gr.Button("Next picture (N)", elem_id="mw-next", min_width=120)
+        self.like_bar = gr.HTML("", elem_id="mw-like", js_on_load=_CLICKED)
         self.notice = gr.HTML("", elem_id="mw-notice")
         self.picture = gr.HTML("", elem_id="mw-picture")
         self.opacity = gr.Slider(0, 100, 55, step=5, label="Opacity of masks in %", elem_id="mw-opacity")
@@ -177,19 +191,30 @@ class _Page:
             _sentences(self._upload), [self.upload, *state],
             [*state, self.upload, self.credit, self.images, *self.shown], **private,
         )  # fmt: skip
-        self.images.input(_sentences(self._open), self.images, [*state, self.credit, *self.shown], **private)
-        prompt = [self.image_id, self.words, self.background, self.threshold]
+        turned = [*state, self.credit, *self.shown]
+        self.images.input(_sentences(self._open), [self.images, self.like], turned, **private)
+        for button, by in ((self.previous, -1), (self.next, 1)):
+            button.click(
+                _sentences(functools.partial(self._step, by)), [self.image_id, self.like], [*turned, self.images],
+                trigger_mode="always_last", **private,
+            )  # fmt: skip
+        self.like_bar.click(
+            _sentences(self._like), [*state, self.like], [self.proposals, self.like, self.like_bar, *self.shown],
+            **private,
+        )  # fmt: skip
+        prompt = [self.image_id, self.words, self.background, self.threshold, self.like]
         for trigger in (self.run.click, self.words.submit, self.background.input, self.threshold.release):
             trigger(
                 _sentences(self._propose), prompt, [self.proposals, *self.shown],
                 trigger_mode="always_last", **private,
             )  # fmt: skip
-        self.legend.click(_sentences(self._decide_one), state, self.shown, **private)
-        self.accept_all.click(_sentences(self._accept_all), state, self.shown, **private)
-        self.reject_all.click(_sentences(self._reject_all), state, self.shown, **private)
+        decided = [*state, self.like]
+        self.legend.click(_sentences(self._decide_one), decided, [self.like, self.like_bar, *self.shown], **private)
+        self.accept_all.click(_sentences(self._accept_all), decided, self.shown, **private)
+        self.reject_all.click(_sentences(self._reject_all), decided, self.shown, **private)
         self.improve.click(_sentences(self._improve), None, self.improve, **private)
         self.clock.tick(
-            _sentences(self._refresh), [self.seen, *state],
+            _sentences(self._refresh), [self.seen, *state, self.like],
             [self.seen, self.improve, self.images, self.picture, self.legend, self.counts],
             api_visibility="private", show_progress="hidden", trigger_mode="once",
         )  # fmt: skip
@@ -228,40 +253,74 @@ class _Page:
         view = self.handlers.view(image_id, proposals)
         return image_id, proposals, None, "", self._choices(image_id), *self._shown(view)
 
-    def _open(self, image_id: int) -> tuple[Any, ...]:
-        return image_id, [], "", *self._shown(self.handlers.view(image_id, []))
+    def _open(self, image_id: int | None, like: str | None) -> tuple[Any, ...]:
+        """Turn to an image; while something is looked for by example, look for it there, too."""
+        proposals: list[str] = []
+        notice = ""
+        if like is not None and self.handlers.wants_like(image_id, like):
+            proposals, notice = self.handlers.propose_like(image_id, like)
+        return image_id, proposals, "", *self._shown(self.handlers.view(image_id, proposals, notice, like))
 
-    def _propose(self, image_id: int | None, words: str, background: bool, threshold: float) -> tuple[Any, ...]:
+    def _step(self, by: int, image_id: int | None, like: str | None) -> tuple[Any, ...]:
+        turned = self.handlers.neighbour(image_id, by)
+        if turned == image_id:
+            gr.Info("That was the last picture." if by > 0 else "That was the first picture.")
+            return (gr.skip(),) * 8
+        return *self._open(turned, like), self._choices(turned)
+
+    def _like(
+        self, image_id: int | None, proposals: list[str], like: str | None, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        """Look for the references on this image, or stop looking."""
+        notice = ""
+        if event.act == "stop":
+            like = None
+        elif like is not None:
+            proposals, notice = self.handlers.propose_like(image_id, like)
+        view = self.handlers.view(image_id, proposals, notice, like)
+        return proposals, like, self.handlers.like_bar(like), *self._shown(view)
+
+    def _propose(
+        self, image_id: int | None, words: str, background: bool, threshold: float, like: str | None
+    ) -> tuple[Any, ...]:
         proposals, notice = self.handlers.propose(image_id, words, background, threshold)
-        return proposals, *self._shown(self.handlers.view(image_id, proposals, notice))
+        return proposals, *self._shown(self.handlers.view(image_id, proposals, notice, like))
 
     def _improve(self, event: gr.EventData) -> str:
         self.handlers.session.act(event.act)
         return self.handlers.improvement()
 
-    def _refresh(self, seen: tuple[int, str], image_id: int | None, proposals: list[str]) -> tuple[Any, ...]:
+    def _refresh(
+        self, seen: tuple[int, str], image_id: int | None, proposals: list[str], like: str | None
+    ) -> tuple[Any, ...]:
         """Once a second: what another window, or a run, has changed; nothing is sent when nothing has."""
         change, improve = self.handlers.session.change_number(), self.handlers.improvement()
         if (change, improve) == tuple(seen):
             return (gr.skip(),) * 6
         shown: tuple[Any, ...] = (gr.skip(),) * 4
         if change != seen[0]:
-            view = self.handlers.view(image_id, proposals)
+            view = self.handlers.view(image_id, proposals, looked_for=like)
             shown = self._choices(image_id), view.picture, view.legend, view.counts
         return (change, improve), improve, *shown
 
-    def _decide_one(self, image_id: int, proposals: list[str], event: gr.EventData) -> tuple[Any, ...]:
-        decide = {"accept": self.handlers.accept, "reject": self.handlers.reject}[event.act]
-        decide([event.id])
-        return self._shown(self.handlers.view(image_id, proposals))
+    def _decide_one(
+        self, image_id: int, proposals: list[str], like: str | None, event: gr.EventData
+    ) -> tuple[Any, ...]:
+        if event.act in ("like", "not"):
+            like = self.handlers.mark(int(event.id), like, shows=event.act == "like")
+        else:
+            decide = {"accept": self.handlers.accept, "reject": self.handlers.reject}[event.act]
+            decide([event.id])
+        view = self.handlers.view(image_id, proposals, looked_for=like)
+        return like, self.handlers.like_bar(like), *self._shown(view)
 
-    def _accept_all(self, image_id: int | None, proposals: list[str]) -> tuple[Any, ...]:
-        self.handlers.accept(self.handlers.still_open(proposals))
-        return self._shown(self.handlers.view(image_id, proposals))
+    def _accept_all(self, image_id: int | None, proposals: list[str], like: str | None) -> tuple[Any, ...]:
+        self.handlers.accept(self.handlers.still_open(image_id, proposals))
+        return self._shown(self.handlers.view(image_id, proposals, looked_for=like))
 
-    def _reject_all(self, image_id: int | None, proposals: list[str]) -> tuple[Any, ...]:
-        self.handlers.reject(self.handlers.still_open(proposals))
-        return self._shown(self.handlers.view(image_id, proposals))
+    def _reject_all(self, image_id: int | None, proposals: list[str], like: str | None) -> tuple[Any, ...]:
+        self.handlers.reject(self.handlers.still_open(image_id, proposals))
+        return self._shown(self.handlers.view(image_id, proposals, looked_for=like))
 
 
 def build(handlers: Handlers, title: str) -> gr.Blocks:
@@ -269,8 +328,8 @@ def build(handlers: Handlers, title: str) -> gr.Blocks:
     with gr.Blocks(title="Maskwright", analytics_enabled=False) as page:
         _Page(handlers, title).wire(page)
         for endpoint in (
-            handlers.segment_text, handlers.accept, handlers.reject, handlers.finetune, handlers.job_status,
-            handlers.job_cancel,
+            handlers.segment_text, handlers.segment_like, handlers.accept, handlers.reject, handlers.finetune,
+            handlers.job_status, handlers.job_cancel,
         ):  # fmt: skip
             gr.api(_sentences(endpoint), api_name=endpoint.__name__)
         options, file = gr.JSON(visible=False), gr.File(visible=False)

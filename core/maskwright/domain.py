@@ -238,6 +238,14 @@ class AnnotationKey(NamedTuple):
     category: str
 
 
+class ReferenceMark(NamedTuple):
+    """That a mask was chosen to say what a category is, or what it is not."""
+
+    annotation_id: int
+    category: str
+    shows: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One fine-tuning run of a project."""

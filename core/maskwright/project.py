@@ -333,16 +333,18 @@ class Project:
         Raises:
             MaskwrightError: there is no accepted mask of it.
         """
-        shows, not_this = self.store.references(category)
+        name = self.store.category(category, create=False).name
+        marks = [mark for mark in self.store.reference_marks() if mark.category == name]
+        shows, not_this = ([mark.annotation_id for mark in marks if mark.shows is kind] for kind in (True, False))
         if not shows:
-            largest: dict[int, Annotation] = {}
+            largest: dict[int, int] = {}
             for one in sorted(self.annotations(), key=lambda one: (-one.mask.area, one.id)):
-                if one.category == self.store.category(category, create=False).name:
-                    largest.setdefault(one.image_id, one)
+                if one.category == name:
+                    largest.setdefault(one.image_id, one.id)
             shows = list(largest.values())[:_REFERENCES]
         if not shows:
-            raise MaskwrightError(f"There is no accepted mask of {category!r} to go by. Accept one first.")
-        return [self.reference(one) for one in shows], [self.reference(one) for one in not_this]
+            raise MaskwrightError(f"There is no accepted mask of {name} to go by. Accept one first.")
+        return [self.reference(key) for key in shows], [self.reference(key) for key in not_this]
 
     def reference(self, annotation: Annotation | int) -> Reference:
         """An accepted mask with its image.

@@ -89,6 +89,8 @@ class Shown:
     unfamiliar: bool = False
     annotation: int | None = None
     """Id of an accepted mask."""
+    speaks: tuple[tuple[str, bool], ...] = ()
+    """The categories it was chosen as a reference of, and whether it shows them or is what they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,14 @@ class AnnotationSession:
         )
         return self._proposed(image_id, prediction)
 
+    def propose_like(self, image_id: int, category: str, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
+        """A mask of what the references of a category show; see `Project.references`."""
+        shows, not_this = self.project.references(category)
+        prediction = self.engine.segment_like(
+            self.image(image_id), shows, category, not_this=not_this, cancelled=cancelled
+        )
+        return self._proposed(image_id, prediction)
+
     def _proposed(self, image_id: int, prediction: Prediction) -> Proposals:
         proposals = tuple(
             Proposal(uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar)
@@ -228,7 +238,10 @@ class AnnotationSession:
         accepted = self.project.annotations(image_id)
         opened = self.open_proposals(proposals, image_id)
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
-        kept = [Shown(a.mask, colors[a.category], annotation=a.id) for a in accepted]
+        marks: dict[int, list[tuple[str, bool]]] = {}
+        for mark in self.project.store.reference_marks() if accepted else ():
+            marks.setdefault(mark.annotation_id, []).append((mark.category, mark.shows))
+        kept = [Shown(a.mask, colors[a.category], annotation=a.id, speaks=tuple(marks.get(a.id, ()))) for a in accepted]
         return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened]
 
     def counts(self) -> str:

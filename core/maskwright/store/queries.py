@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord
+from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, ReferenceMark
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, ReferenceRow, RunRow, now
@@ -137,15 +137,16 @@ def annotations_where(
     return [row.to_domain(name, (height, width)) for row, name, height, width in db.execute(chosen)]
 
 
-def reference_marks(db: Session, category: str) -> dict[int, bool]:
-    """Of annotation ids marked for this category, whether they show it (True) or are what it is not."""
+def reference_marks(db: Session) -> list[ReferenceMark]:
+    """All marks on masks that are accepted, in the order of the masks."""
     chosen = (
-        select(ReferenceRow.annotation_id, ReferenceRow.shows)
+        select(ReferenceRow.annotation_id, CategoryRow.name, ReferenceRow.shows)
         .join(CategoryRow, CategoryRow.id == ReferenceRow.category_id)
-        .where(CategoryRow.name == category)
+        .join(AnnotationRow, AnnotationRow.id == ReferenceRow.annotation_id)
+        .where(AnnotationRow.state == "accepted")
         .order_by(ReferenceRow.annotation_id)
     )
-    return dict(db.execute(chosen).all())
+    return [ReferenceMark(*values) for values in db.execute(chosen)]
 
 
 def predicted(db: Session, prompt: str) -> set[int]:

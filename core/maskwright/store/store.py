@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, Run
+from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, ReferenceMark, Run
 from maskwright.errors import BadProject, MaskwrightError
 from maskwright.store import queries
 from maskwright.store.connection import connect, database_url, sqlite_file
@@ -284,12 +284,10 @@ class Store:
             after = {"category_id": kind.id, "shows": shows}
             db.add(EventRow(at=now(), who=who, kind="reference_marked", annotation_id=annotation_id, after=after))
 
-    def references(self, category: str) -> tuple[list[Annotation], list[Annotation]]:
-        """Accepted masks marked as showing a category, and those marked as what it is not."""
+    def reference_marks(self) -> list[ReferenceMark]:
+        """All marks on accepted masks."""
         with self._reading() as db:
-            marks = queries.reference_marks(db, clean_name(category))
-            rows = [row for key in marks for row in queries.annotations_where(db, None, ("accepted",), key)]
-        return [row for row in rows if marks[row.id]], [row for row in rows if not marks[row.id]]
+            return queries.reference_marks(db)
 
     # fine-tuning runs
 
