@@ -66,7 +66,7 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from maskwright.models.checkpoints import save_part
+    from maskwright.models.checkpoints import save_part, write_part
     from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
     from maskwright.models.dinov3 import DinoV3Config
     from maskwright.models.tokens import train_tokenizer
@@ -99,4 +99,6 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "familiar": words,
     }
     save_part(folder, "dinotxt", model.state_dict(), told, dtype=torch.float16)
+    method = {"size": 128, "components": 4, "tau": 0.9, "merge": 0.1}
+    write_part(folder, "insid3", {"method": method, "position": 0.3})
     return folder

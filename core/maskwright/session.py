@@ -29,6 +29,8 @@ _IMAGES_KEPT = 8
 _PROPOSALS_KEPT = 4096
 _STORED = "stored-"
 """Begins the id of a proposal that a batch has left in the project."""
+_REFINED = "crf"
+"""How contours are refined in windows, as in the paper's main results."""
 _WORSE = 0.05
 """A class that loses more than this makes the old model the better choice."""
 
@@ -185,7 +187,7 @@ class AnnotationSession:
         references: Sequence[int],
         *,
         not_this: Sequence[int] = (),
-        refine: str | None = None,
+        refine: str | None = _REFINED,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Proposals:
         """A mask of what accepted masks show, which are named by their ids, and of none of what `not_this` shows."""
@@ -199,7 +201,7 @@ class AnnotationSession:
         """A mask of what the references of a category show; see `Project.references`."""
         shows, not_this = self.project.references(category)
         prediction = self.engine.segment_like(
-            self.image(image_id), shows, category, not_this=not_this, cancelled=cancelled
+            self.image(image_id), shows, category, _REFINED, not_this=not_this, cancelled=cancelled
         )
         return self._proposed(image_id, prediction)
 

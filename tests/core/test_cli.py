@@ -64,6 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(f"MASKWRIGHT_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("MASKWRIGHT_PRESETS", str(tmp_path / "presets"))
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "computed"))
     monkeypatch.setenv("MASKWRIGHT_PROJECT", str(tmp_path / "default project"))
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "work").mkdir()
@@ -128,7 +129,7 @@ COMMANDS = dict(_commands())
 
 def test_all_commands_of_this_version_are_there() -> None:
     wanted = {"segment", "project new", "project add", "project status", "project images", "export", "evaluate"}
-    wanted |= {"import", "finetune", "runs", "activate", "napari"}
+    wanted |= {"import", "finetune", "runs", "activate", "napari", "like", "predict", "bench"}
     wanted |= {"models list", "models info", "models fetch", "models import", "models verify", "ui", "doctor", "train"}
     assert wanted <= set(COMMANDS)
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from maskwright import __version__
 from maskwright.domain import Image, Reference
 from maskwright.errors import BadReference, MaskwrightError
 from maskwright.models import insid3
@@ -71,7 +72,7 @@ def told(one: Reference) -> dict[str, str]:
 def positional_basis(preset: DensePreset, device: torch.device, cache: Path) -> Tensor:
     """(C, k) basis of the preset's positional subspace, from the disk when it was computed before."""
     config = preset.config
-    text = f"{preset.ref.sha256} {config} {device.type}"
+    text = f"{preset.ref.sha256} {config} {device.type} {__version__}"
     file = cache.expanduser() / f"positions-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
     try:
         return load_file(file)["basis"].to(device)

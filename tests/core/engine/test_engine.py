@@ -44,7 +44,7 @@ def test_second_prompt_runs_neither_backbone_nor_known_words(
 ) -> None:
     engine.segment_text(image, ["grass", "cow"])
     assert engine.encoder_calls == 1
-    model = engine._preset.model
+    model = engine._preset.text.model
     passes = _counted(monkeypatch, model, "encode_image")
     words = _counted(monkeypatch, model, "encode_text")
     engine.segment_text(image, "cow, grass", background=True)
@@ -199,7 +199,7 @@ def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Pa
 
 
 def test_vector_of_a_class_is_the_mean_of_its_prompts_local_halves(engine: Engine) -> None:
-    preset = engine._preset
+    preset = engine._preset.text
     prompts = ["cow", "a photo of a cow.", "sky", "a photo of a sky."]
     local = preset.model.encode_text(preset.tokenizer(prompts)).chunk(2, dim=1)[1]
     mean = (local / local.norm(dim=1, keepdim=True)).mean(dim=0)
