@@ -61,16 +61,20 @@ def bench_example(*, rounds: int = 5, device: str = "cpu", seed: int = 0) -> Exa
     config = Insid3Config(components=_COMPONENTS)
     black, shown, target = (features(seed + n, device) for n in range(3))
     basis = insid3.positional_basis(black, config.components)
-    reference = insid3.encode(shown, basis)
+    complement = insid3.complement_of(basis)
+    reference = insid3.encode(shown, complement)
     # a quarter of the picture, as an object is
     inside = torch.zeros(GRID, GRID, dtype=torch.bool, device=device)
     inside[GRID // 4 : 3 * GRID // 4, GRID // 4 : 3 * GRID // 4] = True
     one = insid3.example(reference, inside.flatten())
-    cells = insid3.encode(target, basis)
+    cells = insid3.encode(target, complement)
+    # the authors keep all coordinates
+    theirs = cells._replace(debiased=insid3.debias(cells.original, basis))
+    their_one = insid3.example(reference._replace(debiased=insid3.debias(reference.original, basis)), one.inside)
     runs: dict[str, list[tuple[dict[str, float], Tensor, Tensor]]] = {"ours": [], "authors": []}
     products = []
     for number in range(rounds + 1):
-        found = {"ours": _ours(cells, one, config), "authors": _authors(cells, one, config)}
+        found = {"ours": _ours(cells, one, config), "authors": _authors(theirs, their_one, config)}
         product = _timed({}, "product", lambda: cells.original @ reference.original.T)[1]
         if number:
             # the first round warms caches and memory up

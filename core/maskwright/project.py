@@ -386,7 +386,7 @@ class Project:
         Args:
             recipe: "full": all that sees pixels learns; "head": only the head on the frozen backbone.
             base: preset name or checkpoint folder to start from; by default the model the project uses, else `tiny`.
-            epochs: passes over the training images; by default as many as 800 steps hold.
+            epochs: passes over the training images; by default 320, but 100 to 800 steps.
             measure_on: a folder with images/ and COCO annotations.json to measure before and after on; by default one
                 image in five of the project is kept out of training for that.
             device: as for `Engine.load`.

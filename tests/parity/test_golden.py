@@ -190,8 +190,9 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     config = case["config"]
     size, grid = config["image_size"], tuple(config["grid_hw"])
     basis = insid3.positional_basis(tensors["in.noise_features"][0], config["svd_components"])
-    references = [insid3.encode(one, basis) for one in tensors["in.ref_features"]]
-    target = insid3.encode(tensors["in.target_features"][0], basis)
+    complement = insid3.complement_of(basis)
+    references = [insid3.encode(one, complement) for one in tensors["in.ref_features"]]
+    target = insid3.encode(tensors["in.target_features"][0], complement)
     masks = sorted(name for name in tensors if name.startswith("in.ref_mask_"))
     inside = [insid3.grid_mask(tensors[name].bool(), size, grid) for name in masks]
     examples = [insid3.example(one, mask) for one, mask in zip(references, inside, strict=True)]
@@ -207,8 +208,8 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
         # unique only up to a rotation inside the subspace: theirs must lie in ours
         "positional_basis": basis @ (basis.T @ tensors["out.positional_basis"]),
         "positional_projector": basis @ basis.T,
-        "debiased_features_refs": torch.stack([as_map(one.debiased) for one in references]),
-        "debiased_features_target": as_map(target.debiased),
+        "debiased_features_refs": torch.stack([as_map(insid3.debias(one.original, basis)) for one in references]),
+        "debiased_features_target": as_map(insid3.debias(target.original, basis)),
         "cluster_labels": as_map(torch.argsort(numbering)[clusters.labels].to(torch.int32)),
     }
     method = insid3.Insid3Config(size, config["svd_components"], config["tau"], config["merge_threshold"])
@@ -224,7 +225,8 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
         ours |= {
             f"shot{shots}.{name}": value
             for name, value in {
-                "reference_prototype": towards[:, None],
+                # prototypes are in coordinates of the complement; the authors' are in all of them
+                "reference_prototype": (complement @ towards)[:, None],
                 "forward_similarity": as_map(forward),
                 "reference_masks_grid": torch.stack([as_map(one.inside) for one in used]).to(torch.uint8),
                 "nearest_reference_index": torch.stack(
@@ -234,7 +236,7 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
                     ]
                 ).to(torch.int32),
                 "candidate_mask": as_map(chosen).to(torch.uint8),
-                "cluster_prototypes_debiased": clusters.debiased[numbering],
+                "cluster_prototypes_debiased": (clusters.debiased @ complement.T)[numbering],
                 "seed_scores_all_clusters": (clusters.debiased @ towards)[numbering],
                 "seed_cluster": (numbering == seed).nonzero()[0],
                 "cross_similarity": scores.cross[numbering],

@@ -67,7 +67,7 @@ def finetune(
         str | None, typer.Option(help="Preset or checkpoint to start from; default: the one the project uses, or tiny.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the images; default: as many as 800 steps hold.")
+        int | None, typer.Option(min=1, help="Passes over the images; default: 320, but 100 to 800 steps.")
     ] = None,
     measure_on: Annotated[
         Path | None,

@@ -48,7 +48,7 @@ class Engine:
         (preset.text.model if preset.text else preset.dense.backbone).to(device, dtype)
         self._preset = preset
         self._settings = settings
-        self._basis: Tensor | None = None
+        self._complement: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
         self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
         self._lock = threading.RLock()
@@ -229,13 +229,13 @@ class Engine:
     def _cells(self, image: Image) -> Cells:
         """The image's cells; computed once per image, weights and settings."""
         dense = self._preset.dense
-        if self._basis is None:
-            self._basis = reference.positional_basis(dense, self.device, self._settings.cache)
-        basis = self._basis
+        if self._complement is None:
+            self._complement = reference.complement(dense, self.device, self._settings.cache)
+        complement = self._complement
 
         def make() -> Cells:
             self.encoder_calls += 1
-            return reference.encode(dense, image.pixels, basis, self.device)
+            return reference.encode(dense, image.pixels, complement, self.device)
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, dense.ref, dense.config), make)  # type: ignore[no-any-return]
 

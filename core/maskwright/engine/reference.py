@@ -32,11 +32,11 @@ __all__ = [
     "Region",
     "check",
     "checked_points",
+    "complement",
     "encode",
     "example",
     "find",
     "match_points",
-    "positional_basis",
     "told",
 ]
 
@@ -69,8 +69,12 @@ def told(one: Reference) -> dict[str, str]:
     return {"image": one.image.sha256, "mask": mask}
 
 
-def positional_basis(preset: DensePreset, device: torch.device, cache: Path) -> Tensor:
-    """(C, k) basis of the preset's positional subspace, from the disk when it was computed before."""
+def complement(preset: DensePreset, device: torch.device, cache: Path) -> Tensor:
+    """(C, C - k) basis of what is left beside the preset's positional subspace; that one is kept on the disk."""
+    return insid3.complement_of(_positional_basis(preset, device, cache))
+
+
+def _positional_basis(preset: DensePreset, device: torch.device, cache: Path) -> Tensor:
     config = preset.config
     text = f"{preset.ref.sha256} {config} {device.type} {__version__}"
     file = cache.expanduser() / f"positions-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
@@ -90,11 +94,11 @@ def positional_basis(preset: DensePreset, device: torch.device, cache: Path) -> 
 
 
 @torch.inference_mode()
-def encode(preset: DensePreset, pixels: NDArray[np.uint8], basis: Tensor, device: torch.device) -> Cells:
+def encode(preset: DensePreset, pixels: NDArray[np.uint8], complement: Tensor, device: torch.device) -> Cells:
     """Cells of an (H, W, 3) image."""
     config = preset.config
     image = picture(_tensor(stretched(pixels) if config.stretch else pixels, device), config.method.size)
-    return insid3.encode(dense_features(preset.backbone, image, config), basis)
+    return insid3.encode(dense_features(preset.backbone, image, config), complement)
 
 
 def _tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -38,8 +38,11 @@ def average_linkage(features: Tensor, tau: float) -> Tensor:
     stale = alive
     while True:
         rows = (stale & alive).nonzero()[:, 0]
-        looked_at = similarity if len(rows) == len(near) else _rows(similarity, rows, spare)
-        near[rows] = looked_at.argmax(dim=1)
+        if 2 * len(rows) > len(near):
+            # a look at all rows costs less than a copy of most of them
+            near[rows] = similarity.argmax(dim=1)[rows]
+        else:
+            near[rows] = _rows(similarity, rows, spare).argmax(dim=1)
         value[rows] = similarity[rows, near[rows]]
         alive &= value >= tau
         here = torch.arange(len(near), device=device)
@@ -83,7 +86,8 @@ def _similarities(features: Tensor) -> Tensor:
         for start in range(0, len(products), _BLOCK):
             end = start + _BLOCK
             block = products[start:end, start:end]
-            block.copy_(block.triu() + block.triu(1).T)
+            # its lower triangle is still zero, and its diagonal is set below
+            block += block.T.clone()
             products[end:, start:end] = products[start:end, end:].T
     else:
         products = features @ features.T

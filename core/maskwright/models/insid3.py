@@ -30,6 +30,7 @@ __all__ = [
     "backward_matches",
     "candidates",
     "cluster",
+    "complement_of",
     "components_for",
     "debias",
     "encode",
@@ -74,7 +75,8 @@ class Cells(NamedTuple):
     original: Tensor
     """(N, C) unit rows"""
     debiased: Tensor
-    """(N, C) unit rows, orthogonal to the positional subspace"""
+    """(N, C - k) unit rows in coordinates of the complement of the positional subspace: the same cosines as those of
+    `debias`, at C - k instead of C multiplications each"""
     grid_hw: tuple[int, int]
 
 
@@ -82,11 +84,11 @@ class Example(NamedTuple):
     """One reference image with its mask, encoded once for any number of targets."""
 
     debiased: Tensor
-    """(N, C)"""
+    """(N, C - k)"""
     inside: Tensor
     """(N,) bool"""
     mean: Tensor
-    """(C,) mean of the debiased cells inside, not normalised; zero when there are none"""
+    """(C - k,) mean of the debiased cells inside, not normalised; zero when there are none"""
 
 
 class Clusters(NamedTuple):
@@ -99,7 +101,7 @@ class Clusters(NamedTuple):
     original: Tensor
     """(K, C) unit prototypes of the original features"""
     debiased: Tensor
-    """(K, C) unit prototypes of the debiased features"""
+    """(K, C - k) unit prototypes of the debiased features"""
 
 
 class Found(NamedTuple):
@@ -116,10 +118,10 @@ class Found(NamedTuple):
 # Sec. 3.1, the feature space
 
 
-def encode(features: Tensor, basis: Tensor) -> Cells:
-    """Cells of a (C, h, w) feature map; `basis` is (C, k)."""
+def encode(features: Tensor, complement: Tensor) -> Cells:
+    """Cells of a (C, h, w) feature map; `complement` is (C, C - k), of `complement_of`."""
     original = F.normalize(features.flatten(1).T, dim=1)
-    return Cells(original, debias(original, basis), (features.shape[1], features.shape[2]))
+    return Cells(original, F.normalize(original @ complement, dim=1), (features.shape[1], features.shape[2]))
 
 
 def positional_basis(features: Tensor, components: int) -> Tensor:
@@ -136,8 +138,14 @@ def positional_basis(features: Tensor, components: int) -> Tensor:
     return vectors[:, :components].contiguous()
 
 
+def complement_of(basis: Tensor) -> Tensor:
+    """(C, C - k) orthonormal basis of everything that is orthogonal to a (C, k) orthonormal `basis`."""
+    whole: Tensor = torch.linalg.qr(basis, mode="complete").Q
+    return whole[:, basis.shape[1] :].contiguous()
+
+
 def debias(features: Tensor, basis: Tensor) -> Tensor:
-    """Unit rows of (N, C) `features` without their part in the positional subspace (Eq. 4)."""
+    """Unit rows of (N, C) `features` without their part in the positional subspace (Eq. 4), in all C coordinates."""
     return F.normalize(features - (features @ basis) @ basis.T, dim=1)
 
 
@@ -165,7 +173,7 @@ def example(cells: Cells, inside: Tensor) -> Example:
 
 
 def prototype(examples: Sequence[Example]) -> Tensor:
-    """(C,) unit prototype of one or several references (Eq. 1); zero when no reference has a cell inside."""
+    """(C - k,) unit prototype of one or several references (Eq. 1); zero when no reference has a cell inside."""
     return F.normalize(torch.stack([one.mean for one in examples]).mean(dim=0), dim=0)
 
 
@@ -193,7 +201,7 @@ def forward_similarity(target: Cells, towards: Tensor) -> Tensor:
 
 
 def backward_matches(cells: Tensor, reference: Tensor) -> Tensor:
-    """(M,) index of the most similar reference cell for each of (M, C) debiased target cells (Eq. 6)."""
+    """(M,) index of the most similar reference cell for each of (M, C - k) debiased target cells (Eq. 6)."""
     return torch.cat([(part @ reference.T).argmax(dim=1) for part in cells.split(_CHUNK)])
 
 

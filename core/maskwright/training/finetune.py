@@ -24,12 +24,13 @@ from maskwright.training.loop import Fit, Step
 from maskwright.training.losses import Trained
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
+__all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
 
 RECIPES = ("full", "head")
 """What learns: everything that sees pixels, or only the vision head on top of the frozen backbone."""
-STEPS = 800
-"""Length of a run when no number of epochs is given."""
+STEPS = (100, 800)
+EPOCHS = 320
+"""Length of a run when no number of epochs is given: so many, but no fewer and no more steps than these."""
 
 
 def sample(
@@ -60,7 +61,9 @@ def tuning_config(preset: TextPreset, images: int, *, epochs: int | None, seed: 
     crop = max(1, round(preset.protocol.window * 2 / 3 / patch)) * patch
     sides = preset.protocol.short_sides
     short = max(crop, round(min(sides) * 0.75)), max(crop, round(max(sides) * 4 / 3))
-    steps = STEPS if epochs is None else max(1, round(epochs * images / batch))
+    steps = max(1, round((epochs or EPOCHS) * images / batch))
+    if epochs is None:
+        steps = min(max(steps, STEPS[0]), STEPS[1])
     return TrainConfig(
         model=preset.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3, warmup=0.05,
         average=0.99, seed=seed, word_steps=0,

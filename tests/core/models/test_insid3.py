@@ -31,7 +31,8 @@ def scene(seed: int, places: dict[str, tuple[slice, slice]], basis: Tensor) -> C
     features = kinds["ground"][:, None, None].expand(-1, *GRID).clone()
     for name, place in places.items():
         features[(slice(None), *place)] = kinds[name][:, None, None]
-    return insid3.encode(features + 0.3 * torch.randn(features.shape, generator=chance), basis)
+    noisy = features + 0.3 * torch.randn(features.shape, generator=chance)
+    return insid3.encode(noisy, insid3.complement_of(basis))
 
 
 def at(*place: slice) -> Tensor:
@@ -49,6 +50,15 @@ def test_basis_is_orthonormal_and_debiased_rows_are_orthogonal_to_it(basis: Tens
     assert torch.allclose(rows @ basis, torch.zeros(20, 4), atol=1e-5)
     assert torch.allclose(rows.norm(dim=1), torch.ones(20), atol=1e-5)
     assert insid3.positional_basis(torch.randn(8, 3, 3), 500).shape == (8, 8)
+
+
+def test_the_complement_keeps_every_cosine_of_debiased_rows(basis: Tensor) -> None:
+    features = F.normalize(torch.randn(50, 32), dim=1)
+    complement = insid3.complement_of(basis)
+    assert complement.shape == (32, 28)
+    assert torch.allclose(complement.T @ basis, torch.zeros(28, 4), atol=1e-5)
+    ours, theirs = F.normalize(features @ complement, dim=1), insid3.debias(features, basis)
+    assert torch.allclose(ours @ ours.T, theirs @ theirs.T, atol=1e-5)
 
 
 def test_the_thing_is_found_elsewhere_and_in_its_own_picture(basis: Tensor) -> None:
