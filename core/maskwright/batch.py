@@ -59,6 +59,7 @@ def predict_like(
         MaskwrightError: no accepted mask of the category.
         Cancelled: on request.
     """
+    category = project.store.category(category, create=False).name
     shows, not_this = project.references(category)
 
     def ask(image: Image) -> Prediction:

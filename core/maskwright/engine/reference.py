@@ -133,7 +133,7 @@ def find(
         pixels = F.interpolate(_tensor(image.pixels, device)[None], (size, size), mode="bilinear")[0]
         square = crf(pixels, square) if refine == "crf" else _pamr(pixels, square)
     mask = insid3.resized_mask(square, image.size_hw).cpu().numpy()
-    return Region(mask, min(1.0, max(0.0, found.score)) if mask.any() else 0.0)
+    return Region(mask, found.score if mask.any() else 0.0)
 
 
 _PAMR_SIDE = 512

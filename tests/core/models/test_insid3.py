@@ -68,6 +68,9 @@ def test_the_thing_is_found_elsewhere_and_in_its_own_picture(basis: Tensor) -> N
     found = insid3.segment(target, [one], CONFIG)
     assert torch.equal(found.mask, at(*RIGHT))
     assert 0.2 < found.score <= 1
+    wrong = insid3.certainty(target, [one], found.candidates, at(*LOW))
+    half = insid3.certainty(target, [one], found.candidates, at(*RIGHT) & at(slice(0, 5), slice(0, 12)))
+    assert wrong < half < found.score, "a wrong mask is less certain than half the right one"
     assert torch.equal(insid3.segment(reference, [one], CONFIG).mask, at(*LEFT))
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from maskwright.domain import Annotation, Image, Mask
 from maskwright.engine import Engine
-from maskwright.models.presets import load_text
+from maskwright.models.presets import load_text, sections
 from maskwright.training.data import IGNORE, NONE, Sample
 from maskwright.training.finetune import finetune, sample, tuning_config
 
@@ -82,6 +82,18 @@ def test_the_result_is_a_preset_that_finds_what_it_was_shown(small_preset: Path,
     assert right(tuned) > 0.9
     assert right(tuned) > right(small_preset) + 0.1
     assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").unfamiliar == ("moon",)
+    # by example it is asked as its base
+    assert sections(tuned)["insid3"] == sections(small_preset)["insid3"]
+
+
+def test_length_of_a_run_follows_the_number_of_images(small_preset: Path) -> None:
+    config = load_text(small_preset).config
+
+    def steps(images: int, epochs: int | None = None) -> int:
+        return tuning_config(config, images, epochs=epochs, seed=0).steps
+
+    assert [steps(images) for images in (1, 5, 20, 40, 1000)] == [100, 100, 400, 800, 800]
+    assert [steps(5, epochs=1), steps(40, epochs=1000)] == [1, 2500]
 
 
 def test_words_stay_locked_and_the_head_recipe_leaves_the_backbone_alone(

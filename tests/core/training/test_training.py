@@ -126,6 +126,8 @@ def test_the_trained_preset_finds_grass_and_sky(trained: Path, folder: Path) -> 
     found = engine.segment_text(image, ["sky", "grass"])
     truth = np.where(np.arange(64) < 32, 2, 1)[None, :].repeat(48, axis=0)
     assert (found.label_map == truth).mean() > 0.9
+    sky = mw.Reference(image, truth == 1)
+    assert engine.segment_like(image, [sky]).provenance["parameters"]["tau"] == 0.85, "by example as tiny"
 
 
 def test_resumed_run_ends_where_the_uninterrupted_one_does(trained: Path, folder: Path, tmp_path: Path) -> None:
