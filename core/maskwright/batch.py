@@ -35,7 +35,7 @@ def predict_like(
     engine: Engine,
     category: str,
     *,
-    refine: str | None = None,
+    refine: str | None = "crf",
     accept_above: float | None = None,
     again: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,

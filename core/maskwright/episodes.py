@@ -103,7 +103,7 @@ def evaluate_example(
     engine: Engine,
     folder: Path,
     *,
-    refine: str | None = None,
+    refine: str | None = "crf",
     only_held_out: bool = False,
     limit: int | None = None,
     seed: int = 0,

@@ -29,8 +29,6 @@ _IMAGES_KEPT = 8
 _PROPOSALS_KEPT = 4096
 _STORED = "stored-"
 """Begins the id of a proposal that a batch has left in the project."""
-_REFINED = "crf"
-"""How contours are refined in windows, as in the paper's main results."""
 _WORSE = 0.05
 """A class that loses more than this makes the old model the better choice."""
 
@@ -187,21 +185,18 @@ class AnnotationSession:
         references: Sequence[int],
         *,
         not_this: Sequence[int] = (),
-        refine: str | None = _REFINED,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Proposals:
         """A mask of what accepted masks show, which are named by their ids, and of none of what `not_this` shows."""
         shows, against = ([self.project.reference(key) for key in keys] for keys in (references, not_this))
-        prediction = self.engine.segment_like(
-            self.image(image_id), shows, refine=refine, not_this=against, cancelled=cancelled
-        )
+        prediction = self.engine.segment_like(self.image(image_id), shows, not_this=against, cancelled=cancelled)
         return self._proposed(image_id, prediction)
 
     def propose_like(self, image_id: int, category: str, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
         """A mask of what the references of a category show; see `Project.references`."""
         shows, not_this = self.project.references(category)
         prediction = self.engine.segment_like(
-            self.image(image_id), shows, category, _REFINED, not_this=not_this, cancelled=cancelled
+            self.image(image_id), shows, category, not_this=not_this, cancelled=cancelled
         )
         return self._proposed(image_id, prediction)
 

@@ -62,10 +62,10 @@ def test_folders_keep_their_shape_and_a_second_run_does_nothing(like: Run, pictu
     assert again.status == 0
     assert [json.loads(line)["categories"] for line in again.out.splitlines()] == [["object"]] * 2
     assert overlay.stat().st_mtime_ns == before
-    like(home / "many", "--out", "out", "--refine", "crf")
+    like(home / "many", "--out", "out", "--refine", "none")
     assert overlay.stat().st_mtime_ns > before, "another question is asked anew"
     before = overlay.stat().st_mtime_ns
-    like(home / "many", "--out", "out", "--refine", "crf", "--force")
+    like(home / "many", "--out", "out", "--refine", "none", "--force")
     assert overlay.stat().st_mtime_ns > before
 
 
@@ -110,7 +110,7 @@ def test_a_project(run: Run, small_preset: Path, meadows: Path) -> None:
     assert run(*words).out.startswith("0 images, 0 masks proposed, 0 accepted")
     assert run(*words, "--force", "--accept-above", 0, "--json").json["accepted"] == answer["proposed"]
     assert run("predict", meadows).status == 2
-    assert run("predict", meadows, "--text", "air", "--refine", "crf").status == 2
+    assert run("predict", meadows, "--text", "air", "--refine", "pamr").status == 2
     told = run("predict", meadows, "--like-category", "cow", "--device", "cpu").sentence()
     assert "no category 'cow'" in told
     text = run("predict", meadows, "--text", "cow", "--threshold", 0.01, "--preset", small_preset, "--json").json
@@ -124,7 +124,7 @@ def test_evaluate_by_example(run: Run, labelled: Path, small_preset: Path) -> No
     assert (answer["task"], answer["method"], answer["episodes"], answer["seed"]) == ("example", "insid3", 6, 5)
     assert answer["per_class"]["Straße"] is None
     assert answer["miou"] == pytest.approx(answer["per_class"]["cow"])
-    told = run(*words, "--limit", 2, "--refine", "crf").out
+    told = run(*words, "--limit", 2, "--refine", "none").out
     assert told.startswith("mean IoU ")
     assert "2 episodes of 1 classes, seed 0" in told
     assert "--task text" in run(*words, "--method", "dinotxt").sentence()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from maskwright.cli.terminal import Device, Folder, Json, Preset, answer, engine, progress, say
+from maskwright.cli.terminal import Device, Folder, Json, Preset, answer, engine, progress, refinement, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["Pairs", "bench", "like", "predict"]
@@ -19,7 +19,7 @@ __all__ = ["Pairs", "bench", "like", "predict"]
 _Pairs = list[str]
 """Picture and mask with a NUL between them, which no file name holds; see `Pairs`."""
 _TAKE_TWO = ("--reference", "--not-this")
-_Refine = Annotated[str | None, typer.Option(help="Refinement of contours: pamr or crf.")]
+_Refine = Annotated[str, typer.Option(help="Refinement of contours: crf, pamr or none.")]
 
 
 class Pairs(TyperCommand):
@@ -54,7 +54,7 @@ def like(
         _Pairs | None, typer.Option("--not-this", help="A picture and the mask of what it is not.")
     ] = None,
     category: Annotated[str, typer.Option(help="Name of what is found.")] = "object",
-    refine: _Refine = None,
+    refine: _Refine = "crf",
     force: Annotated[bool, typer.Option("--force", help="Also pictures whose answer is there already.")] = False,
     preset: Preset = "tiny",
     device: Device = "auto",
@@ -69,7 +69,7 @@ def like(
     if not pictures:
         raise MaskwrightError("No pictures were found there. Check the folder.")
     shows, against = ([_reference(pair, category) for pair in pairs or ()] for pairs in (reference, not_this))
-    model = engine(preset, device)
+    model, how = engine(preset, device), refinement(refine)
     rows: list[tuple[float, str, Path]] = []
     failed = False
     with progress("Pictures") as bar:
@@ -77,10 +77,10 @@ def like(
             bar(number, len(pictures))
             try:
                 picture = Image.open(file)
-                expected = model.provenance_like(picture, shows, refine=refine, not_this=against)
+                expected = model.provenance_like(picture, shows, refine=how, not_this=against)
                 written = None if force else written_before(picture, out / inside, category, expected)
                 if written is None:
-                    found = model.segment_like(picture, shows, category, refine, not_this=against)
+                    found = model.segment_like(picture, shows, category, how, not_this=against)
                     written = write_prediction(found, picture, out / inside)
             except MaskwrightError as error:
                 if len(pictures) == 1:
@@ -132,7 +132,7 @@ def predict(
         float | None, typer.Option(help="Accept masks with at least this score; the others wait for a person.")
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="With --text: how sure a class must be, 0 to 1.")] = None,
-    refine: _Refine = None,
+    refine: _Refine = "crf",
     force: Annotated[bool, typer.Option("--force", help="Also images that this prompt has been over.")] = False,
     preset: Annotated[str | None, typer.Option(help="Default: the model the project uses, or tiny.")] = None,
     device: Device = "auto",
@@ -144,7 +144,7 @@ def predict(
 
     if (text is None) == (like_category is None):
         raise typer.BadParameter("give either --text or --like-category")
-    if (text is None and threshold is not None) or (text is not None and refine):
+    if (text is None and threshold is not None) or (text is not None and refine != "crf"):
         raise typer.BadParameter("--threshold goes with --text, --refine with --like-category")
     with Project.open(project) as opened, progress("Images") as bar:
         model = engine(preset or opened.runs.model() or "tiny", device)
@@ -152,7 +152,7 @@ def predict(
         if text is not None:
             results = predict_text(opened, model, text, threshold=threshold, **told)
         else:
-            results = predict_like(opened, model, str(like_category), refine=refine, **told)
+            results = predict_like(opened, model, str(like_category), refine=refinement(refine), **told)
         rows = []
         for row in results:
             rows.append(row)

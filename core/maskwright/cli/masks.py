@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress, say
+from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress, refinement, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["evaluate", "segment"]
@@ -72,7 +72,7 @@ def evaluate(
         _Unlabelled, typer.Option(help="Pixels without annotation: not counted, or counted as background.")
     ] = _Unlabelled.ignore,
     held_out: Annotated[bool, typer.Option("--held-out", help="Only the images that training leaves out.")] = False,
-    refine: Annotated[str | None, typer.Option(help="With --task example: pamr or crf.")] = None,
+    refine: Annotated[str | None, typer.Option(help="With --task example: crf (the default), pamr or none.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many images or episodes, by the seed.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     as_json: Json = False,
@@ -104,7 +104,13 @@ def _evaluate_example(
 
     with progress("Episodes") as bar:
         scores = evaluate_example(
-            model, data, refine=refine, only_held_out=held_out, limit=limit, seed=seed, progress=bar
+            model,
+            data,
+            refine=refinement(refine or "crf"),
+            only_held_out=held_out,
+            limit=limit,
+            seed=seed,
+            progress=bar,
         )
     head = f"mean IoU {scores.miou:.3f} over {scores.episodes} episodes of {scores.classes} classes, seed {seed}"
     _tell(scores, f"{head}; score against IoU, rank correlation {scores.ranking:.2f}", as_json)

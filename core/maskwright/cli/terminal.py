@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Device", "Folder", "Json", "Preset", "answer", "engine", "progress", "say"]
+__all__ = ["Device", "Folder", "Json", "Preset", "answer", "engine", "progress", "refinement", "say"]
 
 Folder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
@@ -28,6 +28,11 @@ def answer(value: Any, as_json: bool, text: str) -> None:
     if as_json:
         text = json.dumps(value, ensure_ascii="utf" not in (sys.stdout.encoding or "").lower())
     print(text, flush=True)  # noqa: T201
+
+
+def refinement(word: str) -> str | None:
+    """What `--refine` says: "none" is no refinement."""
+    return None if word == "none" else word
 
 
 @contextmanager

@@ -141,7 +141,7 @@ class Engine:
         image: Image,
         references: Sequence[Reference],
         category: str | None = None,
-        refine: str | None = None,
+        refine: str | None = "crf",
         *,
         not_this: Sequence[Reference] = (),
         progress: Callable[[float], None] = lambda share: None,
@@ -155,7 +155,7 @@ class Engine:
             image: to search; it may be a reference, too.
             references: 1 to k images with the mask of the thing; a place needs the vote of half of them.
             category: its name; None takes the first reference's, else "object".
-            refine: one of REFINEMENTS for the contour, or None: bilinear.
+            refine: one of REFINEMENTS for the contour, by default the CRF of the paper's main results; None: bilinear.
             not_this: references of what it is not, which win places away.
             progress: told the share of the images that are encoded.
             cancelled: asked between encoder passes.
@@ -200,7 +200,7 @@ class Engine:
         image: Image,
         references: Sequence[Reference],
         *,
-        refine: str | None = None,
+        refine: str | None = "crf",
         not_this: Sequence[Reference] = (),
     ) -> dict[str, Any]:
         """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
