@@ -116,7 +116,7 @@ class _Page:
         self.proposals = gr.State([])
         self.seen = gr.State((-1, ""))
         self.like = gr.State(None)
-        self.clock = gr.Timer(0.5)
+        self.clock = gr.Timer(1.0)
         gr.Markdown(f"# Maskwright\n{title}", elem_id="mw-title")
         with gr.Row():
             with gr.Column(scale=2, min_width=260):
@@ -293,7 +293,7 @@ class _Page:
     def _refresh(
         self, seen: tuple[int, str], image_id: int | None, proposals: list[str], like: str | None
     ) -> tuple[Any, ...]:
-        """Twice a second: what another window, or a run, has changed; nothing is sent when nothing has."""
+        """Once a second: what another window, or a run, has changed; nothing is sent when nothing has."""
         change, improve = self.handlers.session.change_number(), self.handlers.improvement()
         if (change, improve) == tuple(seen):
             return (gr.skip(),) * 6
