@@ -60,7 +60,7 @@ def meadows(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 @pytest.fixture(scope="session")
 def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A preset folder of the real kind with random weights: everything works, nothing is good.
+    """A preset folder of the real kind with random weights, for words, examples and clicks: nothing is good.
 
     It was taught grass, cow and sky; other words are unfamiliar.
     """
@@ -69,6 +69,7 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from maskwright.models.checkpoints import save_part, write_part
     from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
     from maskwright.models.dinov3 import DinoV3Config
+    from maskwright.models.sam import Sam, SamConfig
     from maskwright.models.tokens import train_tokenizer
 
     folder = tmp_path_factory.mktemp("presets") / "small"
@@ -101,4 +102,10 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_part(folder, "dinotxt", model.state_dict(), told, dtype=torch.float16)
     method = {"size": 128, "components": 4, "tau": 0.9, "merge": 0.1}
     write_part(folder, "insid3", {"method": method, "position": 0.3})
+    backbone = DinoV3Config(width=32, depth=1, heads=2, layer_scale=1.0, stem=((8, 0), (16, 0), (32, 0), (32, 0)))
+    click = SamConfig(size=128, longest=96, stride=8, backbone=backbone, out=32, decoder_heads=2, decoder_mlp=64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sam = Sam(click)
+    save_part(folder, "sam", sam.state_dict(), {"model": asdict(click), "connected": True}, dtype=torch.float16)
     return folder

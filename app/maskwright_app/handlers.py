@@ -10,9 +10,10 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
-from maskwright.errors import MaskwrightError
+from maskwright.clicking import ClickPrompt
+from maskwright.errors import BadPrompt, MaskwrightError
 from maskwright.session import AnnotationSession, Proposal
-from maskwright_app.render import improvement, legend, like_bar, picture
+from maskwright_app.render import click_bar, improvement, legend, like_bar, picture
 
 __all__ = ["Handlers", "View"]
 
@@ -27,6 +28,8 @@ class View:
     notice: str = ""
 
 
+_NAMES = 5
+"""So many suggestions are shown."""
 _EMPTY = View('<p class="mw-empty">Choose a sample, open a picture of the project, or upload one.</p>', "", "", "")
 
 
@@ -39,16 +42,90 @@ class Handlers:
     # for the page
 
     def view(
-        self, image_id: int | None, proposals: Sequence[str], notice: str = "", looked_for: str | None = None
+        self,
+        image_id: int | None,
+        proposals: Sequence[str],
+        notice: str = "",
+        looked_for: str | None = None,
+        prompt: ClickPrompt | None = None,
     ) -> View:
-        """The picture with accepted masks and with those proposals that are still open; `looked_for`, by example."""
+        """The picture with accepted masks and with those proposals that are still open.
+
+        Args:
+            image_id: of the picture.
+            proposals: ids of proposals of words or examples.
+            notice: one sentence to show.
+            looked_for: category that is looked for by example.
+            prompt: the clicks on the picture, of whose answers one is shown.
+        """
         if image_id is None:
             return View(_EMPTY.picture, "", self.counts())
         image = self.session.image(image_id)
-        rows = self.session.shown(image_id, proposals)
+        prompt = prompt if prompt and prompt.image_id == image_id else None
+        answer = [prompt.proposal] if prompt and prompt.proposal else []
+        rows = self.session.shown(image_id, [*proposals, *answer])
+        if prompt and answer:
+            # the correction stands where the mask was
+            rows = [row for row in rows if row.annotation is None or row.annotation != prompt.corrects]
         return View(
-            picture(image.pixels, rows, image.name), legend(rows, image.size_hw, looked_for), self.counts(), notice
+            picture(image.pixels, rows, image.name, prompt),
+            legend(rows, image.size_hw, looked_for),
+            self.counts(),
+            notice,
         )
+
+    def click(
+        self, image_id: int | None, prompt: ClickPrompt | None, told: Mapping[str, Any]
+    ) -> tuple[ClickPrompt | None, str]:
+        """The prompt after a click or a box on the picture, and what a person should know of the answer.
+
+        Args:
+            image_id: of the picture.
+            prompt: what was clicked on it before.
+            told: by the browser: "box", or "x", "y", "sign" and the distance "near" that still hits a point.
+        """
+        if image_id is None:
+            raise MaskwrightError("Open or select an image first.")
+        if prompt is None or prompt.image_id != image_id:
+            prompt = ClickPrompt(image_id)
+        if told.get("box"):
+            step = prompt.boxed(_four(told["box"]))
+        else:
+            spot = float(told["x"]), float(told["y"])
+            found = prompt.clicked(*spot, int(told["sign"]), near=float(told.get("near", 0)))
+            if found is None:
+                self.clear(prompt)
+                return None, ""
+            step = found
+        return self.session.ask(prompt, step)
+
+    def undo(self, prompt: ClickPrompt | None) -> ClickPrompt | None:
+        """The prompt without its last step."""
+        if prompt is None or not prompt.steps:
+            raise BadPrompt("There is no click to undo.")
+        self.session.drop(sorted(set(prompt.last.answers) - set(prompt.undone().answers)))
+        return prompt.undone()
+
+    def clear(self, prompt: ClickPrompt | None) -> None:
+        """Forget a prompt and its answers; accepted masks stay as they are."""
+        if prompt is not None:
+            self.session.drop(prompt.answers)
+
+    def click_bar(self, prompt: ClickPrompt | None, *, suggest: bool = False) -> str:
+        """HTML of what can be done with the clicks, with names that the mask may have when they are asked for."""
+        opened = self.session.open_proposals([prompt.proposal]) if prompt and prompt.proposal else []
+        score = opened[0].mask.score if opened else None
+        names = self.session.suggest(opened[0].id)[:_NAMES] if suggest and opened else []
+        return click_bar(prompt, score, names)
+
+    def decide_click(self, prompt: ClickPrompt, name: str, *, keep: bool) -> None:
+        """Accept or reject the answer that is shown, under the name that was typed; the others are forgotten."""
+        if prompt.proposal is None:
+            raise BadPrompt("There is no mask to decide on. Click on a thing first.")
+        category = name.strip() or None
+        decide = self.session.accept if keep else self.session.reject
+        decide([prompt.proposal], category=category)
+        self.clear(prompt)
 
     def counts(self) -> str:
         """HTML line: images, and accepted masks per category."""
@@ -72,6 +149,13 @@ class Handlers:
         if image_id is None:
             raise MaskwrightError("Open or select an image first.")
         found = self.session.propose_like(image_id, category)
+        return [proposal.id for proposal in found.proposals], found.notice
+
+    def propose_everything(self, image_id: int | None) -> tuple[list[str], str]:
+        """Ids of the proposals for all things, and what a person should know of them."""
+        if image_id is None:
+            raise MaskwrightError("Open or select an image first.")
+        found = self.session.propose_everything(image_id)
         return [proposal.id for proposal in found.proposals], found.notice
 
     def wants_like(self, image_id: int | None, category: str | None) -> bool:
@@ -123,12 +207,18 @@ class Handlers:
         ids = [record.id for record in self.session.project.images()]
         return image_id if image_id in ids else max(ids, default=None)
 
-    def still_open(self, image_id: int | None, proposals: Sequence[str]) -> list[str]:
-        """Ids of the proposals that are still open on an image; raises when there is none to decide on."""
+    def decide_all(
+        self, image_id: int | None, proposals: Sequence[str], prompt: ClickPrompt | None, name: str, *, keep: bool
+    ) -> None:
+        """Accept or reject the answer to the clicks, and all other open proposals of an image."""
+        clicked = prompt if prompt and prompt.image_id == image_id and prompt.proposal else None
         ids = [proposal.id for proposal in self.session.open_proposals(proposals, image_id)]
-        if not ids:
-            raise MaskwrightError("There is no open mask. Type class names and press Find masks first.")
-        return ids
+        if not ids and clicked is None:
+            raise MaskwrightError("There is no open mask. Type class names and press Find masks first, or click.")
+        if clicked is not None:
+            self.decide_click(clicked, name, keep=keep)
+        if ids:
+            (self.session.accept if keep else self.session.reject)(ids)
 
     def add_files(self, paths: Sequence[str]) -> tuple[int | None, list[str]]:
         """Add uploads; gives the last image's id and one line for each file that could not be added."""
@@ -196,6 +286,28 @@ class Handlers:
             notice=found.notice,
             masks=[_mask(proposal) for proposal in found.proposals],
         )
+
+    def segment_click(
+        self,
+        image: Any,
+        points: list[list[float]] | None = None,
+        box: list[float] | None = None,
+        previous: str | None = None,
+        preset: str | None = None,
+    ) -> dict[str, Any]:
+        """Propose up to three masks of the thing that is clicked on, the best first.
+
+        Args:
+            image: id of a project image, or an uploaded file, which is then added to the project.
+            points: x, y and sign of each click in pixels of the image; sign 1 is on the thing, 0 beside it.
+            box: left, top, right and bottom of a box around the thing.
+            previous: id of the proposal that the clicks correct.
+            preset: must be the preset that this server runs, or left out.
+        """
+        self._check_preset(preset)
+        image_id = self._image_id(image)
+        found = self.session.propose_click(image_id, _points(points), box, previous=previous)
+        return self._answer(image_id, notice=found.notice, masks=[_mask(proposal) for proposal in found.proposals])
 
     def accept(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
         """Keep proposals as annotations; they are on disk when this answers.
@@ -274,6 +386,22 @@ class Handlers:
             if path.is_relative_to(Path(get_upload_folder()).resolve()):
                 return self.session.add_picture(path).id
         raise MaskwrightError("Name an image of the project by its number, or upload a file.")
+
+
+def _points(points: Any) -> list[tuple[float, ...]]:
+    """Clicks as a program sends them; raises BadPrompt."""
+    try:
+        rows = [tuple(float(value) for value in point) for point in points or []]
+    except (TypeError, ValueError) as error:
+        raise BadPrompt("Points must be a list of (x, y) or (x, y, sign).") from error
+    if any(len(row) not in (2, 3) for row in rows):
+        raise BadPrompt("Points must be a list of (x, y) or (x, y, sign).")
+    return rows
+
+
+def _four(box: Any) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(value) for value in box)
+    return left, top, right, bottom
 
 
 def _mask(proposal: Proposal) -> dict[str, Any]:

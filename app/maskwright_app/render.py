@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import html
 import io
+import secrets
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from maskwright.clicking import ClickPrompt
 from maskwright.domain import Reference
 from maskwright.overlays import Layer, flatten
 from maskwright.session import Improvement, Shown
 
-__all__ = ["improvement", "legend", "like_bar", "picture"]
+__all__ = ["click_bar", "improvement", "legend", "like_bar", "picture"]
 
 _LONGEST = 1280
 """Pixels of the longest side that the browser is sent; masks stay at full resolution here."""
@@ -33,20 +35,77 @@ def _shrunk(size_hw: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
-def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str) -> str:
-    """HTML of the image under its overlay; the page's slider sets the overlay's opacity in the browser."""
+def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str, prompt: ClickPrompt | None = None) -> str:
+    """HTML of the image under its overlay and its clicks; the page's slider sets the overlay's opacity in the browser.
+
+    Every picture has a mark of its own in `data-view`, by which the page knows whether it still shows it.
+    """
     size_hw = (pixels.shape[0], pixels.shape[1])
     base = Pillow.fromarray(pixels).resize(_shrunk(size_hw), Pillow.Resampling.LANCZOS)
     layers = [Layer(row.mask, row.color, outlined=row.proposal is None) for row in rows]
     overlay = Pillow.fromarray(flatten(layers, _shrunk(size_hw)))
     shown = ", ".join(dict.fromkeys(str(row.mask.category) for row in rows)) or "no masks yet"
     return (
-        '<figure class="mw-picture">'
-        f'<img class="mw-image" src="{_data_uri(base, "JPEG", quality=88)}" alt="{html.escape(name, quote=True)}">'
-        f'<img class="mw-overlay" src="{_data_uri(overlay, "PNG")}"'
-        f' alt="masks: {html.escape(shown, quote=True)}">'
-        "</figure>"
+        f'<figure class="mw-picture" data-view="{secrets.token_hex(4)}">'
+        f'<img class="mw-image" draggable="false" data-width="{size_hw[1]}" data-height="{size_hw[0]}"'
+        f' src="{_data_uri(base, "JPEG", quality=88)}" alt="{html.escape(name, quote=True)}">'
+        f'<img class="mw-overlay" draggable="false" src="{_data_uri(overlay, "PNG")}"'
+        f' alt="masks: {html.escape(shown, quote=True)}">{_markers(prompt, size_hw)}</figure>'
     )
+
+
+def _markers(prompt: ClickPrompt | None, size_hw: tuple[int, int]) -> str:
+    """SVG of the clicks: discs with a plus on the thing, squares with a minus beside it, and the box."""
+    height, width = size_hw
+    unit = max(size_hw) / 100
+    marks = []
+    step = prompt.last if prompt else None
+    if step and step.box:
+        x0, y0, x1, y1 = step.box
+        marks.append(f'<rect class="mw-box" x="{x0}" y="{y0}" width="{x1 - x0}" height="{y1 - y0}"/>')
+    for x, y, sign in step.points if step else ():
+        body = (
+            f'<circle cx="{x}" cy="{y}" r="{unit}" fill="#009e73"/>'
+            if sign
+            else f'<rect x="{x - unit}" y="{y - unit}" width="{2 * unit}" height="{2 * unit}" fill="#d55e00"/>'
+        )
+        arm = 0.6 * unit
+        lines = f"M{x - arm} {y}H{x + arm}" + (f"M{x} {y - arm}V{y + arm}" if sign else "")
+        marks.append(f'<g class="mw-{"on" if sign else "beside"}">{body}<path d="{lines}"/></g>')
+    return (
+        f'<svg class="mw-marks" viewBox="0 0 {width} {height}" stroke-width="{unit / 4}" role="img"'
+        f' aria-label="{len(marks)} clicks and boxes">{"".join(marks)}</svg>'
+    )
+
+
+def click_bar(prompt: ClickPrompt | None, score: float | None, names: Sequence[tuple[str, float]] = ()) -> str:
+    """HTML of what can be done with the clicks: another answer, a name, the way back."""
+    if prompt is None or not prompt.steps:
+        what = "the mask to correct" if prompt and prompt.corrects is not None else "a thing in the picture"
+        return (
+            f'<div class="mw-click"><span>Click on {what}. Shift+click: not this. Drag: a box around it.</span>'
+            + ('<button type="button" data-act="clear">Leave it (Esc)</button>' if prompt else "")
+            + "</div>"
+        )
+    count = len(prompt.last.answers)
+    told = f"Mask {prompt.last.chosen + 1} of {count}, expected IoU {score:.2f}" if score is not None else "No mask"
+    buttons = [
+        ("other", "Other mask (J)", count > 1),
+        ("what", "What is this?", count > 0),
+        ("undo", "Undo click (Z)", True),
+        ("clear", "Clear (Esc)", True),
+    ]
+    row = "".join(
+        f'<button type="button" data-act="{act}" id="mw-click-{act}">{text}</button>'
+        for act, text, useful in buttons
+        if useful
+    )
+    chips = "".join(
+        f'<button type="button" data-act="name" data-id="{html.escape(name, quote=True)}">'
+        f"{html.escape(name)} {chance:.2f}</button>"
+        for name, chance in names
+    )
+    return f'<div class="mw-click" role="status"><span>{told}</span>{row}{chips}</div>'
 
 
 def legend(rows: Sequence[Shown], size_hw: tuple[int, int], looked_for: str | None = None) -> str:
@@ -86,7 +145,10 @@ def _line(row: Shown, total: int, looked_for: str | None) -> str:
 def _choices(row: Shown, name: str, looked_for: str | None) -> str:
     """What can be done with an accepted mask."""
     own = (str(row.mask.category), True) in row.speaks
-    buttons = [("like", "Reference" if own else "Find like this", own, f"find masks like this {name}")]
+    buttons = [
+        ("like", "Reference" if own else "Find like this", own, f"find masks like this {name}"),
+        ("correct", "Correct", False, f"correct this {name} with clicks"),
+    ]
     if looked_for is not None and looked_for != row.mask.category:
         other = html.escape(looked_for, quote=True)
         chosen = (looked_for, False) in row.speaks

@@ -11,6 +11,7 @@ import gradio as gr
 from PIL import Image as Pillow
 from PIL import ImageOps
 
+from maskwright.clicking import ClickPrompt
 from maskwright.errors import MaskwrightError
 from maskwright.pictures import SUFFIXES
 from maskwright_app.handlers import Handlers, View
@@ -28,6 +29,17 @@ CSS = """
 .mw-picture img { width: 100%; max-height: 72vh; object-fit: contain; }
 .mw-overlay { position: absolute; inset: 0; height: 100%; opacity: var(--mw-opacity, .55);
   image-rendering: pixelated; }
+.mw-image { cursor: crosshair; touch-action: manipulation; user-select: none; }
+.mw-overlay, .mw-marks { pointer-events: none; }
+.mw-marks { position: absolute; inset: 0; width: 100%; height: 100%; }
+.mw-marks path, .mw-marks circle, .mw-marks g rect { stroke: #fff; }
+.mw-box { fill: none; stroke: #fff; stroke-dasharray: 1% 1%; }
+.mw-drag { position: fixed; border: 2px dashed #fff; outline: 1px solid #000; pointer-events: none; z-index: 9; }
+.mw-click { display: flex; flex-wrap: wrap; align-items: center; gap: .5em; padding: .2em 0; }
+.mw-click button { min-height: 44px; padding: 0 .7em; border-radius: 6px; cursor: pointer;
+  border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill);
+  color: var(--body-text-color); }
+.mw-click button:focus-visible { outline: 3px solid #d55e00; }
 .mw-legend { list-style: none; margin: 0; padding: 0; }
 .mw-legend li { display: flex; align-items: center; gap: .5em; padding: .35em 0;
   border-bottom: 1px solid var(--border-color-primary); }
@@ -64,9 +76,20 @@ CSS = """
 HEAD = """
 <script>
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, textarea, [contenteditable]") || event.ctrlKey || event.metaKey || event.altKey)
+  if (event.target.closest("input:not([type=radio]), textarea, [contenteditable]"))
     return;
-  const button = {g: "#mw-accept-all", u: "#mw-reject-all", q: "#mw-run", n: "#mw-next", N: "#mw-previous"}[event.key];
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "k" || event.key === "w") {
+    const tools = [...document.querySelectorAll("#mw-tool input")];
+    const now = tools.findIndex((tool) => tool.checked);
+    tools[event.key === "w" ? (now === 2 ? 0 : 2) : (now === 0 ? 1 : 0)]?.click();
+    event.preventDefault();
+    return;
+  }
+  const button = {
+    g: "#mw-accept-all", u: "#mw-reject-all", q: "#mw-run", n: "#mw-next", N: "#mw-previous",
+    j: "#mw-click-other", z: "#mw-click-undo", Escape: "#mw-click-clear",
+  }[event.key];
   if (button) { document.querySelector(button)?.click(); event.preventDefault(); }
 });
 </script>
@@ -82,6 +105,70 @@ element.addEventListener("click", (event) => {
   setTimeout(() => { button.disabled = false; }, 3000);
   trigger("click", {act: button.dataset.act, id: button.dataset.id});
 });
+"""
+_POINTED = """
+// a place on the screen in pixels of the picture; the picture lies in the middle of its box
+const place = (event) => {
+  const image = element.querySelector("img.mw-image");
+  if (!image) return null;
+  const box = image.getBoundingClientRect(), width = +image.dataset.width, height = +image.dataset.height;
+  const scale = Math.min(box.width / width, box.height / height);
+  const x = (event.clientX - box.left - (box.width - width * scale) / 2) / scale;
+  const y = (event.clientY - box.top - (box.height - height * scale) / 2) / scale;
+  return {x: Math.min(Math.max(x, 0), width), y: Math.min(Math.max(y, 0), height), scale,
+    inside: x >= 0 && y >= 0 && x <= width && y <= height, screen: [event.clientX, event.clientY]};
+};
+const tool = () => [...document.querySelectorAll("#mw-tool input")].findIndex((one) => one.checked);
+let from = null, corner = null, frame = null;
+const draw = (to) => {
+  const [start, end] = [(corner || from).screen, to.screen];
+  frame ||= document.body.appendChild(Object.assign(document.createElement("div"), {className: "mw-drag"}));
+  Object.assign(frame.style, {left: Math.min(start[0], end[0]) + "px", top: Math.min(start[1], end[1]) + "px",
+    width: Math.abs(start[0] - end[0]) + "px", height: Math.abs(start[1] - end[1]) + "px"});
+};
+const done = () => { frame?.remove(); from = corner = frame = null; };
+const boxed = (start, end) => {
+  done();
+  trigger("click", {told: {box: [Math.min(start.x, end.x), Math.min(start.y, end.y), Math.max(start.x, end.x),
+    Math.max(start.y, end.y)]}});
+};
+const far = (start, end) => Math.hypot(start.screen[0] - end.screen[0], start.screen[1] - end.screen[1]) > 6;
+element.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || !event.target.closest("img.mw-image")) return;
+  const at = place(event);
+  if (at?.inside) from = at;
+});
+window.addEventListener("pointermove", (event) => {
+  const at = (from || corner) && place(event);
+  if (at && (corner || far(from, at))) draw(at);
+});
+window.addEventListener("pointerup", (event) => {
+  const at = from && place(event);
+  if (!at) return;
+  if (far(from, at)) return boxed(from, at);
+  if (tool() === 2) {
+    if (corner) return boxed(corner, at);
+    corner = at;
+    from = null;
+    return draw(at);
+  }
+  done();
+  trigger("click", {told: {x: at.x, y: at.y, near: 8 / at.scale,
+    sign: (tool() === 1) !== (event.shiftKey || event.altKey) ? 0 : 1}});
+});
+window.addEventListener("keydown", (event) => { if (event.key === "Escape") done(); });
+"""
+# The tick knows the picture it was sent from by its mark, and what it brings is shown only where that one still is:
+# meanwhile the person may have turned to another picture, or asked for other masks.
+_ASK_NEWS = """
+(seen, picture, ...rest) => [seen, picture?.match(/data-view="(\\w+)"/)?.[1] ?? "", ...rest]
+"""
+_SHOW_NEWS = """
+(news, seen, picture, legend, counts) => {
+  const mark = picture?.match(/data-view="(\\w+)"/)?.[1] ?? "";
+  if (!news || news.of !== mark) return [seen, picture, legend, counts];
+  return [news.seen, news.picture ?? picture, news.legend ?? legend, news.counts ?? counts];
+}
 """
 _DOWNLOAD = """
 () => setTimeout(() => document.querySelector("#mw-coco a[download], #mw-coco a[href*='coco.json']")?.click(), 300)
@@ -114,8 +201,10 @@ class _Page:
         self.samples = samples()
         self.image_id = gr.BrowserState(None, storage_key=f"maskwright {title}", secret="maskwright")
         self.proposals = gr.State([])
-        self.seen = gr.State((-1, ""))
+        self.seen = gr.JSON([-1, ""], visible=False)
+        self.news = gr.JSON(None, visible=False)
         self.like = gr.State(None)
+        self.prompt = gr.State(None)
         self.clock = gr.Timer(1.0)
         gr.Markdown(f"# Maskwright\n{title}", elem_id="mw-title")
         with gr.Row():
@@ -148,6 +237,7 @@ class _Page:
         )  # fmt: skip
         with gr.Row():
             self.run = gr.Button("Find masks (Q)", variant="primary", elem_id="mw-run")
+            self.everything = gr.Button("Segment all", elem_id="mw-everything", min_width=120)
             self.background = gr.Checkbox(
                 True, label="Leave what I did not name unlabelled", elem_id="mw-background", min_width=200
             )
@@ -159,7 +249,16 @@ class _Page:
             self.next = gr.Button("Next picture (N)", elem_id="mw-next", min_width=120)
         self.like_bar = gr.HTML("", elem_id="mw-like", js_on_load=_CLICKED)
         self.notice = gr.HTML("", elem_id="mw-notice")
-        self.picture = gr.HTML("", elem_id="mw-picture")
+        with gr.Row():
+            self.tool = gr.Radio(
+                ["On the thing", "Beside it", "Box: two corners"], value="On the thing", elem_id="mw-tool",
+                label="A click is (K changes the sign, W is the box)", min_width=320,
+            )  # fmt: skip
+            self.name = gr.Textbox(
+                label="Name of what you click on", placeholder="object", elem_id="mw-name", min_width=160, max_lines=1
+            )
+        self.click_bar = gr.HTML(self.handlers.click_bar(None), elem_id="mw-click", js_on_load=_CLICKED)
+        self.picture = gr.HTML("", elem_id="mw-picture", js_on_load=_POINTED)
         self.opacity = gr.Slider(0, 100, 55, step=5, label="Opacity of masks in %", elem_id="mw-opacity")
         self.credit = gr.HTML("", elem_classes="mw-credit", elem_id="mw-credit")
 
@@ -183,15 +282,17 @@ class _Page:
         """Connect the widgets; none of these is part of the API."""
         private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": self.picture}
         state = [self.image_id, self.proposals]
+        clicks = [self.prompt, self.click_bar]
         page.load(_sentences(self._load), self.image_id, [self.image_id, self.images, *self.shown], **private)
         self.gallery.select(
-            _sentences(self._sample), None, [*state, self.words, self.credit, self.images, *self.shown], **private
-        )
+            _sentences(self._sample), None, [*state, *clicks, self.words, self.credit, self.images, *self.shown],
+            **private,
+        )  # fmt: skip
         self.upload.upload(
             _sentences(self._upload), [self.upload, *state],
-            [*state, self.upload, self.credit, self.images, *self.shown], **private,
+            [*state, *clicks, self.upload, self.credit, self.images, *self.shown], **private,
         )  # fmt: skip
-        turned = [*state, self.credit, *self.shown]
+        turned = [*state, *clicks, self.credit, *self.shown]
         self.images.input(_sentences(self._open), [self.images, self.like], turned, **private)
         for button, by in ((self.previous, -1), (self.next, 1)):
             button.click(
@@ -199,24 +300,43 @@ class _Page:
                 trigger_mode="always_last", **private,
             )  # fmt: skip
         self.like_bar.click(
-            _sentences(self._like), [*state, self.like], [self.proposals, self.like, self.like_bar, *self.shown],
-            **private,
+            _sentences(self._like), [*state, self.like, self.prompt],
+            [self.proposals, self.like, self.like_bar, *self.shown], **private,
         )  # fmt: skip
-        prompt = [self.image_id, self.words, self.background, self.threshold, self.like]
+        words = [self.image_id, self.words, self.background, self.threshold, self.like, self.prompt]
         for trigger in (self.run.click, self.words.submit, self.background.input, self.threshold.release):
             trigger(
-                _sentences(self._propose), prompt, [self.proposals, *self.shown],
+                _sentences(self._propose), words, [self.proposals, *self.shown],
                 trigger_mode="always_last", **private,
             )  # fmt: skip
-        decided = [*state, self.like]
-        self.legend.click(_sentences(self._decide_one), decided, [self.like, self.like_bar, *self.shown], **private)
-        self.accept_all.click(_sentences(self._accept_all), decided, self.shown, **private)
-        self.reject_all.click(_sentences(self._reject_all), decided, self.shown, **private)
+        self.everything.click(
+            _sentences(self._everything), [self.image_id, self.like], [self.proposals, *clicks, *self.shown],
+            trigger_mode="once", **private,
+        )  # fmt: skip
+        tab = [*state, self.like, self.prompt]
+        self.picture.click(
+            _sentences(self._click), tab, [*clicks, *self.shown], trigger_mode="always_last",
+            api_visibility="private", show_progress="hidden",
+        )  # fmt: skip
+        self.click_bar.click(
+            _sentences(self._click_bar), [*tab, self.name], [*clicks, self.name, *self.shown], **private
+        )
+        self.legend.click(
+            _sentences(self._decide_one), [*tab, self.name], [*clicks, self.like, self.like_bar, *self.shown],
+            **private,
+        )  # fmt: skip
+        for button, keep in ((self.accept_all, True), (self.reject_all, False)):
+            button.click(
+                _sentences(functools.partial(self._decide_all, keep)), [*tab, self.name], [*clicks, *self.shown],
+                **private,
+            )  # fmt: skip
         self.improve.click(_sentences(self._improve), None, self.improve, **private)
         self.clock.tick(
-            _sentences(self._refresh), [self.seen, *state, self.like],
-            [self.seen, self.improve, self.images, self.picture, self.legend, self.counts],
-            api_visibility="private", show_progress="hidden", trigger_mode="once",
+            _sentences(self._refresh), [self.seen, self.picture, *tab], [self.news, self.improve, self.images],
+            js=_ASK_NEWS, api_visibility="private", show_progress="hidden", trigger_mode="once",
+        ).success(
+            None, [self.news, self.seen, self.picture, self.legend, self.counts],
+            [self.seen, self.picture, self.legend, self.counts], js=_SHOW_NEWS,
         )  # fmt: skip
         self.opacity.input(None, self.opacity, None, js=_OPACITY)
         self.export.click(
@@ -237,12 +357,16 @@ class _Page:
         image_id = self.handlers.still_there(image_id)
         return image_id, self._choices(image_id), *self._shown(self.handlers.view(image_id, []))
 
+    def _fresh(self) -> tuple[None, str]:
+        """No clicks, as an image begins with."""
+        return None, self.handlers.click_bar(None)
+
     def _sample(self, event: gr.SelectData) -> tuple[Any, ...]:
         sample = self.samples[event.index]
         image_id = self.handlers.session.add_picture(sample.path).id
         credit = f'{sample.credit}, {sample.licence}, <a href="{sample.source}" rel="noreferrer">source</a>'
         view = self.handlers.view(image_id, [])
-        return image_id, [], sample.words, credit, self._choices(image_id), *self._shown(view)
+        return image_id, [], *self._fresh(), sample.words, credit, self._choices(image_id), *self._shown(view)
 
     def _upload(self, files: list[str] | None, image_id: int | None, proposals: list[str]) -> tuple[Any, ...]:
         added, problems = self.handlers.add_files(files or [])
@@ -251,7 +375,7 @@ class _Page:
         if added is not None:
             image_id, proposals = added, []
         view = self.handlers.view(image_id, proposals)
-        return image_id, proposals, None, "", self._choices(image_id), *self._shown(view)
+        return image_id, proposals, *self._fresh(), None, "", self._choices(image_id), *self._shown(view)
 
     def _open(self, image_id: int | None, like: str | None) -> tuple[Any, ...]:
         """Turn to an image; while something is looked for by example, look for it there, too."""
@@ -259,17 +383,23 @@ class _Page:
         notice = ""
         if like is not None and self.handlers.wants_like(image_id, like):
             proposals, notice = self.handlers.propose_like(image_id, like)
-        return image_id, proposals, "", *self._shown(self.handlers.view(image_id, proposals, notice, like))
+        view = self.handlers.view(image_id, proposals, notice, like)
+        return image_id, proposals, *self._fresh(), "", *self._shown(view)
 
     def _step(self, by: int, image_id: int | None, like: str | None) -> tuple[Any, ...]:
         turned = self.handlers.neighbour(image_id, by)
         if turned == image_id:
             gr.Info("That was the last picture." if by > 0 else "That was the first picture.")
-            return (gr.skip(),) * 8
+            return (gr.skip(),) * 10
         return *self._open(turned, like), self._choices(turned)
 
     def _like(
-        self, image_id: int | None, proposals: list[str], like: str | None, event: gr.EventData
+        self,
+        image_id: int | None,
+        proposals: list[str],
+        like: str | None,
+        prompt: ClickPrompt | None,
+        event: gr.EventData,
     ) -> tuple[Any, ...]:
         """Look for the references on this image, or stop looking."""
         notice = ""
@@ -277,50 +407,122 @@ class _Page:
             like = None
         elif like is not None:
             proposals, notice = self.handlers.propose_like(image_id, like)
-        view = self.handlers.view(image_id, proposals, notice, like)
+        view = self.handlers.view(image_id, proposals, notice, like, prompt)
         return proposals, like, self.handlers.like_bar(like), *self._shown(view)
 
     def _propose(
-        self, image_id: int | None, words: str, background: bool, threshold: float, like: str | None
+        self,
+        image_id: int | None,
+        words: str,
+        background: bool,
+        threshold: float,
+        like: str | None,
+        prompt: ClickPrompt | None,
     ) -> tuple[Any, ...]:
         proposals, notice = self.handlers.propose(image_id, words, background, threshold)
-        return proposals, *self._shown(self.handlers.view(image_id, proposals, notice, like))
+        return proposals, *self._shown(self.handlers.view(image_id, proposals, notice, like, prompt))
+
+    def _everything(self, image_id: int | None, like: str | None) -> tuple[Any, ...]:
+        proposals, notice = self.handlers.propose_everything(image_id)
+        return proposals, *self._fresh(), *self._shown(self.handlers.view(image_id, proposals, notice, like))
+
+    def _click(
+        self,
+        image_id: int | None,
+        proposals: list[str],
+        like: str | None,
+        prompt: ClickPrompt | None,
+        event: gr.EventData,
+    ) -> tuple[Any, ...]:
+        """A click or a box on the picture."""
+        prompt, notice = self.handlers.click(image_id, prompt, event.told)
+        view = self.handlers.view(image_id, proposals, notice, like, prompt)
+        return prompt, self.handlers.click_bar(prompt), *self._shown(view)
+
+    def _click_bar(
+        self,
+        image_id: int | None,
+        proposals: list[str],
+        like: str | None,
+        prompt: ClickPrompt | None,
+        name: str,
+        event: gr.EventData,
+    ) -> tuple[Any, ...]:
+        """Another answer, a name, one step back, or no clicks at all."""
+        match event.act:
+            case "other" if prompt:
+                prompt = prompt.choosing(prompt.last.chosen + 1)
+            case "undo":
+                prompt = self.handlers.undo(prompt)
+            case "clear":
+                self.handlers.clear(prompt)
+                prompt = None
+            case "name":
+                name = event.id
+        bar = self.handlers.click_bar(prompt, suggest=event.act == "what")
+        return prompt, bar, name, *self._shown(self.handlers.view(image_id, proposals, "", like, prompt))
 
     def _improve(self, event: gr.EventData) -> str:
         self.handlers.session.act(event.act)
         return self.handlers.improvement()
 
     def _refresh(
-        self, seen: tuple[int, str], image_id: int | None, proposals: list[str], like: str | None
+        self,
+        seen: tuple[int, str],
+        of: str,
+        image_id: int | None,
+        proposals: list[str],
+        like: str | None,
+        prompt: ClickPrompt | None,
     ) -> tuple[Any, ...]:
         """Once a second: what another window, or a run, has changed; nothing is sent when nothing has."""
         change, improve = self.handlers.session.change_number(), self.handlers.improvement()
-        if (change, improve) == tuple(seen):
-            return (gr.skip(),) * 6
-        shown: tuple[Any, ...] = (gr.skip(),) * 4
+        if [change, improve] == list(seen):
+            return (gr.skip(),) * 3
+        news: dict[str, Any] = {"of": of, "seen": [change, improve]}
+        choices: Any = gr.skip()
         if change != seen[0]:
-            view = self.handlers.view(image_id, proposals, looked_for=like)
-            shown = self._choices(image_id), view.picture, view.legend, view.counts
-        return (change, improve), improve, *shown
+            view = self.handlers.view(image_id, proposals, looked_for=like, prompt=prompt)
+            news |= {"picture": view.picture, "legend": view.legend, "counts": view.counts}
+            choices = self._choices(image_id)
+        return news, improve, choices
 
     def _decide_one(
-        self, image_id: int, proposals: list[str], like: str | None, event: gr.EventData
+        self,
+        image_id: int,
+        proposals: list[str],
+        like: str | None,
+        prompt: ClickPrompt | None,
+        name: str,
+        event: gr.EventData,
     ) -> tuple[Any, ...]:
+        """A button of the list of masks."""
         if event.act in ("like", "not"):
             like = self.handlers.mark(int(event.id), like, shows=event.act == "like")
+        elif event.act == "correct":
+            self.handlers.clear(prompt)
+            prompt = ClickPrompt(image_id, int(event.id))
+        elif prompt is not None and event.id == prompt.proposal:
+            self.handlers.decide_click(prompt, name, keep=event.act == "accept")
+            prompt = None
         else:
-            decide = {"accept": self.handlers.accept, "reject": self.handlers.reject}[event.act]
-            decide([event.id])
-        view = self.handlers.view(image_id, proposals, looked_for=like)
-        return like, self.handlers.like_bar(like), *self._shown(view)
+            {"accept": self.handlers.accept, "reject": self.handlers.reject}[event.act]([event.id])
+        view = self.handlers.view(image_id, proposals, looked_for=like, prompt=prompt)
+        bars = self.handlers.click_bar(prompt), like, self.handlers.like_bar(like)
+        return prompt, *bars, *self._shown(view)
 
-    def _accept_all(self, image_id: int | None, proposals: list[str], like: str | None) -> tuple[Any, ...]:
-        self.handlers.accept(self.handlers.still_open(image_id, proposals))
-        return self._shown(self.handlers.view(image_id, proposals, looked_for=like))
-
-    def _reject_all(self, image_id: int | None, proposals: list[str], like: str | None) -> tuple[Any, ...]:
-        self.handlers.reject(self.handlers.still_open(image_id, proposals))
-        return self._shown(self.handlers.view(image_id, proposals, looked_for=like))
+    def _decide_all(
+        self,
+        keep: bool,
+        image_id: int | None,
+        proposals: list[str],
+        like: str | None,
+        prompt: ClickPrompt | None,
+        name: str,
+    ) -> tuple[Any, ...]:
+        """Accept or reject all that is open: the answer to the clicks under its name, the rest under their own."""
+        self.handlers.decide_all(image_id, proposals, prompt, name, keep=keep)
+        return *self._fresh(), *self._shown(self.handlers.view(image_id, proposals, looked_for=like))
 
 
 def build(handlers: Handlers, title: str) -> gr.Blocks:
@@ -328,8 +530,8 @@ def build(handlers: Handlers, title: str) -> gr.Blocks:
     with gr.Blocks(title="Maskwright", analytics_enabled=False) as page:
         _Page(handlers, title).wire(page)
         for endpoint in (
-            handlers.segment_text, handlers.segment_like, handlers.accept, handlers.reject, handlers.finetune,
-            handlers.job_status, handlers.job_cancel,
+            handlers.segment_text, handlers.segment_like, handlers.segment_click, handlers.accept, handlers.reject,
+            handlers.finetune, handlers.job_status, handlers.job_cancel,
         ):  # fmt: skip
             gr.api(_sentences(endpoint), api_name=endpoint.__name__)
         options, file = gr.JSON(visible=False), gr.File(visible=False)

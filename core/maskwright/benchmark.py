@@ -1,22 +1,28 @@
-"""Times of the parts that we made faster, side by side with the way their authors compute them, in one run."""
+"""Times: of a click, and of the parts that we made faster beside the way their authors compute them, in one run."""
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image as Pillow
 from torch import Tensor
 
+from maskwright.domain import Image
+from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.models import insid3
 from maskwright.models.insid3 import Cells, Example, Insid3Config
 
-__all__ = ["ExampleBench", "bench_example"]
+__all__ = ["ClickBench", "ExampleBench", "bench_click", "bench_example"]
 
 GRID = 64
 CHANNELS = 1024
@@ -46,6 +52,51 @@ class ExampleBench:
     same_clusters: bool
     device: str
     machine: dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class ClickBench:
+    """Seconds of a click as a front end waits for it, from the coordinates to the masks in the image's pixels."""
+
+    task: str
+    preset: str
+    longest: int
+    """Pixels of the picture's longest side"""
+    rounds: int
+    first: float
+    """The first click on a picture: encoder and decoder"""
+    further: float
+    """Median of the further ones"""
+    slowest: float
+    """Of the further ones"""
+    encoder_calls: int
+    """By all of them together"""
+    device: str
+    machine: dict[str, str | int]
+
+
+def bench_click(engine: Engine, *, rounds: int = 50, longest: int = 1024, seed: int = 0) -> ClickBench:
+    """Time clicks at random places on a sample photograph, each correcting the answer before."""
+    samples = files("maskwright_assets") / "samples"
+    rows = json.loads((samples / "samples.json").read_text(encoding="utf-8"))
+    with (samples / rows[0]["file"]).open("rb") as stream, Pillow.open(stream) as opened:
+        scale = longest / max(opened.size)
+        size = round(opened.width * scale), round(opened.height * scale)
+        image = Image(np.array(opened.convert("RGB").resize(size)))
+    draw = np.random.default_rng(seed)
+    before, spent = engine.encoder_calls, []
+    points: list[tuple[float, float]] = []
+    start = None
+    for _ in range(rounds + 1):
+        points = [*points[-4:], (float(draw.uniform(0, size[0])), float(draw.uniform(0, size[1])))]
+        begun = time.perf_counter()
+        found = engine.segment_click(image, points, start=start).masks()
+        spent.append(time.perf_counter() - begun)
+        start = found[0] if found else None
+    return ClickBench(
+        "click", engine.model.name, longest, rounds, spent[0], statistics.median(spent[1:]), max(spent[1:]),
+        engine.encoder_calls - before, str(engine.device), machine(),
+    )  # fmt: skip
 
 
 def bench_example(*, rounds: int = 5, device: str = "cpu", seed: int = 0) -> ExampleBench:

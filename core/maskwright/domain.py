@@ -167,13 +167,17 @@ class Prediction:
     unfamiliar: tuple[str, ...]
     """Prompted words that the model was not taught."""
     provenance: Mapping[str, Any]
+    overlapping: tuple[Mask, ...] | None = None
+    """Of clicks: masks that a label map cannot hold, the best first; the label map shows that one, or all of them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_map", _locked(self.label_map))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
 
     def masks(self) -> list[Mask]:
-        """One mask for each category that has pixels, in prompt order."""
+        """One mask for each category that has pixels, in prompt order; of clicks all that were found, best first."""
+        if self.overlapping is not None:
+            return list(self.overlapping)
         found = []
         for index, (name, score) in enumerate(zip(self.categories, self.scores, strict=True), start=1):
             region = self.label_map == index

@@ -9,6 +9,7 @@ __all__ = [
     "AppMissing",
     "BadCoco",
     "BadProject",
+    "BadPrompt",
     "BadReference",
     "BadWeights",
     "Cancelled",
@@ -49,6 +50,10 @@ class EmptyPrompt(MaskwrightError):
 
     def __init__(self) -> None:
         super().__init__('Type at least one class name, for example "grass, cow, sky".')
+
+
+class BadPrompt(MaskwrightError):
+    """Clicks or a box that cannot be answered."""
 
 
 class BadReference(MaskwrightError):

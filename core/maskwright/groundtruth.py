@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from maskwright import rle
 from maskwright.domain import Annotation
 from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
+from maskwright.geometry import components
 
-__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "read_coco", "truth"]
+__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "objects", "read_coco", "truth"]
 
 
 def held_out(file_name: str) -> bool:
@@ -118,6 +119,25 @@ def label_map(
             )
         labels[region] = classes[row["category_id"]]
     return labels
+
+
+_SMALLEST = 0.001
+"""Share of the image below which a component is no object."""
+
+
+def objects(annotations: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> list[NDArray[np.bool_]]:
+    """What a person would click on: (H, W) 8-connected components of the masks, the largest first.
+
+    Crowds and components of less than 0.1 % of the image's area are left out.
+    """
+    found = [
+        part
+        for row in annotations
+        if row.get("segmentation") and not row.get("iscrowd")
+        for part in components(mask_of(row, size_hw))
+        if part.sum() >= _SMALLEST * part.size
+    ]
+    return sorted(found, key=lambda part: -int(part.sum()))
 
 
 def truth(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskwright.clicking import ClickPrompt, Step
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
@@ -43,6 +44,8 @@ class Proposal:
     provenance: Mapping[str, Any]
     unfamiliar: bool
     """The model was not taught this word."""
+    corrects: int | None = None
+    """Id of the accepted mask that it replaces when it is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,9 @@ class Proposals:
         scored = zip(self.prediction.categories, self.prediction.best, strict=True)
         missing = [(name, best) for name, best in scored if name not in found]
         threshold = self.prediction.provenance["parameters"].get("threshold")
-        if missing and self.prediction.provenance["source"] == "reference":
+        if missing and self.prediction.provenance["method"] == "sam":
+            parts.append("Nothing was found there. Click somewhere else, or draw a box.")
+        elif missing and self.prediction.provenance["source"] == "reference":
             parts.append(f"Nothing like the reference was found ({missing[0][0]}).")
         elif missing and threshold is not None:
             name, best = max(missing, key=lambda pair: pair[1])
@@ -200,11 +205,75 @@ class AnnotationSession:
         )
         return self._proposed(image_id, prediction)
 
-    def _proposed(self, image_id: int, prediction: Prediction) -> Proposals:
-        proposals = tuple(
-            Proposal(uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar)
-            for mask in prediction.masks()
+    def propose_click(
+        self,
+        image_id: int,
+        points: Sequence[Sequence[float]] = (),
+        box: Sequence[float] | None = None,
+        *,
+        previous: str | None = None,
+        corrects: int | None = None,
+        category: str | None = None,
+    ) -> Proposals:
+        """Masks for clicks, up to three for the first one.
+
+        Args:
+            image_id: of the image.
+            points: x, y and sign (1 on the thing, 0 beside it; left out: 1) of each.
+            box: left, top, right, bottom around the thing.
+            previous: id of the open proposal that the clicks correct.
+            corrects: id of the accepted mask that they correct; to accept the answer replaces it.
+            category: name of the thing.
+        """
+        start = None
+        if previous is not None:
+            opened = self.open_proposals([previous])
+            if not opened or opened[0].image_id != image_id:
+                raise MaskwrightError("That proposal is no longer open. Click again.")
+            start = opened[0].mask
+        elif corrects is not None:
+            start = self.project.store.annotation(corrects).mask
+        prediction = self.engine.segment_click(
+            self.image(image_id), [point[:2] for point in points],
+            [point[2] if len(point) > 2 else 1 for point in points], box, start=start, category=category,
+        )  # fmt: skip
+        return self._proposed(image_id, prediction, corrects)
+
+    def ask(self, prompt: ClickPrompt, step: Step) -> tuple[ClickPrompt, str]:
+        """A prompt with its next step answered, and what a person should know of the answer."""
+        found = self.propose_click(
+            prompt.image_id, step.points, step.box, previous=prompt.proposal, corrects=prompt.corrects
         )
+        return prompt.answered(step._replace(answers=tuple(one.id for one in found.proposals))), found.notice
+
+    def propose_everything(self, image_id: int, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
+        """Masks of all things in an image, the most stable first."""
+        return self._proposed(image_id, self.engine.segment_everything(self.image(image_id), cancelled=cancelled))
+
+    def suggest(self, proposal: str) -> list[tuple[str, float]]:
+        """Names of the project that an open proposal may have, each with its probability, the best first."""
+        opened = self.open_proposals([proposal])
+        names = [category.name for category in self.project.categories()]
+        if not opened:
+            raise MaskwrightError("That proposal is no longer open. Click again.")
+        if not names:
+            raise MaskwrightError("This project has no category yet. Type a name for the first one.")
+        return self.engine.suggest(self.image(opened[0].image_id), opened[0].mask, names)
+
+    def drop(self, ids: Sequence[str]) -> None:
+        """Forget open proposals that a prompt no longer shows."""
+        with self._lock:
+            for key in ids:
+                self._open.pop(key, None)
+
+    def _proposed(self, image_id: int, prediction: Prediction, corrects: int | None = None) -> Proposals:
+        proposals = tuple(
+            Proposal(
+                uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar,
+                corrects,
+            )
+            for mask in prediction.masks()
+        )  # fmt: skip
         with self._lock:
             self._open.update((proposal.id, proposal) for proposal in proposals)
             while len(self._open) > _PROPOSALS_KEPT:
@@ -340,8 +409,16 @@ class AnnotationSession:
         who = annotator or user_name()
         stored = [int(key.removeprefix(_STORED)) for key in ids if key.startswith(_STORED)]
         chosen = self._taken([key for key in ids if not key.startswith(_STORED)])
+        store = self.project.store
+        kept: list[Annotation] = []
         try:
-            kept = self.project.store.add_annotations(
+            # turned down, a correction leaves the mask as it is
+            kept += [
+                store.correct(p.corrects, p.mask, who, p.provenance, category)
+                for p in chosen
+                if p.corrects is not None and state == "accepted"
+            ]
+            kept += store.add_annotations(
                 NewAnnotation(
                     p.image_id,
                     category or p.mask.category or "",
@@ -352,6 +429,7 @@ class AnnotationSession:
                     state=state,
                 )
                 for p in chosen
+                if p.corrects is None
             )
         except BaseException:
             # nothing was stored: the masks stay on screen

@@ -62,7 +62,7 @@ def test_failed_write_keeps_the_proposals_open(
         broken.setattr(handlers.session.project.store, "add_annotations", full)
         with pytest.raises(mw.MaskwrightError, match="disk is full"):
             handlers.accept(ids)
-    assert handlers.still_open(None, ids) == ids
+    assert [proposal.id for proposal in handlers.session.open_proposals(ids)] == ids
     assert len(handlers.accept(ids)["annotations"]) == len(ids)
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_open(handlers: Handlers) -> None:
     with pytest.raises(mw.MaskwrightError, match="Open or select an image first"):
         handlers.propose(None, "cow", background=True, threshold=0.5)
     with pytest.raises(mw.MaskwrightError, match="no open mask"):
-        handlers.still_open(None, [])
+        handlers.decide_all(None, [], None, "", keep=True)
     assert "0 images" in handlers.view(None, []).counts
 
 

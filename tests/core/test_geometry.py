@@ -1,11 +1,11 @@
-"""Windows of the slide."""
+"""Windows of the slide, and connected components."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from maskwright.geometry import slide, slide_size
+from maskwright.geometry import components, slide, slide_size
 
 
 @pytest.mark.parametrize("size", [(384, 384), (512, 768), (400, 385), (384, 5000)])
@@ -33,3 +33,23 @@ def test_last_window_is_shifted_back_to_the_border() -> None:
 )
 def test_slide_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert slide_size(size, 512, 384) == expected
+
+
+def test_components_are_those_of_scikit_image(rng: np.random.Generator) -> None:
+    from skimage.measure import label
+
+    for _ in range(60):
+        mask = rng.random(rng.integers(1, 30, 2)) < rng.uniform(0.2, 0.8)
+        found, parts = components(mask), label(mask, connectivity=2)
+        assert len(found) == parts.max()
+        for part in found:
+            assert np.array_equal(part, parts == parts[part][0])
+
+
+def test_a_spiral_is_one_component() -> None:
+    mask = np.zeros((31, 31), bool)
+    mask[::2] = True
+    mask[1::4, -1] = mask[3::4, 0] = True
+    (part,) = components(mask)
+    assert np.array_equal(part, mask)
+    assert components(np.zeros((3, 3), bool)) == []

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from maskwright.models import dinotxt, dinov3, insid3, pamr
+from maskwright.models import dinotxt, dinov3, insid3, pamr, sam
 from maskwright.models.checkpoints import load_exactly
 from maskwright.models.tokens import clip_tokenizer
 
@@ -25,7 +25,6 @@ NOT_BUILT = {
     "catseg_aggregator": "dinov3.seg",
     "dinov2_vit": "Talk2DINO",
     "lga_merge": "dinov3.seg",
-    "sam": "SAM",
     "talk2dino_infonce": "Talk2DINO",
     "talk2dino_maps": "Talk2DINO",
     "talk2dino_projection": "Talk2DINO",
@@ -270,10 +269,53 @@ def _talk2dino_pamr(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     return {f"mask_iter{n}": pamr.pamr(image, mask, iterations=n, **settings) for n in rounds}
 
 
+def sam_config(config: dict[str, Any]) -> sam.SamConfig:
+    """Sizes as a case gives them in the authors' words."""
+    encoder, decoder = config["encoder"], config["decoder"]
+    return sam.SamConfig(
+        size=encoder["img_size"], longest=encoder["img_size"], stride=encoder["patch_size"],
+        width=encoder["embed_dim"], depth=encoder["depth"], heads=encoder["num_heads"], window=encoder["window_size"],
+        global_blocks=tuple(encoder["global_attn_indexes"]), out=encoder["out_chans"],
+        mask_channels=config["prompt"]["mask_in_chans"], decoder_heads=decoder["num_heads"],
+        decoder_mlp=decoder["mlp_dim"], iou_hidden=decoder["iou_head_hidden_dim"], iou_depth=decoder["iou_head_depth"],
+    )  # fmt: skip
+
+
+def _sam(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = sam_config(case["config"])
+    model = sam.Sam(config)
+    _built(model, sam.convert_official(_part(tensors, "state.")))
+    image = tensors["in.image_rgb_0_255"]
+    pixels = sam.preprocess(image, config)
+    embedding, blocks = model.image_encoder(pixels, tuple(range(config.depth)))
+    ours = {
+        "preprocessed": pixels, "embedding": embedding, "dense_pe": model.positions(embedding.shape[-2:]),
+        **{f"block_{index}": block for index, block in enumerate(blocks)},
+    }  # fmt: skip
+    points, labels, box = tensors["in.points"], tensors["in.point_labels"], tensors["in.box"]
+    prompts = {
+        "points": sam.Prompts(points, labels),
+        "box": sam.Prompts(boxes=box),
+        "points_box_mask": sam.Prompts(points, labels, box, tensors["in.mask_prompt"]),
+    }
+    size = image.shape[-2], image.shape[-1]
+    for name, prompt in prompts.items():
+        ours[f"{name}.sparse"], dense = model.encode_prompts(prompt)
+        masks, iou = model.decode(embedding, prompt)
+        for several, chosen in (("multimask_0", slice(0, 1)), ("multimask_1", slice(1, None))):
+            ours |= {f"{name}.{several}.low_res": masks[:, chosen], f"{name}.{several}.iou": iou[:, chosen]}
+        if prompt.masks is not None:
+            ours[f"{name}.dense"] = dense
+        ours[f"{name}.full_res_logits"] = sam.postprocess(masks[:, :1], size, size, config)
+    # the case holds the last step for one prompt only
+    return {name: value for name, value in ours.items() if "full_res" not in name or f"out.{name}" in tensors}
+
+
 KINDS: dict[str, Callable[[Case, Tensors, Path], Tensors]] = {
     "clip_tokenizer": _clip_tokenizer,
     "dinotxt": _dinotxt,
     "dinov3_vit": _dinov3,
     "insid3": _insid3,
+    "sam": _sam,
     "talk2dino_pamr": _talk2dino_pamr,
 }

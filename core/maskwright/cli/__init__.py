@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maskwright import __version__
-from maskwright.cli import examples, masks, models, projects, training, windows
+from maskwright.cli import clicks, examples, masks, models, projects, training, windows
 from maskwright.cli.terminal import say
 from maskwright.errors import MaskwrightError
 
@@ -18,7 +18,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="maskwright",
-    help="Segmentation masks by word or by example; accepted masks become COCO files and better models.",
+    help="Segmentation masks by word, by click or by example; accepted masks become COCO files and better models.",
     epilog='Example: maskwright segment street.jpg --text "road, car, sky"',
     no_args_is_help=True,
     add_completion=False,
@@ -30,6 +30,7 @@ app = typer.Typer(
 _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (masks.segment, 'segment street.jpg --text "road, car, sky" --out masks'),
     (examples.like, "like photos/ --reference cow.jpg cow-mask.png --category cow --out masks"),
+    (clicks.click, "click street.jpg --point 120,80 --point 40,60,0 --out masks"),
     (examples.predict, "predict streets --like-category car --accept-above 0.6"),
     (projects.export, "export streets coco.json"),
     (projects.import_, "import streets labels/annotations.json"),
@@ -63,7 +64,7 @@ def _version(wanted: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Segmentation masks by word or by example; accepted masks become COCO files and better models."""
+    """Segmentation masks by word, by click or by example; accepted masks become COCO files and better models."""
 
 
 def main() -> None:

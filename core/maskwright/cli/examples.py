@@ -177,18 +177,30 @@ def predict(
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="What is timed: example.")] = "example",
-    rounds: Annotated[int, typer.Option(min=1, help="Each number is the median of so many.")] = 5,
+    task: Annotated[str, typer.Option(help="What is timed: example or click.")] = "example",
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Each number is the median of so many; default: 5, or 50 clicks.")
+    ] = None,
+    preset: Preset = "tiny",
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Time segmentation by example after the encoder, beside the way its authors compute it, in one run."""
+    """Time clicks; or segmentation by example after the encoder, beside the way its authors compute it, in one run."""
+    if task == "click":
+        from maskwright.benchmark import bench_click
+
+        timed = bench_click(engine(preset, device), rounds=rounds or 50)
+        head = f"{timed.preset} at {timed.longest} pixels on {json.dumps(timed.machine)}: first click "
+        first, further, slowest = (f"{1000 * t:.0f} ms" for t in (timed.first, timed.further, timed.slowest))
+        rest = f"{first}, further ones {further} (median of {timed.rounds}, at most {slowest})"
+        answer(asdict(timed), as_json, f"{head}{rest}, {timed.encoder_calls} encoder call")
+        return
     if task != "example":
-        raise MaskwrightError(f"There is no benchmark {task}. Known: example.")
+        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click.")
     from maskwright.benchmark import bench_example
     from maskwright.models.devices import choose_device
 
-    found = bench_example(rounds=rounds, device=str(choose_device(device)))
+    found = bench_example(rounds=rounds or 5, device=str(choose_device(device)))
     lines = [f"{found.grid} x {found.grid} cells, {found.channels} channels, on {json.dumps(found.machine)}"]
     for name, ours in found.ours.items():
         lines.append(f"{name:22} {1000 * ours:8.1f} ms   authors' way {1000 * found.authors[name]:8.1f} ms")

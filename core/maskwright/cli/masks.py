@@ -55,6 +55,7 @@ def segment(
 class _Task(StrEnum):
     text = "text"
     example = "example"
+    click = "click"
 
 
 class _Unlabelled(StrEnum):
@@ -77,14 +78,17 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a preset on labelled images: by words, or by example."""
+    """Measure a preset on labelled images: by words, by example, or by a robot that clicks."""
+    if task is not _Task.text and (method or unlabelled is _Unlabelled.background):
+        raise MaskwrightError("--method and --unlabelled go with --task text. Leave them out.")
+    if task is not _Task.example and refine:
+        raise MaskwrightError("--refine goes with --task example. Leave it out.")
     if task is _Task.example:
-        if method or unlabelled is _Unlabelled.background:
-            raise MaskwrightError("--method and --unlabelled go with --task text. Leave them out.")
         _evaluate_example(engine(preset, device), data, refine, held_out, limit, seed, as_json)
         return
-    if refine:
-        raise MaskwrightError("--refine goes with --task example. Leave it out.")
+    if task is _Task.click:
+        _evaluate_click(engine(preset, device), data, held_out, limit, seed, as_json)
+        return
     from maskwright.evaluation import evaluate_text
 
     model = engine(preset, device)
@@ -114,6 +118,16 @@ def _evaluate_example(
         )
     head = f"mean IoU {scores.miou:.3f} over {scores.episodes} episodes of {scores.classes} classes, seed {seed}"
     _tell(scores, f"{head}; score against IoU, rank correlation {scores.ranking:.2f}", as_json)
+
+
+def _evaluate_click(model: Any, data: Path, held_out: bool, limit: int | None, seed: int, as_json: bool) -> None:
+    from maskwright.robot import evaluate_click
+
+    with progress("Images") as bar:
+        scores = evaluate_click(model, data, only_held_out=held_out, limit=limit, seed=seed, progress=bar)
+    head = f"IoU {scores.iou_1click:.3f} after one click, {scores.iou_5click:.3f} after five"
+    head += f"; {scores.noc85:.1f} clicks to 0.85; {scores.objects} objects on {scores.images} images"
+    _tell(scores, head, as_json)
 
 
 def _tell(scores: Any, head: str, as_json: bool) -> None:

@@ -15,9 +15,17 @@ from maskwright.errors import MaskwrightError
 __all__ = ["activate", "finetune", "runs", "train"]
 
 
+class _Task(StrEnum):
+    text = "text"
+    click = "click"
+
+
 def train(
     data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the preset; a run that stopped there goes on.")],
+    task: Annotated[
+        _Task, typer.Option(help="text makes the preset; click adds clicks and boxes to the preset in --out.")
+    ] = _Task.text,
     weight: Annotated[list[str] | None, typer.Option(help="FOLDER=NUMBER: share of each batch; default 1.")] = None,
     background: Annotated[
         list[str] | None, typer.Option(help="FOLDER whose unlabelled pixels are none of its classes.")
@@ -28,19 +36,27 @@ def train(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train a text preset like `tiny` from scratch on labelled images."""
-    from maskwright.training.run import train_preset
+    """Train a preset like `tiny` from scratch on labelled images."""
+    from maskwright.training.run import train_preset, train_promptable
 
     shares = dict(_share(row) for row in weight or [])
     names = {folder.name for folder in data}
     for name in [*shares, *(background or [])]:
         if name not in names:
             raise MaskwrightError(f"{name} is none of the folders given: {', '.join(sorted(names))}.")
+    if task is _Task.click and background:
+        raise MaskwrightError("Objects have no background to tell; leave --background out.")
     with progress("Steps") as bar:
-        finished = train_preset(
-            data, out, weights=shares, background=frozenset(background or []), steps=steps, minutes=minutes,
-            seed=seed, device=device, say=say, progress=bar,
-        )  # fmt: skip
+        if task is _Task.click:
+            finished = train_promptable(
+                data, out, weights=shares, steps=steps, minutes=minutes, seed=seed, device=device, say=say,
+                progress=bar,
+            )  # fmt: skip
+        else:
+            finished = train_preset(
+                data, out, weights=shares, background=frozenset(background or []), steps=steps, minutes=minutes,
+                seed=seed, device=device, say=say, progress=bar,
+            )  # fmt: skip
     text = f"{'Finished' if finished else 'Stopped early; the same command goes on'}: {out}"
     answer({"preset": str(out.resolve()), "finished": finished}, as_json, text)
 

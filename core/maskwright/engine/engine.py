@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from maskwright import __version__
-from maskwright.domain import Image, ModelRef, Prediction, Reference
-from maskwright.engine import reference, text
+from maskwright.domain import Image, Mask, ModelRef, Prediction, Reference
+from maskwright.engine import click, reference, text
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import Cells
-from maskwright.models.presets import DinoTxtPreset, Preset, find, load
+from maskwright.models.presets import ClickPreset, DensePreset, DinoTxtPreset, Preset, find, load
 from maskwright.models.tokens import clean
 from maskwright.settings import Settings
 
@@ -32,6 +32,7 @@ METHODS = ("dinotxt",)
 REFINEMENTS = ("pamr", "crf")
 """Ways to make a mask's contour follow the picture's edges."""
 _TEXTS_KEPT = 4096
+_ANSWERS_KEPT = 96
 
 
 class Engine:
@@ -45,12 +46,16 @@ class Engine:
         self.device = device
         # half the memory and twice the speed where the hardware has it; single precision elsewhere
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        (preset.text.model if preset.text else preset.dense.backbone).to(device, dtype)
+        for model in preset.models:
+            model.to(device)
+        for encoder in preset.encoders:
+            encoder.to(dtype)
         self._preset = preset
         self._settings = settings
         self._complement: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
         self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.RLock()
         known = preset.text.config.familiar if preset.text else None
         self._familiar = None if known is None else {clean(word) for word in known}
@@ -171,7 +176,7 @@ class Engine:
             raise MaskwrightError(f"There is no refinement {refine}. Known: {', '.join(REFINEMENTS)}.")
         reference.check(references)
         every = [*references, *not_this]
-        config = self._preset.dense.config
+        config = self._dense().config
         with self._lock:
             examples = []
             for done, one in enumerate(every):
@@ -204,7 +209,7 @@ class Engine:
         not_this: Sequence[Reference] = (),
     ) -> dict[str, Any]:
         """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
-        method = asdict(self._preset.dense.config.method)
+        method = asdict(self._dense().config.method)
         return {
             "source": "reference",
             "preset": self.model.name,
@@ -215,6 +220,177 @@ class Engine:
             "version": __version__,
             "image": image.sha256,
         }
+
+    def segment_click(
+        self,
+        image: Image,
+        points: ArrayLike | Sequence[Sequence[float]] = (),
+        labels: ArrayLike | None = None,
+        box: Sequence[float] | None = None,
+        *,
+        start: Mask | None = None,
+        category: str | None = None,
+    ) -> Prediction:
+        """Find the thing that is clicked on (SAM).
+
+        The image is encoded once and kept, so a further click costs the decoder only.
+
+        Args:
+            image: to search.
+            points: (N, 2) x and y in pixels.
+            labels: (N,) 1 on the thing, 0 beside it; None is all on it.
+            box: left, top, right, bottom in pixels, around the thing.
+            start: a mask to correct, such as an earlier answer or an accepted mask.
+            category: name of the thing; None is "object", or that of `start`.
+
+        Returns:
+            `masks()` are those the prompt may mean, the best first: three for a single click, else one; none when
+            nothing was found. A score is the IoU that the model expects.
+
+        Raises:
+            BadPrompt: neither a point nor a box, a point outside the image, or a box without area.
+            MaskwrightError: one sentence.
+        """
+        clicks = click.checked(points, labels, box, image.size_hw)
+        if not len(clicks.points) and clicks.box is None:
+            raise BadPrompt("Click on the thing first, or draw a box around it.")
+        if start is not None and tuple(start.rle["size"]) != image.size_hw:
+            raise InvalidMask("The mask to correct has another size than its image.")
+        with self._lock:
+            embedding = self._sam_embedding(image)
+            known = None if start is None else self._known(image, start)
+            answers = click.decode(self._click(), embedding, clicks, known, image.size_hw)
+        name = category or (start.category if start else None) or "object"
+        masks = self._kept(image, [one for one in answers if one.mask.any()], name)
+        return self._answered(
+            image, name, masks[:1], masks, source="click" if len(clicks.points) else "box",
+            prompt={
+                "points": [[*map(float, point), int(sign)] for point, sign in zip(*clicks[:2], strict=True)],
+                "box": clicks.box,
+                "start": None if start is None else dict(start.rle),
+            },
+            parameters={},
+        )  # fmt: skip
+
+    def segment_everything(
+        self,
+        image: Image,
+        *,
+        side: int = 24,
+        least_score: float = 0.7,
+        least_stability: float = 0.8,
+        category: str = "object",
+        progress: Callable[[float], None] = lambda share: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Prediction:
+        """Find all things: SAM's answers to a grid of clicks, without those that are nearly another one.
+
+        Args:
+            image: to search.
+            side: clicks along the longer side.
+            least_score: IoU that the model must expect of a mask.
+            least_stability: IoU of the mask at a higher and a lower threshold that it needs.
+            category: name of the things.
+            progress: told the share of the clicks that are answered.
+            cancelled: asked between batches of clicks.
+
+        Returns:
+            `masks()`, which may overlap, the most stable first; a score is the stability.
+        """
+
+        def check(share: float) -> None:
+            if cancelled():
+                raise Cancelled
+            progress(share)
+
+        with self._lock:
+            embedding = self._sam_embedding(image)
+            answers = click.everything(
+                self._click(), embedding, image.size_hw, side=side, least_score=least_score,
+                least_stability=least_stability, check=check,
+            )  # fmt: skip
+        masks = self._kept(image, answers, category)
+        return self._answered(
+            image, category, masks, masks, source="click", prompt="everything",
+            parameters={"side": side, "least_score": least_score, "least_stability": least_stability},
+        )  # fmt: skip
+
+    def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
+        """What a mask may show: each name with its mean probability inside the mask, the best first."""
+        names = text.class_names(categories)
+        preset = self._text()
+        if not mask.area or tuple(mask.rle["size"]) != image.size_hw:
+            raise InvalidMask("The mask is empty, or has another size than its image.")
+        with self._lock:
+            classes = torch.stack([self._vector(name.synonyms) for name in names])
+            embedding = self._embedding(image, False, lambda share: None)
+            chances = text.inside(embedding, classes, preset.config, mask.to_array())
+        found = [(name.name, chance) for name, chance in zip(names, chances, strict=True)]
+        return sorted(found, key=lambda pair: -pair[1])
+
+    def _sam_embedding(self, image: Image) -> click.SamEmbedding:
+        preset = self._click()
+
+        def make() -> click.SamEmbedding:
+            self.encoder_calls += 1
+            return click.encode(preset, image.pixels, self.device)
+
+        return self._cache.get_or_make(EmbeddingKey(image.sha256, preset.ref, preset.config), make)  # type: ignore[no-any-return]
+
+    def _kept(self, image: Image, answers: Sequence[click.Answer], category: str) -> list[Mask]:
+        """Answers as masks; what it takes to go on from them is kept for the last few."""
+        masks: dict[str, Mask] = {}
+        for one in answers:
+            mask = Mask.from_array(one.mask, category=category, score=round(one.score, 4))
+            if mask.rle["counts"] in masks:
+                # the same pixels again
+                continue
+            masks[mask.rle["counts"]] = mask
+            with self._lock:
+                self._answers[image.sha256, mask.rle["counts"]] = one.logits
+                while len(self._answers) > _ANSWERS_KEPT:
+                    self._answers.popitem(last=False)
+        return list(masks.values())
+
+    def _known(self, image: Image, start: Mask) -> Tensor | NDArray[np.bool_]:
+        """The logits behind an answer that was given here, else the mask itself."""
+        logits = self._answers.get((image.sha256, start.rle["counts"]))
+        return start.to_array() if logits is None else logits
+
+    def _answered(
+        self,
+        image: Image,
+        category: str,
+        shown: Sequence[Mask],
+        masks: Sequence[Mask],
+        *,
+        source: str,
+        prompt: Any,
+        parameters: dict[str, Any],
+    ) -> Prediction:
+        label_map = np.zeros(image.size_hw, np.int32)
+        for mask in shown:
+            label_map[mask.to_array()] = 1
+        best = max((float(mask.score or 0) for mask in masks), default=0.0)
+        ref = self._click().ref
+        return Prediction(
+            label_map=label_map,
+            categories=(category,),
+            scores=(best,),
+            best=(best,),
+            unfamiliar=(),
+            overlapping=tuple(masks),
+            provenance={
+                "source": source,
+                "preset": ref.name,
+                "weights": ref.sha256,
+                "method": "sam",
+                "prompt": prompt,
+                "parameters": parameters,
+                "version": __version__,
+                "image": image.sha256,
+            },
+        )
 
     def match_points(self, source: Image, points_xy: ArrayLike, target: Image) -> NDArray[np.float64]:
         """(K, 2) points of `target` that correspond to (K, 2) points of `source`, in pixels (x, y).
@@ -228,7 +404,7 @@ class Engine:
 
     def _cells(self, image: Image) -> Cells:
         """The image's cells; computed once per image, weights and settings."""
-        dense = self._preset.dense
+        dense = self._dense()
         if self._complement is None:
             self._complement = reference.complement(dense, self.device, self._settings.cache)
         complement = self._complement
@@ -238,6 +414,18 @@ class Engine:
             return reference.encode(dense, image.pixels, complement, self.device)
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, dense.ref, dense.config), make)  # type: ignore[no-any-return]
+
+    def _dense(self) -> DensePreset:
+        if self._preset.dense is None:
+            raise MaskwrightError(
+                f"The preset {self.model.name} does not segment by example. For that use tiny or insid3-l."
+            )
+        return self._preset.dense
+
+    def _click(self) -> ClickPreset:
+        if self._preset.click is None:
+            raise MaskwrightError(f"The preset {self.model.name} does not take clicks. For clicks use tiny or sam-b.")
+        return self._preset.click
 
     def _text(self) -> DinoTxtPreset:
         if self._preset.text is None:

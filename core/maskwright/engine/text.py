@@ -28,6 +28,7 @@ __all__ = [
     "class_names",
     "encode_clusters",
     "encode_windows",
+    "inside",
     "label",
     "vectors",
 ]
@@ -170,18 +171,31 @@ def label(
         size_hw: of the image that is labelled.
         threshold: None for a closed vocabulary, else the probability against "none of these" that a class needs.
     """
-    logits = _Logits(config, open_vocabulary=threshold is not None)
+    chances = _chances(embedding, classes, config, open_vocabulary=threshold is not None)
+    if threshold is None:
+        return _labels(chances, None, size_hw, 0.0)
+    return _labels(chances[1:], chances[0], size_hw, threshold)
+
+
+@torch.inference_mode()
+def inside(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, mask: NDArray[np.bool_]) -> list[float]:
+    """Mean probability of each of (T, C) classes inside an (H, W) mask, where it may also be none of them."""
+    chances = _chances(embedding, classes, config, open_vocabulary=True)[1:]
+    region = torch.from_numpy(mask).to(chances.device)[None, None].float()
+    weight = F.interpolate(region, chances.shape[-2:], mode="area")[0, 0]
+    return [float(value) for value in (chances * weight).sum(dim=(1, 2)) / weight.sum()]
+
+
+def _chances(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, *, open_vocabulary: bool) -> Tensor:
+    """(T, h, w) probabilities, with "none of these" put first when it may win."""
+    logits = _Logits(config, open_vocabulary=open_vocabulary)
     if isinstance(embedding, Pyramid):
         sizes = [level.resized_hw for level in embedding.levels]
         largest = max(sizes)
         maps = [_slide_average(level, classes, logits, config.protocol.window) for level in embedding.levels]
-        chances = torch.stack([_enlarged(m, largest) for m in maps]).mean(dim=0)
-    else:
-        cosine = classes @ embedding.centroids.T
-        chances = logits.chances(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
-    if threshold is None:
-        return _labels(chances, None, size_hw, 0.0)
-    return _labels(chances[1:], chances[0], size_hw, threshold)
+        return torch.stack([_enlarged(m, largest) for m in maps]).mean(dim=0)
+    cosine = classes @ embedding.centroids.T
+    return logits.chances(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
 
 
 class _Logits(NamedTuple):

@@ -31,7 +31,12 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
     """
     masks = found.masks()
     numbers = {name: index for index, name in enumerate(found.categories)}
-    layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
+    if found.overlapping is None:
+        layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
+    else:
+        # things of one name, told apart by their colours; of the answers to one click only the best is in the label map
+        shown = [mask for mask in masks if found.label_map[mask.to_array()].all()]
+        layers = [Layer(mask, default_color(index)) for index, mask in enumerate(shown)]
     labels = found.label_map.astype(np.uint8 if len(found.categories) < 256 else np.uint16)
     files = _files(image, folder)
     answer: dict[str, Any] = {

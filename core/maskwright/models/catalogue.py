@@ -15,6 +15,9 @@ from maskwright.settings import Settings
 __all__ = ["Facts", "describe", "fetch"]
 
 
+_WAYS = (("word", ("dinotxt",)), ("example", ("dinotxt", "insid3")), ("click", ("sam",)))
+
+
 class Facts(NamedTuple):
     """The same answer for machines and for people."""
 
@@ -30,7 +33,7 @@ def describe(name: str, settings: Settings) -> Facts:
     if name in here or (Path(name).expanduser() / CONFIG).is_file():
         folder = find(name, settings)
         parts = sections(folder)
-        stored = parts.get("dinotxt") or parts.get("dinov3") or {}
+        stored = parts.get("dinotxt") or parts.get("dinov3") or parts.get("sam") or {}
         sha256 = str(stored.get("sha256"))
         weights = folder / str(stored.get("weights"))
         sound = weights.is_file() and sha256_of(weights) == sha256
@@ -40,7 +43,8 @@ def describe(name: str, settings: Settings) -> Facts:
             known = read_config(folder).familiar
             words = "any" if known is None else f"{len(known)} (others are tried and marked unfamiliar)"
             lines.append(f"words it was taught: {words}")
-        lines.append(f"segments by {'word and by ' if 'dinotxt' in parts else ''}example")
+        ways = [way for way, part in _WAYS if parts.keys() & set(part)]
+        lines.append(f"segments by {' and by '.join(ways)}")
         card = folder / "README.md"
         lines += [f"model card: {card}"] if card.is_file() else []
     if name in OFFICIAL:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files as resources
@@ -22,9 +22,13 @@ from maskwright.models.dinov3 import SPECS as BACKBONES
 from maskwright.models.dinov3 import DinoV3, DinoV3Config, convert_hub, convert_official
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.registry import OFFICIAL
+from maskwright.models.sam import SPECS as SAM_SPECS
+from maskwright.models.sam import Sam, SamConfig
+from maskwright.models.sam import convert_hub as convert_sam_hub
+from maskwright.models.sam import convert_official as convert_sam
 from maskwright.models.tokens import clip_tokenizer
 
-__all__ = ["import_dinotxt", "import_insid3", "import_preset"]
+__all__ = ["import_dinotxt", "import_insid3", "import_preset", "import_sam"]
 
 _BACKBONE = "visual_model.backbone."
 
@@ -39,15 +43,14 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
         raise MaskwrightError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
     if name.startswith("insid3-"):
         return import_insid3(paths, into / name, BACKBONES[f"vit{name[-1]}16"])
+    if name.startswith("sam-"):
+        return import_sam(paths, into / name, SAM_SPECS[f"vit{name[-1]}"])
     return import_dinotxt(paths, into / name, SPECS["vitl16"])
 
 
 def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> Path:
     """A backbone of the given sizes for segmentation by example, from its one file; raises BadWeights."""
-    if len(paths) != 1:
-        raise MaskwrightError(f"{folder.name} is made of one file, the DINOv3 backbone; {len(paths)} were given.")
-    (path,) = paths
-    _require(path)
+    path = _only(paths, folder, "the DINOv3 backbone")
     state = _converted(path)
     strangers = [key for key in state if not key.startswith(_BACKBONE)]
     if strangers:
@@ -59,6 +62,28 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
         save_part(folder, "dinov3", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)
         write_part(folder, "insid3", asdict(DenseConfig(part="dinov3", method=method)))
     return folder
+
+
+def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
+    """SAM of the given sizes for clicks and boxes, from its one file; raises BadWeights."""
+    path = _only(paths, folder, "the SAM checkpoint")
+    state = _converted(path, lambda state: convert_sam_hub(state) if _VISION in state else convert_sam(state))
+    model = Sam(config)
+    load_exactly(model, state, what=folder.name)
+    with _writing(folder):
+        save_part(folder, "sam", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)
+    return folder
+
+
+_VISION = "vision_encoder.pos_embed"
+"""A key that only the hub's file has."""
+
+
+def _only(paths: Sequence[Path], folder: Path, what: str) -> Path:
+    if len(paths) != 1:
+        raise MaskwrightError(f"{folder.name} is made of one file, {what}; {len(paths)} were given.")
+    _require(paths[0])
+    return paths[0]
 
 
 def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -> Path:
@@ -115,13 +140,15 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _converted(path: Path) -> dict[str, Tensor]:
+def _converted(
+    path: Path, own_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+) -> dict[str, Tensor]:
     """An authors' file under our names; a key too misshapen to be cut into its parts is refused here."""
     if not path.stat().st_size:
         raise BadWeights(f"{path.name} is empty. Download it again.")
     state = read_official(path)
     try:
-        return _own_names(state)
+        return (own_names or _own_names)(state)
     except (RuntimeError, ValueError, IndexError) as error:
         raise BadWeights(f"{path.name} holds a misshapen key: {str(error).partition(chr(10))[0]}.") from error
 

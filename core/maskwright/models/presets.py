@@ -12,6 +12,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import nn
+
 from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights, MaskwrightError, PresetMissing
 from maskwright.models.checkpoints import CONFIG, load_exactly, read_weights
@@ -21,14 +23,17 @@ from maskwright.models.dinotxt_highres import HighResolution
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.registry import OFFICIAL
+from maskwright.models.sam import Sam, SamConfig
 from maskwright.models.tokens import Tokenizer, clip_tokenizer
 from maskwright.settings import Settings
 
 __all__ = [
+    "ClickPreset",
     "DensePreset",
     "DinoTxtPreset",
     "ImagePreset",
     "Preset",
+    "PromptPreset",
     "SlideProtocol",
     "TextPreset",
     "bundled",
@@ -106,12 +111,46 @@ class DensePreset:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptPreset:
+    """What `config.json` says of the promptable model."""
+
+    model: SamConfig
+    weights: str
+    sha256: str
+    stretch: bool = False
+    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    connected: bool = False
+    """Of a mask only the parts with a click are kept: a small model finds things alike as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClickPreset:
+    """A loaded promptable model with its settings."""
+
+    ref: ModelRef
+    config: PromptPreset
+    model: Sam
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """All that a preset's folder holds, loaded."""
 
     ref: ModelRef
-    text: DinoTxtPreset | None
-    dense: DensePreset
+    text: DinoTxtPreset | None = None
+    dense: DensePreset | None = None
+    click: ClickPreset | None = None
+
+    @property
+    def models(self) -> list[nn.Module]:
+        """The networks, each once."""
+        found: list[nn.Module] = [part.model for part in (self.text, self.click) if part is not None]
+        return found if self.text or not self.dense else [*found, self.dense.backbone]
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Those parts of `models` that do with half precision: all but the decoder that places clicks."""
+        return [model.image_encoder if isinstance(model, Sam) else model for model in self.models]
 
 
 def bundled() -> Path:
@@ -171,8 +210,12 @@ def load(folder: Path) -> Preset:
     """Build every model of a preset and load its weights; raises BadWeights."""
     data = sections(folder)
     text = load_text(folder) if "dinotxt" in data else None
-    dense = _load_dense(folder, data, text)
-    return Preset(dense.ref, text, dense)
+    dense = _load_dense(folder, data, text) if text is not None or "insid3" in data else None
+    click = _load_click(folder, data) if "sam" in data else None
+    first = text or dense or click
+    if first is None:
+        raise _damaged(folder, KeyError("dinotxt"))
+    return Preset(first.ref, text, dense, click)
 
 
 def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | None) -> DensePreset:
@@ -183,25 +226,33 @@ def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | Non
         if "insid3" in data:
             config = _section(folder, data, "insid3", DenseConfig)
         return DensePreset(text.ref, config, backbone)
-    if "insid3" not in data:
-        raise _damaged(folder, KeyError("dinotxt"))
     config = _section(folder, data, "insid3", DenseConfig)
     stored = _section(folder, data, config.part, ImagePreset)
     backbone = DinoV3(stored.model)
-    load_exactly(backbone, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
-    backbone.eval().requires_grad_(False)
+    _load_weights(backbone, folder, stored)
     return DensePreset(ModelRef(folder.name, stored.sha256), config, backbone)
+
+
+def _load_click(folder: Path, data: Mapping[str, Any]) -> ClickPreset:
+    config = _section(folder, data, "sam", PromptPreset)
+    model = Sam(config.model)
+    _load_weights(model, folder, config)
+    return ClickPreset(ModelRef(folder.name, config.sha256), config, model)
+
+
+def _load_weights(model: nn.Module, folder: Path, stored: ImagePreset | PromptPreset | TextPreset) -> None:
+    load_exactly(model, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
+    model.eval().requires_grad_(False)
 
 
 def load_text(folder: Path) -> DinoTxtPreset:
     """Build the text model of a preset and load its weights; raises BadWeights, or MaskwrightError without one."""
     data = sections(folder)
-    if "dinotxt" not in data and "insid3" in data:
+    if "dinotxt" not in data and data.keys() & {"insid3", "sam"}:
         raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
     config = _section(folder, data, "dinotxt", TextPreset)
     model = DinoTxt(config.model)
-    load_exactly(model, read_weights(folder / config.weights, config.sha256), what=folder.name)
-    model.eval().requires_grad_(False)
+    _load_weights(model, folder, config)
     file = folder / config.tokenizer
     context = config.model.text.context
     tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
@@ -219,9 +270,12 @@ def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
 
 
 def _value(hint: Any, value: Any) -> Any:
+    if value is not None and typing.get_origin(hint) is types.UnionType:
+        # X | None
+        (hint,) = (one for one in typing.get_args(hint) if one is not type(None))
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast(Any, hint), value)
-    if isinstance(value, list) and (typing.get_origin(hint) in (tuple, types.UnionType)):
+    if isinstance(value, list) and typing.get_origin(hint) is tuple:
         return tuple(_value(tuple, item) if isinstance(item, list) else item for item in value)
     if hint is tuple:
         return tuple(value)

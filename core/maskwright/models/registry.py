@@ -18,7 +18,7 @@ class OfficialFile:
     hub: str | None = None
     """Repository on the Hugging Face hub that holds the same weights, or None: a person downloads it by hand."""
     part: str = ""
-    """backbone, head or vocabulary: how the importer tells the files apart."""
+    """backbone, head, vocabulary or sam: how the importer tells the files apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class OfficialPreset:
 
 _DINOV3_LICENCE = "DINOv3 License (accept it at the page first)"
 _DINOV3_PAGE = "https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/"
+
+_SAM_PAGE = "https://github.com/facebookresearch/segment-anything#model-checkpoints"
 
 _BACKBONES = {
     size: OfficialFile(
@@ -58,6 +60,16 @@ OFFICIAL = {
     **{
         f"insid3-{size}": OfficialPreset(f"INSID3 on DINOv3 ViT-{size.upper()}/16: segmentation by example", (file,))
         for size, file in _BACKBONES.items()
+    },
+    **{
+        f"sam-{size}": OfficialPreset(
+            f"SAM ViT-{size.upper()}: clicks and boxes, {millions} M parameters",
+            (OfficialFile(name, f"SAM ViT-{size.upper()}", _SAM_PAGE, "Apache-2.0", hub=hub, part="sam"),),
+        )
+        for size, name, hub, millions in (
+            ("b", "sam_vit_b_01ec64.pth", "facebook/sam-vit-base", "93.7"),
+            ("l", "sam_vit_l_0b3195.pth", "facebook/sam-vit-large", "312.3"),
+        )
     },
 }  # fmt: skip
 """Presets that this version can make; later methods add theirs."""

@@ -11,7 +11,7 @@ from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, 
 from maskwright.errors import MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, ReferenceRow, RunRow, now
-from maskwright.store.values import Counts, check_state
+from maskwright.store.values import Counts, NewAnnotation, check_state
 
 __all__ = [
     "accepted_keys",
@@ -22,6 +22,7 @@ __all__ = [
     "category",
     "category_row",
     "change_state",
+    "correct",
     "counts",
     "image_row",
     "images",
@@ -114,6 +115,27 @@ def change_state(db: Session, row: AnnotationRow, state: str, who: str) -> None:
             after={"state": state, "revision": row.revision},
         )
     )
+    db.flush()
+
+
+def correct(db: Session, row: AnnotationRow, new: NewAnnotation, category_id: int) -> None:
+    """Give the row the new mask and category, and write the history's line with what it had before."""
+    before = {
+        "counts": row.counts, "score": row.score, "category_id": row.category_id, "revision": row.revision,
+        "annotator": row.annotator,
+    }  # fmt: skip
+    row.counts, row.area = new.mask.rle["counts"], new.mask.area
+    row.x, row.y, row.w, row.h = new.mask.bbox
+    # a score is a model's word on a mask as it was proposed
+    row.score, row.category_id, row.annotator = None, category_id, new.annotator
+    row.revision, row.updated_at = row.revision + 1, now()
+    after = {"category_id": category_id, "revision": row.revision, "provenance": dict(new.provenance)}
+    db.add(
+        EventRow(
+            at=row.updated_at, who=new.annotator, kind="edited", annotation_id=row.id, image_id=row.image_id,
+            before=before, after=after,
+        )
+    )  # fmt: skip
     db.flush()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, ReferenceMark, Run
+from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, Mask, ReferenceMark, Run
 from maskwright.errors import BadProject, MaskwrightError
 from maskwright.store import queries
 from maskwright.store.connection import connect, database_url, sqlite_file
@@ -217,6 +217,26 @@ class Store:
             if row.state != state:
                 queries.change_state(db, row, state, who)
             return queries.annotations_where(db, row.image_id, (state,), annotation_id)[0]
+
+    def correct(
+        self, annotation_id: int, mask: Mask, who: str, provenance: Mapping[str, Any], category: str | None = None
+    ) -> Annotation:
+        """An accepted mask with other pixels, and perhaps another name; the history keeps what it was.
+
+        Raises:
+            MaskwrightError: no such accepted mask, or the new one is empty.
+            InvalidMask: it has another size than its image.
+        """
+        with self._writing() as db:
+            row = queries.annotation_row(db, annotation_id)
+            if row.state != "accepted":
+                raise MaskwrightError(f"Mask {annotation_id} is no longer accepted, so it cannot be corrected.")
+            image = queries.image_row(db, row.image_id)
+            name = category or queries.annotations_where(db, row.image_id, STATES, row.id)[0].category
+            new = NewAnnotation(row.image_id, name, mask, row.source, provenance, who)
+            check_mask(mask, _size_hw(image))
+            queries.correct(db, row, new, queries.category(db, new.category, who, now()).id)
+            return queries.annotations_where(db, row.image_id, ("accepted",), annotation_id)[0]
 
     def decide(
         self, annotation_ids: Iterable[int], state: str, who: str, category: str | None = None

@@ -5,7 +5,7 @@ Pictures vary by crop, size, mirror and colour; everything is drawn from the see
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from maskwright.domain import Image
-from maskwright.groundtruth import LabelledFolder, held_out, label_map
+from maskwright.groundtruth import LabelledFolder, held_out, label_map, objects
 from maskwright.pictures import stretched
+from maskwright.training.config import TrainConfig
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_source"]
+__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "crops", "read_objects", "read_source"]
 
 IGNORE = -1
 NONE = -2
@@ -33,7 +34,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One picture with its labels: class index of the vocabulary, IGNORE or NONE."""
+    """One picture with its labels: class index of the vocabulary, IGNORE or NONE; or the number of its object, or 0."""
 
     pixels: NDArray[np.uint8]
     """(H, W, 3)"""
@@ -81,6 +82,26 @@ def read_source(
     return Source(folder.name, tuple(samples), own, background, weight, upright=len(own) > 1)
 
 
+def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source:
+    """Read a labelled folder as pictures of numbered objects, whatever their category; held-out pictures are left out.
+
+    Raises:
+        MaskwrightError: the folder is not one, or a picture cannot be read.
+    """
+    data = LabelledFolder.read(folder)
+    samples = []
+    for row in data:
+        if held_out(row.file.name) or row.file.stem in skip:
+            continue
+        image = Image.open(row.file)
+        numbers = np.zeros(image.size_hw, np.int16)
+        for number, one in enumerate(objects(row.annotations, image.size_hw), start=1):
+            numbers[one] = number
+        if numbers.any():
+            samples.append(Sample(stretched(image.pixels), numbers, 0))
+    return Source(folder.name, tuple(samples), np.zeros(1, np.int64), False, weight, upright=len(data.categories) > 1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """One step's pictures and labels."""
@@ -88,7 +109,7 @@ class Batch:
     pixels: Tensor
     """(B, 3, S, S) normalised float32"""
     labels: Tensor
-    """(B, S / 4, S / 4) int64 vocabulary indices, IGNORE or NONE"""
+    """(B, S / n, S / n) int64, as the samples' labels"""
     sources: Tensor
     """(B,) int64"""
 
@@ -101,13 +122,34 @@ class Steps(Dataset[Batch]):
     """Item n is the whole batch of step n, the same for the same seed: a run can be resumed at any step."""
 
     def __init__(
-        self, sources: Sequence[Source], *, batch: int, crop: int, short_side: tuple[int, int], seed: int, steps: int
+        self,
+        sources: Sequence[Source],
+        *,
+        batch: int,
+        crop: int,
+        short_side: tuple[int, int],
+        seed: int,
+        steps: int,
+        stride: int = 4,
+        chances: Callable[[Source], NDArray[np.float64]] | None = None,
     ) -> None:
+        """Draw from sources.
+
+        Args:
+            sources: what to draw from, in proportion to their weights.
+            batch: pictures a step.
+            crop: side of the crops in pixels.
+            short_side: range that a picture's short side is resized to.
+            seed: of everything random.
+            steps: how many there are.
+            stride: pixels per label.
+            chances: of each picture of a source; by default pictures with rare classes come more often.
+        """
         self.sources = sources
-        self.batch, self.crop, self.short_side = batch, crop, short_side
+        self.batch, self.crop, self.short_side, self.stride = batch, crop, short_side, stride
         self.seed, self.steps = seed, steps
         self.weights = np.array([s.weight for s in sources]) / sum(s.weight for s in sources)
-        self.chances = [_rare_first(source) for source in sources]
+        self.chances = [(chances or _rare_first)(source) for source in sources]
 
     def __len__(self) -> int:
         return self.steps
@@ -124,7 +166,9 @@ class Steps(Dataset[Batch]):
         for index in chosen:
             source = self.sources[index]
             sample = source.samples[rng.choice(len(source.samples), p=self.chances[index])]
-            image, target = _varied(sample, self.crop, self.short_side, rng, flat=not source.upright)
+            image, target = _varied(
+                sample, self.crop, self.short_side, rng, flat=not source.upright, stride=self.stride
+            )
             pixels.append(image)
             labels.append(target)
         stacked = (np.stack(pixels).astype(np.float32) / 255 - MEAN) / STD
@@ -133,6 +177,14 @@ class Steps(Dataset[Batch]):
             torch.from_numpy(np.stack(labels).astype(np.int64)),
             torch.from_numpy(chosen.astype(np.int64)),
         )
+
+
+def crops(config: TrainConfig, sources: Sequence[Source]) -> Steps:
+    """The steps of a run on words."""
+    return Steps(
+        sources, batch=config.batch, crop=config.crop, short_side=config.short_side, seed=config.seed,
+        steps=config.steps,
+    )  # fmt: skip
 
 
 def _rare_first(source: Source) -> NDArray[np.float64]:
@@ -144,9 +196,9 @@ def _rare_first(source: Source) -> NDArray[np.float64]:
 
 
 def _varied(
-    sample: Sample, crop: int, short_side: tuple[int, int], rng: np.random.Generator, *, flat: bool
+    sample: Sample, crop: int, short_side: tuple[int, int], rng: np.random.Generator, *, flat: bool, stride: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-    """A random crop of the resized picture, mirrored and with changed colours; labels at a quarter of its size.
+    """A random crop of the resized picture, mirrored and with changed colours; one label every `stride` pixels.
 
     `flat` sources look the same from every side (microscopy), so they are also turned; their objects are small, so they
     are shown larger.
@@ -163,7 +215,7 @@ def _varied(
     )
     image = Pillow.fromarray(sample.pixels).resize((crop, crop), Pillow.Resampling.BILINEAR, box=box)
     target = Pillow.fromarray(sample.labels.astype(np.int32)).resize(
-        (crop // 4, crop // 4), Pillow.Resampling.NEAREST, box=box
+        (crop // stride, crop // stride), Pillow.Resampling.NEAREST, box=box
     )
     image = _coloured(image, rng)
     pixels, labels = np.asarray(image), np.asarray(target).astype(np.int16)

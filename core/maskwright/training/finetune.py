@@ -19,9 +19,9 @@ from maskwright.models.checkpoints import save_part, write_part
 from maskwright.models.presets import DinoTxtPreset, TextPreset, sections
 from maskwright.pictures import stretched
 from maskwright.training.config import TrainConfig
-from maskwright.training.data import IGNORE, NONE, Sample, Source
+from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
 from maskwright.training.loop import Fit, Step
-from maskwright.training.losses import Trained
+from maskwright.training.losses import TextObjective, Trained
 from maskwright.training.vocabulary import Vocabulary
 
 __all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
@@ -110,7 +110,8 @@ def finetune(
     vocabulary = Vocabulary.exactly(names)
     source = Source("project", tuple(samples), np.arange(len(names)), background, 1.0)
     fit = Fit(trained, config, out, device)
-    if not fit.run([source], vocabulary, preset.tokenizer, on_step=on_step, stopped=stopped):
+    objective = TextObjective(trained, [source], vocabulary, preset.tokenizer, config, device)
+    if not fit.run(crops(config, [source]), objective, on_step=on_step, stopped=stopped):
         return False
     _export(out, preset, fit.mean, names)
     return True
@@ -131,6 +132,9 @@ def _export(out: Path, preset: DinoTxtPreset, mean: Trained, names: Sequence[str
     shutil.copyfile(preset.folder / preset.config.tokenizer, out / preset.config.tokenizer)
     told = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
     save_part(out, "dinotxt", mean.model.state_dict(), json.loads(json.dumps(told)), dtype=torch.float16)
-    by_example = sections(preset.folder).get("insid3")
-    if by_example:
-        write_part(out, "insid3", by_example)
+    # what does not learn comes along as it is
+    for part, config in sections(preset.folder).items():
+        if part != "dinotxt":
+            if "weights" in config:
+                shutil.copyfile(preset.folder / config["weights"], out / config["weights"])
+            write_part(out, part, config)

@@ -1,8 +1,4 @@
-"""The loop that a run from scratch and a fine-tuning run share: seeded, resumable, stoppable at every step.
-
-Each group of steps encodes every class under a random synonym and prompt, so that a pixel learns to resemble the words
-for it and no others.
-"""
+"""The loop that all runs share: seeded, resumable, stoppable at every step."""
 
 from __future__ import annotations
 
@@ -10,26 +6,20 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from maskwright.errors import MaskwrightError
 from maskwright.models.checkpoints import atomic_save
-from maskwright.models.tokens import Tokenizer
-from maskwright.training.config import TrainConfig
-from maskwright.training.data import Source, Steps
-from maskwright.training.losses import Losses, Trained
-from maskwright.training.prompts import drawn_prompts, templates
-from maskwright.training.vocabulary import Vocabulary
+from maskwright.training.data import Batch, Steps
 
-__all__ = ["STATE", "Fit", "Step"]
+__all__ = ["STATE", "Fit", "Objective", "Schedule", "Step", "until"]
 
 STATE = "training.pt"
 """File of a run's folder that holds what resuming needs."""
@@ -46,15 +36,67 @@ class Step:
     images_per_second: float
 
 
-class Fit:
+class Objective(Protocol):
+    """What a run minimises."""
+
+    def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of one batch, and its terms for the record; everything random is drawn from the step."""
+        ...
+
+    def settle(self) -> None:
+        """Put parameters back into their range after an update."""
+        ...
+
+
+class Schedule(Protocol):
+    """What the loop must know of a run's settings."""
+
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+    @property
+    def rate(self) -> float: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def warmup(self) -> float: ...  # noqa: D102
+    @property
+    def average(self) -> float: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=nn.Module)
+
+
+class Fit(Generic[T]):
     """One run: the trained module, the running mean of its weights (which is what is saved), and where it stands.
 
-    State is kept in the folder's `training.pt` every 100 steps and whenever the loop ends; a later `Fit` with the same
+    State is kept in a file of the folder every 100 steps and whenever the loop ends; a later `Fit` with the same
     arguments goes on from there. The same seed on the same CPU gives the same weights.
     """
 
-    def __init__(self, trained: Trained, config: TrainConfig, out: Path, device: str) -> None:
+    def __init__(
+        self,
+        trained: T,
+        config: Schedule,
+        out: Path,
+        device: str,
+        *,
+        state: str = STATE,
+        gentle: nn.Module | None = None,
+    ) -> None:
         """Take a module to train, and resume when `out` holds a run.
+
+        Args:
+            trained: its parameters that require gradients learn.
+            config: schedule and seed.
+            out: folder of the run.
+            device: "cpu", "cuda".
+            state: name of the file that holds what resuming needs.
+            gentle: a part that was trained before; it learns at a third of the rate.
 
         Raises:
             MaskwrightError: `out` holds a run with other settings.
@@ -63,15 +105,17 @@ class Fit:
         self.trained, self.mean = trained, copy.deepcopy(trained)
         for module in (self.trained, self.mean):
             module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._optimiser = torch.optim.AdamW(_groups(trained, config.weight_decay), lr=config.rate, betas=(0.9, 0.98))
+        groups = _groups(trained, config.weight_decay, gentle)
+        self._shares = [group.pop("share") for group in groups]
+        self._optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98))
+        self._state = out / state
         self.step = self._resume()
         """Steps done."""
 
     def run(
         self,
-        sources: Sequence[Source],
-        vocabulary: Vocabulary,
-        tokenizer: Tokenizer,
+        steps: Steps,
+        objective: Objective,
         *,
         workers: int = 0,
         on_step: Callable[[Step], None] = lambda step: None,
@@ -79,32 +123,21 @@ class Fit:
     ) -> bool:
         """Train to the last step, or until `stopped`; True when the last step was reached."""
         config = self.config
-        losses = Losses(sources, vocabulary, self.device)
-        words = _Words(self.trained, vocabulary, tokenizer, config, self.device)
-        steps = Steps(
-            sources, batch=config.batch, crop=config.crop, short_side=config.short_side, seed=config.seed,
-            steps=config.steps,
-        )  # fmt: skip
         loader = DataLoader(steps, batch_size=None, sampler=range(self.step, config.steps), num_workers=workers)
         since, told_at = time.monotonic(), self.step
         for step, batch in enumerate(loader, start=self.step):
-            rng = np.random.default_rng([config.seed, step, 1])
             torch.manual_seed(config.seed * 1_000_003 + step)
-            for group in self._optimiser.param_groups:
-                group["lr"] = config.rate * _rate(config, step)
+            for group, share in zip(self._optimiser.param_groups, self._shares, strict=True):
+                group["lr"] = share * config.rate * _rate(config, step)
             self.trained.train()
-            with torch.autocast(self.device, dtype=torch.bfloat16):
-                text = words.at(step)
-                pixels = batch.pixels.to(self.device, memory_format=torch.channels_last)
-                features = self.trained.model.encode_image(pixels)
-            parts = losses(batch.to(self.device), features, text, self.trained, rng)
-            loss = self._update(step, parts)
+            loss, parts = objective(step, batch.to(self.device))
+            self._update(step, loss, objective)
             self.step = step + 1
             if step % 10 == 9 or step + 1 == config.steps:
                 rate = (step + 1 - told_at) * config.batch / (time.monotonic() - since)
                 since, told_at = time.monotonic(), step + 1
                 told = {name: value.item() for name, value in parts.items()}
-                on_step(Step(step + 1, config.steps, loss, told, rate))
+                on_step(Step(step + 1, config.steps, loss.item(), told, rate))
             ends = stopped()
             if step % 100 == 99 or step + 1 == config.steps or ends:
                 self._keep()
@@ -112,23 +145,18 @@ class Fit:
                 break
         return self.step >= config.steps
 
-    def _update(self, step: int, parts: dict[str, Tensor]) -> float:
-        config = self.config
-        loss = parts["classes"] + config.subset_loss * parts["subset"] + config.image_loss * parts["image"]
+    def _update(self, step: int, loss: Tensor, objective: Objective) -> None:
         self._optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
         self._optimiser.step()
-        with torch.no_grad():
-            self.trained.model.logit_scale.clamp_(max=math.log(50))
-        _average(self.mean, self.trained, min(config.average, (1 + step) / (10 + step)))
-        return loss.item()
+        objective.settle()
+        _average(self.mean, self.trained, min(self.config.average, (1 + step) / (10 + step)))
 
     def _resume(self) -> int:
-        file = self.out / STATE
-        if not file.exists():
+        if not self._state.exists():
             return 0
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(self._state, map_location="cpu", weights_only=True)
         if state["config"] != json.dumps(self.config.to_dict()):
             raise MaskwrightError(
                 f"{self.out} holds a run with other settings. Name another folder with --out, or delete it."
@@ -146,32 +174,16 @@ class Fit:
             "mean": self.mean.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
-        atomic_save(self.out / STATE, lambda file: torch.save(state, file))
+        atomic_save(self._state, lambda file: torch.save(state, file))
 
 
-class _Words:
-    """The class embeddings of a step: all classes under freshly drawn prompts, every `text_every` steps."""
-
-    def __init__(
-        self, trained: Trained, vocabulary: Vocabulary, tokenizer: Tokenizer, config: TrainConfig, device: str
-    ) -> None:
-        self._encode, self._tokenizer, self._device = trained.model.encode_text, tokenizer, device
-        self._texts, self._templates, self._config = vocabulary.texts(), templates(), config
-        self._text: Tensor | None = None
-
-    @torch.no_grad()
-    def at(self, step: int) -> Tensor:
-        """(T, 2C) embeddings."""
-        every = self._config.text_every
-        if self._text is None or step % every == 0:
-            # drawn by the step that started the group, so that a resumed run goes on with the same words
-            rng = np.random.default_rng([self._config.seed, step - step % every, 3])
-            prompts = list(drawn_prompts(self._texts, self._templates, rng))
-            self._text = self._encode(self._tokenizer(prompts).to(self._device))
-        return self._text
+def until(minutes: float | None, stopped: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether to stop: when `stopped` says so, or so many minutes from now."""
+    began = time.monotonic()
+    return lambda: stopped() or (minutes is not None and time.monotonic() - began > 60 * minutes)
 
 
-def _rate(config: TrainConfig, step: int) -> float:
+def _rate(config: Schedule, step: int) -> float:
     """Learning rate as a share of the highest: linear warm-up, then a cosine to 0."""
     rising = max(1, round(config.warmup * config.steps))
     if step < rising:
@@ -179,13 +191,23 @@ def _rate(config: TrainConfig, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, config.steps - rising)))
 
 
-def _groups(trained: Trained, decay: float) -> list[dict[str, Any]]:
-    """All that learns; weight decay for matrices and kernels only."""
+_GENTLE = 0.3
+
+
+def _groups(trained: nn.Module, decay: float, gentle: nn.Module | None) -> list[dict[str, Any]]:
+    """All that learns, with its share of the rate; weight decay for matrices and kernels only."""
+    slow = set() if gentle is None else {id(parameter) for parameter in gentle.parameters()}
     learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = []
+    for share, part in (
+        (1.0, [p for p in learning if id(p) not in slow]),
+        (_GENTLE, [p for p in learning if id(p) in slow]),
+    ):
+        groups += [
+            {"params": [p for p in part if p.ndim >= 2], "weight_decay": decay, "share": share},
+            {"params": [p for p in part if p.ndim < 2], "weight_decay": 0.0, "share": share},
+        ]
+    return [group for group in groups if group["params"]]
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ fall to none of them when its own is missing, as it does when a person types a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ from torch import Tensor, nn
 
 from maskwright.models.dinotxt import DinoTxt, dense_similarity, global_half, local_half
 from maskwright.models.dinov3 import DinoFeatures
+from maskwright.models.tokens import Tokenizer
+from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Source
+from maskwright.training.prompts import drawn_prompts, templates
 from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
 
-__all__ = ["Losses", "Trained"]
+__all__ = ["Losses", "TextObjective", "Trained"]
 
 
 class Trained(nn.Module):
@@ -125,6 +129,66 @@ class Losses:
         target = torch.where(labels >= 0, found[labels.clamp(min=0)], torch.where(labels == NONE, none, IGNORE))
         weight = F.pad(self.class_weight[chosen], (0, 1), value=self.none_weight[index])
         return _cross_entropy(F.pad(logits[:, kept], (0, 0, 0, 0, 0, 1)), target, weight)
+
+
+class TextObjective:
+    """What a run on words minimises: the weighted terms of `Losses` under the words of the step."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        sources: Sequence[Source],
+        vocabulary: Vocabulary,
+        tokenizer: Tokenizer,
+        config: TrainConfig,
+        device: str,
+    ) -> None:
+        self._trained, self._config, self._device = trained, config, device
+        self._losses = Losses(sources, vocabulary, device)
+        self._words = _Words(trained, vocabulary, tokenizer, config, device)
+
+    def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of one batch, and its terms."""
+        config = self._config
+        rng = np.random.default_rng([config.seed, step, 1])
+        with torch.autocast(self._device, dtype=torch.bfloat16):
+            text = self._words.at(step)
+            pixels = batch.pixels.to(memory_format=torch.channels_last)
+            features = self._trained.model.encode_image(pixels)
+        parts = self._losses(batch, features, text, self._trained, rng)
+        loss = parts["classes"] + config.subset_loss * parts["subset"] + config.image_loss * parts["image"]
+        return loss, parts
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Keep the scale where the cosine still has a gradient."""
+        self._trained.model.logit_scale.clamp_(max=math.log(50))
+
+
+class _Words:
+    """The class embeddings of a step: all classes under freshly drawn prompts, every `text_every` steps.
+
+    Each group of steps encodes every class under a random synonym and prompt, so that a pixel learns to resemble the
+    words for it and no others.
+    """
+
+    def __init__(
+        self, trained: Trained, vocabulary: Vocabulary, tokenizer: Tokenizer, config: TrainConfig, device: str
+    ) -> None:
+        self._encode, self._tokenizer, self._device = trained.model.encode_text, tokenizer, device
+        self._texts, self._templates, self._config = vocabulary.texts(), templates(), config
+        self._text: Tensor | None = None
+
+    @torch.no_grad()
+    def at(self, step: int) -> Tensor:
+        """(T, 2C) embeddings."""
+        every = self._config.text_every
+        if self._text is None or step % every == 0:
+            # drawn by the step that started the group, so that a resumed run goes on with the same words
+            rng = np.random.default_rng([self._config.seed, step - step % every, 3])
+            prompts = list(drawn_prompts(self._texts, self._templates, rng))
+            self._text = self._encode(self._tokenizer(prompts).to(self._device))
+        return self._text
 
 
 def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

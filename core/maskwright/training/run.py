@@ -10,13 +10,14 @@ from pathlib import Path
 
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder
-from maskwright.training.config import TrainConfig
-from maskwright.training.data import read_source
+from maskwright.training.clicks import train_clicks
+from maskwright.training.config import ClickConfig, TrainConfig
+from maskwright.training.data import Source, read_objects, read_source
 from maskwright.training.loop import Step
 from maskwright.training.scratch import train
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["train_preset"]
+__all__ = ["train_preset", "train_promptable"]
 
 
 def train_preset(
@@ -62,19 +63,54 @@ def train_preset(
         )
         for index, folder in enumerate(folders)
     ]  # fmt: skip
+    _told(sources, say)
+    config = TrainConfig(seed=seed)
+    config = config if steps is None else replace(config, steps=steps)
+    return train(
+        sources, vocabulary, config, out, device=choose_device(device).type, minutes=minutes,
+        on_step=_teller(say, progress),
+    )  # fmt: skip
+
+
+def train_promptable(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    weights: Mapping[str, float],
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> bool:
+    """Add clicks and boxes to the text preset in `out`; arguments, result and errors as `train_preset`'s."""
+    from maskwright.models.devices import choose_device
+
+    sources = [read_objects(folder, weight=weights.get(folder.name, 1.0), skip=_gallery()) for folder in folders]
+    _told(sources, say)
+    config = ClickConfig(seed=seed)
+    config = config if steps is None else replace(config, steps=steps)
+    return train_clicks(
+        sources, config, out, device=choose_device(device).type, minutes=minutes, on_step=_teller(say, progress)
+    )
+
+
+def _told(sources: Sequence[Source], say: Callable[[str], None]) -> None:
     for source in sources:
         if not source.samples:
             raise MaskwrightError(f"{source.name} has no image to train on. Add images, or leave the folder out.")
-        say(f"{source.name}: {len(source.samples)} images, {len(source.classes)} classes")
-    config = TrainConfig(seed=seed)
-    config = config if steps is None else replace(config, steps=steps)
+        say(f"{source.name}: {len(source.samples)} images")
 
+
+def _teller(say: Callable[[str], None], progress: Callable[[int, int], None]) -> Callable[[Step], None]:
     def on_step(step: Step) -> None:
         progress(step.step, step.steps)
         if step.step % 100 == 0:
-            say(f"step {step.step}/{step.steps}, loss {step.loss:.3f}, {step.images_per_second:.1f} images/s")
+            parts = ", ".join(f"{name} {value:.3f}" for name, value in step.parts.items())
+            say(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {step.images_per_second:.1f} images/s")
 
-    return train(sources, vocabulary, config, out, device=choose_device(device).type, minutes=minutes, on_step=on_step)
+    return on_step
 
 
 def _gallery() -> frozenset[str]:

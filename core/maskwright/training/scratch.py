@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,9 +16,9 @@ from maskwright.models.checkpoints import atomic_save, save_part, write_part
 from maskwright.models.dinotxt import DinoTxt, global_half, local_half
 from maskwright.models.tokens import Tokenizer, train_tokenizer
 from maskwright.training.config import TrainConfig
-from maskwright.training.data import Source
-from maskwright.training.loop import STATE, Fit, Step
-from maskwright.training.losses import Trained
+from maskwright.training.data import Source, crops
+from maskwright.training.loop import STATE, Fit, Step, until
+from maskwright.training.losses import TextObjective, Trained
 from maskwright.training.prompts import PROMPTS, drawn_prompts, templates
 from maskwright.training.vocabulary import Vocabulary
 
@@ -65,10 +64,9 @@ def train(
     if not (out / STATE).exists():
         _teach_words(model, tokenizer, vocabulary.texts(), config, device)
     fit = Fit(Trained(model), config, out, device)
-    began = time.monotonic()
     finished = fit.run(
-        sources, vocabulary, tokenizer, workers=workers, on_step=on_step,
-        stopped=lambda: stopped() or (minutes is not None and time.monotonic() - began > 60 * minutes),
+        crops(config, sources), TextObjective(fit.trained, sources, vocabulary, tokenizer, config, device),
+        workers=workers, on_step=on_step, stopped=until(minutes, stopped),
     )  # fmt: skip
     _export(out, fit.mean, config, vocabulary)
     return finished

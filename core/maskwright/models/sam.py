@@ -1,0 +1,326 @@
+"""SAM (Kirillov et al., 2023, "Segment Anything"), run on transformers' modules: encoder, prompts, mask decoder.
+
+`convert_official` renames the keys of the authors' `sam_vit_*.pth` so that they load exactly. The bundled model keeps
+SAM's prompt encoder and mask decoder, at half their width, and has another image encoder: the small DINOv3 with a
+convolutional stem that also reads words, which yields an embedding at an eighth of the picture's size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import SamConfig as _Config
+from transformers.models.sam.modeling_sam import SamLayerNorm, SamMaskDecoder, SamPromptEncoder, SamVisionEncoder
+
+from maskwright.errors import BadWeights, ShapeError
+from maskwright.models.dinov3 import DinoV3, DinoV3Config
+
+__all__ = [
+    "SPECS",
+    "HybridEncoder",
+    "Prompts",
+    "Sam",
+    "SamConfig",
+    "VitEncoder",
+    "convert_hub",
+    "convert_official",
+    "postprocess",
+    "preprocess",
+]
+
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True, slots=True)
+class SamConfig:
+    """Sizes of one SAM; the defaults are those of ViT-B."""
+
+    size: int = 1024
+    """Side of the square frame that coordinates are relative to; a picture's longest side is resized to `longest`."""
+    longest: int = 1024
+    stride: int = 16
+    """Pixels of the input per cell of the embedding."""
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    window: int = 14
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    backbone: DinoV3Config | None = None
+    """In place of the encoder above: a DINOv3 with a convolutional stem."""
+    out: int = 256
+    """Channels of the embedding, and width of the decoder."""
+    mask_channels: int = 16
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    iou_hidden: int = 256
+    iou_depth: int = 3
+
+
+SPECS = {
+    "vitb": SamConfig(),
+    "vitl": SamConfig(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)),
+}
+
+
+class Prompts(NamedTuple):
+    """B prompts on B embeddings, in pixels of the encoder's input counted from the centre of the first one."""
+
+    points: Tensor | None = None
+    """(B, N, 2) x and y"""
+    labels: Tensor | None = None
+    """(B, N) 1 on the object, 0 beside it, -1 no point"""
+    boxes: Tensor | None = None
+    """(B, 4) left, top, right, bottom"""
+    masks: Tensor | None = None
+    """(B, 1, 4h, 4w) logits of a mask to start from"""
+
+
+def preprocess(pixels: Tensor, config: SamConfig) -> Tensor:
+    """(B, 3, h, w) in 0..255, resized, to the encoder's input: normalised, then padded with 0 on the right and below.
+
+    The paper's encoder takes the whole frame; the bundled one does with the next multiple of its patch.
+    """
+    mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (_MEAN, _STD))
+    sides = (pixels.shape[-2], pixels.shape[-1])
+    if config.backbone is None:
+        down, across = (config.size - side for side in sides)
+    else:
+        down, across = (-side % config.backbone.patch for side in sides)
+    return F.pad((pixels - mean) / std, (0, across, 0, down))
+
+
+class VitEncoder(SamVisionEncoder):
+    """The image encoder of the paper's appendix A at any input size, with the block outputs that others build on."""
+
+    def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
+        """Encode a normalised (B, 3, H, W), H and W multiples of the patch.
+
+        The position map is resized (bilinear); the tables of relative positions resize themselves.
+
+        Returns:
+            (B, C, h, w) embedding, and the (B, h, w, width) outputs of the given zero-based blocks in ascending order.
+        """
+        patch = self.config.patch_size
+        if pixels.shape[-2] % patch or pixels.shape[-1] % patch:
+            raise ShapeError(f"image sides must be multiples of {patch}, got {pixels.shape[-2]} x {pixels.shape[-1]}")
+        tokens = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
+        position = self.pos_embed
+        if position.shape[1:3] != tokens.shape[1:3]:
+            position = F.interpolate(position.permute(0, 3, 1, 2), tokens.shape[1:3], mode="bilinear")
+            position = position.permute(0, 2, 3, 1)
+        tokens = tokens + position
+        taken = []
+        for index, layer in enumerate(self.layers):
+            tokens = layer(tokens)
+            if index in blocks:
+                taken.append(tokens)
+        return self.neck(tokens), taken
+
+
+class HybridEncoder(nn.Module):
+    """The bundled encoder: the last layer of a small DINOv3, enlarged, joined with its stem's map at stride 8."""
+
+    def __init__(self, config: DinoV3Config, out: int) -> None:
+        super().__init__()
+        self.backbone = DinoV3(config)
+        # the stem's convolutions up to its third halving: one block of layers a halving, each of 1 + n modules
+        self.halving = sum(1 + extra for _, extra in config.stem[:3])
+        self.wide = nn.Conv2d(config.width, out, 1)
+        self.fine = nn.Conv2d(config.stem[2][0], out, 1)
+        self.norm1 = SamLayerNorm(out, data_format="channels_first")
+        self.conv = nn.Sequential(nn.Conv2d(out, out, 3, padding=1), nn.GELU(), nn.Conv2d(out, out, 3, padding=1))
+        self.norm2 = SamLayerNorm(out, data_format="channels_first")
+
+    def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
+        """As `VitEncoder.forward`, with an embedding at an eighth of the input's size; `blocks` at a sixteenth."""
+        kept: list[Tensor] = []
+        layer = self.backbone.vit.embeddings.patch_embeddings.body[self.halving - 1]
+        hook = layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        try:
+            *taken, last = self.backbone.intermediate(
+                pixels, sorted({*blocks, self.backbone.config.depth - 1}), norm=True
+            )
+        finally:
+            hook.remove()
+        wide = F.interpolate(self.wide(last.patch_map()), scale_factor=2, mode="bilinear")
+        joined = self.norm1(wide + self.fine(kept[0]))
+        return self.norm2(joined + self.conv(joined)), [t.patch_map().permute(0, 2, 3, 1) for t in taken]
+
+
+class Sam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        theirs = _Config(
+            vision_config={
+                "hidden_size": config.width, "num_hidden_layers": config.depth, "num_attention_heads": config.heads,
+                "image_size": config.size, "patch_size": config.stride, "window_size": config.window,
+                "global_attn_indexes": list(config.global_blocks), "output_channels": config.out,
+                "num_pos_feats": config.out // 2, "mlp_dim": 4 * config.width,
+            },
+            prompt_encoder_config={
+                "hidden_size": config.out, "image_size": config.size, "patch_size": config.stride,
+                "mask_input_channels": config.mask_channels,
+            },
+            mask_decoder_config={
+                "hidden_size": config.out, "mlp_dim": config.decoder_mlp, "num_attention_heads": config.decoder_heads,
+                "iou_head_hidden_dim": config.iou_hidden, "iou_head_depth": config.iou_depth,
+                # the authors' LayerNorms inside the two-way transformer keep torch's default
+                "layer_norm_eps": 1e-5,
+            },
+        )  # fmt: skip
+        theirs.vision_config._attn_implementation = "sdpa"
+        # a handful of tokens against an image: the fused kernel is no faster here, and slower backwards
+        theirs.mask_decoder_config._attn_implementation = "eager"
+        self.image_encoder: VitEncoder | HybridEncoder
+        if config.backbone is None:
+            self.image_encoder = VitEncoder(theirs.vision_config)
+        else:
+            self.image_encoder = HybridEncoder(config.backbone, config.out)
+        self.prompt_encoder = SamPromptEncoder(theirs)
+        self.mask_decoder = SamMaskDecoder(theirs.mask_decoder_config)
+
+    def positions(self, grid_hw: tuple[int, int], offset: tuple[int, int] = (0, 0)) -> Tensor:
+        """(1, C, h, w) encoding of the cells' centres; `offset` (rows, columns) places the grid in the frame."""
+        side = self.config.size // self.config.stride
+        matrix = self.prompt_encoder.shared_embedding.positional_embedding
+        down, across = (
+            (torch.arange(n, device=matrix.device, dtype=torch.float32) + start + 0.5) / side
+            for n, start in zip(grid_hw, offset, strict=True)
+        )
+        ys, xs = torch.meshgrid(down, across, indexing="ij")
+        with torch.autocast(matrix.device.type, enabled=False):
+            encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([xs, ys], dim=-1))
+        return encoded.permute(2, 0, 1)[None]
+
+    def encode_prompts(self, prompts: Prompts) -> tuple[Tensor | None, Tensor]:
+        """(B, T, C) tokens, or None without points and boxes; and a (B, C, h, w) or (1, C, 1, 1) map for the mask."""
+        points, labels, boxes, masks = (None if part is None else part[:, None] for part in prompts)
+        # half precision would move the points
+        with torch.autocast(self.prompt_encoder.no_mask_embed.weight.device.type, enabled=False):
+            sparse, dense = self.prompt_encoder(points, labels, boxes, None if masks is None else masks[:, 0])
+        return None if sparse is None else sparse[:, 0], dense if masks is not None else dense[:1, :, :1, :1]
+
+    def decode(self, embedding: Tensor, prompts: Prompts, *, offset: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
+        """All four masks of each prompt: the first for prompts that leave no doubt, the others for a single click.
+
+        Args:
+            embedding: (1, C, h, w), shared by the prompts, or (B, C, h, w).
+            prompts: B of them.
+            offset: where the embedding lies in the frame, in cells.
+
+        Returns:
+            (B, 4, 4h, 4w) logits and (B, 4) predicted IoU.
+        """
+        sparse, dense = self.encode_prompts(prompts)
+        count = next(len(part) for part in prompts if part is not None)
+        grid = (embedding.shape[-2], embedding.shape[-1])
+        given = (embedding + dense).expand(count, -1, -1, -1)
+        decoder = self.mask_decoder
+        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
+        if sparse is not None:
+            tokens = torch.cat([tokens, sparse], dim=1)
+        tokens, image = decoder.transformer(
+            point_embeddings=tokens[:, None],
+            image_embeddings=given,
+            image_positional_embeddings=self.positions(grid, offset),
+            attention_similarity=None,
+        )
+        tokens = tokens[:, 0]
+        large = decoder.upscale_conv1(image[:, 0].transpose(1, 2).unflatten(2, grid))
+        large = decoder.activation(decoder.upscale_layer_norm(large))
+        large = decoder.activation(decoder.upscale_conv2(large))
+        weights = [mlp(tokens[:, 1 + n]) for n, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        masks = torch.einsum("bnc,bchw->bnhw", torch.stack(weights, dim=1), large)
+        return masks, decoder.iou_prediction_head(tokens[:, 0])
+
+
+def postprocess(logits: Tensor, input_hw: tuple[int, int], size_hw: tuple[int, int], config: SamConfig) -> Tensor:
+    """Low-resolution logits in an image's pixels.
+
+    Args:
+        logits: (B, N, 4h, 4w).
+        input_hw: size of the resized picture inside the padded input.
+        size_hw: of the image.
+        config: for the padded input's size, which is that of the logits times a quarter of the stride.
+
+    Returns:
+        (B, N, H, W) logits.
+    """
+    factor = config.stride // 4
+    padded = (logits.shape[-2] * factor, logits.shape[-1] * factor)
+    large = F.interpolate(logits, padded, mode="bilinear", align_corners=False)
+    return F.interpolate(large[..., : input_hw[0], : input_hw[1]], size_hw, mode="bilinear", align_corners=False)
+
+
+_RENAMED = [
+    (r"image_encoder\.patch_embed\.proj\.", "image_encoder.patch_embed.projection."),
+    (r"image_encoder\.blocks\.(\d+)\.norm([12])\.", r"image_encoder.layers.\1.layer_norm\2."),
+    (r"image_encoder\.blocks\.(\d+)\.(attn|mlp)\.", r"image_encoder.layers.\1.\2."),
+    (r"image_encoder\.neck\.0\.", "image_encoder.neck.conv1."),
+    (r"image_encoder\.neck\.1\.", "image_encoder.neck.layer_norm1."),
+    (r"image_encoder\.neck\.2\.", "image_encoder.neck.conv2."),
+    (r"image_encoder\.neck\.3\.", "image_encoder.neck.layer_norm2."),
+    (
+        r"prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$",
+        "prompt_encoder.shared_embedding.positional_embedding",
+    ),
+    (r"prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+    (r"prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
+    (r"prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
+    (r"prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
+    (r"prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
+    (r"prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
+    (r"mask_decoder\.transformer\.layers\.(\d+)\.norm(\d)\.", r"mask_decoder.transformer.layers.\1.layer_norm\2."),
+    (r"mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
+    (r"mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
+    (r"mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
+    (r"mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
+]
+_MLP = re.compile(r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.+)")
+
+
+def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the authors' `sam_vit_*.pth` (checkpoints/sam_vit_*.json) to those of `Sam`.
+
+    Keys that the layout does not know keep their names, so that a strict load refuses them by name.
+
+    Raises:
+        BadWeights: the file holds none of the three parts.
+    """
+    if not any(name.startswith("mask_decoder.") for name in state):
+        raise BadWeights("This file is not a SAM checkpoint: it has no mask_decoder.")
+    last: dict[str, int] = {}
+    for name in state:
+        if found := _MLP.fullmatch(name):
+            last[found[1]] = max(last.get(found[1], 0), int(found[2]))
+    return {_own_name(name, last): value for name, value in state.items()}
+
+
+def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the hub's transformers file to those of `Sam`; it may hold the position matrix twice."""
+    once = {name: value for name, value in state.items() if name != "shared_image_embedding.positional_embedding"}
+    if "shared_image_embedding.positional_embedding" in state:
+        matrix = state["shared_image_embedding.positional_embedding"]
+        once["prompt_encoder.shared_embedding.positional_embedding"] = matrix
+    return {re.sub(r"^vision_encoder\.", "image_encoder.", name): value for name, value in once.items()}
+
+
+def _own_name(name: str, last: Mapping[str, int]) -> str:
+    if found := _MLP.fullmatch(name):
+        head, index, kind = found[1], int(found[2]), found[3]
+        place = "proj_in" if index == 0 else "proj_out" if index == last[head] else f"layers.{index - 1}"
+        return f"{head}.{place}.{kind}"
+    for pattern, replacement in _RENAMED:
+        if re.match(pattern, name):
+            return re.sub(pattern, replacement, name, count=1)
+    return name

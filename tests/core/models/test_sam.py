@@ -1,0 +1,168 @@
+"""SAM's files in, and its encoder at other sizes than its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from maskwright.errors import BadWeights, MaskwrightError, ShapeError
+from maskwright.models.catalogue import describe
+from maskwright.models.checkpoints import CONFIG
+from maskwright.models.importing import import_preset, import_sam
+from maskwright.models.presets import load, load_text
+from maskwright.models.sam import SPECS, Sam, SamConfig, VitEncoder, convert_official
+from maskwright.settings import Settings
+
+from ...conftest import SHARED
+
+SMALL = SamConfig(
+    size=64, longest=64, width=32, depth=2, heads=2, window=3, global_blocks=(1,), out=16, mask_channels=4,
+    decoder_heads=2, decoder_mlp=16, iou_hidden=16,
+)  # fmt: skip
+HEADS = ("iou_prediction_head", *(f"output_hypernetworks_mlps.{n}" for n in range(4)))
+
+
+def official(model: Sam) -> dict[str, Tensor]:
+    """The weights under the authors' names, by trying which of our names each of theirs becomes."""
+    theirs = {}
+    for name, value in model.state_dict().items():
+        theirs[_official_name(name)] = value.clone()
+    assert set(convert_official(theirs)) == set(model.state_dict())
+    return theirs
+
+
+def _official_name(name: str) -> str:
+    for ours, their in (
+        ("patch_embed.projection", "patch_embed.proj"),
+        ("image_encoder.layers.", "image_encoder.blocks."),
+        ("neck.conv1", "neck.0"),
+        ("neck.layer_norm1", "neck.1"),
+        ("neck.conv2", "neck.2"),
+        ("neck.layer_norm2", "neck.3"),
+        ("shared_embedding.positional_embedding", "pe_layer.positional_encoding_gaussian_matrix"),
+        ("point_embed.", "point_embeddings."),
+        ("mask_embed.conv1", "mask_downscaling.0"),
+        ("mask_embed.layer_norm1", "mask_downscaling.1"),
+        ("mask_embed.conv2", "mask_downscaling.3"),
+        ("mask_embed.layer_norm2", "mask_downscaling.4"),
+        ("mask_embed.conv3", "mask_downscaling.6"),
+        ("layer_norm_final_attn", "norm_final_attn"),
+        ("upscale_conv1", "output_upscaling.0"),
+        ("upscale_layer_norm", "output_upscaling.1"),
+        ("upscale_conv2", "output_upscaling.3"),
+        (".layer_norm", ".norm"),
+    ):
+        name = name.replace(ours, their)
+    if any(head in name for head in HEADS):
+        name = name.replace("layers.0", "layers.1").replace("proj_in", "layers.0").replace("proj_out", "layers.2")
+    return name
+
+
+@pytest.fixture(scope="module")
+def model() -> Sam:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return Sam(SMALL).eval()
+
+
+@pytest.mark.parametrize("name", ["b", "l"])
+def test_names_and_shapes_are_those_of_the_published_files(name: str) -> None:
+    layout = SHARED / "checkpoints" / f"sam_vit_{name}.json"
+    if not layout.is_file():
+        pytest.skip(f"no {layout}")
+    theirs = {key: torch.empty(shape, device="meta") for key, (shape, _) in json.loads(layout.read_text()).items()}
+    with torch.device("meta"):
+        ours = Sam(SPECS[f"vit{name}"]).state_dict()
+    converted = convert_official(theirs)
+    assert {key: value.shape for key, value in converted.items()} == {key: value.shape for key, value in ours.items()}
+    assert sum(value.numel() for value in ours.values()) == {"b": 93_735_728, "l": 312_343_088}[name]
+
+
+def test_the_authors_file_becomes_a_preset(tmp_path: Path, model: Sam) -> None:
+    torch.save(official(model), tmp_path / "sam_vit_small.pth")
+    folder = import_sam([tmp_path / "sam_vit_small.pth"], tmp_path / "small", SMALL)
+    loaded = load(folder)
+    assert loaded.click is not None
+    assert (loaded.text, loaded.dense) == (None, None)
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.click.model.state_dict()[name], value), name
+    assert "segments by click" in describe(str(folder), Settings.load()).text
+    with pytest.raises(MaskwrightError, match="no text model"):
+        load_text(folder)
+
+
+def test_the_hubs_file_as_well(tmp_path: Path, model: Sam) -> None:
+    from safetensors.torch import save_file
+
+    state = {name.replace("image_encoder.", "vision_encoder."): value for name, value in model.state_dict().items()}
+    state["shared_image_embedding.positional_embedding"] = state.pop(
+        "prompt_encoder.shared_embedding.positional_embedding"
+    )
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "model.safetensors")
+    loaded = load(import_sam([tmp_path / "model.safetensors"], tmp_path / "hub", SMALL)).click
+    assert loaded is not None
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(lambda s: s.pop("image_encoder.blocks.1.norm2.weight"), "layers.1.layer_norm2.weight", id="gone"),
+        pytest.param(lambda s: s.update(extra=torch.ones(1)), "extra", id="extra"),
+        pytest.param(
+            lambda s: s.update({"mask_decoder.iou_token.weight": torch.ones(1, 3)}), "mask_decoder.iou_token.weight",
+            id="misshapen",
+        ),
+        pytest.param(
+            lambda s: [s.pop(name) for name in list(s) if name.startswith("mask_decoder")], "not a SAM", id="other"
+        ),
+    ],
+)  # fmt: skip
+def test_other_files_are_refused_by_the_keys_name(
+    tmp_path: Path, model: Sam, change: Callable[[dict[str, Tensor]], object], words: str
+) -> None:
+    state = official(model)
+    change(state)
+    torch.save(state, tmp_path / "sam.pth")
+    with pytest.raises(BadWeights, match=words):
+        import_sam([tmp_path / "sam.pth"], tmp_path / "bad", SMALL)
+    assert not (tmp_path / "bad" / CONFIG).exists()
+
+
+def test_one_file_and_no_more(tmp_path: Path) -> None:
+    with pytest.raises(MaskwrightError, match="made of one file"):
+        import_preset([tmp_path / "a", tmp_path / "b"], "sam-b", tmp_path)
+    with pytest.raises(MaskwrightError, match="no file"):
+        import_preset([tmp_path / "a"], "sam-l", tmp_path)
+
+
+def test_the_encoder_takes_other_sizes_and_gives_its_blocks(model: Sam) -> None:
+    encoder = model.image_encoder
+    assert isinstance(encoder, VitEncoder)
+    with torch.inference_mode():
+        for height, width in ((64, 64), (96, 48)):
+            embedding, (first, second) = encoder(torch.randn(2, 3, height, width), (0, 1))
+            grid = height // 16, width // 16
+            assert embedding.shape == (2, 16, *grid)
+            assert first.shape == second.shape == (2, *grid, 32)
+        # a larger picture of the same colour is seen as the smaller one is, but for its border
+        small, large = (encoder(torch.ones(1, 3, n, n))[0].mean() for n in (64, 80))
+    assert abs(float(small - large)) < 0.05
+    with pytest.raises(ShapeError, match="multiples of 16"):
+        encoder(torch.ones(1, 3, 65, 64))
+
+
+def test_clicks_are_placed_alike_in_a_part_of_the_frame(model: Sam) -> None:
+    whole = model.positions((4, 4))
+    assert torch.equal(model.positions((2, 3), (1, 1)), whole[:, :, 1:3, 1:4])
+
+
+def test_config_survives_json() -> None:
+    assert json.loads(json.dumps(asdict(SMALL)))["global_blocks"] == [1]
