@@ -118,15 +118,6 @@ class Handlers:
         names = self.session.suggest(opened[0].id)[:_NAMES] if suggest and opened else []
         return click_bar(prompt, score, names)
 
-    def decide_click(self, prompt: ClickPrompt, name: str, *, keep: bool) -> None:
-        """Accept or reject the answer that is shown, under the name that was typed; the others are forgotten."""
-        if prompt.proposal is None:
-            raise BadPrompt("There is no mask to decide on. Click on a thing first.")
-        category = name.strip() or None
-        decide = self.session.accept if keep else self.session.reject
-        decide([prompt.proposal], category=category)
-        self.clear(prompt)
-
     def counts(self) -> str:
         """HTML line: images, and accepted masks per category."""
         return f'<p class="mw-counts">{html.escape(self.session.counts())}</p>'
@@ -216,9 +207,9 @@ class Handlers:
         if not ids and clicked is None:
             raise MaskwrightError("There is no open mask. Type class names and press Find masks first, or click.")
         if clicked is not None:
-            self.decide_click(clicked, name, keep=keep)
+            self.session.decide_click(clicked, name, keep=keep)
         if ids:
-            (self.session.accept if keep else self.session.reject)(ids)
+            self.session.decide(ids, name, keep=keep)
 
     def add_files(self, paths: Sequence[str]) -> tuple[int | None, list[str]]:
         """Add uploads; gives the last image's id and one line for each file that could not be added."""

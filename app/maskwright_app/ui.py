@@ -210,7 +210,7 @@ class _Page:
         with gr.Row():
             with gr.Column(scale=2, min_width=260):
                 self._sources()
-            with gr.Column(scale=5, min_width=340):
+            with gr.Column(scale=6, min_width=340):
                 self._canvas()
             with gr.Column(scale=3, min_width=280):
                 self._decisions()
@@ -231,35 +231,37 @@ class _Page:
             )
 
     def _canvas(self) -> None:
-        self.words = gr.Textbox(
-            label="Class names", placeholder="grass, cow, sky", elem_id="mw-words", autofocus=True, max_lines=2,
-            info='Separate with commas; synonyms of one class with "|".', submit_btn=False,
-        )  # fmt: skip
-        with gr.Row():
-            self.run = gr.Button("Find masks (Q)", variant="primary", elem_id="mw-run")
-            self.everything = gr.Button("Segment all", elem_id="mw-everything", min_width=120)
-            self.background = gr.Checkbox(
-                True, label="Leave what I did not name unlabelled", elem_id="mw-background", min_width=200
-            )
-        self.threshold = gr.Slider(
-            0.05, 0.95, 0.5, step=0.05, label="Threshold: how sure a class must be", elem_id="mw-threshold"
-        )
+        with gr.Row(equal_height=True):
+            self.words = gr.Textbox(
+                label='Class names; synonyms with "|"', placeholder="grass, cow, sky", elem_id="mw-words",
+                autofocus=True, max_lines=2, submit_btn=False, scale=4,
+            )  # fmt: skip
+            self.run = gr.Button("Find masks (Q)", variant="primary", elem_id="mw-run", min_width=110)
+            self.everything = gr.Button("Segment all", elem_id="mw-everything", min_width=100)
+        with gr.Row(equal_height=True):
+            self.tool = gr.Radio(
+                ["On the thing", "Beside it", "Box"], value="On the thing", elem_id="mw-tool",
+                label="A click is (K; W: box)", min_width=300, scale=3,
+            )  # fmt: skip
+            self.name = gr.Textbox(
+                label="Name of what is clicked", placeholder="object", elem_id="mw-name", min_width=160, max_lines=1,
+                scale=2,
+            )  # fmt: skip
+        self.click_bar = gr.HTML(self.handlers.click_bar(None), elem_id="mw-click", js_on_load=_CLICKED, padding=False)
+        self.like_bar = gr.HTML("", elem_id="mw-like", js_on_load=_CLICKED, padding=False)
+        self.notice = gr.HTML("", elem_id="mw-notice", padding=False)
+        self.picture = gr.HTML("", elem_id="mw-picture", js_on_load=_POINTED, padding=False)
         with gr.Row():
             self.previous = gr.Button("Previous picture (Shift+N)", elem_id="mw-previous", min_width=120)
             self.next = gr.Button("Next picture (N)", elem_id="mw-next", min_width=120)
-        self.like_bar = gr.HTML("", elem_id="mw-like", js_on_load=_CLICKED)
-        self.notice = gr.HTML("", elem_id="mw-notice")
-        with gr.Row():
-            self.tool = gr.Radio(
-                ["On the thing", "Beside it", "Box: two corners"], value="On the thing", elem_id="mw-tool",
-                label="A click is (K changes the sign, W is the box)", min_width=320,
-            )  # fmt: skip
-            self.name = gr.Textbox(
-                label="Name of what you click on", placeholder="object", elem_id="mw-name", min_width=160, max_lines=1
-            )
-        self.click_bar = gr.HTML(self.handlers.click_bar(None), elem_id="mw-click", js_on_load=_CLICKED)
-        self.picture = gr.HTML("", elem_id="mw-picture", js_on_load=_POINTED)
         self.opacity = gr.Slider(0, 100, 55, step=5, label="Opacity of masks in %", elem_id="mw-opacity")
+        with gr.Row():
+            self.background = gr.Checkbox(
+                True, label="Leave what I did not name unlabelled", elem_id="mw-background", min_width=200
+            )
+            self.threshold = gr.Slider(
+                0.05, 0.95, 0.5, step=0.05, label="Threshold: how sure a class must be", elem_id="mw-threshold"
+            )
         self.credit = gr.HTML("", elem_classes="mw-credit", elem_id="mw-credit")
 
     def _decisions(self) -> None:
@@ -503,10 +505,10 @@ class _Page:
             self.handlers.clear(prompt)
             prompt = ClickPrompt(image_id, int(event.id))
         elif prompt is not None and event.id == prompt.proposal:
-            self.handlers.decide_click(prompt, name, keep=event.act == "accept")
+            self.handlers.session.decide_click(prompt, name, keep=event.act == "accept")
             prompt = None
         else:
-            {"accept": self.handlers.accept, "reject": self.handlers.reject}[event.act]([event.id])
+            self.handlers.session.decide([event.id], name, keep=event.act == "accept")
         view = self.handlers.view(image_id, proposals, looked_for=like, prompt=prompt)
         bars = self.handlers.click_bar(prompt), like, self.handlers.like_bar(like)
         return prompt, *bars, *self._shown(view)

@@ -39,6 +39,11 @@ class ClickPrompt:
         return self.last.answers[self.last.chosen] if self.last.answers else None
 
     @property
+    def previous(self) -> str | None:
+        """Id of the last answer there was: what the next click corrects."""
+        return next((step.answers[step.chosen] for step in reversed(self.steps) if step.answers), None)
+
+    @property
     def answers(self) -> tuple[str, ...]:
         """Ids of all answers so far."""
         return tuple(dict.fromkeys(key for step in self.steps for key in step.answers))

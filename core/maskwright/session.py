@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright.clicking import ClickPrompt, Step
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
-from maskwright.errors import MaskwrightError
+from maskwright.errors import BadPrompt, MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.project import Project, user_name
 from maskwright.store import NewAnnotation
@@ -44,8 +44,8 @@ class Proposal:
     provenance: Mapping[str, Any]
     unfamiliar: bool
     """The model was not taught this word."""
-    corrects: int | None = None
-    """Id of the accepted mask that it replaces when it is accepted."""
+    corrects: Annotation | None = None
+    """The accepted mask, as it was seen, that it replaces when it is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,26 +225,44 @@ class AnnotationSession:
             corrects: id of the accepted mask that they correct; to accept the answer replaces it.
             category: name of the thing.
         """
-        start = None
+        start, corrected = None, None
+        if corrects is not None:
+            corrected = self.project.store.annotation(corrects)
+            start = corrected.mask
         if previous is not None:
             opened = self.open_proposals([previous])
             if not opened or opened[0].image_id != image_id:
                 raise MaskwrightError("That proposal is no longer open. Click again.")
             start = opened[0].mask
-        elif corrects is not None:
-            start = self.project.store.annotation(corrects).mask
         prediction = self.engine.segment_click(
             self.image(image_id), [point[:2] for point in points],
             [point[2] if len(point) > 2 else 1 for point in points], box, start=start, category=category,
         )  # fmt: skip
-        return self._proposed(image_id, prediction, corrects)
+        return self._proposed(image_id, prediction, corrected)
 
     def ask(self, prompt: ClickPrompt, step: Step) -> tuple[ClickPrompt, str]:
         """A prompt with its next step answered, and what a person should know of the answer."""
         found = self.propose_click(
-            prompt.image_id, step.points, step.box, previous=prompt.proposal, corrects=prompt.corrects
+            prompt.image_id, step.points, step.box, previous=prompt.previous, corrects=prompt.corrects
         )
         return prompt.answered(step._replace(answers=tuple(one.id for one in found.proposals))), found.notice
+
+    def decide(self, ids: Sequence[str], name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
+        """Accept or reject proposals: what SAM found, which knows no names, under `name`; the rest under their own."""
+        nameless = (
+            {p.id for p in self.open_proposals(ids) if p.provenance["method"] == "sam"} if name.strip() else set()
+        )
+        state = "accepted" if keep else "rejected"
+        named = self._decide([key for key in ids if key in nameless], state, name.strip(), annotator)
+        return named + self._decide([key for key in ids if key not in nameless], state, None, annotator)
+
+    def decide_click(self, prompt: ClickPrompt, name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
+        """Accept or reject the answer that is shown, under a name or its own; the others are forgotten."""
+        if prompt.proposal is None:
+            raise BadPrompt("There is no mask to decide on. Click on a thing first.")
+        decided = self.decide([prompt.proposal], name, keep=keep, annotator=annotator)
+        self.drop(prompt.answers)
+        return decided
 
     def propose_everything(self, image_id: int, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
         """Masks of all things in an image, the most stable first."""
@@ -266,7 +284,7 @@ class AnnotationSession:
             for key in ids:
                 self._open.pop(key, None)
 
-    def _proposed(self, image_id: int, prediction: Prediction, corrects: int | None = None) -> Proposals:
+    def _proposed(self, image_id: int, prediction: Prediction, corrects: Annotation | None = None) -> Proposals:
         proposals = tuple(
             Proposal(
                 uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar,
@@ -414,7 +432,7 @@ class AnnotationSession:
         try:
             # turned down, a correction leaves the mask as it is
             kept += [
-                store.correct(p.corrects, p.mask, who, p.provenance, category)
+                store.correct(p.corrects.id, p.corrects.revision, p.mask, who, p.provenance, category)
                 for p in chosen
                 if p.corrects is not None and state == "accepted"
             ]

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from maskwright.clicking import ClickPrompt, Step
 from maskwright.domain import Image
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.session import AnnotationSession, Improvement, Proposals, Shown
@@ -40,6 +41,9 @@ class AnnotatorView(Protocol):
     def show_masks(self, rows: Sequence[Shown]) -> None:
         """The accepted masks of the image, and its open proposals."""
 
+    def show_clicks(self, prompt: ClickPrompt | None) -> None:
+        """The clicks and the box of a prompt, and which of its answers is shown."""
+
     def show_status(self, text: str) -> None:
         """One line that stays."""
 
@@ -59,6 +63,8 @@ class Controller:
     def __init__(self, session: AnnotationSession, view: AnnotatorView) -> None:
         self.session, self._view = session, view
         self.image_id: int | None = None
+        self.prompt: ClickPrompt | None = None
+        """What was clicked on the image."""
         self._proposals: list[str] = []
         self._generation = 0
         self._busy = 0
@@ -114,24 +120,106 @@ class Controller:
             self._show_proposals, "Finding masks", generation=generation,
         )  # fmt: skip
 
+    def click(self, x: float, y: float, sign: int, *, near: float = 0.0) -> None:
+        """A point on the thing (1) or beside it (0), in pixels; one that lies within `near` pixels is taken away."""
+        prompt = self._begun()
+        if prompt is not None:
+            step = prompt.clicked(x, y, sign, near=near)
+            if step is None:
+                self.clear_clicks()
+            else:
+                self._ask(prompt, step)
+
+    def box(self, box: tuple[float, float, float, float]) -> None:
+        """A box around the thing: left, top, right, bottom in pixels."""
+        prompt = self._begun()
+        if prompt is not None:
+            self._ask(prompt, prompt.boxed(box))
+
+    def correct(self, annotation: int) -> None:
+        """Let the next clicks correct an accepted mask."""
+        if self.image_id is not None:
+            self._turn(ClickPrompt(self.image_id, annotation), "Click on what is missing, or beside what is too much.")
+
+    def undo_click(self) -> None:
+        """Take the last click back."""
+        if self.prompt is not None and self.prompt.steps:
+            self._turn(self.prompt.undone())
+
+    def clear_clicks(self) -> None:
+        """Give the clicks up; accepted masks stay as they are."""
+        if self.prompt is not None:
+            self.session.drop(self.prompt.answers)
+            self._turn(None)
+
+    def other_answer(self) -> None:
+        """Show the next of the masks that the click may mean."""
+        if self.prompt is not None and self.prompt.last.answers:
+            self._turn(self.prompt.choosing(self.prompt.last.chosen + 1))
+
+    def suggest(self, show: Callable[[list[tuple[str, float]]], None]) -> None:
+        """What the clicked mask may be, of the project's categories; `show` is told the names, the best first."""
+        if self.prompt is None or self.prompt.proposal is None:
+            self._view.show_error("Click on a thing first.")
+            return
+        proposal = self.prompt.proposal
+        self._work(lambda: self.session.suggest(proposal), show, "Comparing with words")
+
+    def _begun(self) -> ClickPrompt | None:
+        if self.image_id is None:
+            self._view.show_error("Open or select an image first.")
+            return None
+        return self.prompt or ClickPrompt(self.image_id)
+
+    def _turn(self, prompt: ClickPrompt | None, status: str = "") -> None:
+        self._generation += 1
+        self.prompt = prompt
+        self._view.show_clicks(prompt)
+        self._reload(self.image_id, status)
+
+    def _ask(self, prompt: ClickPrompt, step: Step) -> None:
+        """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
+        self._generation += 1
+        generation = self._generation
+        self.prompt = prompt.answered(step)
+        self._view.show_clicks(self.prompt)
+
+        def show(told: tuple[ClickPrompt, str]) -> None:
+            self.prompt, notice = told
+            self._view.show_clicks(self.prompt)
+            self._reload(self.image_id, notice)
+
+        self._work(lambda: self.session.ask(prompt, step), show, "Finding the mask", generation=generation)
+
     def cancel(self) -> None:
         """Give up the running prompt."""
         self._generation += 1
 
-    def decide(self, accept: bool, ids: Sequence[str] = ()) -> None:
-        """Accept or reject proposals, by default all that are open."""
-        image_id = self.image_id
+    def decide(self, accept: bool, ids: Sequence[str] = (), name: str = "") -> None:
+        """Accept or reject proposals, by default all that are open; a clicked one is kept under `name`."""
+        image_id, prompt = self.image_id, self.prompt
+        clicked = prompt.proposal if prompt is not None else None
         opened = self.session.open_proposals(ids or self._proposals, image_id)
-        chosen = [proposal.id for proposal in opened if not ids or proposal.id in ids]
-        if not chosen:
-            self._view.show_error("There is no open mask. Type class names and press Find masks first.")
+        chosen = [p.id for p in opened if (not ids or p.id in ids) and p.id != clicked]
+        if clicked is not None and ids and clicked not in ids:
+            clicked = None
+        if not chosen and clicked is None:
+            self._view.show_error("There is no open mask. Type class names and press Find masks first, or click.")
             return
-        decide = self.session.accept if accept else self.session.reject
 
-        def kept(_: Any) -> None:
+        def decide() -> None:
+            if prompt is not None and clicked is not None:
+                self.session.decide_click(prompt, name, keep=accept)
+            if chosen:
+                (self.session.accept if accept else self.session.reject)(chosen)
+
+        def kept(_: None) -> None:
+            if clicked is not None and self.prompt is prompt:
+                self.prompt = None
+                self._view.show_clicks(None)
             self._reload(image_id, "Saved" if accept else "Rejected")
 
-        self._work(lambda: decide(chosen), kept, "Saving")
+        self._work(decide, kept, "Saving")
 
     def act(self, action: str) -> None:
         """Start, cancel, resume a run, or change the model; see `AnnotationSession.improvement`."""
@@ -170,8 +258,9 @@ class Controller:
             self.open_image(choices[0][1])
 
     def _show_image(self, image_id: int, image: Image, rows: list[Shown]) -> None:
-        self.image_id, self._proposals = image_id, []
+        self.image_id, self._proposals, self.prompt = image_id, [], None
         self._view.show_image(image_id, image)
+        self._view.show_clicks(None)
         self._view.show_masks(rows)
         self._reload(image_id, "")
 
@@ -181,10 +270,16 @@ class Controller:
 
     def _reload(self, image_id: int | None, status: str = "") -> None:
         """Read again what is shown of an image, and the list of images."""
-        proposals = list(self._proposals)
+        proposals, prompt = list(self._proposals), self.prompt
+        clicked = prompt.previous if prompt is not None else None
 
         def read() -> tuple[list[tuple[str, int]], list[Shown], str]:
-            rows = [] if image_id is None else self.session.shown(image_id, proposals)
+            rows = (
+                [] if image_id is None else self.session.shown(image_id, [*proposals, *([clicked] if clicked else [])])
+            )
+            if prompt is not None and clicked is not None:
+                # the correction stands where the mask was
+                rows = [row for row in rows if row.annotation is None or row.annotation != prompt.corrects]
             return self.session.choices(), rows, self.session.counts()
 
         def show(told: tuple[list[tuple[str, int]], list[Shown], str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels
+from napari.layers import Labels, Points, Shapes
 from napari.utils import DirectLabelColormap
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Qt, Signal
@@ -31,6 +31,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from maskwright.clicking import ClickPrompt
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
@@ -53,6 +54,11 @@ KEYS = {
     "N": ("next", "Next image"),
     "Shift-N": ("previous", "Previous image"),
     "H": ("hide", "Hide or show proposals"),
+    "W": ("tool", "Click off, point, box"),
+    "K": ("sign", "On the thing or beside it"),
+    "J": ("other", "Another mask of the click"),
+    "Shift-U": ("undo", "Undo the last click"),
+    "Shift-H": ("clear", "Give the clicks up"),
 }
 """Key -> (what it does, in words); letters that no napari default uses."""
 
@@ -63,6 +69,13 @@ _ACTIONS = {
     "use": "Use new model",
     "back": "Go back to the earlier model",
 }
+
+
+_CLICK_GESTURES = {"other": "other_answer", "undo": "undo_click", "clear": "clear_clicks"}
+"""Gesture -> what the controller does."""
+_OFF, _POINT, _BOX = range(3)
+_STILL = 5
+"""Pixels of the screen that a press may move and still be a click."""
 
 
 class _Soon(QObject):
@@ -97,6 +110,10 @@ class AnnotatorWidget(QWidget):
         self._taken: dict[int, Any] = {}
         self._anchor: Any = None
         self._rows: list[Shown] = []
+        presses, pressed = napari_viewer.mouse_drag_callbacks, self._pressed
+        presses.append(pressed)
+        # not a bound method of ours: when the signal comes, this widget is gone
+        self.destroyed.connect(lambda: presses.remove(pressed) if pressed in presses else None)
         self._build()
         self._bind_keys()
         place = project or str(Settings.load().project.expanduser())
@@ -124,7 +141,7 @@ class AnnotatorWidget(QWidget):
 
     def show_image(self, image_id: int, image: Image) -> None:
         """Show the image, in the layer it was taken from when there is one."""
-        for kind in ("image", "proposals", "accepted"):
+        for kind in ("image", "proposals", "accepted", "clicks", "box"):
             self._remove(kind)
         taken = self._taken.get(image_id)
         if taken is not None and taken in self._viewer.layers:
@@ -154,6 +171,37 @@ class AnnotatorWidget(QWidget):
         for button in (self._accept, self._reject):
             button.setEnabled(bool(proposals))
             button.setToolTip("All proposals, or those selected in the list." if proposals else "No open proposals.")
+
+    def show_clicks(self, prompt: ClickPrompt | None) -> None:
+        """Show the clicks, discs on the thing and crosses beside it, and the box."""
+        step = prompt.last if prompt is not None else None
+        points = step.points if step is not None else ()
+        for kind in ("clicks", "box"):
+            self._remove(kind)
+        if points:
+            layer = Points(
+                [(y - 0.5, x - 0.5) for x, y, _ in points], name=f"{self._anchor.name} clicks",
+                symbol=["disc" if sign else "cross" for *_, sign in points],
+                face_color=["#009e73" if sign else "#d55e00" for *_, sign in points], border_color="white",
+                size=max(3.0, max(self._size_hw) / 60), **placement(self._anchor),
+            )  # fmt: skip
+            layer.editable = False
+            self._layers["clicks"] = self._viewer.add_layer(layer)
+        if step is not None and step.box is not None:
+            x0, y0, x1, y1 = (value - 0.5 for value in step.box)
+            frame = Shapes(
+                [[(y0, x0), (y1, x1)]], shape_type="rectangle", name=f"{self._anchor.name} box",
+                face_color="transparent", edge_color="white", edge_width=max(self._size_hw) / 200,
+                **placement(self._anchor),
+            )  # fmt: skip
+            frame.editable = False
+            self._layers["box"] = self._viewer.add_layer(frame)
+        count = len(step.answers) if step is not None else 0
+        self._other.setEnabled(count > 1)
+        self._other.setText(f"Mask {step.chosen + 1} of {count} (J)" if step is not None and count > 1 else "Other (J)")
+        for button in (self._undo, self._clear):
+            button.setEnabled(prompt is not None)
+        self._what.setEnabled(count > 0)
 
     def show_status(self, text: str) -> None:
         """One line that stays."""
@@ -205,16 +253,24 @@ class AnnotatorWidget(QWidget):
             if layer is not None:
                 layer.visible = not layer.visible
             return
+        if name == "tool":
+            self._tool.setCurrentIndex((self._tool.currentIndex() + 1) % self._tool.count())
+            return
+        if name == "sign":
+            self._beside.toggle()
+            return
         if self.controller is None:
             show_error("Open a project first.")
             return
-        if name == "run":
+        if name in _CLICK_GESTURES:
+            getattr(self.controller, _CLICK_GESTURES[name])()
+        elif name == "run":
             self.controller.propose(
                 self._words.text(), background=self._background.isChecked(), threshold=self._threshold.value() / 100
             )
         elif name in ("accept", "reject"):
             chosen = [item.data(Qt.UserRole) for item in self._list.selectedItems()]
-            self.controller.decide(name == "accept", chosen)
+            self.controller.decide(name == "accept", chosen, self._name.text())
         elif name in ("next", "previous"):
             self.controller.step(1 if name == "next" else -1)
 
@@ -229,6 +285,57 @@ class AnnotatorWidget(QWidget):
             lambda: Image(as_rgb8(data, rgb=rgb), name=name),
             lambda image_id: self._taken.__setitem__(image_id, layer),
         )
+
+    def _pressed(self, viewer: Any, event: Any) -> Any:
+        """A press on the canvas while a click tool is chosen; a drag in the point tool still moves the view."""
+        tool = self._tool.currentIndex()
+        if tool == _OFF or event.button != 1 or self.controller is None or self._anchor not in viewer.layers:
+            return
+        start, pressed = event.pos, self._place(event.position)
+        other = "Alt" in event.modifiers
+        if tool == _BOX:
+            viewer.scene.camera.mouse_pan = False
+        try:
+            yield
+            while event.type == "mouse_move":
+                yield
+        finally:
+            viewer.scene.camera.mouse_pan = True
+        moved = max(abs(now - then) for now, then in zip(event.pos, start, strict=True)) > _STILL
+        (x0, y0), (x1, y1) = pressed, self._place(event.position)
+        if tool == _BOX and moved:
+            self.controller.box((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+        elif tool == _POINT and not moved and "Control" in event.modifiers:
+            self._correct_at(x0, y0)
+        elif tool == _POINT and not moved:
+            sign = int(self._beside.isChecked() == other)
+            self.controller.click(x0, y0, sign, near=self._near())
+
+    def _correct_at(self, x: float, y: float) -> None:
+        """Let clicks correct the smallest accepted mask at a place."""
+        height, width = self._size_hw
+        row, column = min(max(int(y), 0), height - 1), min(max(int(x), 0), width - 1)
+        hit = [r for r in self._rows if r.annotation is not None and r.mask.to_array()[row, column]]
+        if hit and self.controller is not None:
+            self.controller.correct(int(min(hit, key=lambda r: r.mask.area).annotation or 0))
+
+    def _place(self, position: Any) -> tuple[float, float]:
+        """The (x, y) in the image's pixels, counted from its border, of a place in the world."""
+        row, column = self._anchor.world_to_data(position)[-2:]
+        return float(column) + 0.5, float(row) + 0.5
+
+    def _near(self) -> float:
+        """How many of the image's pixels a marker's reach on the screen is."""
+        scale = abs(float(self._anchor.scale[-1])) or 1.0
+        return 8 / (float(self._viewer.scene.camera.zoom) * scale)
+
+    def _suggest(self) -> None:
+        if self.controller is not None:
+            self.controller.suggest(self._show_names)
+
+    def _show_names(self, names: list[tuple[str, float]]) -> None:
+        self._name.setText(names[0][0])
+        self.show_status("It may be " + ", ".join(f"{name} ({chance:.2f})" for name, chance in names[:5]))
 
     # drawing
 
@@ -266,6 +373,7 @@ class AnnotatorWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.addWidget(self._project_box())
         outer.addWidget(self._prompt_box())
+        outer.addWidget(self._click_box())
         outer.addWidget(self._proposals_box())
         outer.addWidget(self._improve_box())
         self._busy = QProgressBar()
@@ -325,6 +433,31 @@ class AnnotatorWidget(QWidget):
         self._run = _button("Find masks (Q)", "Find masks for the words.", lambda: self.gesture("run"))
         column.addWidget(self._run)
         box.setLayout(column)
+        return box
+
+    def _click_box(self) -> QGroupBox:
+        box, grid = QGroupBox("Clicks"), QGridLayout()
+        self._tool = QComboBox()
+        self._tool.addItems(["Off (W)", "Point (W)", "Box (W)"])
+        self._tool.setToolTip(
+            "Point: click on the thing, Alt+click beside it; Ctrl+click on an accepted mask corrects it. Box: drag."
+        )
+        self._beside = QCheckBox("Beside it (K)")
+        self._beside.setToolTip("The next click says what the thing is not; Alt+click does the opposite.")
+        self._name = QLineEdit()
+        self._name.setPlaceholderText("name")
+        self._name.setToolTip("Name under which the clicked mask is accepted.")
+        self._what = _button("What is this?", "Compare the mask with the names of this project.", self._suggest)
+        self._other = _button("Other (J)", "Another mask that the click may mean.", lambda: self.gesture("other"))
+        self._undo = _button("Undo (Shift+U)", "Take the last click back.", lambda: self.gesture("undo"))
+        self._clear = _button("Clear (Shift+H)", "Give the clicks up.", lambda: self.gesture("clear"))
+        for number, part in enumerate(
+            (self._tool, self._beside, self._name, self._what, self._other, self._undo, self._clear)
+        ):
+            grid.addWidget(part, number // 2, number % 2)
+        for button in (self._what, self._other, self._undo, self._clear):
+            button.setEnabled(False)
+        box.setLayout(grid)
         return box
 
     def _proposals_box(self) -> QGroupBox:

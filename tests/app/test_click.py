@@ -45,7 +45,7 @@ def at(x: float, y: float, sign: int = 1) -> dict[str, Any]:
 
 
 def test_a_prompt_grows_and_shrinks(clicked: Handlers) -> None:
-    prompt, notice = clicked.click(2, None, at(60, 60))
+    prompt, _ = clicked.click(2, None, at(60, 60))
     assert prompt is not None
     assert prompt.last.points == ((60, 60, 1),)
     assert 'class="mw-on"' in clicked.view(2, [], prompt=prompt).picture
@@ -73,7 +73,7 @@ def test_only_the_chosen_answer_is_shown_and_kept(clicked: Handlers) -> None:
     if len(prompt.last.answers) > 1:
         assert "Mask 2 of" in clicked.click_bar(prompt.choosing(1))
     assert clicked.view(2, [], prompt=prompt).legend.count('data-act="accept"') == 1
-    clicked.decide_click(prompt, " moon ", keep=True)
+    clicked.session.decide_click(prompt, " moon ", keep=True)
     (kept,) = clicked.session.project.annotations(2)
     assert (kept.category, kept.source) == ("moon", "click")
     assert not clicked.session.open_proposals(prompt.answers)
@@ -180,6 +180,7 @@ def test_click_correct_name_and_accept(page_server: Page, tab: Any) -> None:
         assert [(a.category, a.source) for a in project.annotations(2)] == [("sun", "click")]
     # a box by two corners, and Escape drops it but nothing that was accepted
     tab.keyboard.press("w")
+    tab.locator("img.mw-image").scroll_into_view_if_needed()
     tab.mouse.click(*spot(tab, 30, 30))
     tab.mouse.click(*spot(tab, 90, 90))
     tab.wait_for_selector(".mw-marks .mw-box")

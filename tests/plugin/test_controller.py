@@ -174,3 +174,49 @@ def test_closing_during_a_prompt_leaves_no_thread_and_shows_nothing(
     window.settle()
     drawn = [call for call in window.view.mock_calls[shown:] if not call[0].startswith("call_soon")]
     assert drawn == []
+
+
+def test_clicks_grow_and_shrink_and_are_kept_under_their_name(
+    controller: Controller, window: Window, place: Path
+) -> None:
+    controller.click(30, 20, 1)
+    assert controller.prompt is not None
+    assert controller.prompt.last.points == ((30, 20, 1),), "the marker is there before the answer"
+    controller.click(5, 5, 0)
+    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    assert controller.prompt.last.points == ((30, 20, 1), (5, 5, 0)), "the second click builds on the first"
+    window.until(lambda: any(row.proposal for row in window.rows))
+    controller.undo_click()
+    assert controller.prompt.last.points == ((30, 20, 1),)
+    controller.clear_clicks()
+    assert controller.prompt is None
+    window.until(lambda: not any(row.proposal for row in window.rows))
+    controller.box((2, 2, 40, 30))
+    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    controller.decide(True, name="thing")
+    window.until(lambda: any(row.annotation for row in window.rows))
+    assert controller.prompt is None
+    with Project.open(place) as project:
+        assert [(a.category, a.source) for a in project.annotations()] == [("thing", "box")]
+    (kept,) = [row.annotation for row in window.rows]
+    controller.correct(kept)
+    controller.click(50, 35, 0)
+    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.settle()
+    assert [row.annotation for row in window.rows] == [None], "the correction stands where the mask was"
+    controller.decide(True)
+    window.until(lambda: any(row.annotation for row in window.rows))
+    with Project.open(place) as project:
+        assert [(a.id, a.category, a.revision) for a in project.annotations()] == [(kept, "thing", 2)]
+
+
+def test_names_for_a_click(controller: Controller, window: Window) -> None:
+    told: list[Any] = []
+    controller.suggest(told.extend)
+    window.view.show_error.assert_called_with("Click on a thing first.")
+    controller.session.project.store.category("cow")
+    controller.click(30, 20, 1)
+    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    controller.suggest(told.extend)
+    window.until(lambda: told)
+    assert told[0][0] == "cow"

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,58 @@ def test_closing_the_window_during_a_fine_tuning_run_leaves_it_whole(
         project.runs.cancel("run-1")
         qtbot.waitUntil(lambda: project.runs.get("run-1").state == "cancelled", timeout=20_000)
         assert project.status().accepted == {"meadow": 6, "air": 6}
+
+
+class Handed:
+    """An event as napari hands it to a callback, which goes on with the next one under the same name."""
+
+    def __init__(self, event: SimpleNamespace) -> None:
+        self.__wrapped__ = event
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+
+class Press:
+    """A press, moves and a release of the mouse on the canvas, as napari hands them on."""
+
+    def __init__(self, viewer: Any, places: list[tuple[float, float]], modifiers: tuple[str, ...] = ()) -> None:
+        from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
+
+        kinds = ["mouse_press", *["mouse_move"] * (len(places) - 2), "mouse_release"]
+        calls = {
+            "mouse_press": mouse_press_callbacks, "mouse_move": mouse_move_callbacks,
+            "mouse_release": mouse_release_callbacks,
+        }  # fmt: skip
+        for kind, (x, y) in zip(kinds, places, strict=True):
+            event = SimpleNamespace(
+                type=kind, button=1, modifiers=modifiers, pos=(10 * x, 10 * y), position=(y - 0.5, x - 0.5),
+                is_dragging=kind == "mouse_move", handled=False,
+            )  # fmt: skip
+            calls[kind](viewer, Handed(event) if kind == "mouse_press" else event)
+
+
+def test_clicks_on_the_canvas(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+    widget.gesture("tool")
+    Press(viewer, [(30, 20), (30, 20)])
+    qtbot.waitUntil(lambda: any(row.proposal for row in widget._rows), timeout=60_000)
+    assert np.allclose(widget._layers["clicks"].data, [(19.5, 29.5)])
+    Press(viewer, [(5, 5), (5, 5)], modifiers=("Alt",))
+    qtbot.waitUntil(lambda: len(widget._layers["clicks"].data) == 2, timeout=20_000)
+    assert [str(s) for s in widget._layers["clicks"].symbol] == ["disc", "cross"]
+    Press(viewer, [(5, 5), (25, 25), (40, 30)])
+    assert len(widget._layers["clicks"].data) == 2, "a drag moves the view"
+    widget.gesture("undo")
+    assert len(widget._layers["clicks"].data) == 1
+    widget._name.setText("thing")
+    qtbot.waitUntil(lambda: not widget._busy.isVisible() and any(r.proposal for r in widget._rows), timeout=60_000)
+    widget.gesture("accept")
+    qtbot.waitUntil(lambda: any(row.annotation for row in widget._rows), timeout=20_000)
+    assert "clicks" not in widget._layers
+    widget.gesture("tool")
+    Press(viewer, [(5, 5), (20, 20), (40, 30)])
+    qtbot.waitUntil(lambda: "box" in widget._layers and any(r.proposal for r in widget._rows), timeout=60_000)
+    widget.gesture("clear")
+    assert "box" not in widget._layers
+    with Project.open(place) as project:
+        assert [(a.category, a.source) for a in project.annotations()] == [("thing", "click")]

@@ -63,8 +63,8 @@ def checked(
     size_hw: tuple[int, int],
 ) -> Clicks:
     """A prompt that can be answered; points without labels are on the thing. Raises BadPrompt."""
-    spots = np.asarray(points, np.float64).reshape(-1, 2) if np.size(points) else np.zeros((0, 2))
-    if np.ndim(points) != 2 and np.size(points):
+    spots = np.asarray(points, np.float64) if np.size(points) else np.zeros((0, 2))
+    if spots.ndim != 2 or spots.shape[1] != 2:
         raise BadPrompt("Points must be a list of (x, y) pairs.")
     signs = np.ones(len(spots), np.int64) if labels is None else np.asarray(labels).reshape(-1)
     if len(signs) != len(spots):

@@ -33,12 +33,13 @@ def describe(name: str, settings: Settings) -> Facts:
     if name in here or (Path(name).expanduser() / CONFIG).is_file():
         folder = find(name, settings)
         parts = sections(folder)
-        stored = parts.get("dinotxt") or parts.get("dinov3") or parts.get("sam") or {}
-        sha256 = str(stored.get("sha256"))
-        weights = folder / str(stored.get("weights"))
-        sound = weights.is_file() and sha256_of(weights) == sha256
-        values |= {"installed": str(folder), "sha256": sha256, "whole": sound}
-        lines += [f"installed in {folder}", f"weights {sha256[:12]}, {'whole' if sound else 'DAMAGED'}"]
+        stored = [part for part in parts.values() if "weights" in part]
+        sound = [_whole(folder / str(part["weights"]), str(part["sha256"])) for part in stored]
+        sha256 = str(stored[0]["sha256"]) if stored else ""
+        values |= {"installed": str(folder), "sha256": sha256, "whole": bool(stored) and all(sound)}
+        lines.append(f"installed in {folder}")
+        for part, good in zip(stored, sound, strict=True):
+            lines.append(f"{part['weights']} {part['sha256'][:12]}, {'whole' if good else 'DAMAGED'}")
         if "dinotxt" in parts:
             known = read_config(folder).familiar
             words = "any" if known is None else f"{len(known)} (others are tried and marked unfamiliar)"
@@ -61,6 +62,10 @@ def describe(name: str, settings: Settings) -> Facts:
     if len(lines) == 1:
         raise PresetMissing(name, settings.presets.expanduser(), [*here, *OFFICIAL])
     return Facts(values, "\n".join(lines))
+
+
+def _whole(weights: Path, sha256: str) -> bool:
+    return weights.is_file() and sha256_of(weights) == sha256
 
 
 def fetch(name: str) -> Facts:

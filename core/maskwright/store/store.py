@@ -209,26 +209,37 @@ class Store:
         check_state(state)
         with self._writing() as db:
             row = queries.annotation_row(db, annotation_id)
-            if revision not in (None, row.revision):
-                raise MaskwrightError(
-                    f"Mask {annotation_id} was changed by someone else meanwhile (revision {row.revision}, "
-                    f"you saw {revision}); nothing was overwritten. Look at it again, then repeat the change."
-                )
+            _check_revision(row, revision)
             if row.state != state:
                 queries.change_state(db, row, state, who)
             return queries.annotations_where(db, row.image_id, (state,), annotation_id)[0]
 
     def correct(
-        self, annotation_id: int, mask: Mask, who: str, provenance: Mapping[str, Any], category: str | None = None
+        self,
+        annotation_id: int,
+        revision: int,
+        mask: Mask,
+        who: str,
+        provenance: Mapping[str, Any],
+        category: str | None = None,
     ) -> Annotation:
         """An accepted mask with other pixels, and perhaps another name; the history keeps what it was.
 
+        Args:
+            annotation_id: of the mask to change.
+            revision: the one this person saw.
+            mask: the new pixels.
+            who: the person, for the history.
+            provenance: how the new pixels were made, for the history.
+            category: the new name; None keeps it.
+
         Raises:
-            MaskwrightError: no such accepted mask, or the new one is empty.
+            MaskwrightError: no such accepted mask, it was changed since `revision`, or the new one is empty.
             InvalidMask: it has another size than its image.
         """
         with self._writing() as db:
             row = queries.annotation_row(db, annotation_id)
+            _check_revision(row, revision)
             if row.state != "accepted":
                 raise MaskwrightError(f"Mask {annotation_id} is no longer accepted, so it cannot be corrected.")
             image = queries.image_row(db, row.image_id)
@@ -412,6 +423,14 @@ class Store:
     def _writing(self) -> Iterator[Session]:
         with plain_errors(self._where, self._file), self._writers.begin() as db:
             yield db
+
+
+def _check_revision(row: AnnotationRow, seen: int | None) -> None:
+    if seen not in (None, row.revision):
+        raise MaskwrightError(
+            f"Mask {row.id} was changed by someone else meanwhile (revision {row.revision}, you saw {seen}); nothing "
+            "was overwritten. Look at it again, then repeat the change."
+        )
 
 
 def _size_hw(row: ImageRow) -> tuple[int, int]:

@@ -54,7 +54,8 @@ def train_clicks(
     finished = fit.run(
         steps, ClickObjective(fit.trained, config), on_step=on_step, stopped=until(minutes, lambda: False)
     )
-    save_part(out, "sam", fit.mean.state_dict(), {"model": asdict(config.model), "stretch": True}, dtype=torch.float16)
+    told = {"model": asdict(config.model), "stretch": True, "connected": True}
+    save_part(out, "sam", fit.mean.state_dict(), told, dtype=torch.float16)
     run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
     atomic_save(out / "clicks.json", lambda file: file.write_text(run, encoding="utf-8"))
     return finished

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder
+from maskwright.models.checkpoints import CONFIG
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import ClickConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
@@ -87,6 +88,8 @@ def train_promptable(
     """Add clicks and boxes to the text preset in `out`; arguments, result and errors as `train_preset`'s."""
     from maskwright.models.devices import choose_device
 
+    if not (out / CONFIG).is_file():
+        raise MaskwrightError(f"There is no preset in {out} to add clicks to. Train one with --task text first.")
     sources = [read_objects(folder, weight=weights.get(folder.name, 1.0), skip=_gallery()) for folder in folders]
     _told(sources, say)
     config = ClickConfig(seed=seed)

@@ -217,6 +217,40 @@ def test_a_stale_change_overwrites_nothing(store: Store, new: MakeAnnotation) ->
     assert store.change_number() == number
 
 
+def test_a_correction_is_a_revision_and_the_history_keeps_the_old_pixels(
+    store: Store, new: MakeAnnotation, file: Path
+) -> None:
+    kept = store.add_annotation(new(score=0.5))
+    pixels = np.zeros((10, 20), bool)
+    pixels[0, :4] = True
+    mask = Mask.from_array(pixels, score=0.9)
+    after = store.correct(kept.id, 1, mask, "bob", {"source": "click"}, "calf")
+    assert (after.id, after.uid, after.category, after.annotator, after.revision) == (
+        kept.id,
+        kept.uid,
+        "calf",
+        "bob",
+        2,
+    )
+    assert (after.mask.rle, after.mask.bbox, after.mask.area) == (mask.rle, (0, 0, 4, 1), 4)
+    assert after.mask.score is None, "a score is a word on the mask as it was proposed"
+    assert store.annotations() == [after]
+    ((before,),) = rows(file, "SELECT before FROM events WHERE kind = 'edited'")
+    assert kept.mask.rle["counts"] in str(before).replace("\\\\", "\\")
+    number = store.change_number()
+    for action, says in (
+        (lambda: store.correct(kept.id, 1, kept.mask, "ann", {}), "revision 2, you saw 1"),
+        (lambda: store.correct(kept.id, 2, Mask.from_array(np.ones((3, 3), bool)), "ann", {}), "3 x 3 pixels"),
+        (lambda: store.correct(kept.id, 2, Mask.from_array(np.zeros((10, 20), bool)), "ann", {}), "mask is empty"),
+    ):
+        with pytest.raises(MaskwrightError, match=says):
+            action()
+    assert store.change_number() == number
+    store.set_state(kept.id, "deleted", "ann")
+    with pytest.raises(MaskwrightError, match="no longer accepted"):
+        store.correct(kept.id, 3, kept.mask, "ann", {})
+
+
 def test_the_present_state_is_no_change(store: Store, new: MakeAnnotation) -> None:
     kept = store.add_annotation(new())
     number = store.change_number()

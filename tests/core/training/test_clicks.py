@@ -157,8 +157,8 @@ def test_boxes_and_rough_masks_are_near_the_object(rng: np.random.Generator) -> 
 def test_the_loss_does_not_give_up_small_things() -> None:
     target = torch.zeros(1, 100, 100, dtype=torch.bool)
     target[:, 50:54, 50:54] = True
-    right = torch.where(target, 4.0, -4.0)[:, None]
-    nothing, everything = torch.full_like(right, -4.0), torch.full_like(right, 4.0)
+    right = torch.where(target, 8.0, -8.0)[:, None]
+    nothing, everything = torch.full_like(right, -8.0), torch.full_like(right, 8.0)
     losses = [float(_mask_loss(logits, target)) for logits in (right, nothing, everything)]
     assert losses[0] < 0.2
     assert losses[1] > 1.5

@@ -83,7 +83,9 @@ def test_the_result_is_a_preset_that_finds_what_it_was_shown(small_preset: Path,
     assert right(tuned) > right(small_preset) + 0.1
     assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").unfamiliar == ("moon",)
     # by example it is asked as its base
-    assert sections(tuned)["insid3"] == sections(small_preset)["insid3"]
+    for part in ("insid3", "sam"):
+        assert sections(tuned)[part] == sections(small_preset)[part]
+    assert (tuned / "sam.safetensors").read_bytes() == (small_preset / "sam.safetensors").read_bytes()
 
 
 def test_length_of_a_run_follows_the_number_of_images(small_preset: Path) -> None:
