@@ -284,7 +284,7 @@ def sam_config(config: dict[str, Any]) -> sam.SamConfig:
 def _sam(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     config = sam_config(case["config"])
     model = sam.Sam(config)
-    _built(model, sam.convert_official(_part(tensors, "state.")))
+    _built(model, sam.convert_official(_part(tensors, "state."), model))
     image = tensors["in.image_rgb_0_255"]
     pixels = sam.preprocess(image, config)
     embedding, blocks = model.image_encoder(pixels, tuple(range(config.depth)))

@@ -20,6 +20,7 @@ from maskwright.errors import BadWeights
 __all__ = [
     "CONFIG",
     "atomic_save",
+    "check_exactly",
     "load_exactly",
     "read_official",
     "read_weights",
@@ -110,12 +111,17 @@ def read_official(file: Path) -> dict[str, Tensor]:
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load `state` into `module`, refusing missing, left-over and misshapen keys by name.
+    """Load `state` into `module`, refusing missing, left-over and misshapen keys by name; raises BadWeights."""
+    check_exactly(module.state_dict(), state, what=what)
+    module.load_state_dict(state)
+
+
+def check_exactly(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], *, what: str) -> None:
+    """Compare names and shapes.
 
     Raises:
         BadWeights: with up to three of the offending keys.
     """
-    wanted = module.state_dict()
     problems = {
         "lacks": [k for k in wanted if k not in state],
         "has unknown": [k for k in state if k not in wanted],
@@ -132,4 +138,3 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -
     ]
     if found:
         raise BadWeights(f"The weights of {what} do not fit: the file {'; '.join(found)}.")
-    module.load_state_dict(state)

@@ -67,8 +67,12 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
 def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
     """SAM of the given sizes for clicks and boxes, from its one file; raises BadWeights."""
     path = _only(paths, folder, "the SAM checkpoint")
-    state = _converted(path, lambda state: convert_sam_hub(state) if _VISION in state else convert_sam(state))
     model = Sam(config)
+
+    def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return convert_sam_hub(state) if _VISION in state else convert_sam(state, model, what=path.name)
+
+    state = _converted(path, own_names)
     load_exactly(model, state, what=folder.name)
     with _writing(folder):
         save_part(folder, "sam", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import SamConfig as _Config
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamMaskDecoder, SamPromptEncoder, SamVisionEncoder
 
-from maskwright.errors import BadWeights, ShapeError
+from maskwright.errors import ShapeError
+from maskwright.models.checkpoints import check_exactly
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "VitEncoder",
     "convert_hub",
     "convert_official",
+    "official_name",
     "postprocess",
     "preprocess",
 ]
@@ -262,65 +264,62 @@ def postprocess(logits: Tensor, input_hw: tuple[int, int], size_hw: tuple[int, i
     return F.interpolate(large[..., : input_hw[0], : input_hw[1]], size_hw, mode="bilinear", align_corners=False)
 
 
-_RENAMED = [
-    (r"image_encoder\.patch_embed\.proj\.", "image_encoder.patch_embed.projection."),
-    (r"image_encoder\.blocks\.(\d+)\.norm([12])\.", r"image_encoder.layers.\1.layer_norm\2."),
-    (r"image_encoder\.blocks\.(\d+)\.(attn|mlp)\.", r"image_encoder.layers.\1.\2."),
-    (r"image_encoder\.neck\.0\.", "image_encoder.neck.conv1."),
-    (r"image_encoder\.neck\.1\.", "image_encoder.neck.layer_norm1."),
-    (r"image_encoder\.neck\.2\.", "image_encoder.neck.conv2."),
-    (r"image_encoder\.neck\.3\.", "image_encoder.neck.layer_norm2."),
-    (
-        r"prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$",
-        "prompt_encoder.shared_embedding.positional_embedding",
-    ),
-    (r"prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
-    (r"prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
-    (r"prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
-    (r"prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
-    (r"prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
-    (r"prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
-    (r"mask_decoder\.transformer\.layers\.(\d+)\.norm(\d)\.", r"mask_decoder.transformer.layers.\1.layer_norm\2."),
-    (r"mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
-    (r"mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
-    (r"mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
-    (r"mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
-]
-_MLP = re.compile(r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.(\d+)\.(.+)")
+_PAIRS = (
+    # ours, the authors'; applied in this order
+    ("image_encoder.patch_embed.projection.", "image_encoder.patch_embed.proj."),
+    ("image_encoder.layers.", "image_encoder.blocks."),
+    ("image_encoder.neck.conv1.", "image_encoder.neck.0."),
+    ("image_encoder.neck.layer_norm1.", "image_encoder.neck.1."),
+    ("image_encoder.neck.conv2.", "image_encoder.neck.2."),
+    ("image_encoder.neck.layer_norm2.", "image_encoder.neck.3."),
+    ("shared_embedding.positional_embedding", "pe_layer.positional_encoding_gaussian_matrix"),
+    ("prompt_encoder.point_embed.", "prompt_encoder.point_embeddings."),
+    ("mask_embed.conv1.", "mask_downscaling.0."),
+    ("mask_embed.layer_norm1.", "mask_downscaling.1."),
+    ("mask_embed.conv2.", "mask_downscaling.3."),
+    ("mask_embed.layer_norm2.", "mask_downscaling.4."),
+    ("mask_embed.conv3.", "mask_downscaling.6."),
+    ("mask_decoder.upscale_conv1.", "mask_decoder.output_upscaling.0."),
+    ("mask_decoder.upscale_layer_norm.", "mask_decoder.output_upscaling.1."),
+    ("mask_decoder.upscale_conv2.", "mask_decoder.output_upscaling.3."),
+    (".layer_norm", ".norm"),
+)
+_MLP = re.compile(
+    r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.(proj_in|layers\.\d+|proj_out)\."
+)
 
 
-def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the authors' `sam_vit_*.pth` (checkpoints/sam_vit_*.json) to those of `Sam`.
+def official_name(name: str, depth: int) -> str:
+    """What the authors' files call a weight of `Sam`; `depth` is that of its small MLPs."""
+    if found := _MLP.match(name):
+        place = {"proj_in": 0, "proj_out": depth - 1}.get(found[2])
+        index = int(found[2].rpartition(".")[2]) + 1 if place is None else place
+        return f"{found[1]}.layers.{index}.{name[found.end() :]}"
+    for ours, theirs in _PAIRS:
+        name = name.replace(ours, theirs)
+    return name
 
-    Keys that the layout does not know keep their names, so that a strict load refuses them by name.
+
+def convert_official(state: Mapping[str, Tensor], model: Sam, *, what: str = "the file") -> dict[str, Tensor]:
+    """Rename the keys of the authors' `sam_vit_*.pth` (checkpoints/sam_vit_*.json) to those of `model`.
 
     Raises:
-        BadWeights: the file holds none of the three parts.
+        BadWeights: a key is missing, left over or misshapen; the authors' names are told.
     """
-    if not any(name.startswith("mask_decoder.") for name in state):
-        raise BadWeights("This file is not a SAM checkpoint: it has no mask_decoder.")
-    last: dict[str, int] = {}
-    for name in state:
-        if found := _MLP.fullmatch(name):
-            last[found[1]] = max(last.get(found[1], 0), int(found[2]))
-    return {_own_name(name, last): value for name, value in state.items()}
+    own = model.state_dict()
+    # the IoU head may have another depth than the mask heads, which have 3
+    depth = {name: model.config.iou_depth if "iou_prediction_head" in name else 3 for name in own}
+    theirs = {official_name(name, depth[name]): name for name in own}
+    check_exactly({name: own[ours] for name, ours in theirs.items()}, state, what=what)
+    return {ours: state[name] for name, ours in theirs.items()}
 
 
 def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the keys of the hub's transformers file to those of `Sam`; it may hold the position matrix twice."""
-    once = {name: value for name, value in state.items() if name != "shared_image_embedding.positional_embedding"}
-    if "shared_image_embedding.positional_embedding" in state:
-        matrix = state["shared_image_embedding.positional_embedding"]
-        once["prompt_encoder.shared_embedding.positional_embedding"] = matrix
-    return {re.sub(r"^vision_encoder\.", "image_encoder.", name): value for name, value in once.items()}
-
-
-def _own_name(name: str, last: Mapping[str, int]) -> str:
-    if found := _MLP.fullmatch(name):
-        head, index, kind = found[1], int(found[2]), found[3]
-        place = "proj_in" if index == 0 else "proj_out" if index == last[head] else f"layers.{index - 1}"
-        return f"{head}.{place}.{kind}"
-    for pattern, replacement in _RENAMED:
-        if re.match(pattern, name):
-            return re.sub(pattern, replacement, name, count=1)
-    return name
+    twin = "shared_image_embedding.positional_embedding"
+    renamed = {
+        re.sub(r"^vision_encoder\.", "image_encoder.", name): value for name, value in state.items() if name != twin
+    }
+    if twin in state:
+        renamed["prompt_encoder.shared_embedding.positional_embedding"] = state[twin]
+    return renamed

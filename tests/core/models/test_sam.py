@@ -16,7 +16,7 @@ from maskwright.models.catalogue import describe
 from maskwright.models.checkpoints import CONFIG
 from maskwright.models.importing import import_preset, import_sam
 from maskwright.models.presets import load, load_text
-from maskwright.models.sam import SPECS, Sam, SamConfig, VitEncoder, convert_official
+from maskwright.models.sam import SPECS, Sam, SamConfig, VitEncoder, convert_official, official_name
 from maskwright.settings import Settings
 
 from ...conftest import SHARED
@@ -25,43 +25,11 @@ SMALL = SamConfig(
     size=64, longest=64, width=32, depth=2, heads=2, window=3, global_blocks=(1,), out=16, mask_channels=4,
     decoder_heads=2, decoder_mlp=16, iou_hidden=16,
 )  # fmt: skip
-HEADS = ("iou_prediction_head", *(f"output_hypernetworks_mlps.{n}" for n in range(4)))
 
 
 def official(model: Sam) -> dict[str, Tensor]:
-    """The weights under the authors' names, by trying which of our names each of theirs becomes."""
-    theirs = {}
-    for name, value in model.state_dict().items():
-        theirs[_official_name(name)] = value.clone()
-    assert set(convert_official(theirs)) == set(model.state_dict())
-    return theirs
-
-
-def _official_name(name: str) -> str:
-    for ours, their in (
-        ("patch_embed.projection", "patch_embed.proj"),
-        ("image_encoder.layers.", "image_encoder.blocks."),
-        ("neck.conv1", "neck.0"),
-        ("neck.layer_norm1", "neck.1"),
-        ("neck.conv2", "neck.2"),
-        ("neck.layer_norm2", "neck.3"),
-        ("shared_embedding.positional_embedding", "pe_layer.positional_encoding_gaussian_matrix"),
-        ("prompt_encoder.point_embed.", "prompt_encoder.point_embeddings."),
-        ("mask_embed.conv1", "mask_downscaling.0"),
-        ("mask_embed.layer_norm1", "mask_downscaling.1"),
-        ("mask_embed.conv2", "mask_downscaling.3"),
-        ("mask_embed.layer_norm2", "mask_downscaling.4"),
-        ("mask_embed.conv3", "mask_downscaling.6"),
-        ("layer_norm_final_attn", "norm_final_attn"),
-        ("upscale_conv1", "output_upscaling.0"),
-        ("upscale_layer_norm", "output_upscaling.1"),
-        ("upscale_conv2", "output_upscaling.3"),
-        (".layer_norm", ".norm"),
-    ):
-        name = name.replace(ours, their)
-    if any(head in name for head in HEADS):
-        name = name.replace("layers.0", "layers.1").replace("proj_in", "layers.0").replace("proj_out", "layers.2")
-    return name
+    """The weights under the authors' names."""
+    return {official_name(name, 3): value.clone() for name, value in model.state_dict().items()}
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +46,8 @@ def test_names_and_shapes_are_those_of_the_published_files(name: str) -> None:
         pytest.skip(f"no {layout}")
     theirs = {key: torch.empty(shape, device="meta") for key, (shape, _) in json.loads(layout.read_text()).items()}
     with torch.device("meta"):
-        ours = Sam(SPECS[f"vit{name}"]).state_dict()
-    converted = convert_official(theirs)
+        whole = Sam(SPECS[f"vit{name}"])
+    ours, converted = whole.state_dict(), convert_official(theirs, whole)
     assert {key: value.shape for key, value in converted.items()} == {key: value.shape for key, value in ours.items()}
     assert sum(value.numel() for value in ours.values()) == {"b": 93_735_728, "l": 312_343_088}[name]
 
@@ -114,14 +82,18 @@ def test_the_hubs_file_as_well(tmp_path: Path, model: Sam) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param(lambda s: s.pop("image_encoder.blocks.1.norm2.weight"), "layers.1.layer_norm2.weight", id="gone"),
-        pytest.param(lambda s: s.update(extra=torch.ones(1)), "extra", id="extra"),
         pytest.param(
-            lambda s: s.update({"mask_decoder.iou_token.weight": torch.ones(1, 3)}), "mask_decoder.iou_token.weight",
+            lambda s: s.pop("image_encoder.blocks.1.norm2.weight"), "lacks image_encoder.blocks.1.norm2.weight", id="gone"
+        ),
+        pytest.param(lambda s: s.update(extra=torch.ones(1)), "has unknown extra", id="extra"),
+        pytest.param(
+            lambda s: s.update({"mask_decoder.iou_token.weight": torch.ones(1, 3)}),
+            r"mask_decoder.iou_token.weight \(1, 3\)",
             id="misshapen",
         ),
         pytest.param(
-            lambda s: [s.pop(name) for name in list(s) if name.startswith("mask_decoder")], "not a SAM", id="other"
+            lambda s: [s.pop(name) for name in list(s) if name.startswith("mask_decoder")], "lacks mask_decoder",
+            id="other",
         ),
     ],
 )  # fmt: skip
