@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[PARITY] = {}
+    # a runner in the background ignores Ctrl+C, and would hand that down to the programs that are interrupted here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 PARITY = pytest.StashKey[dict[str, str]]()

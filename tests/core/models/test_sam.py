@@ -83,7 +83,9 @@ def test_the_hubs_file_as_well(tmp_path: Path, model: Sam) -> None:
     ("change", "words"),
     [
         pytest.param(
-            lambda s: s.pop("image_encoder.blocks.1.norm2.weight"), "lacks image_encoder.blocks.1.norm2.weight", id="gone"
+            lambda s: s.pop("image_encoder.blocks.1.norm2.weight"),
+            "lacks image_encoder.blocks.1.norm2.weight",
+            id="gone",
         ),
         pytest.param(lambda s: s.update(extra=torch.ones(1)), "has unknown extra", id="extra"),
         pytest.param(
