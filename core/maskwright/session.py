@@ -249,12 +249,11 @@ class AnnotationSession:
 
     def decide(self, ids: Sequence[str], name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
         """Accept or reject proposals: what SAM found, which knows no names, under `name`; the rest under their own."""
-        nameless = (
-            {p.id for p in self.open_proposals(ids) if p.provenance["method"] == "sam"} if name.strip() else set()
-        )
         state = "accepted" if keep else "rejected"
-        named = self._decide([key for key in ids if key in nameless], state, name.strip(), annotator)
-        return named + self._decide([key for key in ids if key not in nameless], state, None, annotator)
+        found = {p.id for p in self.open_proposals(ids) if p.provenance["method"] == "sam"}
+        nameless, named = [key for key in ids if key in found], [key for key in ids if key not in found]
+        decided = self._decide(nameless, state, name.strip() or None, annotator) if nameless else []
+        return decided + (self._decide(named, state, None, annotator) if named else [])
 
     def decide_click(self, prompt: ClickPrompt, name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
         """Accept or reject the answer that is shown, under a name or its own; the others are forgotten."""
