@@ -181,8 +181,6 @@ class Sam(nn.Module):
             },
         )  # fmt: skip
         theirs.vision_config._attn_implementation = "sdpa"
-        # a handful of tokens against an image: the fused kernel is no faster here, and slower backwards
-        theirs.mask_decoder_config._attn_implementation = "eager"
         self.image_encoder: VitEncoder | HybridEncoder
         if config.backbone is None:
             self.image_encoder = VitEncoder(theirs.vision_config)
@@ -190,6 +188,12 @@ class Sam(nn.Module):
             self.image_encoder = HybridEncoder(config.backbone, config.out)
         self.prompt_encoder = SamPromptEncoder(theirs)
         self.mask_decoder = SamMaskDecoder(theirs.mask_decoder_config)
+        self.train()
+
+    def train(self, mode: bool = True) -> Sam:
+        """As usual; a handful of tokens against an image take the fused kernel longer backwards, and less forwards."""
+        self.mask_decoder.config._attn_implementation = "eager" if mode else "sdpa"
+        return super().train(mode)
 
     def positions(self, grid_hw: tuple[int, int], offset: tuple[int, int] = (0, 0)) -> Tensor:
         """(1, C, h, w) encoding of the cells' centres; `offset` (rows, columns) places the grid in the frame."""

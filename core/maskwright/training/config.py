@@ -21,7 +21,7 @@ TINY = DinoTxtConfig(
 """The bundled model: DINOv3's transformer with a convolutional stem, dino.txt's head and a small text tower."""
 
 CLICK = SamConfig(
-    size=640, longest=512, stride=8, backbone=TINY.backbone, out=128, mask_channels=16, decoder_heads=4,
+    size=640, longest=576, stride=8, backbone=TINY.backbone, out=128, mask_channels=16, decoder_heads=4,
     decoder_mlp=512, iou_hidden=128,
 )  # fmt: skip
 """The bundled promptable model: the same backbone, and SAM's prompt encoder and decoder at half their width."""
