@@ -241,7 +241,7 @@ class _Page:
         with gr.Row(equal_height=True):
             self.tool = gr.Radio(
                 ["On the thing", "Beside it", "Box"], value="On the thing", elem_id="mw-tool",
-                label="A click is (K; W: box)", min_width=300, scale=3,
+                label="A click is (K; W: box)", min_width=300, scale=3, interactive=True,
             )  # fmt: skip
             self.name = gr.Textbox(
                 label="Name of what is clicked", placeholder="object", elem_id="mw-name", min_width=160, max_lines=1,

@@ -16,6 +16,7 @@ from maskwright.errors import MaskwrightError
 from maskwright.project import Project
 from maskwright_app.handlers import Handlers
 from maskwright_app.render import click_bar, picture
+from maskwright_app.samples import samples
 
 from ..browser import needs_chromium, overlay
 from .conftest import Page, served
@@ -106,8 +107,12 @@ def test_names_are_suggested_from_the_project(clicked: Handlers) -> None:
 
 
 def test_everything_becomes_proposals(clicked: Handlers) -> None:
-    ids, _ = clicked.propose_everything(2)
-    assert clicked.session.open_proposals(ids)
+    nuclei = next(sample.path for sample in samples() if "nucle" in sample.words)
+    image_id = clicked.session.add_picture(nuclei).id
+    ids, _ = clicked.propose_everything(image_id)
+    assert len(clicked.session.open_proposals(ids)) > 3
+    clicked.session.decide(ids[:2], "nucleus", keep=True)
+    assert [a.category for a in clicked.session.project.annotations(image_id)] == ["nucleus", "nucleus"]
     with pytest.raises(MaskwrightError, match="select an image"):
         clicked.propose_everything(None)
 

@@ -40,9 +40,15 @@ def test_points_with_signs_and_a_box_together(click: Run) -> None:
     assert len(answer["masks"]) <= 1
 
 
-def test_everything(click: Run, run: Run, picture: Path) -> None:
-    answer = run("click", picture, "--everything", "--device", "cpu", "--json").json
-    assert answer["masks"]
+def test_everything(click: Run, run: Run) -> None:
+    from maskwright_app.samples import samples
+
+    nuclei = next(sample.path for sample in samples() if "nucle" in sample.words)
+    answer = run("click", nuclei, "--everything", "--device", "cpu", "--json").json
+    assert len(answer["masks"]) > 3
+    overlay = np.asarray(Pillow.open(answer["overlay"]).convert("RGB"), int)
+    assert (np.asarray(Pillow.open(answer["label_map"])) == 1).any()
+    assert overlay.shape == (*answer["masks"][0]["segmentation"]["size"], 3)
     assert "without a click" in run("click", "--help").out
     assert "--everything needs neither" in click("--everything", "--point", "1,1").sentence()
 

@@ -45,7 +45,8 @@ def test_model_card_names_the_weights_it_was_measured_on() -> None:
     folder = bundled() / "tiny"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert config["dinotxt"]["sha256"] in card
+    for part in ("dinotxt", "sam"):
+        assert config[part]["sha256"] in card
 
 
 def test_bundled_data_stay_under_forty_megabytes() -> None:

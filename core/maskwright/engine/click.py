@@ -154,11 +154,14 @@ def decode(
         size_hw: of the image.
     """
     config = preset.config.model
+    within = None
+    if start is None and clicks.box is not None and preset.config.filled_box:
+        start, within = _filled(clicks.box, size_hw, 0.0), _filled(clicks.box, size_hw, _MARGIN)
+    several = start is None and clicks.box is None and len(clicks.points) == 1
     if isinstance(start, np.ndarray):
         start = starting_logits(start, config, embedding)
     prompts = _prompts(clicks, start, size_hw, embedding)
     logits, scores = preset.model.decode(embedding.features, prompts)
-    several = start is None and clicks.box is None and len(clicks.points) == 1
     chosen = slice(1, None) if several else slice(0, 1)
     logits, scores = logits[0, chosen], scores[0, chosen]
     if preset.config.connected:
@@ -167,8 +170,24 @@ def decode(
     for place in scores.argsort(descending=True).tolist():
         # one at a time: at 100 megapixels a plane of logits is 400 MB
         full = postprocess(logits[None, place : place + 1], embedding.input_hw, size_hw, config)[0, 0]
-        answers.append(Answer((full > 0).cpu().numpy(), float(scores[place].clamp(0, 1)), logits[place : place + 1]))
+        mask = (full > 0).cpu().numpy()
+        mask = mask if within is None else mask & within
+        answers.append(Answer(mask, float(scores[place].clamp(0, 1)), logits[place : place + 1]))
     return answers
+
+
+_MARGIN = 0.03
+"""Share of a box's side by which its answer may leave it."""
+
+
+def _filled(box: tuple[float, float, float, float], size_hw: tuple[int, int], margin: float) -> NDArray[np.bool_]:
+    """(H, W) mask of the pixels that a box covers, made larger by a share of its sides."""
+    x0, y0, x1, y1 = box
+    dx, dy = margin * (x1 - x0), margin * (y1 - y0)
+    mask = np.zeros(size_hw, np.bool_)
+    rows = slice(max(0, math.floor(y0 - dy)), math.ceil(y1 + dy))
+    mask[rows, max(0, math.floor(x0 - dx)) : math.ceil(x1 + dx)] = True
+    return mask
 
 
 def _clicked_parts(logits: Tensor, prompts: Prompts, clicks: Clicks, config: SamConfig) -> Tensor:
@@ -197,7 +216,7 @@ def everything(
     embedding: SamEmbedding,
     size_hw: tuple[int, int],
     *,
-    side: int,
+    side: float,
     least_score: float,
     least_stability: float,
     check: Callable[[float], None],
@@ -210,7 +229,7 @@ def everything(
         size_hw: of the image.
         side: clicks along the longer side.
         least_score: predicted IoU that a mask needs.
-        least_stability: IoU between the mask at a logit of 1 and at -1 that it needs.
+        least_stability: IoU between the mask at a higher and at a lower logit that it needs.
         check: told the share done; may raise to stop.
 
     Returns:
@@ -233,7 +252,7 @@ def everything(
         logits, scores = preset.model.decode(embedding.features, Prompts(some, labels))
         # outside the picture there is nothing
         logits, scores = logits[:, 1:, :h, :w].flatten(0, 1), scores[:, 1:].flatten()
-        stable = _stability(logits)
+        stable = _stability(logits, preset.config.offset)
         good = (scores >= least_score) & (stable >= least_stability) & (logits > 0).flatten(1).any(dim=1)
         kept.append(logits[good])
         sure.append(stable[good])
@@ -250,9 +269,9 @@ def everything(
     return answers
 
 
-def _stability(logits: Tensor) -> Tensor:
-    """(N,) IoU of the masks at logits over 1 and over -1."""
-    inner, outer = (logits > 1).flatten(1).sum(dim=1), (logits > -1).flatten(1).sum(dim=1)
+def _stability(logits: Tensor, offset: float) -> Tensor:
+    """(N,) IoU of the masks at logits over `offset` and over minus that."""
+    inner, outer = (logits > offset).flatten(1).sum(dim=1), (logits > -offset).flatten(1).sum(dim=1)
     return inner / outer.clamp(min=1)
 
 

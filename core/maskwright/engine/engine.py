@@ -276,9 +276,9 @@ class Engine:
         self,
         image: Image,
         *,
-        side: int = 24,
-        least_score: float = 0.7,
-        least_stability: float = 0.8,
+        side: int | None = None,
+        least_score: float | None = None,
+        least_stability: float | None = None,
         category: str = "object",
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -287,7 +287,7 @@ class Engine:
 
         Args:
             image: to search.
-            side: clicks along the longer side.
+            side: clicks along the longer side; None, here and below, is what the preset says.
             least_score: IoU that the model must expect of a mask.
             least_stability: IoU of the mask at a higher and a lower threshold that it needs.
             category: name of the things.
@@ -303,16 +303,18 @@ class Engine:
                 raise Cancelled
             progress(share)
 
+        config = self._click().config
+        asked = {
+            "side": config.grid if side is None else side,
+            "least_score": config.least_score if least_score is None else least_score,
+            "least_stability": config.least_stability if least_stability is None else least_stability,
+        }
         with self._lock:
             embedding = self._sam_embedding(image)
-            answers = click.everything(
-                self._click(), embedding, image.size_hw, side=side, least_score=least_score,
-                least_stability=least_stability, check=check,
-            )  # fmt: skip
+            answers = click.everything(self._click(), embedding, image.size_hw, check=check, **asked)
         masks = self._kept(image, answers, category)
         return self._answered(
-            image, category, masks, masks, source="click", prompt="everything",
-            parameters={"side": side, "least_score": least_score, "least_stability": least_stability},
+            image, category, masks, masks, source="click", prompt="everything", parameters=asked
         )  # fmt: skip
 
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:

@@ -121,6 +121,15 @@ class PromptPreset:
     """Stretch the picture's contrast first, as the bundled model was taught to expect."""
     connected: bool = False
     """Of a mask only the parts with a click are kept: a small model finds things alike as well."""
+    filled_box: bool = False
+    """A box is also the mask to start from, and holds the answer: a small model reads corners poorly."""
+    grid: int = 32
+    """Clicks along the longer side when everything is asked for; this and the next three are SAM's."""
+    least_score: float = 0.88
+    """IoU that the model must expect of a mask then."""
+    least_stability: float = 0.95
+    """IoU that the masks at a logit of `offset` and of minus that must have then."""
+    offset: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,11 @@ from maskwright.training.loop import Fit, Step, until
 __all__ = ["ClickObjective", "train_clicks"]
 
 _STATE = "clicks.pt"
+SETTINGS = {
+    "stretch": True, "connected": True, "filled_box": True, "grid": 16, "least_score": 0.35,
+    "least_stability": 0.8, "offset": 0.1,
+}  # fmt: skip
+"""How the trained model is asked: its logits are small and its hopes low, so that SAM's bars would keep nothing."""
 
 
 def train_clicks(
@@ -54,7 +59,7 @@ def train_clicks(
     finished = fit.run(
         steps, ClickObjective(fit.trained, config), on_step=on_step, stopped=until(minutes, lambda: False)
     )
-    told = {"model": asdict(config.model), "stretch": True, "connected": True}
+    told = {"model": asdict(config.model), **SETTINGS}
     save_part(out, "sam", fit.mean.state_dict(), told, dtype=torch.float16)
     run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
     atomic_save(out / "clicks.json", lambda file: file.write_text(run, encoding="utf-8"))

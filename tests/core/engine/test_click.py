@@ -62,6 +62,9 @@ def test_a_box_means_one_thing(tiny: Engine, disc: mw.Image) -> None:
     found = tiny.segment_click(disc, box=(120, 80, 80, 40))
     (mask,) = found.masks()
     assert _iou(mask.to_array(), disc.pixels[:, :, 0] > 100) > 0.6
+    outside = mask.to_array()
+    outside[38:82, 78:122] = False
+    assert not outside.any(), "the answer stays in the box, but for a little"
     assert found.provenance["source"] == "box"
     assert found.provenance["prompt"]["box"] == (80, 40, 120, 80)
 
@@ -155,15 +158,14 @@ def test_only_parts_with_a_click_are_kept(tiny: Engine, rng: np.random.Generator
 
 def test_everything_is_distinct_and_can_be_stopped(tiny: Engine, disc: mw.Image) -> None:
     shares: list[float] = []
-    found = tiny.segment_everything(disc, side=8, least_score=0.3, least_stability=0.5, progress=shares.append)
+    found = tiny.segment_everything(disc, side=8, least_score=0.25, least_stability=0.5, progress=shares.append)
     assert shares[0] == 0
     assert shares[-1] == 1
     masks = found.masks()
-    assert masks, "there is a disc and a ground"
+    assert len(masks) > 1
     assert [m.score for m in masks] == sorted((m.score for m in masks), reverse=True)
     arrays = [m.to_array() for m in masks]
     assert all(_iou(a, b) < 0.8 for n, a in enumerate(arrays) for b in arrays[:n])
-    assert max(_iou(a, disc.pixels[:, :, 0] > 100) for a in arrays) > 0.6
     with pytest.raises(Cancelled):
         tiny.segment_everything(disc, cancelled=lambda: True)
 
