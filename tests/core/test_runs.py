@@ -48,7 +48,7 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
     assert done.after["miou"] > done.before["miou"]
     assert done.progress["curve"][-1][0] == done.progress["steps"]
     assert sorted(f.name for f in run.checkpoint.iterdir()) == [
-        "README.md", "config.json", "dinotxt.safetensors", "run.json", "tokenizer.json",
+        "README.md", "config.json", "dinotxt.safetensors", "run.json", "sam.safetensors", "tokenizer.json",
     ]  # fmt: skip
     card = (run.checkpoint / "README.md").read_text(encoding="utf-8")
     assert f"{done.before['miou']:.3f} before, {done.after['miou']:.3f} after" in card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -267,7 +268,7 @@ class Engine:
             prompt={
                 "points": [[*map(float, point), int(sign)] for point, sign in zip(*clicks[:2], strict=True)],
                 "box": clicks.box,
-                "start": None if start is None else dict(start.rle),
+                "start": None if start is None else hashlib.sha256(start.rle["counts"].encode()).hexdigest(),
             },
             parameters={},
         )  # fmt: skip
