@@ -67,6 +67,7 @@ class Controller:
         """What was clicked on the image."""
         self._proposals: list[str] = []
         self._generation = 0
+        self._reads = 0
         self._busy = 0
         self._closed = threading.Event()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="maskwright")
@@ -270,7 +271,8 @@ class Controller:
 
     def _reload(self, image_id: int | None, status: str = "") -> None:
         """Read again what is shown of an image, and the list of images."""
-        proposals, prompt = list(self._proposals), self.prompt
+        self._reads += 1
+        number, proposals, prompt = self._reads, list(self._proposals), self.prompt
         clicked = prompt.previous if prompt is not None else None
 
         def read() -> tuple[list[tuple[str, int]], list[Shown], str]:
@@ -286,11 +288,14 @@ class Controller:
             if image_id != self.image_id:
                 return
             choices, rows, counts = told
-            if image_id is None:
+            # of two reads the later one is right, also when it comes back first
+            if number == self._reads and image_id is None:
                 self._show_first(choices)
-            else:
+            elif number == self._reads:
                 self._view.show_images(choices, image_id)
                 self._view.show_masks(rows)
+            elif not status:
+                return
             self._view.show_status(f"{status}\n{counts}" if status else counts)
 
         self._work(read, show, "")
