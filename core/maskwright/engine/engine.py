@@ -314,9 +314,7 @@ class Engine:
             embedding = self._sam_embedding(image)
             answers = click.everything(self._click(), embedding, image.size_hw, check=check, **asked)
         masks = self._kept(image, answers, category)
-        return self._answered(
-            image, category, masks, masks, source="click", prompt="everything", parameters=asked
-        )  # fmt: skip
+        return self._answered(image, category, masks, masks, source="click", prompt="everything", parameters=asked)
 
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
         """What a mask may show: each name with its mean probability inside the mask, the best first."""
