@@ -169,6 +169,8 @@ class Prediction:
     provenance: Mapping[str, Any]
     overlapping: tuple[Mask, ...] | None = None
     """Of clicks: masks that a label map cannot hold, the best first; the label map shows that one, or all of them."""
+    note: str = ""
+    """A sentence that a person should read with the answer."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_map", _locked(self.label_map))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Image
-from maskwright.engine import METHODS, Engine
+from maskwright.engine import Engine
 from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, label_map
@@ -160,7 +160,7 @@ def score_text(
     counted = [value for value in iou if value is not None]
     return TextScores(
         task="text",
-        method=method or METHODS[0],
+        method=engine.text_method(method),
         preset=engine.model.name,
         images=done,
         classes=len(counted),

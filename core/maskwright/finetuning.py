@@ -29,7 +29,7 @@ from maskwright.evaluation import IGNORED, evaluate_text, score_text
 from maskwright.groundtruth import truth
 from maskwright.models.checkpoints import CONFIG, atomic_save
 from maskwright.models.devices import choose_device
-from maskwright.models.presets import find, load_text
+from maskwright.models.presets import find, load
 from maskwright.project import Project
 from maskwright.settings import Settings
 from maskwright.training.finetune import finetune, sample, tuning_config
@@ -144,17 +144,19 @@ class _Work:
 
     def _train(self, base: Path, out: Path) -> None:
         self.pulse.tell(phase="reading")
-        preset = load_text(base)
+        preset = load(base)
+        if preset.text is None:
+            raise MaskwrightError(f"The preset {preset.ref.name} has no text model to improve. Start from tiny.")
         names, background = [str(name) for name in self.plan["categories"]], bool(self.plan["background"])
         samples = [
-            sample(image, masks, names, background=background, preset=preset.config)
+            sample(image, masks, names, background=background, preset=preset.text.config)
             for image, masks in self._images(self.plan["train"])
         ]
-        config = tuning_config(preset.config, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
+        config = tuning_config(preset, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
         self.pulse.tell(phase="training", step=0, steps=config.steps)
         done = finetune(
-            preset, samples, names, config, out, recipe=self.run.recipe, background=background, device=self.device,
-            on_step=_Curve(self.pulse).add, stopped=self.pulse.stopped,
+            preset, base, samples, names, config, out, recipe=self.run.recipe, background=background,
+            device=self.device, on_step=_Curve(self.pulse).add, stopped=self.pulse.stopped,
         )  # fmt: skip
         if not done:
             raise Cancelled
@@ -173,7 +175,7 @@ class _Work:
         else:
             images = self.plan["validation"]
             scores = score_text(engine, self.plan["categories"], self._truths(images), total=len(images), **told)
-        return asdict(scores) | {"weights": engine.model.sha256}
+        return asdict(scores) | {"weights": engine.text_model.sha256}
 
     def _truths(self, ids: Sequence[int]) -> Iterator[tuple[Image, NDArray[np.int16]]]:
         names = {name: index for index, name in enumerate(self.plan["categories"], start=1)}

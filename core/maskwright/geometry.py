@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["components", "slide", "slide_size"]
+__all__ = ["area_size", "components", "slide", "slide_size"]
 
 _LONGEST = 8
 """A picture longer than this many short sides is stretched, so that a 1 x 5000 strip stays affordable."""
@@ -16,6 +16,18 @@ def slide_size(size_hw: tuple[int, int], short_side: int, window: int) -> tuple[
     scale = min(short_side / min(size_hw), _LONGEST * short_side / max(size_hw))
     height, width = (max(window, round(side * scale)) for side in size_hw)
     return height, width
+
+
+def area_size(size_hw: tuple[int, int], side: int, *, least: int, multiple: int) -> tuple[int, int]:
+    """(height, width) with the area of a square of `side` and the ratio kept up to 1:8, in multiples of `multiple`.
+
+    No side is under `least`, so the area grows with ratios beyond (side / least) squared.
+    """
+    ratio = min(max(size_hw[0] / size_hw[1], 1 / _LONGEST), _LONGEST)
+    height, width = side * ratio**0.5, side / ratio**0.5
+    larger = max(1.0, least / min(height, width))
+    found = (max(least, round(length * larger / multiple) * multiple) for length in (height, width))
+    return next(found), next(found)
 
 
 def slide(size_hw: tuple[int, int], window: int, stride: int) -> list[tuple[int, int]]:

@@ -59,7 +59,7 @@ class Proposals:
     @property
     def notice(self) -> str:
         """What a person should know of the answer, or empty: unfamiliar words, names that were not found."""
-        parts = []
+        parts = [self.prediction.note] if self.prediction.note else []
         words = self.prediction.unfamiliar
         if words:
             one = len(words) == 1

@@ -14,17 +14,15 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from maskwright.models import dinotxt, dinov3, insid3, pamr, sam
+from maskwright.geometry import slide
+from maskwright.models import anyup, cost_aggregation, dinotxt, dinov3, dinov3seg, insid3, pamr, sam
 from maskwright.models.checkpoints import load_exactly
 from maskwright.models.tokens import clip_tokenizer
 
 from ..conftest import PARITY, SHARED
 
 NOT_BUILT = {
-    "anyup": "dinov3.seg",
-    "catseg_aggregator": "dinov3.seg",
     "dinov2_vit": "Talk2DINO",
-    "lga_merge": "dinov3.seg",
     "talk2dino_infonce": "Talk2DINO",
     "talk2dino_maps": "Talk2DINO",
     "talk2dino_projection": "Talk2DINO",
@@ -269,6 +267,68 @@ def _talk2dino_pamr(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     return {f"mask_iter{n}": pamr.pamr(image, mask, iterations=n, **settings) for n in rounds}
 
 
+def _anyup(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = case["config"]
+    model = anyup.AnyUp(
+        anyup.AnyUpConfig(config["qk_dim"], config["num_heads"], config["window_ratio"], config["kernel_size_lfu"])
+    )
+    _built(model, anyup.convert_official(_part(tensors, "state.")))
+    image, features = tensors["in.image"], tensors["in.features"]
+    (height, width), grid = image.shape[-2:], tuple(features.shape[-2:])
+    seen = anyup.allowed(grid, grid, config["window_ratio"], image.device)
+    return {
+        "image_encoder": model.image_encoder(image)[:, :8],
+        "features_full_resolution": model(image, features),
+        "features_half_resolution": model(image, features, (height // 2, width // 2)),
+        "features_same_resolution": model(image, features, grid),
+        "attention_blocked_same_resolution": (~seen).to(torch.uint8),
+    }
+
+
+def _catseg_aggregator(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = case["config"]
+    model = cost_aggregation.CostAggregator(
+        cost_aggregation.AggregatorConfig(
+            views=config["prompt_channel"], text=config["text_guidance_dim"],
+            appearance=config["appearance_guidance_dim"], taps=tuple(config["decoder_guidance_dims"]), hidden=config["hidden_dim"], layers=config["num_layers"],
+            heads=config["nheads"], window=config["window_size"], pooling=tuple(config["pooling_size"]),
+            text_guidance=config["text_guidance_proj_dim"], appearance_guidance=config["appearance_guidance_proj_dim"],
+            decoder=tuple(config["decoder_dims"]), decoder_guidance=tuple(config["decoder_guidance_proj_dims"]),
+            padding=config["pad_len"],
+        )
+    )  # fmt: skip
+    # the authors store the masks of shifted windows, which we make for the grid at hand
+    state = {name: value for name, value in _part(tensors, "state.").items() if not name.endswith("attn_mask")}
+    _built(model, state)
+    text = tensors["in.text_feats"]
+    cosines = cost_aggregation.correlation(tensors["in.img_feats"], text)
+    guidance = model.guidance(tensors["in.guidance_0"], (tensors["in.guidance_1"], tensors["in.guidance_2"]))
+    words, maps = model.text_guidance(text), model.embed(cosines)
+    ours = {"correlation": cosines, "corr_embed": maps}
+    for index, layer in enumerate(model.layers):
+        maps = ours[f"layer{index}.spatial"] = layer.swin_block(maps, guidance.appearance)
+        (maps,) = layer.attention([maps], [words])
+        ours[f"layer{index}.class"] = maps
+    ours["logits"] = model(cosines, text, guidance)
+    torch.testing.assert_close(model(cosines, text, guidance, chunk=2), ours["logits"], rtol=1e-4, atol=1e-5)
+    return ours
+
+
+def _lga_merge(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = case["config"]
+    patch, side, window, stride = (config[key] for key in ("patch", "resize", "window", "stride"))
+    places = slide((side, side), window, stride)
+    assert len(places) == config["windows"]
+    toy = tensors["in.toy_image"]
+    small = side // toy.shape[-1]
+    crops = [toy[0, :, y : y + window // small, x : x + window // small] for y, x in
+             slide(tuple(toy.shape[-2:]), window // small, stride // small)]  # fmt: skip
+    whole = tensors["in.global_features"]
+    cells = [(y // patch, x // patch) for y, x in places]
+    local = dinov3seg.merge_windows(tensors["in.window_features"], cells, whole.shape[-2:])
+    return {"toy_crops": torch.stack(crops), "local": local, "fused": dinov3seg.fuse(local, whole)}
+
+
 def sam_config(config: dict[str, Any]) -> sam.SamConfig:
     """Sizes as a case gives them in the authors' words."""
     encoder, decoder = config["encoder"], config["decoder"]
@@ -313,7 +373,10 @@ def _sam(case: Case, tensors: Tensors, folder: Path) -> Tensors:
 
 KINDS: dict[str, Callable[[Case, Tensors, Path], Tensors]] = {
     "clip_tokenizer": _clip_tokenizer,
+    "anyup": _anyup,
+    "catseg_aggregator": _catseg_aggregator,
     "dinotxt": _dinotxt,
+    "lga_merge": _lga_merge,
     "dinov3_vit": _dinov3,
     "insid3": _insid3,
     "sam": _sam,

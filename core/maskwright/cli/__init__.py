@@ -40,6 +40,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (masks.evaluate, "evaluate data/msrc_v2 --task text --preset tiny --held-out --json"),
     (examples.bench, "bench --task example --json"),
     (training.train, "train data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
+    (training.ablate, "ablate data/msrc_v2 data/coco128 --measure data/msrc_v2 --steps 400 --out ablation"),
     (windows.ui, "ui --project streets --port 7861"),
     (windows.napari, "napari --project streets"),
     (windows.doctor, "doctor"),

@@ -18,7 +18,9 @@ __all__ = ["evaluate", "segment"]
 def segment(
     image: Annotated[Path, typer.Argument(help="Picture file.")],
     text: Annotated[str, typer.Option(help='Class names, separated by commas; synonyms with "|".')],
-    method: Annotated[str | None, typer.Option(help="Text method; default: dinotxt.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="dinov3seg (the default where the preset has it) or dinotxt.")
+    ] = None,
     background: Annotated[bool, typer.Option("--background", help="Leave what was not named unlabelled.")] = False,
     threshold: Annotated[float | None, typer.Option(help="How sure a class must be, 0 to 1; with background.")] = None,
     high_resolution: Annotated[
@@ -41,6 +43,8 @@ def segment(
             picture, text, method, background, refine, threshold=threshold, high_resolution=high_resolution,
             progress=lambda share: bar(round(100 * share), 100),
         )  # fmt: skip
+    if found.note:
+        say(found.note)
     if found.unfamiliar:
         say(f"This model was not taught: {', '.join(found.unfamiliar)}. Expect little of it.")
     if len(found.categories) == 1 and not background and threshold is None:
@@ -66,7 +70,9 @@ class _Unlabelled(StrEnum):
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with images/ and COCO annotations.json.")],
     task: Annotated[_Task, typer.Option(help="What is measured.")],
-    method: Annotated[str | None, typer.Option(help="Text method; default: dinotxt.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="dinov3seg (the default where the preset has it) or dinotxt.")
+    ] = None,
     preset: Preset = "tiny",
     device: Device = "auto",
     unlabelled: Annotated[

@@ -75,3 +75,36 @@ def models_verify(name: str, as_json: Json = False) -> None:
     model = load(folder).ref
     value = {"name": name, "folder": str(folder), "sha256": model.sha256}
     answer(value, as_json, f"{name} is whole: {folder} ({model.sha256[:12]}).")
+
+
+@app.command("count", epilog="Example: maskwright models count dinov3seg-l")
+def models_count(
+    name: Annotated[str, typer.Argument(help="dinov3seg-l, or a preset with a dinov3.seg.")] = "dinov3seg-l",
+    classes: Annotated[
+        int, typer.Option(min=1, help="Words asked for at once; the words themselves are encoded.")
+    ] = 150,
+    as_json: Json = False,
+) -> None:
+    """Count the parameters and operations of dinov3.seg for one square picture; no weights are needed."""
+    from dataclasses import asdict
+
+    from maskwright.models.dinov3seg import SPECS
+    from maskwright.models.operations import count
+    from maskwright.models.presets import SegProtocol, find, seg_settings
+    from maskwright.settings import Settings
+
+    if name == "dinov3seg-l":
+        config, protocol = SPECS["vitl16"], SegProtocol()
+    else:
+        settings = seg_settings(find(name, Settings.load()))
+        config, protocol = settings.model, settings.protocol
+    found = count(config, protocol, classes=classes)
+    lines = [f"{number:13,}  {part}" for part, number in found.parameters.items()]
+    lines.append(f"{found.parameters_total:13,}  parameters in all")
+    lines += [f"{number:13,.1f}  {stage}" for stage, number in found.operations.items()]
+    lines.append(
+        f"{found.operations_total:13,.1f}  10^9 multiply-adds in all, for {found.side} x {found.side} pixels and "
+        f"{classes} classes"
+    )
+    lines.append(f"{2 * found.operations_total:13,.1f}  10^9 operations, multiplications and additions counted apart")
+    answer(asdict(found), as_json, "\n".join(lines))

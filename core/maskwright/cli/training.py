@@ -12,19 +12,23 @@ import typer
 from maskwright.cli.terminal import Device, Folder, Json, answer, progress, say
 from maskwright.errors import MaskwrightError
 
-__all__ = ["activate", "finetune", "runs", "train"]
+__all__ = ["ablate", "activate", "finetune", "runs", "train"]
 
 
 class _Task(StrEnum):
     text = "text"
     click = "click"
+    seg = "seg"
 
 
 def train(
     data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json.")],
     out: Annotated[Path, typer.Option(help="Folder of the preset; a run that stopped there goes on.")],
     task: Annotated[
-        _Task, typer.Option(help="text makes the preset; click adds clicks and boxes to the preset in --out.")
+        _Task,
+        typer.Option(
+            help="text makes the preset; click adds clicks and boxes to the preset in --out; then seg adds dinov3.seg."
+        ),
     ] = _Task.text,
     weight: Annotated[list[str] | None, typer.Option(help="FOLDER=NUMBER: share of each batch; default 1.")] = None,
     background: Annotated[
@@ -37,7 +41,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a preset like `tiny` from scratch on labelled images."""
-    from maskwright.training.run import train_preset, train_promptable
+    from maskwright.training.run import Order, train_preset, train_promptable, train_segmenter
 
     shares = dict(_share(row) for row in weight or [])
     names = {folder.name for folder in data}
@@ -46,19 +50,48 @@ def train(
             raise MaskwrightError(f"{name} is none of the folders given: {', '.join(sorted(names))}.")
     if task is _Task.click and background:
         raise MaskwrightError("Objects have no background to tell; leave --background out.")
+    train_it = {_Task.text: train_preset, _Task.click: train_promptable, _Task.seg: train_segmenter}[task]
     with progress("Steps") as bar:
-        if task is _Task.click:
-            finished = train_promptable(
-                data, out, weights=shares, steps=steps, minutes=minutes, seed=seed, device=device, say=say,
-                progress=bar,
-            )  # fmt: skip
-        else:
-            finished = train_preset(
-                data, out, weights=shares, background=frozenset(background or []), steps=steps, minutes=minutes,
-                seed=seed, device=device, say=say, progress=bar,
-            )  # fmt: skip
+        order = Order(
+            data, out, shares, frozenset(background or []), steps=steps, minutes=minutes, seed=seed, device=device,
+            say=say, progress=bar,
+        )  # fmt: skip
+        finished = train_it(order)
     text = f"{'Finished' if finished else 'Stopped early; the same command goes on'}: {out}"
     answer({"preset": str(out.resolve()), "finished": finished}, as_json, text)
+
+
+def ablate(
+    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json to train on.")],
+    measure: Annotated[list[Path], typer.Option(help="Labelled folder whose held-out images are measured; repeat it.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained variants; a call that was stopped goes on.")],
+    base: Annotated[str, typer.Option(help="Preset whose words and clicks every variant starts from.")] = "tiny",
+    steps: Annotated[int, typer.Option(min=1, help="Length of each training; four are made.")] = 400,
+    weight: Annotated[list[str] | None, typer.Option(help="FOLDER=NUMBER: share of each batch; default 1.")] = None,
+    background: Annotated[
+        list[str] | None, typer.Option(help="FOLDER whose unlabelled pixels are none of its classes.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images of each folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the trainings and the draw of images.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train dinov3.seg with one part left out at a time, and print what each part is worth (mIoU)."""
+    from maskwright.ablation import ablate, as_plain, as_table
+    from maskwright.models.presets import find
+    from maskwright.settings import Settings
+    from maskwright.training.run import Order
+
+    with progress("Steps") as bar:
+        order = Order(
+            data, out, dict(_share(row) for row in weight or []), frozenset(background or []), steps=steps, seed=seed,
+            device=device, say=say, progress=bar,
+        )  # fmt: skip
+        rows = ablate(
+            find(base, Settings.load()), order, measure, limit=limit,
+            on_row=lambda row: say(f"{row.name}: {row.miou}"),
+        )  # fmt: skip
+    answer([as_plain(row) for row in rows], as_json, as_table(rows))
 
 
 def _share(row: str) -> tuple[str, float]:

@@ -17,21 +17,22 @@ from torch import Tensor
 
 from maskwright import __version__
 from maskwright.domain import Image, Mask, ModelRef, Prediction, Reference
-from maskwright.engine import click, reference, text
+from maskwright.engine import click, reference, seg, text
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import Cells
-from maskwright.models.presets import ClickPreset, DensePreset, DinoTxtPreset, Preset, find, load
+from maskwright.models.presets import ClickPreset, DensePreset, DinoTxtPreset, Preset, SegPreset, find, load
 from maskwright.models.tokens import clean
 from maskwright.settings import Settings
 
 __all__ = ["METHODS", "REFINEMENTS", "Engine"]
 
-METHODS = ("dinotxt",)
-"""Text methods of this version, the default first."""
+METHODS = ("dinov3seg", "dinotxt")
+"""Text methods of this version; the first that a preset has is its default."""
 REFINEMENTS = ("pamr", "crf")
 """Ways to make a mask's contour follow the picture's edges."""
+_UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt answered without training (zero-shot)."
 _TEXTS_KEPT = 4096
 _ANSWERS_KEPT = 96
 
@@ -55,7 +56,7 @@ class Engine:
         self._settings = settings
         self._complement: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
-        self._texts: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, tuple[str, ...]], Tensor] = OrderedDict()
         self._answers: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.RLock()
         known = preset.text.config.familiar if preset.text else None
@@ -96,18 +97,22 @@ class Engine:
         Args:
             image: to label.
             categories: names, or one string of names separated by commas; synonyms of one class by "|".
-            method: one of METHODS; None is the first.
+            method: one of METHODS; None is the first that the preset has.
             background: leave pixels that fit none of the names unlabelled (0); None is False, a closed vocabulary.
             refine: not offered by this version.
-            threshold: probability against "none of these" that a class needs, 0.5 by default; implies `background`.
-            high_resolution: dino.txt's slow procedure for fine structures.
+            threshold: probability that a class needs, 0.5 by default; implies `background`.
+            high_resolution: dino.txt's slow procedure for fine structures; goes with that method only.
             progress: told the share of the encoding that is done.
             cancelled: asked between encoder passes.
 
         Raises:
             EmptyPrompt, Cancelled, MaskwrightError: one sentence each.
         """
-        _check_options(method, refine, threshold)
+        if refine is not None:
+            raise MaskwrightError("Refinement of masks is not in this version. Leave the option out.")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise MaskwrightError(f"The threshold must lie between 0 and 1, got {threshold}.")
+        chosen = self.text_method(method, high_resolution=high_resolution)
         names = text.class_names(categories)
         if threshold is None and background:
             threshold = 0.5
@@ -120,26 +125,64 @@ class Engine:
         check(0.0)
         preset = self._text()
         with self._lock:
-            classes = torch.stack([self._vector(name.synonyms) for name in names])
-            embedding = self._embedding(image, high_resolution, check)
-            found = text.label(embedding, classes, preset.config, image.size_hw, threshold=threshold)
+            classes = torch.stack([self._vector(chosen, name.synonyms) for name in names])
+            if chosen == "dinov3seg":
+                found = seg.label(
+                    self._evidence(image, check), classes, self._seg(), image.size_hw, threshold=threshold
+                )
+            else:
+                embedding = self._embedding(image, high_resolution, check)
+                found = text.label(embedding, classes, preset.config, image.size_hw, threshold=threshold)
         progress(1.0)
+        ref = self._text_ref(chosen)
         return Prediction(
             label_map=found.label_map,
             categories=tuple(name.name for name in names),
             scores=found.scores,
             best=found.best,
             unfamiliar=tuple(n.name for n in names if not self._knows(n)),
+            note=_UNTRAINED if self._preset.untrained and method != "dinotxt" and not high_resolution else "",
             provenance={
                 "source": "text",
-                "preset": self.model.name,
-                "weights": self.model.sha256,
-                "method": method or METHODS[0],
+                "preset": ref.name,
+                "weights": ref.sha256,
+                "method": chosen,
                 "prompt": ", ".join("|".join(name.synonyms) for name in names),
                 "parameters": {"threshold": threshold, "high_resolution": high_resolution},
                 "version": __version__,
                 "image": image.sha256,
             },
+        )
+
+    @property
+    def text_methods(self) -> tuple[str, ...]:
+        """Those of METHODS that the preset has, its default first."""
+        has = {"dinov3seg": self._preset.seg is not None, "dinotxt": self._preset.text is not None}
+        return tuple(method for method in METHODS if has[method])
+
+    @property
+    def text_model(self) -> ModelRef:
+        """Name and weights hash of what answers words by default."""
+        return self._text_ref(self.text_method())
+
+    def _text_ref(self, method: str) -> ModelRef:
+        return self._seg().ref if method == "dinov3seg" else self._text().ref
+
+    def text_method(self, method: str | None = None, *, high_resolution: bool = False) -> str:
+        """The method that answers words when `method` is asked for; raises MaskwrightError when none does."""
+        if method is not None and method not in METHODS:
+            raise MaskwrightError(f"There is no text method {method} in this version. Known: {', '.join(METHODS)}.")
+        self._text()
+        if high_resolution:
+            if method == "dinov3seg":
+                raise MaskwrightError("High resolution is a procedure of dino.txt. Use it with the method dinotxt.")
+            return "dinotxt"
+        if method is None or method in self.text_methods:
+            return method or self.text_methods[0]
+        if self._preset.untrained:
+            return "dinotxt"
+        raise MaskwrightError(
+            f"The preset {self.model.name} has no dinov3.seg. Use --method dinotxt, or the preset tiny."
         )
 
     def segment_like(
@@ -323,7 +366,7 @@ class Engine:
         if not mask.area or tuple(mask.rle["size"]) != image.size_hw:
             raise InvalidMask("The mask is empty, or has another size than its image.")
         with self._lock:
-            classes = torch.stack([self._vector(name.synonyms) for name in names])
+            classes = torch.stack([self._vector("dinotxt", name.synonyms) for name in names])
             embedding = self._embedding(image, False, lambda share: None)
             chances = text.inside(embedding, classes, preset.config, mask.to_array())
         found = [(name.name, chance) for name, chance in zip(names, chances, strict=True)]
@@ -440,13 +483,32 @@ class Engine:
         words = [clean(word) for word in name.synonyms]
         return any(w in self._familiar or w.removesuffix("s") in self._familiar for w in words)
 
-    def _vector(self, synonyms: tuple[str, ...]) -> Tensor:
-        if synonyms not in self._texts:
-            self._texts[synonyms] = text.vectors(self._text(), synonyms, self.device)
+    def _seg(self) -> SegPreset:
+        if self._preset.seg is None:
+            raise MaskwrightError(f"The preset {self.model.name} has no dinov3.seg. Use the preset tiny.")
+        return self._preset.seg
+
+    def _vector(self, method: str, synonyms: tuple[str, ...]) -> Tensor:
+        key = (method, synonyms)
+        if key not in self._texts:
+            if method == "dinov3seg":
+                self._texts[key] = seg.vectors(self._seg(), synonyms, self.device)
+            else:
+                self._texts[key] = text.vectors(self._text(), synonyms, self.device)
             if len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
-        self._texts.move_to_end(synonyms)
-        return self._texts[synonyms]
+        self._texts.move_to_end(key)
+        return self._texts[key]
+
+    def _evidence(self, image: Image, check: Callable[[float], None]) -> seg.SegEmbedding:
+        preset = self._seg()
+
+        def make() -> seg.SegEmbedding:
+            self.encoder_calls += 1
+            return seg.encode(preset, image.pixels, self.device, check)
+
+        key = EmbeddingKey(image.sha256, preset.ref, preset.config.protocol)
+        return self._cache.get_or_make(key, make)  # type: ignore[no-any-return]
 
     def _embedding(self, image: Image, high_resolution: bool, check: Callable[[float], None]) -> Any:
         preset = self._text()
@@ -458,13 +520,4 @@ class Engine:
             self.encoder_calls += 1
             return encode(preset, image.pixels, self.device, check)
 
-        return self._cache.get_or_make(EmbeddingKey(image.sha256, self.model, procedure), make)
-
-
-def _check_options(method: str | None, refine: str | None, threshold: float | None) -> None:
-    if method is not None and method not in METHODS:
-        raise MaskwrightError(f"There is no text method {method} in this version. Known: {', '.join(METHODS)}.")
-    if refine is not None:
-        raise MaskwrightError("Refinement of masks is not in this version. Leave the option out.")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise MaskwrightError(f"The threshold must lie between 0 and 1, got {threshold}.")
+        return self._cache.get_or_make(EmbeddingKey(image.sha256, preset.ref, procedure), make)

@@ -30,6 +30,8 @@ __all__ = [
     "encode_windows",
     "inside",
     "label",
+    "labelled",
+    "normalised",
     "vectors",
 ]
 
@@ -89,7 +91,7 @@ def class_names(prompt: str | Sequence[str]) -> list[ClassName]:
     return list(found.values())
 
 
-def _normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+def normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(1, 3, H, W) float32, ImageNet statistics."""
     image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
     mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (_MEAN, _STD))
@@ -99,7 +101,7 @@ def _normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
 def _resized(pixels: NDArray[np.uint8], short_side: int, config: TextPreset, device: torch.device) -> Tensor:
     size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, config.protocol.window)
     pixels = stretched(pixels) if config.stretch else pixels
-    return F.interpolate(_normalised(pixels, device), size=size, mode="bicubic", antialias=True)
+    return F.interpolate(normalised(pixels, device), size=size, mode="bicubic", antialias=True)
 
 
 def _patches(preset: DinoTxtPreset, batch: Tensor) -> Tensor:
@@ -173,8 +175,8 @@ def label(
     """
     chances = _chances(embedding, classes, config, open_vocabulary=threshold is not None)
     if threshold is None:
-        return _labels(chances, None, size_hw, 0.0)
-    return _labels(chances[1:], chances[0], size_hw, threshold)
+        return labelled(chances, None, size_hw, 0.0)
+    return labelled(chances[1:], chances[0], size_hw, threshold)
 
 
 @torch.inference_mode()
@@ -227,24 +229,38 @@ def _enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size=size_hw, mode="bilinear", align_corners=False)[0]
 
 
-def _labels(chances: Tensor, none: Tensor | None, size_hw: tuple[int, int], threshold: float) -> Labels:
-    """Bilinear to the image's size and arg-max, one class at a time so that memory does not grow with classes."""
-    against = torch.ones(size_hw, device=chances.device) if none is None else _enlarged(none[None], size_hw)[0]
-    top = torch.full(size_hw, -1.0, device=chances.device)
-    labels = torch.zeros(size_hw, dtype=torch.int32, device=chances.device)
+def labelled(
+    maps: Tensor,
+    none: Tensor | None,
+    size_hw: tuple[int, int],
+    threshold: float,
+    *,
+    chance: Callable[[Tensor], Tensor] = lambda plane: plane,
+) -> Labels:
+    """Bilinear to the image's size and arg-max, one class at a time so that memory does not grow with classes.
+
+    Args:
+        maps: (T, h, w) of the classes.
+        none: (h, w) of "none of these", which a class's probability is then taken against.
+        size_hw: of the image.
+        threshold: probability that a class needs.
+        chance: from a map's values at full size to probabilities.
+    """
+    against = torch.ones(size_hw, device=maps.device) if none is None else _enlarged(none[None], size_hw)[0]
+    top = torch.full(size_hw, -1.0, device=maps.device)
+    labels = torch.zeros(size_hw, dtype=torch.int32, device=maps.device)
     best = []
-    for index, small in enumerate(chances, start=1):
-        plane = _enlarged(small[None], size_hw)[0]
+    for index, small in enumerate(maps, start=1):
+        plane = chance(_enlarged(small[None], size_hw)[0])
         better = plane > top
         top = torch.where(better, plane, top)
         labels.masked_fill_(better, index)
         best.append(float((plane if none is None else plane / (plane + against)).max()))
     score = top if none is None else top / (top + against)
-    if none is not None:
-        labels.masked_fill_(score < threshold, 0)
+    labels.masked_fill_(score < threshold, 0)
     flat = labels.flatten().long()
-    pixels = torch.bincount(flat, minlength=len(chances) + 1)
-    sums = torch.zeros(len(chances) + 1, dtype=torch.float64, device=score.device)
+    pixels = torch.bincount(flat, minlength=len(maps) + 1)
+    sums = torch.zeros(len(maps) + 1, dtype=torch.float64, device=score.device)
     sums.index_add_(0, flat, score.flatten().double())
     means = (sums / pixels.clamp(min=1))[1:]
     return Labels(labels.cpu().numpy(), tuple(means.tolist()), tuple(best))

@@ -46,6 +46,11 @@ def describe(name: str, settings: Settings) -> Facts:
             lines.append(f"words it was taught: {words}")
         ways = [way for way, part in _WAYS if parts.keys() & set(part)]
         lines.append(f"segments by {' and by '.join(ways)}")
+        if "dinov3seg" in parts:
+            trained = parts["dinov3seg"].get("trained", True)
+            lines.append(
+                "words are answered by " + ("dinov3.seg" if trained else "dino.txt; dinov3.seg waits for training")
+            )
         card = folder / "README.md"
         lines += [f"model card: {card}"] if card.is_file() else []
     if name in OFFICIAL:

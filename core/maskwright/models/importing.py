@@ -9,17 +9,22 @@ from dataclasses import asdict
 from importlib.resources import files as resources
 from json import loads
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from maskwright.errors import BadWeights, MaskwrightError
+from maskwright.models.anyup import AnyUp
+from maskwright.models.anyup import convert_official as convert_anyup
 from maskwright.models.checkpoints import load_exactly, read_official, save_part, write_part
 from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
 from maskwright.models.dinov3 import SPECS as BACKBONES
 from maskwright.models.dinov3 import DinoV3, DinoV3Config, convert_hub, convert_official
+from maskwright.models.dinov3seg import SPECS as SEG_SPECS
+from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.registry import OFFICIAL
 from maskwright.models.sam import SPECS as SAM_SPECS
@@ -28,7 +33,7 @@ from maskwright.models.sam import convert_hub as convert_sam_hub
 from maskwright.models.sam import convert_official as convert_sam
 from maskwright.models.tokens import clip_tokenizer
 
-__all__ = ["import_dinotxt", "import_insid3", "import_preset", "import_sam"]
+__all__ = ["import_dinotxt", "import_dinov3seg", "import_insid3", "import_preset", "import_sam"]
 
 _BACKBONE = "visual_model.backbone."
 
@@ -45,6 +50,8 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
         return import_insid3(paths, into / name, BACKBONES[f"vit{name[-1]}16"])
     if name.startswith("sam-"):
         return import_sam(paths, into / name, SAM_SPECS[f"vit{name[-1]}"])
+    if name.startswith("dinov3seg-"):
+        return import_dinov3seg(paths, into / name, SEG_SPECS["vitl16"])
     return import_dinotxt(paths, into / name, SPECS["vitl16"])
 
 
@@ -77,6 +84,42 @@ def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
     with _writing(folder):
         save_part(folder, "sam", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)
     return folder
+
+
+def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfig) -> Path:
+    """The parts of a dinov3.seg of the given sizes, from dino.txt's files, SAM's and AnyUp's; raises BadWeights.
+
+    The result answers words with dino.txt and clicks with SAM until it is trained.
+    """
+    assert config.anyup is not None
+    kinds: dict[str, list[Path]] = {"sam": [], "anyup": [], "dino.txt": []}
+    for path in paths:
+        _require(path)
+        kinds[_kind(path)].append(path)
+    for what, name in (("sam", "SAM"), ("anyup", "AnyUp")):
+        if len(kinds[what]) != 1:
+            raise MaskwrightError(f"{folder.name} needs one file of {name}; {len(kinds[what])} were given.")
+    early = AnyUp(config.anyup)
+    load_exactly(early, _converted(kinds["anyup"][0], convert_anyup), what=kinds["anyup"][0].name)
+    with _writing(folder.parent), TemporaryDirectory(dir=folder.parent) as place:
+        made = Path(place) / folder.name
+        import_dinotxt(kinds["dino.txt"], made, config.vlm)
+        import_sam(kinds["sam"], made, config.spe)
+        state = {f"anyup.{name}": value for name, value in early.state_dict().items()}
+        save_part(made, "dinov3seg", state, {"model": asdict(config), "trained": False}, dtype=torch.float32)
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.replace(folder)
+    return folder
+
+
+def _kind(path: Path) -> str:
+    if path.suffix == ".gz" or not path.stat().st_size:
+        return "dino.txt"
+    names = set(read_official(path))
+    if names & {_VISION, "image_encoder.pos_embed"}:
+        return "sam"
+    return "anyup" if any(name.endswith("key_features_encoder.0.basis") for name in names) else "dino.txt"
 
 
 _VISION = "vision_encoder.pos_embed"

@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights, MaskwrightError, PresetMissing
-from maskwright.models.checkpoints import CONFIG, load_exactly, read_weights
+from maskwright.models.checkpoints import CONFIG, load_exactly, read_weights, save_part
 from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig
 from maskwright.models.dinotxt_highres import HighResolution
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
+from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.registry import OFFICIAL
 from maskwright.models.sam import Sam, SamConfig
@@ -34,15 +36,23 @@ __all__ = [
     "ImagePreset",
     "Preset",
     "PromptPreset",
+    "SegPreset",
+    "SegProtocol",
+    "SegSettings",
     "SlideProtocol",
     "TextPreset",
     "bundled",
     "find",
+    "inherited",
     "installed",
     "load",
+    "load_click",
+    "load_seg",
     "load_text",
     "read_config",
+    "save_seg",
     "sections",
+    "seg_settings",
 ]
 
 T = TypeVar("T")
@@ -142,6 +152,45 @@ class ClickPreset:
 
 
 @dataclass(frozen=True, slots=True)
+class SegProtocol:
+    """How an image is looked at by dinov3.seg; the defaults are the paper's."""
+
+    side: int = 640
+    """The image gets the area of a square of this side; its ratio stays."""
+    window: int = 384
+    stride: int = 256
+    aggregation: Literal["lga", "global", "catseg"] = "lga"
+    """Features of windows and of the whole averaged; the whole alone; or predictions averaged, as in CAT-Seg."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegSettings:
+    """What `config.json` says of dinov3.seg."""
+
+    model: Dinov3SegConfig
+    weights: str
+    sha256: str
+    trained: bool = True
+    """False: official parts put together, to be trained; words are answered by dino.txt."""
+    prompt: str = "A photo of a {} in the scene"
+    protocol: SegProtocol = field(default_factory=SegProtocol)
+    stretch: bool = False
+    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    most_classes: int | None = 256
+    """Of more classes those most similar to the image are kept, as in CAT-Seg; None keeps all."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegPreset:
+    """A loaded dinov3.seg with its settings."""
+
+    ref: ModelRef
+    config: SegSettings
+    model: Dinov3Seg
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """All that a preset's folder holds, loaded."""
 
@@ -149,17 +198,28 @@ class Preset:
     text: DinoTxtPreset | None = None
     dense: DensePreset | None = None
     click: ClickPreset | None = None
+    seg: SegPreset | None = None
+    untrained: bool = False
+    """It has the parts of a dinov3.seg that is yet to be trained."""
 
     @property
     def models(self) -> list[nn.Module]:
         """The networks, each once."""
-        found: list[nn.Module] = [part.model for part in (self.text, self.click) if part is not None]
+        found: list[nn.Module] = [part.model for part in (self.text, self.click, self.seg) if part is not None]
         return found if self.text or not self.dense else [*found, self.dense.backbone]
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """Those parts of `models` that do with half precision: all but the decoder that places clicks."""
-        return [model.image_encoder if isinstance(model, Sam) else model for model in self.models]
+        """Those parts of `models` that do with half precision: all but what places clicks or refines correlations."""
+        found: list[nn.Module] = []
+        for model in self.models:
+            if isinstance(model, Sam):
+                found.append(model.image_encoder)
+            elif isinstance(model, Dinov3Seg):
+                found += [model.vlm, model.spe]
+            else:
+                found.append(model)
+        return found
 
 
 def bundled() -> Path:
@@ -220,11 +280,14 @@ def load(folder: Path) -> Preset:
     data = sections(folder)
     text = load_text(folder) if "dinotxt" in data else None
     dense = _load_dense(folder, data, text) if text is not None or "insid3" in data else None
-    click = _load_click(folder, data) if "sam" in data else None
+    click = load_click(folder) if "sam" in data else None
+    seg = None
+    if trained := data.get("dinov3seg", {}).get("trained", "dinov3seg" in data):
+        seg = load_seg(folder, text, click)
     first = text or dense or click
     if first is None:
         raise _damaged(folder, KeyError("dinotxt"))
-    return Preset(first.ref, text, dense, click)
+    return Preset(first.ref, text, dense, click, seg, untrained="dinov3seg" in data and not trained)
 
 
 def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | None) -> DensePreset:
@@ -242,11 +305,54 @@ def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | Non
     return DensePreset(ModelRef(folder.name, stored.sha256), config, backbone)
 
 
-def _load_click(folder: Path, data: Mapping[str, Any]) -> ClickPreset:
-    config = _section(folder, data, "sam", PromptPreset)
+def load_click(folder: Path) -> ClickPreset:
+    """Build the promptable model of a preset and load its weights; raises BadWeights."""
+    config = _section(folder, sections(folder), "sam", PromptPreset)
     model = Sam(config.model)
     _load_weights(model, folder, config)
     return ClickPreset(ModelRef(folder.name, config.sha256), config, model)
+
+
+def seg_settings(folder: Path) -> SegSettings:
+    """The dinov3.seg part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+    return _section(folder, sections(folder), "dinov3seg", SegSettings)
+
+
+def load_seg(folder: Path, text: DinoTxtPreset | None = None, click: ClickPreset | None = None) -> SegPreset:
+    """Build the dinov3.seg of a preset and load its weights; raises BadWeights.
+
+    What its training left as it was is not stored again: it comes from the preset's text model and promptable model,
+    which may be given when they are loaded already.
+    """
+    config = seg_settings(folder)
+    text, click = text or load_text(folder), click or load_click(folder)
+    model = Dinov3Seg(config.model)
+    stored = read_weights(folder / config.weights, config.sha256)
+    load_exactly(model, inherited(model, text, click) | stored, what=folder.name)
+    if not any(name.startswith("vlm.text_model.") for name in stored):
+        model.vlm.text_model = text.model.text_model
+    model.eval().requires_grad_(False)
+    return SegPreset(ModelRef(folder.name, config.sha256), config, model, text.tokenizer)
+
+
+def inherited(model: Dinov3Seg, text: DinoTxtPreset, click: ClickPreset) -> dict[str, Tensor]:
+    """What `model` takes over from the other models of a preset, by its names."""
+    known = {f"vlm.{name}": value for name, value in text.model.state_dict().items()}
+    known |= {f"spe.encoder.{name}": value for name, value in click.model.image_encoder.state_dict().items()}
+    own = model.state_dict()
+    return {name: value for name, value in known.items() if name in own}
+
+
+def save_seg(folder: Path, model: Dinov3Seg, settings: Mapping[str, Any], *, dtype: torch.dtype) -> None:
+    """Write the dinov3.seg of a preset: its settings, and those weights that the preset does not have already."""
+    known = inherited(model, load_text(folder), load_click(folder))
+    state = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name not in known or not torch.equal(known[name], value.cpu())
+    }
+    told = {"model": dataclasses.asdict(model.config), **settings}
+    save_part(folder, "dinov3seg", state, json.loads(json.dumps(told)), dtype=dtype)
 
 
 def _load_weights(model: nn.Module, folder: Path, stored: ImagePreset | PromptPreset | TextPreset) -> None:

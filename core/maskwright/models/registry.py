@@ -18,7 +18,7 @@ class OfficialFile:
     hub: str | None = None
     """Repository on the Hugging Face hub that holds the same weights, or None: a person downloads it by hand."""
     part: str = ""
-    """backbone, head, vocabulary or sam: how the importer tells the files apart."""
+    """backbone, head, vocabulary, sam or anyup: how the importer tells the files apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,34 +42,48 @@ _BACKBONES = {
     for size in "sbl"
 }  # fmt: skip
 
+_DINOTXT = (
+    _BACKBONES["l"],
+    OfficialFile(
+        "dinov3_vitl16_dinotxt_vision_head_and_text_encoder.pth", "dino.txt vision head and text encoder",
+        _DINOV3_PAGE, _DINOV3_LICENCE, part="head",
+    ),
+    OfficialFile(
+        "bpe_simple_vocab_16e6.txt.gz", "CLIP byte-pair vocabulary", "https://github.com/openai/CLIP/tree/main/clip",
+        "MIT", part="vocabulary",
+    ),
+)  # fmt: skip
+
+_SAMS = {
+    size: OfficialFile(name, f"SAM ViT-{size.upper()}", _SAM_PAGE, "Apache-2.0", hub=hub, part="sam")
+    for size, name, hub in (
+        ("b", "sam_vit_b_01ec64.pth", "facebook/sam-vit-base"),
+        ("l", "sam_vit_l_0b3195.pth", "facebook/sam-vit-large"),
+    )
+}
+
 OFFICIAL = {
-    "dinov3txt-l": OfficialPreset(
-        "dino.txt on DINOv3 ViT-L/16: zero-shot text prompts, 866.6 M parameters",
+    "dinov3seg-l": OfficialPreset(
+        "dinov3.seg on dino.txt ViT-L/16 and SAM ViT-L, 1,178.2 M parameters. Its authors publish no weights: these "
+        "are the parts to train it from (maskwright train --task seg); until then dino.txt answers words, SAM clicks",
         (
-            _BACKBONES["l"],
+            *_DINOTXT,
+            _SAMS["l"],
             OfficialFile(
-                "dinov3_vitl16_dinotxt_vision_head_and_text_encoder.pth", "dino.txt vision head and text encoder",
-                _DINOV3_PAGE, _DINOV3_LICENCE, part="head",
-            ),
-            OfficialFile(
-                "bpe_simple_vocab_16e6.txt.gz", "CLIP byte-pair vocabulary",
-                "https://github.com/openai/CLIP/tree/main/clip", "MIT", part="vocabulary",
+                "anyup_paper.pth", "AnyUp", "https://github.com/wimmerth/anyup", "CC BY 4.0", part="anyup"
             ),
         ),
+    ),
+    "dinov3txt-l": OfficialPreset(
+        "dino.txt on DINOv3 ViT-L/16: zero-shot text prompts, 866.6 M parameters", _DINOTXT
     ),
     **{
         f"insid3-{size}": OfficialPreset(f"INSID3 on DINOv3 ViT-{size.upper()}/16: segmentation by example", (file,))
         for size, file in _BACKBONES.items()
     },
     **{
-        f"sam-{size}": OfficialPreset(
-            f"SAM ViT-{size.upper()}: clicks and boxes, {millions} M parameters",
-            (OfficialFile(name, f"SAM ViT-{size.upper()}", _SAM_PAGE, "Apache-2.0", hub=hub, part="sam"),),
-        )
-        for size, name, hub, millions in (
-            ("b", "sam_vit_b_01ec64.pth", "facebook/sam-vit-base", "93.7"),
-            ("l", "sam_vit_l_0b3195.pth", "facebook/sam-vit-large", "312.3"),
-        )
+        f"sam-{size}": OfficialPreset(f"SAM ViT-{size.upper()}: clicks and boxes, {millions} M parameters", (file,))
+        for (size, file), millions in zip(_SAMS.items(), ("93.7", "312.3"), strict=True)
     },
 }  # fmt: skip
 """Presets that this version can make; later methods add theirs."""

@@ -8,7 +8,8 @@ convolutional stem that also reads words, which yields an embedding at an eighth
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,8 +133,6 @@ class HybridEncoder(nn.Module):
     def __init__(self, config: DinoV3Config, out: int) -> None:
         super().__init__()
         self.backbone = DinoV3(config)
-        # the stem's convolutions up to its third halving: one block of layers a halving, each of 1 + n modules
-        self.halving = sum(1 + extra for _, extra in config.stem[:3])
         self.wide = nn.Conv2d(config.width, out, 1)
         self.fine = nn.Conv2d(config.stem[2][0], out, 1)
         self.norm1 = SamLayerNorm(out, data_format="channels_first")
@@ -142,18 +141,38 @@ class HybridEncoder(nn.Module):
 
     def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
         """As `VitEncoder.forward`, with an embedding at an eighth of the input's size; `blocks` at a sixteenth."""
-        kept: list[Tensor] = []
-        layer = self.backbone.vit.embeddings.patch_embeddings.body[self.halving - 1]
-        hook = layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
-        try:
+        with self._stem(3) as (fine,):
             *taken, last = self.backbone.intermediate(
                 pixels, sorted({*blocks, self.backbone.config.depth - 1}), norm=True
             )
+        return self._joined(last.patch_map(), fine[0]), [t.patch_map().permute(0, 2, 3, 1) for t in taken]
+
+    def pyramid(self, pixels: Tensor, halvings: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """The embedding, and the stem's maps after the given halvings: n at 1 / 2^n of the input's size."""
+        with self._stem(3, *halvings) as (fine, first, second):
+            last = self.backbone(pixels)
+        return self._joined(last.patch_map(), fine[0]), first[0], second[0]
+
+    def _joined(self, wide: Tensor, fine: Tensor) -> Tensor:
+        wide = F.interpolate(self.wide(wide), scale_factor=2, mode="bilinear")
+        joined = self.norm1(wide + self.fine(fine))
+        return self.norm2(joined + self.conv(joined))  # type: ignore[no-any-return]
+
+    @contextmanager
+    def _stem(self, *halvings: int) -> Iterator[list[list[Tensor]]]:
+        """Lists that the stem's maps after the given halvings are put into."""
+        body = self.backbone.vit.embeddings.patch_embeddings.body
+        kept: list[list[Tensor]] = [[] for _ in halvings]
+        hooks = []
+        for halving, into in zip(halvings, kept, strict=True):
+            # one block of layers a halving, each of 1 + n modules
+            layer = body[sum(1 + extra for _, extra in self.backbone.config.stem[:halving]) - 1]
+            hooks.append(layer.register_forward_hook(lambda module, inputs, output, into=into: into.append(output)))
+        try:
+            yield kept
         finally:
-            hook.remove()
-        wide = F.interpolate(self.wide(last.patch_map()), scale_factor=2, mode="bilinear")
-        joined = self.norm1(wide + self.fine(kept[0]))
-        return self.norm2(joined + self.conv(joined)), [t.patch_map().permute(0, 2, 3, 1) for t in taken]
+            for hook in hooks:
+                hook.remove()
 
 
 class Sam(nn.Module):

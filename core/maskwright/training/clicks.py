@@ -51,7 +51,7 @@ def train_clicks(
     """
     torch.manual_seed(config.seed)
     model = _start(config, out)
-    fit = Fit(model, config, out, device, state=_STATE, gentle=_backbone(model))
+    fit = Fit(model, config, out, device, state=_STATE, gentle=[_backbone(model)])
     steps = Steps(
         sources, batch=config.batch, crop=config.crop, short_side=config.short_side, seed=config.seed,
         steps=config.steps, stride=model.config.stride // 4, chances=_evenly,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from maskwright.models.anyup import AnyUpConfig
+from maskwright.models.cost_aggregation import AggregatorConfig
 from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
+from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.sam import SamConfig
 
-__all__ = ["CLICK", "TINY", "ClickConfig", "TrainConfig"]
+__all__ = ["CLICK", "SEG", "TINY", "TINY_SEG", "ClickConfig", "SegConfig", "TrainConfig"]
 
 TINY = DinoTxtConfig(
     backbone=DinoV3Config(
@@ -25,6 +28,15 @@ CLICK = SamConfig(
     decoder_mlp=512, iou_hidden=128,
 )  # fmt: skip
 """The bundled promptable model: the same backbone, and SAM's prompt encoder and decoder at half their width."""
+
+SEG = Dinov3SegConfig(
+    vlm=TINY, spe=CLICK, taps=(3, 2), anyup=AnyUpConfig(width=32, heads=4), guide=4,
+    aggregator=AggregatorConfig(
+        text=256, appearance=128, taps=(128, 64), hidden=48, window=6, text_guidance=32, appearance_guidance=32,
+        decoder=(32, 16), decoder_guidance=(16, 8), padding=0,
+    ),
+)  # fmt: skip
+"""The bundled dinov3.seg: the two models above, and the paper's refinement and decoder at a third of their width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +95,49 @@ class ClickConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SegConfig:
+    """One run of the trainer of dinov3.seg; the defaults are the paper's (and CAT-Seg's where it gives none)."""
+
+    model: Dinov3SegConfig = field(default_factory=Dinov3SegConfig)
+    steps: int = 80_000
+    batch: int = 4
+    crop: int = 384
+    short_side: tuple[int, int] = (384, 384)
+    label_stride: int = 1
+    """Pixels per label: 1 compares at full size."""
+    classes: int | None = None
+    """At most so many a picture, drawn by those it shows first; None is all that its source labels."""
+    loss: Literal["focal_dice", "bce"] = "focal_dice"
+    gamma: float = 2.0
+    dice: float = 0.05
+    """Weight of the dice loss."""
+    rate: float = 2e-4
+    share: float = 0.01
+    """Of the rate, for what was trained before: vision-language model, semantic prior encoder, early refinement."""
+    still: tuple[Literal["text", "stems", "encoders"], ...] = ()
+    """What does not learn: the text tower, the convolutional stems, all that was trained before."""
+    blur: float = 0.0
+    """Share of the pictures that get another's features mixed in at places, as if the model did not know them."""
+    weight_decay: float = 1e-4
+    clip: float = 0.01
+    warmup: float = 0.0
+    average: float = 0.0
+    new_early: bool = False
+    """Early refinement starts from random weights and learns at the full rate."""
+    text_every: int = 1
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+TINY_SEG = SegConfig(
+    model=SEG, steps=3000, batch=8, crop=192, short_side=(192, 480), label_stride=4, classes=16, rate=1e-3, share=0.1,
+    still=("text", "stems"), blur=0.5, weight_decay=0.05, clip=1.0, warmup=0.03, average=0.998, new_early=True,
+    text_every=4,
+)  # fmt: skip
+"""How the bundled one is trained: on crops that a CPU can do, without what has no room to be stored twice."""

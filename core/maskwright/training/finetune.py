@@ -9,25 +9,28 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from maskwright.domain import Annotation, Image
+from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import truth
 from maskwright.models.checkpoints import save_part, write_part
-from maskwright.models.presets import DinoTxtPreset, TextPreset, sections
+from maskwright.models.presets import DinoTxtPreset, Preset, TextPreset, save_seg, sections
 from maskwright.pictures import stretched
-from maskwright.training.config import TrainConfig
+from maskwright.training.config import SegConfig, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
 from maskwright.training.loop import Fit, Step
 from maskwright.training.losses import TextObjective, Trained
+from maskwright.training.seg import SegObjective, SegTrained, seg_steps
 from maskwright.training.vocabulary import Vocabulary
 
 __all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
 
 RECIPES = ("full", "head")
-"""What learns: everything that sees pixels, or only the vision head on top of the frozen backbone."""
+"""What learns: everything that sees pixels, or only what stands on top of the encoders (dino.txt: its vision head)."""
 STEPS = (100, 800)
 EPOCHS = 320
 """Length of a run when no number of epochs is given: so many, but no fewer and no more steps than these."""
@@ -54,27 +57,41 @@ def sample(
     return Sample(stretched(image.pixels) if preset.stretch else image.pixels, labels, 0)
 
 
-def tuning_config(preset: TextPreset, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
-    """Schedule of a run on so many images: crops and sizes around those that the preset is asked at."""
-    batch = 16
-    patch = preset.model.backbone.patch
-    crop = max(1, round(preset.protocol.window * 2 / 3 / patch)) * patch
-    sides = preset.protocol.short_sides
-    short = max(crop, round(min(sides) * 0.75)), max(crop, round(max(sides) * 4 / 3))
+def tuning_config(preset: Preset, images: int, *, epochs: int | None, seed: int) -> TrainConfig | SegConfig:
+    """Schedule of a run on so many images: crops and sizes around those that the preset is asked at.
+
+    It is the preset's main model for words that learns: dinov3.seg where it has one, else dino.txt.
+    """
+    if preset.seg is not None:
+        asked = preset.seg.config.protocol
+        window, least, most, batch = asked.window, asked.side, asked.side, 8
+    else:
+        sliding = _text(preset).config.protocol
+        window, least, most, batch = sliding.window, min(sliding.short_sides), max(sliding.short_sides), 16
+    patch = _text(preset).config.model.backbone.patch
+    crop = max(1, round(window * 2 / 3 / patch)) * patch
+    short = max(crop, round(least * 0.75)), max(crop, round(most * 4 / 3))
     steps = max(1, round((epochs or EPOCHS) * images / batch))
     if epochs is None:
         steps = min(max(steps, STEPS[0]), STEPS[1])
+    if preset.seg is not None:
+        return SegConfig(
+            model=preset.seg.config.model, steps=steps, batch=batch, crop=crop, short_side=short, label_stride=4,
+            classes=16, rate=1e-3, share=0.3, still=("text", "stems"), weight_decay=0.05, clip=1.0, warmup=0.05,
+            average=0.99, text_every=4, seed=seed,
+        )  # fmt: skip
     return TrainConfig(
-        model=preset.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3, warmup=0.05,
-        average=0.99, seed=seed, word_steps=0,
+        model=_text(preset).config.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3,
+        warmup=0.05, average=0.99, seed=seed, word_steps=0,
     )  # fmt: skip
 
 
 def finetune(
-    preset: DinoTxtPreset,
+    preset: Preset,
+    folder: Path,
     samples: Sequence[Sample],
     names: Sequence[str],
-    config: TrainConfig,
+    config: TrainConfig | SegConfig,
     out: Path,
     *,
     recipe: str = "full",
@@ -83,10 +100,11 @@ def finetune(
     on_step: Callable[[Step], None] = lambda step: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Tune a copy of the preset's model and write the result as a preset into `out`.
+    """Tune a copy of the preset's main model for words and write the result as a preset into `out`.
 
     Args:
         preset: the base; it is left as it is.
+        folder: of the base.
         samples: images whose labels are indices into `names`.
         names: the classes, by the words that people will type for them.
         config: of `tuning_config`.
@@ -102,39 +120,83 @@ def finetune(
     """
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
-    model = copy.deepcopy(preset.model)
-    settings = preset.config
-    visual = model.visual_model
-    frozen = [visual.backbone] if recipe == "head" else []
-    trained = Trained(model, offset=-settings.threshold * settings.scale, frozen=frozen)
-    vocabulary = Vocabulary.exactly(names)
     source = Source("project", tuple(samples), np.arange(len(names)), background, 1.0)
-    fit = Fit(trained, config, out, device)
-    objective = TextObjective(trained, [source], vocabulary, preset.tokenizer, config, device)
-    if not fit.run(crops(config, [source]), objective, on_step=on_step, stopped=stopped):
+    vocabulary = Vocabulary.exactly(names)
+    told = {"on_step": on_step, "stopped": stopped}
+    if isinstance(config, SegConfig):
+        if recipe == "head":
+            config = replace(config, still=(*config.still, "encoders"))
+        return _finetune_seg(preset, folder, source, vocabulary, config, out, device, told)
+    return _finetune_text(preset, folder, source, vocabulary, config, out, device, told, head=recipe == "head")
+
+
+def _text(preset: Preset) -> DinoTxtPreset:
+    if preset.text is None:
+        raise MaskwrightError(f"The preset {preset.ref.name} has no text model to improve. Start from tiny.")
+    return preset.text
+
+
+def _finetune_seg(
+    preset: Preset, folder: Path, source: Source, vocabulary: Vocabulary, config: SegConfig, out: Path, device: str,
+    told: dict[str, Any],
+) -> bool:  # fmt: skip
+    assert preset.seg is not None
+    trained = SegTrained(copy.deepcopy(preset.seg.model), config)
+    fit = Fit(trained, config, out, device, gentle=trained.pretrained, share=config.share, clip=config.clip)
+    objective = SegObjective(fit.trained, [source], vocabulary, preset.seg.tokenizer, config, device)
+    if not fit.run(seg_steps(config, [source]), objective, **told):
         return False
-    _export(out, preset, fit.mean, names)
+    _copy_rest(preset, folder, out, vocabulary, but="dinov3seg")
+    settings = {
+        key: value
+        for key, value in dataclasses.asdict(preset.seg.config).items()
+        if key not in ("model", "weights", "sha256")
+    }
+    save_seg(out, fit.mean.model, settings, dtype=torch.float16)
     return True
 
 
-def _export(out: Path, preset: DinoTxtPreset, mean: Trained, names: Sequence[str]) -> None:
-    """Write the tuned preset: the base's settings with what was learnt in place of what it had."""
-    scale = mean.model.logit_scale.exp().item()
-    known = preset.config.familiar
+def _finetune_text(
+    preset: Preset, folder: Path, source: Source, vocabulary: Vocabulary, config: TrainConfig, out: Path, device: str,
+    told: dict[str, Any], *, head: bool,
+) -> bool:  # fmt: skip
+    base = _text(preset)
+    model, settings = copy.deepcopy(base.model), base.config
+    frozen = [model.visual_model.backbone] if head else []
+    trained = Trained(model, offset=-settings.threshold * settings.scale, frozen=frozen)
+    fit = Fit(trained, config, out, device)
+    objective = TextObjective(trained, [source], vocabulary, base.tokenizer, config, device)
+    if not fit.run(crops(config, [source]), objective, **told):
+        return False
+    _copy_rest(preset, folder, out, vocabulary, but="dinotxt")
+    scale = fit.mean.model.logit_scale.exp().item()
     tuned = replace(
-        preset.config,
+        settings,
         # a released model is asked with a factor of 1; only one that was taught with a factor keeps to it
         sharpness=scale,
         scale=scale,
-        threshold=-10 * mean.offset.item() / scale,
-        familiar=None if known is None else tuple(sorted({*known, *names})),
+        threshold=-10 * fit.mean.offset.item() / scale,
+        familiar=_known(settings, vocabulary),
     )
-    shutil.copyfile(preset.folder / preset.config.tokenizer, out / preset.config.tokenizer)
-    told = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
-    save_part(out, "dinotxt", mean.model.state_dict(), json.loads(json.dumps(told)), dtype=torch.float16)
-    # what does not learn comes along as it is
-    for part, config in sections(preset.folder).items():
-        if part != "dinotxt":
+    plain = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
+    save_part(out, "dinotxt", fit.mean.model.state_dict(), json.loads(json.dumps(plain)), dtype=torch.float16)
+    return True
+
+
+def _known(settings: TextPreset, vocabulary: Vocabulary) -> tuple[str, ...] | None:
+    if settings.familiar is None:
+        return None
+    return tuple(sorted({*settings.familiar, *(name for names in vocabulary.texts() for name in names)}))
+
+
+def _copy_rest(preset: Preset, folder: Path, out: Path, vocabulary: Vocabulary, *, but: str) -> None:
+    """What does not learn comes along as it is; only the list of taught words grows."""
+    settings = _text(preset).config
+    shutil.copyfile(folder / settings.tokenizer, out / settings.tokenizer)
+    for part, config in sections(folder).items():
+        if part != but:
             if "weights" in config:
-                shutil.copyfile(preset.folder / config["weights"], out / config["weights"])
+                shutil.copyfile(folder / config["weights"], out / config["weights"])
+            if part == "dinotxt":
+                config = {**config, "familiar": _known(settings, vocabulary)}
             write_part(out, part, config)

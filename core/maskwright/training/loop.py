@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -86,7 +86,9 @@ class Fit(Generic[T]):
         device: str,
         *,
         state: str = STATE,
-        gentle: nn.Module | None = None,
+        gentle: Sequence[nn.Module] = (),
+        share: float = 0.3,
+        clip: float = 1.0,
     ) -> None:
         """Take a module to train, and resume when `out` holds a run.
 
@@ -96,7 +98,9 @@ class Fit(Generic[T]):
             out: folder of the run.
             device: "cpu", "cuda".
             state: name of the file that holds what resuming needs.
-            gentle: a part that was trained before; it learns at a third of the rate.
+            gentle: parts that were trained before.
+            share: of the rate, that those learn at.
+            clip: largest norm of the gradient.
 
         Raises:
             MaskwrightError: `out` holds a run with other settings.
@@ -105,7 +109,8 @@ class Fit(Generic[T]):
         self.trained, self.mean = trained, copy.deepcopy(trained)
         for module in (self.trained, self.mean):
             module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = _groups(trained, config.weight_decay, gentle)
+        self._clip = clip
+        groups = _groups(trained, config.weight_decay, gentle, share)
         self._shares = [group.pop("share") for group in groups]
         self._optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98))
         self._state = out / state
@@ -148,7 +153,7 @@ class Fit(Generic[T]):
     def _update(self, step: int, loss: Tensor, objective: Objective) -> None:
         self._optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.trained.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.trained.parameters(), self._clip)
         self._optimiser.step()
         objective.settle()
         _average(self.mean, self.trained, min(self.config.average, (1 + step) / (10 + step)))
@@ -191,21 +196,18 @@ def _rate(config: Schedule, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, config.steps - rising)))
 
 
-_GENTLE = 0.3
-
-
-def _groups(trained: nn.Module, decay: float, gentle: nn.Module | None) -> list[dict[str, Any]]:
+def _groups(trained: nn.Module, decay: float, gentle: Sequence[nn.Module], share: float) -> list[dict[str, Any]]:
     """All that learns, with its share of the rate; weight decay for matrices and kernels only."""
-    slow = set() if gentle is None else {id(parameter) for parameter in gentle.parameters()}
+    slow = {id(parameter) for module in gentle for parameter in module.parameters()}
     learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     groups = []
-    for share, part in (
+    for rate, part in (
         (1.0, [p for p in learning if id(p) not in slow]),
-        (_GENTLE, [p for p in learning if id(p) in slow]),
+        (share, [p for p in learning if id(p) in slow]),
     ):
         groups += [
-            {"params": [p for p in part if p.ndim >= 2], "weight_decay": decay, "share": share},
-            {"params": [p for p in part if p.ndim < 2], "weight_decay": 0.0, "share": share},
+            {"params": [p for p in part if p.ndim >= 2], "weight_decay": decay, "share": rate},
+            {"params": [p for p in part if p.ndim < 2], "weight_decay": 0.0, "share": rate},
         ]
     return [group for group in groups if group["params"]]
 

@@ -22,7 +22,7 @@ from maskwright.training.data import IGNORE, NONE, Batch, Source
 from maskwright.training.prompts import drawn_prompts, templates
 from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
 
-__all__ = ["Losses", "TextObjective", "Trained"]
+__all__ = ["Losses", "TextObjective", "Trained", "Words", "absent_classes"]
 
 
 class Trained(nn.Module):
@@ -58,17 +58,7 @@ class Losses:
         self.containment = torch.from_numpy(vocabulary.containment()).to(device)
         self.classes = [torch.from_numpy(source.classes) for source in sources]
         self.background = [source.background for source in sources]
-        # a source of one class with a true background (microscopy) shares nothing with the others
-        alone = [bg and len(c) == 1 for bg, c in zip(self.background, self.classes, strict=True)]
-        every = torch.arange(len(vocabulary))
-        own = [set(c.tolist()) for c in self.classes]
-        foreign = set().union(*(own[i] for i, single in enumerate(alone) if single))
-        self.absent = [
-            every[[k not in own[i] for k in every.tolist()]]
-            if single
-            else torch.tensor(sorted(foreign - own[i]), dtype=torch.int64)
-            for i, single in enumerate(alone)
-        ]
+        self.absent = absent_classes(sources, len(vocabulary))
         self.class_weight = _balance(sources, len(vocabulary)).to(device)
         # with several classes, "none" covers most pixels; unweighted, it would win nearly everywhere
         self.none_weight = [1.0 if len(c) == 1 else 0.5 for c in self.classes]
@@ -131,6 +121,23 @@ class Losses:
         return _cross_entropy(F.pad(logits[:, kept], (0, 0, 0, 0, 0, 1)), target, weight)
 
 
+def absent_classes(sources: Sequence[Source], classes: int) -> list[Tensor]:
+    """For each source the classes of the others that it surely does not show.
+
+    A source of one class with a true background (microscopy) shares nothing with the others.
+    """
+    alone = [source.background and len(source.classes) == 1 for source in sources]
+    every = torch.arange(classes)
+    own = [set(source.classes.tolist()) for source in sources]
+    foreign = set().union(*(own[i] for i, single in enumerate(alone) if single))
+    return [
+        every[[k not in own[i] for k in every.tolist()]]
+        if single
+        else torch.tensor(sorted(foreign - own[i]), dtype=torch.int64)
+        for i, single in enumerate(alone)
+    ]
+
+
 class TextObjective:
     """What a run on words minimises: the weighted terms of `Losses` under the words of the step."""
 
@@ -145,7 +152,9 @@ class TextObjective:
     ) -> None:
         self._trained, self._config, self._device = trained, config, device
         self._losses = Losses(sources, vocabulary, device)
-        self._words = _Words(trained, vocabulary, tokenizer, config, device)
+        self._words = Words(
+            trained.model, vocabulary, tokenizer, every=config.text_every, seed=config.seed, device=device
+        )
 
     def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of one batch, and its terms."""
@@ -165,7 +174,7 @@ class TextObjective:
         self._trained.model.logit_scale.clamp_(max=math.log(50))
 
 
-class _Words:
+class Words:
     """The class embeddings of a step: all classes under freshly drawn prompts, every `text_every` steps.
 
     Each group of steps encodes every class under a random synonym and prompt, so that a pixel learns to resemble the
@@ -173,21 +182,30 @@ class _Words:
     """
 
     def __init__(
-        self, trained: Trained, vocabulary: Vocabulary, tokenizer: Tokenizer, config: TrainConfig, device: str
+        self,
+        model: DinoTxt,
+        vocabulary: Vocabulary,
+        tokenizer: Tokenizer,
+        *,
+        every: int,
+        seed: int,
+        device: str,
+        learning: bool = False,
     ) -> None:
-        self._encode, self._tokenizer, self._device = trained.model.encode_text, tokenizer, device
-        self._texts, self._templates, self._config = vocabulary.texts(), templates(), config
+        self._encode, self._tokenizer, self._device = model.encode_text, tokenizer, device
+        self._texts, self._templates = vocabulary.texts(), templates()
+        # a tower that learns must be asked at every step
+        self._every, self._seed, self._learning = 1 if learning else every, seed, learning
         self._text: Tensor | None = None
 
-    @torch.no_grad()
     def at(self, step: int) -> Tensor:
         """(T, 2C) embeddings."""
-        every = self._config.text_every
-        if self._text is None or step % every == 0:
+        if self._text is None or step % self._every == 0:
             # drawn by the step that started the group, so that a resumed run goes on with the same words
-            rng = np.random.default_rng([self._config.seed, step - step % every, 3])
+            rng = np.random.default_rng([self._seed, step - step % self._every, 3])
             prompts = list(drawn_prompts(self._texts, self._templates, rng))
-            self._text = self._encode(self._tokenizer(prompts).to(self._device))
+            with torch.set_grad_enabled(self._learning):
+                self._text = self._encode(self._tokenizer(prompts).to(self._device))
         return self._text
 
 

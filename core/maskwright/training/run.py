@@ -4,116 +4,141 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeVar
 
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder
 from maskwright.models.checkpoints import CONFIG
+from maskwright.models.devices import choose_device
+from maskwright.models.presets import sections, seg_settings
 from maskwright.training.clicks import train_clicks
-from maskwright.training.config import ClickConfig, TrainConfig
+from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
 from maskwright.training.loop import Step
 from maskwright.training.scratch import train
+from maskwright.training.seg import train_seg
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["train_preset", "train_promptable"]
+C = TypeVar("C", TrainConfig, ClickConfig, SegConfig)
+
+__all__ = ["Order", "train_preset", "train_promptable", "train_segmenter"]
 
 
-def train_preset(
-    folders: Sequence[Path],
-    out: Path,
-    *,
-    weights: Mapping[str, float],
-    background: frozenset[str],
-    steps: int | None = None,
-    minutes: float | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    say: Callable[[str], None] = lambda text: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> bool:
-    """Train a text preset into `out`; True when the run reached its last step, False when `minutes` ended it.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be trained on, where it goes, and for how long."""
 
-    Held-out images (`groundtruth.held_out`) and the pictures of the sample gallery are left out.
+    folders: Sequence[Path]
+    """Labelled; held-out images (`groundtruth.held_out`) and the pictures of the sample gallery are left out."""
+    out: Path
+    """Preset folder; a run that was stopped there goes on."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Share of each batch by folder name; 1 where not given."""
+    background: frozenset[str] = frozenset()
+    """Names of folders whose unlabelled pixels are truly none of their classes."""
+    steps: int | None = None
+    """Length of the run, by default that of the bundled preset."""
+    minutes: float | None = None
+    """Stop after so many."""
+    seed: int = 0
+    """Same seed, data and CPU: same weights."""
+    device: str = "cpu"
+    """cpu, cuda or auto."""
+    say: Callable[[str], None] = lambda text: None
+    """Told one line now and then."""
+    progress: Callable[[int, int], None] = lambda done, total: None
+    """Told (steps done, steps in all)."""
 
-    Args:
-        folders: labelled folders.
-        out: preset folder; a run that was stopped there goes on.
-        weights: share of each batch by folder name; 1 where not given.
-        background: names of folders whose unlabelled pixels are truly none of their classes.
-        steps: length of the run, by default that of the bundled preset.
-        minutes: stop after so many.
-        seed: same seed, data and CPU give the same weights.
-        device: "cpu", "cuda" or "auto".
-        say: told one line now and then.
-        progress: told (steps done, steps in all).
+    def labelled(self) -> tuple[list[Source], Vocabulary]:
+        """The folders as sources of labelled pixels, and their classes."""
+        names = (name for folder in self.folders for name in LabelledFolder.read(folder).categories.values())
+        vocabulary, skip = Vocabulary(names), _gallery()
+        sources = [
+            read_source(
+                folder, index, vocabulary, weight=self.weights.get(folder.name, 1.0),
+                background=folder.name in self.background, skip=skip,
+            )
+            for index, folder in enumerate(self.folders)
+        ]  # fmt: skip
+        return self._told(sources), vocabulary
+
+    def objects(self) -> list[Source]:
+        """The folders as sources of numbered objects."""
+        skip = _gallery()
+        return self._told(
+            [read_objects(folder, weight=self.weights.get(folder.name, 1.0), skip=skip) for folder in self.folders]
+        )
+
+    def _told(self, sources: list[Source]) -> list[Source]:
+        for source in sources:
+            if not source.samples:
+                raise MaskwrightError(f"{source.name} has no image to train on. Add images, or leave the folder out.")
+            self.say(f"{source.name}: {len(source.samples)} images")
+        return sources
+
+    def on_step(self, step: Step) -> None:
+        """Pass on what a step reports."""
+        self.progress(step.step, step.steps)
+        if step.step % 100 == 0:
+            parts = ", ".join(f"{name} {value:.3f}" for name, value in step.parts.items())
+            rate = f"{step.images_per_second:.1f} images/s"
+            self.say(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {rate}")
+
+
+def train_preset(order: Order) -> bool:
+    """Train a text preset; True when the run reached its last step, False when `minutes` ended it.
 
     Raises:
         MaskwrightError: a folder without images to train on.
     """
-    from maskwright.models.devices import choose_device
-
-    vocabulary = Vocabulary(name for folder in folders for name in LabelledFolder.read(folder).categories.values())
-    skip = _gallery()
-    sources = [
-        read_source(
-            folder, index, vocabulary, weight=weights.get(folder.name, 1.0), background=folder.name in background,
-            skip=skip,
-        )
-        for index, folder in enumerate(folders)
-    ]  # fmt: skip
-    _told(sources, say)
-    config = TrainConfig(seed=seed)
-    config = config if steps is None else replace(config, steps=steps)
+    sources, vocabulary = order.labelled()
+    config = _timed(TrainConfig(seed=order.seed), order)
     return train(
-        sources, vocabulary, config, out, device=choose_device(device).type, minutes=minutes,
-        on_step=_teller(say, progress),
+        sources, vocabulary, config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        on_step=order.on_step,
     )  # fmt: skip
 
 
-def train_promptable(
-    folders: Sequence[Path],
-    out: Path,
-    *,
-    weights: Mapping[str, float],
-    steps: int | None = None,
-    minutes: float | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    say: Callable[[str], None] = lambda text: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> bool:
-    """Add clicks and boxes to the text preset in `out`; arguments, result and errors as `train_preset`'s."""
-    from maskwright.models.devices import choose_device
-
-    if not (out / CONFIG).is_file():
-        raise MaskwrightError(f"There is no preset in {out} to add clicks to. Train one with --task text first.")
-    sources = [read_objects(folder, weight=weights.get(folder.name, 1.0), skip=_gallery()) for folder in folders]
-    _told(sources, say)
-    config = ClickConfig(seed=seed)
-    config = config if steps is None else replace(config, steps=steps)
+def train_promptable(order: Order) -> bool:
+    """Add clicks and boxes to the text preset in `out`; result and errors as `train_preset`'s."""
+    if not (order.out / CONFIG).is_file():
+        raise MaskwrightError(f"There is no preset in {order.out} to add clicks to. Train one with --task text first.")
+    config = _timed(ClickConfig(seed=order.seed), order)
     return train_clicks(
-        sources, config, out, device=choose_device(device).type, minutes=minutes, on_step=_teller(say, progress)
-    )
+        order.objects(), config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        on_step=order.on_step,
+    )  # fmt: skip
 
 
-def _told(sources: Sequence[Source], say: Callable[[str], None]) -> None:
-    for source in sources:
-        if not source.samples:
-            raise MaskwrightError(f"{source.name} has no image to train on. Add images, or leave the folder out.")
-        say(f"{source.name}: {len(source.samples)} images")
+def train_segmenter(order: Order, config: SegConfig | None = None) -> bool:
+    """Add dinov3.seg to the preset in `out`; result and errors as `train_preset`'s.
+
+    Args:
+        order: what to train on.
+        config: the settings; by default the paper's for parts that were imported, else those of the bundled preset.
+    """
+    parts = sections(order.out) if (order.out / CONFIG).is_file() else {}
+    if not {"dinotxt", "sam"} <= parts.keys():
+        raise MaskwrightError(
+            f"There is no preset with words and clicks in {order.out} to build dinov3.seg on. Train one with --task "
+            "text and --task click first, or import dinov3seg-l."
+        )
+    if config is None:
+        config = TINY_SEG
+        if "dinov3seg" in parts and not (imported := seg_settings(order.out)).trained:
+            config = SegConfig(model=imported.model)
+    sources, vocabulary = order.labelled()
+    return train_seg(
+        sources, vocabulary, _timed(replace(config, seed=order.seed), order), order.out,
+        device=choose_device(order.device).type, minutes=order.minutes, on_step=order.on_step,
+    )  # fmt: skip
 
 
-def _teller(say: Callable[[str], None], progress: Callable[[int, int], None]) -> Callable[[Step], None]:
-    def on_step(step: Step) -> None:
-        progress(step.step, step.steps)
-        if step.step % 100 == 0:
-            parts = ", ".join(f"{name} {value:.3f}" for name, value in step.parts.items())
-            say(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {step.images_per_second:.1f} images/s")
-
-    return on_step
+def _timed(config: C, order: Order) -> C:
+    return config if order.steps is None else replace(config, steps=order.steps)
 
 
 def _gallery() -> frozenset[str]:

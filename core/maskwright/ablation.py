@@ -1,0 +1,131 @@
+"""What each part of dinov3.seg is worth (the paper's Table 3): the same training again and again, one part left out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from maskwright.engine import Engine
+from maskwright.errors import MaskwrightError
+from maskwright.evaluation import evaluate_text
+from maskwright.models.checkpoints import write_part
+from maskwright.models.presets import sections
+from maskwright.training.config import TINY_SEG, SegConfig
+from maskwright.training.run import Order, train_segmenter
+
+__all__ = ["ROWS", "AblationRow", "ablate", "as_plain", "as_table"]
+
+ZERO_SHOT, ALL, AGGREGATION = "dino.txt, zero-shot", "dinov3.seg", "without aggregation"
+ROWS = (ZERO_SHOT, ALL, "without text ensemble", "without early refinement", "without focal and dice", AGGREGATION)
+"""The baseline, the whole model, and the model without one part at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AblationRow:
+    """One line of the table."""
+
+    name: str
+    miou: dict[str, float]
+    """By name of the labelled folder"""
+
+    @property
+    def mean(self) -> float:
+        """Over the folders."""
+        return sum(self.miou.values()) / len(self.miou)
+
+
+def _without(row: str) -> SegConfig:
+    model = TINY_SEG.model
+    return {
+        ALL: TINY_SEG,
+        "without text ensemble": replace(
+            TINY_SEG, model=replace(model, text_ensemble=False, aggregator=replace(model.aggregator, views=1))
+        ),
+        "without early refinement": replace(TINY_SEG, model=replace(model, anyup=None)),
+        "without focal and dice": replace(TINY_SEG, loss="bce"),
+    }[row]
+
+
+def ablate(
+    base: Path,
+    order: Order,
+    measure: Sequence[Path],
+    *,
+    limit: int | None = None,
+    rows: Sequence[str] = ROWS,
+    on_row: Callable[[AblationRow], None] = lambda row: None,
+) -> list[AblationRow]:
+    """Train and measure every row.
+
+    Args:
+        base: folder of the preset whose text model and promptable model every row starts from.
+        order: what to train on and for how long; `out` gets a folder for each row, and a call that was stopped goes on.
+        measure: labelled folders; their held-out images count.
+        limit: at most so many images of each.
+        rows: of ROWS.
+        on_row: told each row when it is measured.
+
+    Raises:
+        MaskwrightError: a base without words or clicks, or a folder without images.
+    """
+    found = []
+    for name in rows:
+        folder = base
+        if name != ZERO_SHOT:
+            trained = ALL if name == AGGREGATION else name
+            folder = order.out / trained.replace(" ", "-")
+            order.say(f"{trained}: training in {folder}")
+            _copied(base, folder)
+            if not train_segmenter(replace(order, out=folder), _without(trained)):
+                raise MaskwrightError(f"{trained} was stopped. The same command goes on.")
+        if name == AGGREGATION:
+            folder = _asked_as_catseg(folder, order.out / name.replace(" ", "-"))
+        engine = Engine.load(folder, order.device)
+        method = "dinotxt" if name == ZERO_SHOT else "dinov3seg"
+        row = AblationRow(
+            name,
+            {
+                data.name: evaluate_text(engine, data, method=method, only_held_out=True, limit=limit).miou
+                for data in measure
+            },
+        )
+        on_row(row)
+        found.append(row)
+    return found
+
+
+def _copied(base: Path, folder: Path) -> None:
+    """The base's words and clicks in a folder of their own; what is there already stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = sections(folder) if (folder / "config.json").exists() else {}
+    for part, config in sections(base).items():
+        if part != "dinov3seg" and part not in here:
+            for file in (config.get("weights"), config.get("tokenizer")):
+                if file is not None:
+                    shutil.copyfile(base / file, folder / file)
+            write_part(folder, part, config)
+
+
+def _asked_as_catseg(folder: Path, into: Path) -> Path:
+    """The same model asked window by window, with predictions averaged: configurations I to IV of the paper."""
+    shutil.copytree(folder, into, dirs_exist_ok=True)
+    told = sections(into)["dinov3seg"]
+    write_part(into, "dinov3seg", {**told, "protocol": {**told["protocol"], "aggregation": "catseg"}})
+    return into
+
+
+def as_table(rows: Sequence[AblationRow]) -> str:
+    """The rows in Markdown."""
+    sets = list(rows[0].miou)
+    lines = [f"| | {' | '.join(sets)} | mean |", "| --- |" + " --- |" * (len(sets) + 1)]
+    lines += [
+        f"| {row.name} | {' | '.join(f'{row.miou[name]:.3f}' for name in sets)} | {row.mean:.3f} |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def as_plain(row: AblationRow) -> dict[str, object]:
+    """For JSON."""
+    return asdict(row) | {"mean": row.mean}

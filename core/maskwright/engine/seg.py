@@ -1,0 +1,139 @@
+"""Text prompts with dinov3.seg: an image's evidence by local-global aggregation, then words against it.
+
+The paper squashes every image to a square of 640 pixels. Here the ratio stays and the area is that of the square, so
+that wide and tall images cost the same and nothing in them is deformed; a square image is treated as published. Windows
+cover the whole of it: the last of each row and column is shifted back to the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskwright.engine.text import Labels, labelled, normalised
+from maskwright.geometry import area_size, slide
+from maskwright.models.cost_aggregation import correlation
+from maskwright.models.dinov3seg import Evidence
+from maskwright.models.presets import SegPreset
+from maskwright.pictures import stretched
+
+__all__ = ["SegEmbedding", "encode", "label", "vectors"]
+
+_TOGETHER = 16
+"""Classes that are refined and decoded at a time: bounds the memory."""
+_LEFT_OUT = -100.0
+"""Logit of a class that was not preselected."""
+
+
+class SegEmbedding(NamedTuple):
+    """What dinov3.seg keeps of an image: one piece of evidence, or one per window and one of the whole (CAT-Seg)."""
+
+    whole: Evidence
+    windows: tuple[Evidence, ...]
+    places: tuple[tuple[int, int], ...]
+    """(top, left) of each of `windows` in the resized image"""
+    resized_hw: tuple[int, int]
+
+
+def _half(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 where the hardware has it; what needs single precision takes it by itself."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+
+
+@torch.inference_mode()
+def encode(
+    preset: SegPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
+) -> SegEmbedding:
+    """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
+    config, model = preset.config, preset.model
+    protocol = config.protocol
+    patch = config.model.vlm.backbone.patch
+    size = area_size((pixels.shape[0], pixels.shape[1]), protocol.side, least=protocol.window, multiple=patch)
+    image = normalised(stretched(pixels) if config.stretch else pixels, device)
+    image = F.interpolate(image, size, mode="bilinear", antialias=True)
+    places = tuple(slide(size, protocol.window, protocol.stride))
+    with _half(device):
+        if protocol.aggregation != "catseg":
+            used = places if protocol.aggregation == "lga" else ()
+            return SegEmbedding(model.aggregate(image, used, protocol.window, check), (), (), size)
+        least = max(patch, protocol.window // 2 // patch * patch)
+        small = F.interpolate(
+            image, area_size(size, protocol.window, least=least, multiple=patch), mode="bilinear", antialias=True
+        )
+        looks = []
+        for done, (top, left) in enumerate(places):
+            check(done / (len(places) + 1))
+            looks.append(_look(preset, image[:, :, top : top + protocol.window, left : left + protocol.window]))
+        return SegEmbedding(_look(preset, small), tuple(looks), places, size)
+
+
+def _look(preset: SegPreset, pixels: Tensor) -> Evidence:
+    return preset.model.look(pixels, preset.model.dense(pixels))
+
+
+@torch.inference_mode()
+def vectors(preset: SegPreset, names: Sequence[str], device: torch.device) -> Tensor:
+    """(P, C) unit views of one class: the mean over its synonyms, each half on its own."""
+    prompts = [preset.config.prompt.format(name) for name in names]
+    text = preset.model.vlm.encode_text(preset.tokenizer(prompts).to(device)).float()
+    return F.normalize(preset.model.views(text).mean(dim=0), dim=-1)
+
+
+@torch.inference_mode()
+def label(
+    embedding: SegEmbedding, views: Tensor, preset: SegPreset, size_hw: tuple[int, int], *, threshold: float | None
+) -> Labels:
+    """Give each pixel its best class.
+
+    Args:
+        embedding: of the image.
+        views: (T, P, C) of the classes.
+        preset: the model and its settings.
+        size_hw: of the image that is labelled.
+        threshold: None for a closed vocabulary, else the probability that a class needs.
+    """
+    chosen = _preselected(embedding.whole, views, preset.config.most_classes)
+    with _half(views.device):
+        found = _logits(embedding, views[chosen], preset)
+    logits = found.new_full((len(views), *found.shape[1:]), _LEFT_OUT)
+    logits[chosen] = found
+    return labelled(logits, None, size_hw, threshold or 0.0, chance=torch.sigmoid)
+
+
+def _preselected(evidence: Evidence, views: Tensor, most: int | None) -> Tensor:
+    """Indices of the classes that are looked into: those whose cosine is highest anywhere in the image."""
+    if most is None or len(views) <= most:
+        return torch.arange(len(views), device=views.device)
+    best = [
+        correlation(evidence.features.float(), part[None]).mean(dim=1)[0].flatten(1).max(dim=1).values
+        for part in views.split(_TOGETHER)
+    ]
+    return torch.cat(best).topk(most).indices.sort().values
+
+
+def _logits(embedding: SegEmbedding, views: Tensor, preset: SegPreset) -> Tensor:
+    """(T, h, w) logits on any grid."""
+
+    def compared(evidence: Evidence) -> Tensor:
+        return preset.model.compare(evidence, views[None], chunk=_TOGETHER).float()
+
+    whole = compared(embedding.whole)
+    if not embedding.windows:
+        return whole[0]
+    # CAT-Seg: chances of the windows averaged where they overlap, then with those of the whole
+    side = preset.config.protocol.window
+    total = torch.zeros(len(views), *embedding.resized_hw, device=views.device)
+    count = torch.zeros(embedding.resized_hw, device=views.device)
+    for evidence, (top, left) in zip(embedding.windows, embedding.places, strict=True):
+        chances = F.interpolate(compared(evidence), (side, side), mode="bilinear", align_corners=False).sigmoid()
+        total[:, top : top + side, left : left + side] += chances[0]
+        count[top : top + side, left : left + side] += 1
+    large = F.interpolate(whole, embedding.resized_hw, mode="bilinear", align_corners=False).sigmoid()[0]
+    return ((total / count + large) / 2).logit(eps=1e-6)

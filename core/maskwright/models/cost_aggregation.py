@@ -1,0 +1,379 @@
+"""Cost aggregation in the style of CAT-Seg (Cho et al., 2024).
+
+dinov3.seg calls the same correlation features, late refinement and upsampling decoder (its Eqs. 4 to 8).
+
+Module names are those of CAT-Seg's checkpoint. Shapes: B images, T classes, P views of the text, C channels of the
+vision-language space, D channels of the correlation features, h x w cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["AggregatorConfig", "CostAggregator", "Guidance", "correlation"]
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorConfig:
+    """Sizes; the defaults are CAT-Seg's for ViT-L with the widths of dinov3.seg's guidance."""
+
+    views: int = 2
+    """Text embeddings per class: global and local."""
+    text: int = 1024
+    """Width of a text embedding."""
+    appearance: int = 256
+    """Channels of the guidance of the spatial blocks."""
+    taps: tuple[int, int] = (1024, 1024)
+    """Channels of the guidance of the two decoder stages."""
+    hidden: int = 128
+    layers: int = 2
+    heads: int = 4
+    window: int = 12
+    pooling: tuple[int, int] = (2, 2)
+    text_guidance: int = 128
+    appearance_guidance: int = 128
+    decoder: tuple[int, int] = (64, 32)
+    decoder_guidance: tuple[int, int] = (32, 16)
+    padding: int = 256
+    """Class attention is filled up to so many classes with a learned one; 0 turns it off."""
+
+
+class Guidance(NamedTuple):
+    """What the picture says to the refinement, whatever the words are."""
+
+    appearance: Tensor
+    """(B, G, h, w), projected"""
+    stages: tuple[Tensor, Tensor]
+    """(B, G1, 2h, 2w) and (B, G2, 4h, 4w), projected"""
+
+
+def correlation(features: Tensor, text: Tensor) -> Tensor:
+    """Cosines (Eq. 4): (B, C, h, w) features and (B, T, P, C) text -> (B, P, T, h, w)."""
+    return torch.einsum("bchw,btpc->bpthw", F.normalize(features, dim=1), F.normalize(text, dim=-1))
+
+
+class _WindowAttention(nn.Module):
+    """Attention inside windows; guidance takes part in queries and keys only."""
+
+    def __init__(self, width: int, guidance: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width + guidance, width)
+        self.k = nn.Linear(width + guidance, width)
+        self.v = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, guidance: Tensor, mask: Tensor | None) -> Tensor:
+        """Mix (B, T, windows, tokens, D) under (B, 1, windows, tokens, G).
+
+        `mask` is (windows, tokens, tokens), added to the logits.
+        """
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(-2, -3).flatten(2, 3).flatten(0, 1)
+            for part in (_guided(self.q, tokens, guidance), _guided(self.k, tokens, guidance), self.v(tokens))
+        )
+        mask = None if mask is None else mask.to(query.dtype).repeat_interleave(self.heads, dim=0)[None]
+        if query.requires_grad:
+            # backwards, the fused kernel takes much longer over so few tokens
+            logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+            mixed = (logits if mask is None else logits + mask).softmax(dim=-1).to(value.dtype) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = mixed.unflatten(0, tokens.shape[:2]).unflatten(2, (-1, self.heads))
+        return self.proj(mixed.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
+
+
+def _guided(linear: nn.Linear, tokens: Tensor, guidance: Tensor) -> Tensor:
+    """`linear` of tokens beside guidance; the guidance is projected once and not once per class."""
+    own, others = linear.weight.split((tokens.shape[-1], guidance.shape[-1]), dim=1)
+    return F.linear(tokens, own) + F.linear(guidance, others, linear.bias)
+
+
+class _FeedForward(nn.Module):
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
+
+
+class _SwinBlock(nn.Module):
+    """One block on maps of any size; a grid that no number of windows fills is padded and masked."""
+
+    def __init__(self, width: int, guidance: int, heads: int, window: int, *, shifted: bool) -> None:
+        super().__init__()
+        self.window, self.shifted = window, shifted
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = _WindowAttention(width, guidance, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = _FeedForward(width, 4 * width)
+
+    def forward(self, maps: Tensor, guidance: Tensor) -> Tensor:
+        """(B, T, h, w, D) maps under (B, 1, h, w, G) guidance -> (B, T, h, w, D)."""
+        height, width = maps.shape[2:4]
+        # a grid no larger than the window is one window
+        side = min(self.window, height, width)
+        shift = side // 2 if self.shifted and min(height, width) > self.window else 0
+        down, across = -height % side, -width % side
+        whole = (height + down, width + across)
+        mask = _window_mask((height, width), whole, side, shift, maps.device)
+
+        def cut(part: Tensor) -> Tensor:
+            part = F.pad(part, (0, 0, 0, across, 0, down))
+            return _windows(part.roll((-shift, -shift), dims=(2, 3)) if shift else part, side)
+
+        mixed = _joined(self.attn(cut(self.norm1(maps)), cut(guidance), mask), whole, side)
+        if shift:
+            mixed = mixed.roll((shift, shift), dims=(2, 3))
+        maps = maps + mixed[:, :, :height, :width]
+        return maps + self.mlp(self.norm2(maps))  # type: ignore[no-any-return]
+
+
+def _windows(maps: Tensor, side: int) -> Tensor:
+    """(B, T, H, W, D) -> (B, T, windows, side * side, D)."""
+    height, width = maps.shape[2:4]
+    cut = maps.unflatten(3, (width // side, side)).unflatten(2, (height // side, side)).transpose(3, 4)
+    return cut.flatten(4, 5).flatten(2, 3)  # type: ignore[no-any-return]
+
+
+def _joined(windows: Tensor, size_hw: tuple[int, int], side: int) -> Tensor:
+    """The way back from `_windows`."""
+    cut = windows.unflatten(3, (side, side)).unflatten(2, (size_hw[0] // side, size_hw[1] // side))
+    return cut.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # type: ignore[no-any-return]
+
+
+def _window_mask(
+    size_hw: tuple[int, int], whole_hw: tuple[int, int], side: int, shift: int, device: torch.device
+) -> Tensor | None:
+    """(windows, tokens, tokens), -100 between cells that are not neighbours in the picture; None where all are.
+
+    Cells that came to one window over the picture's border form regions of their own, and so do cells of the padding.
+    """
+    if not shift and size_hw == whole_hw:
+        return None
+    regions = []
+    for side_of_grid, filled in zip(size_hw, whole_hw, strict=True):
+        index = torch.arange(filled, device=device)
+        region = torch.bucketize(index, torch.tensor([filled - side, filled - shift], device=device), right=True)
+        region = region if shift else torch.zeros_like(index)
+        padding = index.add(shift).remainder(filled) >= side_of_grid
+        regions.append(torch.where(padding, 3, region))
+    down, across = regions
+    padding = (down[:, None] == 3) | (across[None] == 3)
+    region = torch.where(padding, 9, 3 * down[:, None] + across[None])
+    windows = _windows(region[None, None, :, :, None], side)[0, 0, :, :, 0]
+    return (windows[:, None] != windows[:, :, None]) * -100.0
+
+
+class _SpatialRefinement(nn.Module):
+    """Spatial refinement block (Eq. 6): each class on its own, W-MSA then SW-MSA, guided by the picture."""
+
+    def __init__(self, config: AggregatorConfig) -> None:
+        super().__init__()
+        width, guidance = config.hidden, config.appearance_guidance
+        self.block_1 = _SwinBlock(width, guidance, config.heads, config.window, shifted=False)
+        self.block_2 = _SwinBlock(width, guidance, config.heads, config.window, shifted=True)
+        self.guidance_norm = nn.LayerNorm(guidance)
+
+    def forward(self, maps: Tensor, appearance: Tensor) -> Tensor:
+        """(B, D, T, h, w) maps under (B, G, h, w) guidance."""
+        guidance = self.guidance_norm(appearance.permute(0, 2, 3, 1))[:, None]
+        each = self.block_2(self.block_1(maps.permute(0, 2, 3, 4, 1), guidance), guidance)
+        return each.permute(0, 4, 1, 2, 3)  # type: ignore[no-any-return]
+
+
+class _Projections(nn.Module):
+    """Queries, keys and values of the class attention; there is no output projection."""
+
+    def __init__(self, width: int, guidance: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width + guidance, width)
+        self.k = nn.Linear(width + guidance, width)
+        self.v = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, T, D) tokens -> (N, T, heads, head width) each; queries and keys through elu + 1."""
+        guided = torch.cat([tokens, guidance], dim=-1)
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).float() for part in (self.q(guided), self.k(guided), self.v(tokens))
+        )
+        return F.elu(query) + 1, F.elu(key) + 1, value
+
+
+class _ClassRefinement(nn.Module):
+    """Class refinement block (Eq. 7): linear attention across classes at each (pooled) cell, guided by the words.
+
+    Linear attention sums over classes, so that any number of classes can be given in chunks with the same result.
+    """
+
+    def __init__(self, config: AggregatorConfig) -> None:
+        super().__init__()
+        width = config.hidden
+        self.pooling, self.padding = config.pooling, config.padding
+        self.attention = _Projections(width, config.text_guidance, config.heads)
+        self.MLP = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        if config.padding:
+            self.padding_tokens = nn.Parameter(torch.zeros(1, 1, width))
+            self.padding_guidance = nn.Parameter(torch.zeros(1, 1, config.text_guidance))
+
+    def forward(self, chunks: list[Tensor], guidance: list[Tensor]) -> list[Tensor]:
+        """Chunks of (B, D, t, h, w) maps and of (B, t, G) guidance, refined together."""
+        pooled = [self._pooled(chunk) for chunk in chunks]
+        sums = self._sums(pooled, guidance)
+        return [
+            maps + self._enlarged(self._refined(tokens, words, sums), maps)
+            for maps, tokens, words in zip(chunks, pooled, guidance, strict=True)
+        ]
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """(B, D, t, h, w) -> (B, h', w', t, D)."""
+        kernel = [min(pool, side) for pool, side in zip(self.pooling, maps.shape[-2:], strict=True)]
+        small = F.avg_pool2d(maps.transpose(1, 2).flatten(0, 1), kernel)
+        return small.unflatten(0, (maps.shape[0], maps.shape[2])).permute(0, 3, 4, 1, 2)  # type: ignore[no-any-return]
+
+    def _projected(self, tokens: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of (B, h', w', t, D) tokens under (B, t, G) words."""
+        spread = words[:, None, None].expand(*tokens.shape[:3], -1, -1)
+        return self.attention(self.norm1(tokens), spread)  # type: ignore[no-any-return]
+
+    def _sums(self, pooled: list[Tensor], guidance: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Sums over all classes of key x value and of keys, at each cell and head."""
+        classes = sum(tokens.shape[3] for tokens in pooled)
+        parts = [(*self._projected(tokens, words)[1:], 1) for tokens, words in zip(pooled, guidance, strict=True)]
+        if classes < self.padding:
+            # the learned class stands for all that are missing, which are alike
+            token = self.padding_tokens[:, None, None]
+            parts.append((*self._projected(token, self.padding_guidance)[1:], self.padding - classes))
+        keys_values = sum(times * torch.einsum("bhwtnd,bhwtne->bhwnde", key, value) for key, value, times in parts)
+        keys = sum(times * key.sum(dim=3) for key, _, times in parts)
+        return keys_values, keys  # type: ignore[return-value]
+
+    def _refined(self, tokens: Tensor, words: Tensor, sums: tuple[Tensor, Tensor]) -> Tensor:
+        query = self._projected(tokens, words)[0]
+        weight = 1 / (torch.einsum("bhwtnd,bhwnd->bhwtn", query, sums[1]) + 1e-6)
+        mixed = torch.einsum("bhwtnd,bhwnde,bhwtn->bhwtne", query, sums[0], weight).flatten(-2)
+        tokens = tokens + mixed.to(tokens.dtype)
+        return tokens + self.MLP(self.norm2(tokens))  # type: ignore[no-any-return]
+
+    def _enlarged(self, tokens: Tensor, maps: Tensor) -> Tensor:
+        small = tokens.permute(0, 3, 4, 1, 2)
+        large = F.interpolate(small.flatten(0, 1), maps.shape[-2:], mode="bilinear", align_corners=True)
+        return large.unflatten(0, small.shape[:2]).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: AggregatorConfig) -> None:
+        super().__init__()
+        self.swin_block = _SpatialRefinement(config)
+        self.attention = _ClassRefinement(config)
+
+
+class _DoubleConv(nn.Module):
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        groups = max(1, out // 16)
+        self.double_conv = nn.Sequential(
+            nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.GroupNorm(groups, out), nn.ReLU(),
+            nn.Conv2d(out, out, 3, padding=1, bias=False), nn.GroupNorm(groups, out), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.double_conv(maps)  # type: ignore[no-any-return]
+
+
+class _Stage(nn.Module):
+    """One step of the decoder (Eq. 8): twice the size, joined with the picture's guidance."""
+
+    def __init__(self, channels: int, out: int, guidance: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(channels, channels - guidance, 2, 2)
+        self.conv = _DoubleConv(channels, out)
+
+    def forward(self, maps: Tensor, guidance: Tensor) -> Tensor:
+        """(B * T, D, h, w) maps, (B, G, 2h, 2w) guidance."""
+        spread = guidance.repeat_interleave(len(maps) // len(guidance), dim=0)
+        return self.conv(torch.cat([self.up(maps), spread], dim=1))  # type: ignore[no-any-return]
+
+
+class CostAggregator(nn.Module):
+    """From cosines to logits of every class."""
+
+    def __init__(self, config: AggregatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, second = config.decoder_guidance
+
+        def projection(channels: int, out: int) -> nn.Sequential:
+            return nn.Sequential(nn.Conv2d(channels, out, 3, padding=1), nn.ReLU())
+
+        self.conv1 = nn.Conv2d(config.views, config.hidden, 7, padding=3)
+        self.guidance_projection = projection(config.appearance, config.appearance_guidance)
+        self.text_guidance_projection = nn.Sequential(nn.Linear(config.text, config.text_guidance), nn.ReLU())
+        self.decoder_guidance_projection = nn.ModuleList(
+            [projection(config.taps[0], first), projection(config.taps[1], second)]
+        )
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.layers))
+        self.decoder1 = _Stage(config.hidden, config.decoder[0], first)
+        self.decoder2 = _Stage(config.decoder[0], config.decoder[1], second)
+        self.head = nn.Conv2d(config.decoder[1], 1, 3, padding=1)
+
+    def guidance(self, appearance: Tensor, taps: tuple[Tensor, Tensor]) -> Guidance:
+        """Project (B, A, h, w) appearance and the two taps, which may have any size.
+
+        Projecting before enlarging gives the same parameters as after it, at a fraction of the memory.
+        """
+        height, width = appearance.shape[-2:]
+        stages = []
+        for times, tap, projection in zip((2, 4), taps, self.decoder_guidance_projection, strict=True):
+            size = (times * height, times * width)
+            stage = projection(tap)
+            if stage.shape[-2:] != size:
+                stage = F.interpolate(stage, size, mode="bilinear", align_corners=False)
+            stages.append(stage)
+        return Guidance(self.guidance_projection(appearance), (stages[0], stages[1]))
+
+    def embed(self, cosines: Tensor) -> Tensor:
+        """Correlation features (Eq. 5): (B, P, T, h, w) -> (B, D, T, h, w); all classes share one convolution."""
+        maps = self.conv1(cosines.transpose(1, 2).flatten(0, 1))
+        return maps.unflatten(0, (cosines.shape[0], cosines.shape[2])).transpose(1, 2)  # type: ignore[no-any-return]
+
+    def text_guidance(self, text: Tensor) -> Tensor:
+        """(B, T, P, C) -> (B, T, G): the direction of the views' mean, projected."""
+        return self.text_guidance_projection(F.normalize(text.mean(dim=2), dim=-1))  # type: ignore[no-any-return]
+
+    def decode(self, maps: Tensor, guidance: Guidance) -> Tensor:
+        """(B, D, T, h, w) -> (B, T, 4h, 4w) logits."""
+        each = maps.transpose(1, 2).flatten(0, 1)
+        each = self.decoder2(self.decoder1(each, guidance.stages[0]), guidance.stages[1])
+        return self.head(each)[:, 0].unflatten(0, (maps.shape[0], maps.shape[2]))  # type: ignore[no-any-return]
+
+    def forward(self, cosines: Tensor, text: Tensor, guidance: Guidance, *, chunk: int | None = None) -> Tensor:
+        """Refine and decode.
+
+        Args:
+            cosines: (B, P, T, h, w), of `correlation`.
+            text: (B, T, P, C) as it was given there.
+            guidance: of the picture.
+            chunk: classes at a time, None for all; the result is the same.
+
+        Returns:
+            (B, T, 4h, 4w) logits.
+        """
+        step = chunk or cosines.shape[2]
+        words = list(self.text_guidance(text).split(step, dim=1))
+        maps = [self.embed(part) for part in cosines.split(step, dim=2)]
+        for layer in self.layers:
+            assert isinstance(layer, _Layer)
+            maps = [layer.swin_block(part, guidance.appearance) for part in maps]
+            maps = layer.attention(maps, words)
+        return torch.cat([self.decode(part, guidance) for part in maps], dim=1)

@@ -1,0 +1,86 @@
+"""How large dinov3.seg is and how much it computes: counted on the meta device, so that nothing is loaded or run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from maskwright.geometry import slide
+from maskwright.models.cost_aggregation import correlation
+from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
+from maskwright.models.presets import SegProtocol
+
+__all__ = ["Count", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What one square picture costs."""
+
+    parameters: dict[str, int]
+    """By part"""
+    parameters_total: int
+    operations: dict[str, float]
+    """Multiply-adds by stage, in units of 10^9; matrix products, convolutions and attention are counted"""
+    operations_total: float
+    side: int
+    classes: int
+
+
+def count(config: Dinov3SegConfig, protocol: SegProtocol, *, classes: int = 150) -> Count:
+    """Count a forward pass under local-global aggregation, with the words' embeddings at hand as in use.
+
+    Args:
+        config: sizes of the model.
+        protocol: size of the picture and its windows.
+        classes: words that are asked for at once.
+    """
+    with torch.device("meta"):
+        model = Dinov3Seg(config).eval().requires_grad_(False)
+        pixels = torch.empty(1, 3, protocol.side, protocol.side)
+        window = torch.empty(1, 3, protocol.window, protocol.window)
+        width = config.vlm.backbone.width
+        views = torch.empty(1, classes, config.aggregator.views, width)
+        grid = protocol.side // config.vlm.backbone.patch
+        features = torch.empty(1, width, grid, grid)
+    prior, taps = model.spe(pixels, (grid, grid))
+    evidence = model.look(pixels, features)
+    windows = len(slide((protocol.side, protocol.side), protocol.window, protocol.stride))
+    stages: dict[str, Callable[[], Any]] = {
+        "dino.txt, whole picture": lambda: model.dense(pixels),
+        f"dino.txt, {windows} windows": lambda: [model.dense(window) for _ in range(windows)],
+        "semantic prior encoder": lambda: model.spe(pixels, (grid, grid)),
+        "guidance": lambda: model.aggregator.guidance(prior, taps),
+        "early refinement": lambda: model.refine(pixels, features),
+        "correlation": lambda: model.aggregator.embed(correlation(features, views)),
+        "late refinement and decoder": lambda: model.compare(evidence, views),
+    }
+    operations = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
+    # the last stage begins with the correlation
+    operations["late refinement and decoder"] -= operations["correlation"]
+    parts: dict[str, nn.Module | None] = {
+        "dino.txt": model.vlm,
+        "semantic prior encoder": model.spe,
+        "early refinement": model.anyup,
+        "correlation, late refinement, decoder": model.aggregator,
+    }
+    parameters = {name: _parameters(part) for name, part in parts.items() if part is not None}
+    return Count(
+        parameters, sum(parameters.values()), operations, sum(operations.values()), protocol.side, classes
+    )  # fmt: skip
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _operations(stage: Callable[[], Any]) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        stage()
+    # the counter tells multiplications and additions apart
+    return counter.get_total_flops() / 2

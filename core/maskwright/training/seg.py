@@ -1,0 +1,225 @@
+"""The trainer of dinov3.seg (its Secs. 3.3 and 4.2): everything learns at once, what was trained before more slowly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maskwright.models.checkpoints import atomic_save, load_exactly, read_weights
+from maskwright.models.dinov3 import ConvStem
+from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
+from maskwright.models.presets import SegSettings, inherited, load_click, load_text, save_seg, sections, seg_settings
+from maskwright.models.tokens import Tokenizer
+from maskwright.training.config import SegConfig
+from maskwright.training.data import IGNORE, Batch, Source, Steps
+from maskwright.training.loop import Fit, Step, until
+from maskwright.training.losses import Words, absent_classes
+from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
+
+__all__ = ["SegObjective", "SegTrained", "seg_steps", "started", "train_seg"]
+
+
+class SegTrained(nn.Module):
+    """The model, with the parts that stand still as the settings say."""
+
+    def __init__(self, model: Dinov3Seg, config: SegConfig) -> None:
+        super().__init__()
+        self.model, self._config = model, config
+        stems = [module for module in model.modules() if isinstance(module, ConvStem)]
+        self._still = (
+            *((model.vlm.text_model,) if "text" in config.still else ()),
+            *(stems if "stems" in config.still else ()),
+            *((model.vlm, model.spe) if "encoders" in config.still else ()),
+        )
+        model.requires_grad_(True)
+        # neither the scale nor the masked-out patch takes part in the segmentation
+        model.vlm.logit_scale.requires_grad_(False)
+        for module in self._still:
+            module.requires_grad_(False)
+
+    @property
+    def pretrained(self) -> list[nn.Module]:
+        """What learns at the lower rate."""
+        early = None if self._config.new_early else self.model.anyup
+        return [part for part in (self.model.vlm, self.model.spe, early) if part is not None]
+
+    def train(self, mode: bool = True) -> SegTrained:
+        """As usual, but what stands still keeps its statistics."""
+        super().train(mode)
+        for module in self._still:
+            module.eval()
+        return self
+
+
+def seg_steps(config: SegConfig, sources: Sequence[Source]) -> Steps:
+    """The steps of a run."""
+    return Steps(
+        sources, batch=config.batch, crop=config.crop, short_side=config.short_side, seed=config.seed,
+        steps=config.steps, stride=config.label_stride,
+    )  # fmt: skip
+
+
+class SegObjective:
+    """Focal and dice loss of a batch: each picture is asked for classes that it shows and for others."""
+
+    def __init__(
+        self,
+        trained: SegTrained,
+        sources: Sequence[Source],
+        vocabulary: Vocabulary,
+        tokenizer: Tokenizer,
+        config: SegConfig,
+        device: str,
+    ) -> None:
+        self._model, self._config, self._device = trained.model, config, device
+        self._words = Words(
+            trained.model.vlm, vocabulary, tokenizer, every=config.text_every, seed=config.seed, device=device,
+            learning="text" not in config.still,
+        )  # fmt: skip
+        self._own = [source.classes for source in sources]
+        self._absent = [absent.numpy() for absent in absent_classes(sources, len(vocabulary))]
+        self._relation = _relation(vocabulary).to(device)
+
+    def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The loss of one batch, and its terms."""
+        config = self._config
+        rng = np.random.default_rng([config.seed, step, 1])
+        asked = self._asked(batch, rng)
+        model = self._model
+        pixels = batch.pixels.to(memory_format=torch.channels_last)
+        with torch.autocast(self._device, dtype=torch.bfloat16):
+            text = self._words.at(step)[asked]
+            features = model.dense(pixels)
+            if config.blur:
+                features = _mixed_up(features, config.blur, rng)
+            logits = model.compare(model.look(pixels, features), model.views(text))
+        logits = logits.float()
+        if logits.shape[-2:] != batch.labels.shape[-2:]:
+            logits = F.interpolate(logits, batch.labels.shape[-2:], mode="bilinear", align_corners=False)
+        targets, valid = self._targets(batch.labels, asked)
+        if config.loss == "bce":
+            loss = focal_loss(logits, targets, valid, gamma=0)
+            return loss, {"bce": loss.detach()}
+        parts = {"focal": focal_loss(logits, targets, valid, gamma=config.gamma)}
+        parts["dice"] = dice_loss(logits, targets, valid)
+        return parts["focal"] + config.dice * parts["dice"], parts
+
+    def settle(self) -> None:
+        """Nothing has a range."""
+
+    def _asked(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """(B, T) classes that each picture is asked for: some or all it shows, then others that are not there."""
+        limit = self._config.classes
+        rows = []
+        count = len(self._own[0]) if limit is None else int(rng.integers(min(4, limit), limit + 1))
+        for labels, index in zip(batch.labels, batch.sources.tolist(), strict=True):
+            own = self._own[index]
+            if limit is None:
+                rows.append(rng.permutation(own))
+                continue
+            shown = np.intersect1d(labels.unique().cpu().numpy(), own)
+            shown = rng.permutation(shown)[: max(1, count - 2)]
+            # people ask for some of what there is
+            kept = shown[rng.random(len(shown)) < 0.9] if rng.random() < 0.5 else shown
+            missing = rng.permutation(np.setdiff1d(own, shown))
+            foreign = rng.permutation(self._absent[index])
+            few = min(len(foreign), int(rng.integers(0, 3)))
+            others = np.concatenate([foreign[:few], missing, foreign[few:]])
+            rows.append(np.concatenate([kept, others])[:count])
+        fewest = min(map(len, rows))
+        # a source may have too few classes for the others' number
+        rows = [rng.permutation(row[:fewest]) for row in rows]
+        return torch.from_numpy(np.stack(rows).astype(np.int64)).to(self._device)
+
+    def _targets(self, labels: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, h, w) whether a pixel is of the class, and whether it counts."""
+        known = labels.clamp(min=0)
+        relation = self._relation[known[:, None], asked[:, :, None, None]]
+        named = labels[:, None] >= 0
+        # where the pixel's own class is asked for as well, a wider one is neither right nor wrong
+        own_asked = (labels[:, None] == asked[:, :, None, None]).any(dim=1, keepdim=True)
+        own = labels[:, None] == asked[:, :, None, None]
+        wider = (relation == YES) & ~own
+        targets = named & (own | (wider & ~own_asked))
+        unsure = named & ((relation == UNSURE) | (wider & own_asked))
+        valid = (labels[:, None] != IGNORE) & ~unsure
+        return targets.float(), valid.float()
+
+
+def _relation(vocabulary: Vocabulary) -> Tensor:
+    return torch.from_numpy(vocabulary.containment())
+
+
+def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """At places of some pictures, features drawn towards those of another picture.
+
+    A model knows the pictures it was trained on too well: the refinement would learn to trust correlations always.
+    """
+    batch, _, height, width = features.shape
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    coarse = torch.rand(batch, 1, 4, 4, generator=generator)
+    places = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+    chosen, strength = torch.rand(2, batch, 1, 1, 1, generator=generator)
+    weight = (places > 0.6) * (chosen < share) * strength * 0.7
+    others = features.detach().roll(1, dims=0).flip(3)
+    weight = weight.to(features.device, features.dtype)
+    return features * (1 - weight) + others * weight  # type: ignore[no-any-return]
+
+
+_STATE = "dinov3seg.pt"
+PROTOCOL = {"side": 480, "window": 288, "stride": 192}
+"""How the trained model looks at an image: the paper's proportions (640, 384, 256) at the sizes it was trained at."""
+
+
+def train_seg(
+    sources: Sequence[Source],
+    vocabulary: Vocabulary,
+    config: SegConfig,
+    out: Path,
+    *,
+    device: str = "cpu",
+    minutes: float | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> bool:
+    """Add dinov3.seg to the preset in `out`, from its text model and its promptable model; True at the last step.
+
+    Raises:
+        MaskwrightError: `out` lacks one of them, or holds a run with other settings.
+    """
+    torch.manual_seed(config.seed)
+    model, tokenizer = started(config, out)
+    # what was put together of official files is asked as published
+    settings = {} if _imported(out) else {"protocol": PROTOCOL, "stretch": True}
+    trained = SegTrained(model, config)
+    fit = Fit(
+        trained, config, out, device, state=_STATE, gentle=trained.pretrained, share=config.share, clip=config.clip
+    )
+    objective = SegObjective(fit.trained, sources, vocabulary, tokenizer, config, device)
+    finished = fit.run(seg_steps(config, sources), objective, on_step=on_step, stopped=until(minutes, lambda: False))
+    save_seg(out, fit.mean.model, settings, dtype=torch.float16)
+    run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
+    atomic_save(out / "dinov3seg.json", lambda file: file.write_text(run, encoding="utf-8"))
+    return finished
+
+
+def started(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer]:
+    """The model with the weights that the preset in `folder` has for its parts, and the preset's tokenizer."""
+    text, click = load_text(folder), load_click(folder)
+    model = Dinov3Seg(config.model)
+    state = model.state_dict() | inherited(model, text, click)
+    if imported := _imported(folder):
+        state |= read_weights(folder / imported.weights, imported.sha256)
+    load_exactly(model, state, what=folder.name)
+    return model, text.tokenizer
+
+
+def _imported(folder: Path) -> SegSettings | None:
+    """The parts in `folder` that wait to be trained, if there are such."""
+    settings = seg_settings(folder) if "dinov3seg" in sections(folder) else None
+    return settings if settings is not None and not settings.trained else None
