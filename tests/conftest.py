@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -111,4 +112,35 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         sam = Sam(click)
     save_part(folder, "sam", sam.state_dict(), {"model": asdict(click), "connected": True}, dtype=torch.float16)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def segmenting_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_preset` with a dinov3.seg of random weights on top of its text model and its promptable model."""
+    import torch
+
+    from maskwright.models.anyup import AnyUpConfig
+    from maskwright.models.cost_aggregation import AggregatorConfig
+    from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
+    from maskwright.models.presets import load, save_seg
+
+    folder = tmp_path_factory.mktemp("presets") / "segmenting"
+    shutil.copytree(small_preset, folder)
+    base = load(folder)
+    assert base.text is not None
+    assert base.click is not None
+    config = Dinov3SegConfig(
+        vlm=base.text.config.model, spe=base.click.config.model, taps=(3, 2), anyup=AnyUpConfig(width=8, heads=2),
+        aggregator=AggregatorConfig(
+            text=32, appearance=32, taps=(32, 16), hidden=24, heads=2, window=4, text_guidance=8, appearance_guidance=8,
+            decoder=(16, 16), decoder_guidance=(8, 8), padding=0,
+        ),
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Dinov3Seg(config)
+    model.vlm.load_state_dict(base.text.model.state_dict())
+    model.spe.encoder.load_state_dict(base.click.model.image_encoder.state_dict())
+    save_seg(folder, model, {"protocol": {"sides": [96], "window": 64, "stride": 32}}, dtype=torch.float16)
     return folder

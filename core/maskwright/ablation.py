@@ -11,7 +11,7 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation import evaluate_text
 from maskwright.models.checkpoints import write_part
-from maskwright.models.presets import sections
+from maskwright.models.presets import prompt_settings, sections
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.run import Order, train_segmenter
 
@@ -70,6 +70,8 @@ def ablate(
     Raises:
         MaskwrightError: a base without words or clicks, or a folder without images.
     """
+    if "sam" not in sections(base) or prompt_settings(base).model.backbone is None:
+        raise MaskwrightError(f"{base.name} is not a preset like tiny, which the variants are made for. Use tiny.")
     found = []
     for name in rows:
         folder = base
@@ -78,19 +80,16 @@ def ablate(
             folder = order.out / trained.replace(" ", "-")
             order.say(f"{trained}: training in {folder}")
             _copied(base, folder)
-            if not train_segmenter(replace(order, out=folder), _without(trained)):
-                raise MaskwrightError(f"{trained} was stopped. The same command goes on.")
+            train_segmenter(replace(order, out=folder), _without(trained))
         if name == AGGREGATION:
             folder = _asked_as_catseg(folder, order.out / name.replace(" ", "-"))
         engine = Engine.load(folder, order.device)
         method = "dinotxt" if name == ZERO_SHOT else "dinov3seg"
-        row = AblationRow(
-            name,
-            {
-                data.name: evaluate_text(engine, data, method=method, only_held_out=True, limit=limit).miou
-                for data in measure
-            },
-        )
+        scores = [
+            evaluate_text(engine, data, method=method, only_held_out=True, limit=limit, seed=order.seed)
+            for data in measure
+        ]
+        row = AblationRow(name, {data.name: score.miou for data, score in zip(measure, scores, strict=True)})
         on_row(row)
         found.append(row)
     return found
@@ -110,7 +109,7 @@ def _copied(base: Path, folder: Path) -> None:
 
 def _asked_as_catseg(folder: Path, into: Path) -> Path:
     """The same model asked window by window, with predictions averaged: configurations I to IV of the paper."""
-    shutil.copytree(folder, into, dirs_exist_ok=True)
+    shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt"))
     told = sections(into)["dinov3seg"]
     write_part(into, "dinov3seg", {**told, "protocol": {**told["protocol"], "aggregation": "catseg"}})
     return into

@@ -68,7 +68,7 @@ def predict_like(
         )
 
     told = [[one.image.sha256, one.mask.rle["counts"]] for one in (*shows, *not_this)]
-    key = _key(engine, "reference", category, len(shows), told, refine)
+    key = _key(engine.model.sha256, "reference", category, len(shows), told, refine)
     return _predict(project, ask, [category], key, accept_above, again, progress, cancelled)
 
 
@@ -92,13 +92,12 @@ def predict_text(
         return engine.segment_text(image, words, background=True, threshold=threshold, cancelled=cancelled)
 
     names = [one.name for one in class_names(words)]
-    return _predict(
-        project, ask, names, _key(engine, "text", words, threshold), accept_above, again, progress, cancelled
-    )
+    key = _key(engine.text_model.sha256, "text", words, threshold)
+    return _predict(project, ask, names, key, accept_above, again, progress, cancelled)
 
 
-def _key(engine: Engine, *prompt: object) -> str:
-    return hashlib.sha256(json.dumps([engine.model.sha256, *prompt]).encode()).hexdigest()
+def _key(weights: str, *prompt: object) -> str:
+    return hashlib.sha256(json.dumps([weights, *prompt]).encode()).hexdigest()
 
 
 def _predict(

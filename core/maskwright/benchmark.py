@@ -21,7 +21,7 @@ from maskwright.errors import MaskwrightError
 from maskwright.models import insid3
 from maskwright.models.insid3 import Cells, Example, Insid3Config
 
-__all__ = ["ClickBench", "ExampleBench", "bench_click", "bench_example"]
+__all__ = ["ClickBench", "ExampleBench", "TextBench", "bench_click", "bench_example", "bench_text"]
 
 GRID = 64
 CHANNELS = 1024
@@ -72,6 +72,72 @@ class ClickBench:
     """By all of them together"""
     device: str
     machine: dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class TextBench:
+    """Seconds of a prompt by word as a front end waits for it, and what it takes of the memory."""
+
+    task: str
+    preset: str
+    method: str
+    size_hw: tuple[int, int]
+    classes: int
+    rounds: int
+    first: float
+    """The first prompt on a picture: encoders, words and comparison"""
+    further: float
+    """Median of further prompts with other words on the same picture"""
+    encoder_calls: int
+    """By all of them together"""
+    peak_mb: float
+    """Highest memory of the process so far, or of the GPU where one is used"""
+    device: str
+    machine: dict[str, str | int]
+
+
+def bench_text(
+    engine: Engine,
+    *,
+    method: str | None = None,
+    rounds: int = 5,
+    size_hw: tuple[int, int] = (480, 640),
+    classes: int = 20,
+) -> TextBench:
+    """Time prompts of so many words on a sample photograph of the given size."""
+    image = _sample(size_hw)
+    before, spent = engine.encoder_calls, []
+    if engine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(engine.device)
+    for number in range(rounds + 1):
+        words = [f"thing {number} {n}" for n in range(classes)]
+        begun = time.perf_counter()
+        engine.segment_text(image, words, method)
+        spent.append(time.perf_counter() - begun)
+    return TextBench(
+        "text", engine.model.name, engine.text_method(method), size_hw, classes, rounds, spent[0],
+        statistics.median(spent[1:]), engine.encoder_calls - before, _peak_mb(engine.device), str(engine.device),
+        machine(),
+    )  # fmt: skip
+
+
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def _sample(size_hw: tuple[int, int]) -> Image:
+    """A photograph of the gallery at another size."""
+    samples = (files("maskwright_assets") / "samples").iterdir()
+    shown = min((file for file in samples if file.name.endswith(".jpg")), key=lambda file: file.name)
+    with shown.open("rb") as stream, Pillow.open(stream) as opened:
+        return Image(np.array(opened.convert("RGB").resize(size_hw[::-1])))
 
 
 def bench_click(engine: Engine, *, rounds: int = 50, longest: int = 1024, seed: int = 0) -> ClickBench:

@@ -32,7 +32,7 @@ from maskwright.models.devices import choose_device
 from maskwright.models.presets import find, load
 from maskwright.project import Project
 from maskwright.settings import Settings
-from maskwright.training.finetune import finetune, sample, tuning_config
+from maskwright.training.finetune import finetune, sample, text_of, tuning_config
 from maskwright.training.loop import STATE, Step
 
 __all__ = ["carry_out", "write_card"]
@@ -145,11 +145,10 @@ class _Work:
     def _train(self, base: Path, out: Path) -> None:
         self.pulse.tell(phase="reading")
         preset = load(base)
-        if preset.text is None:
-            raise MaskwrightError(f"The preset {preset.ref.name} has no text model to improve. Start from tiny.")
+        settings = preset.seg.config if preset.seg is not None else text_of(preset).config
         names, background = [str(name) for name in self.plan["categories"]], bool(self.plan["background"])
         samples = [
-            sample(image, masks, names, background=background, preset=preset.text.config)
+            sample(image, masks, names, background=background, preset=settings)
             for image, masks in self._images(self.plan["train"])
         ]
         config = tuning_config(preset, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])

@@ -324,7 +324,7 @@ def test_file_names(segment: Run, picture: Path, home: Path, name: str) -> None:
     [
         (["--text", ""], "Type at least one class name"),
         (["--text", " ,, ,"], "Type at least one class name"),
-        (["--text", "cow", "--method", "magic"], "no text method magic .*Known: dinotxt"),
+        (["--text", "cow", "--method", "magic"], "no text method magic .*Known: dinov3seg, dinotxt"),
         (["--text", "cow", "--refine", "crf"], "not in this version"),
         (["--text", "cow", "--threshold", "1.5"], "threshold must lie between 0 and 1, got 1.5"),
         (["--text", "cow", "--threshold", "nan"], "threshold must lie between 0 and 1"),
@@ -664,7 +664,7 @@ def test_models_verify(run: Run, home: Path, small_preset: Path) -> None:
 
 def test_models_import_refuses(run: Run, tmp_path: Path, home: Path) -> None:
     (home / "head.pth").write_text("not weights")
-    assert "Known: dinov3txt-l" in run("models", "import", "head.pth", "--as", "nosuch").sentence()
+    assert "Known: dinov3seg-l, dinov3txt-l" in run("models", "import", "head.pth", "--as", "nosuch").sentence()
     assert "There is no file nothere.pth" in run("models", "import", "nothere.pth", "--as", "dinov3txt-l").sentence()
     assert "Cannot read head.pth" in run("models", "import", "head.pth", "--as", "dinov3txt-l").sentence()
     assert not (tmp_path / "presets").exists()

@@ -290,8 +290,9 @@ def _catseg_aggregator(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     model = cost_aggregation.CostAggregator(
         cost_aggregation.AggregatorConfig(
             views=config["prompt_channel"], text=config["text_guidance_dim"],
-            appearance=config["appearance_guidance_dim"], taps=tuple(config["decoder_guidance_dims"]), hidden=config["hidden_dim"], layers=config["num_layers"],
-            heads=config["nheads"], window=config["window_size"], pooling=tuple(config["pooling_size"]),
+            appearance=config["appearance_guidance_dim"], taps=tuple(config["decoder_guidance_dims"]),
+            hidden=config["hidden_dim"], layers=config["num_layers"], heads=config["nheads"],
+            window=config["window_size"], pooling=tuple(config["pooling_size"]),
             text_guidance=config["text_guidance_proj_dim"], appearance_guidance=config["appearance_guidance_proj_dim"],
             decoder=tuple(config["decoder_dims"]), decoder_guidance=tuple(config["decoder_guidance_proj_dims"]),
             padding=config["pad_len"],

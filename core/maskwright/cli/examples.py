@@ -177,15 +177,16 @@ def predict(
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="What is timed: example or click.")] = "example",
+    task: Annotated[str, typer.Option(help="What is timed: example, click or text.")] = "example",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Each number is the median of so many; default: 5, or 50 clicks.")
     ] = None,
     preset: Preset = "tiny",
+    method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg or dinotxt.")] = None,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Time clicks; or segmentation by example after the encoder, beside the way its authors compute it, in one run."""
+    """Time prompts by word, or clicks; or segmentation by example beside the way its authors compute it."""
     if task == "click":
         from maskwright.benchmark import bench_click
 
@@ -195,8 +196,20 @@ def bench(
         rest = f"{first}, further ones {further} (median of {timed.rounds}, at most {slowest})"
         answer(asdict(timed), as_json, f"{head}{rest}, {timed.encoder_calls} encoder call")
         return
+    if task == "text":
+        from maskwright.benchmark import bench_text
+
+        asked = bench_text(engine(preset, device), method=method, rounds=rounds or 5)
+        height, width = asked.size_hw
+        text = (
+            f"{asked.preset} ({asked.method}), {width} x {height} pixels, {asked.classes} words, on "
+            f"{json.dumps(asked.machine)}: first prompt {asked.first:.2f} s, further ones {asked.further:.2f} s "
+            f"(median of {asked.rounds}), {asked.encoder_calls} encoder call; peak memory {asked.peak_mb:,.0f} MB"
+        )
+        answer(asdict(asked), as_json, text)
+        return
     if task != "example":
-        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click.")
+        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click, text.")
     from maskwright.benchmark import bench_example
     from maskwright.models.devices import choose_device
 

@@ -103,8 +103,8 @@ def models_count(
     lines.append(f"{found.parameters_total:13,}  parameters in all")
     lines += [f"{number:13,.1f}  {stage}" for stage, number in found.operations.items()]
     lines.append(
-        f"{found.operations_total:13,.1f}  10^9 multiply-adds in all, for {found.side} x {found.side} pixels and "
-        f"{classes} classes"
+        f"{found.operations_total:13,.1f}  10^9 multiply-adds in all, for a square picture at a side of "
+        f"{' and '.join(map(str, found.sides))} pixels and {classes} classes"
     )
     lines.append(f"{2 * found.operations_total:13,.1f}  10^9 operations, multiplications and additions counted apart")
     answer(asdict(found), as_json, "\n".join(lines))

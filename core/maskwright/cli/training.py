@@ -43,11 +43,7 @@ def train(
     """Train a preset like `tiny` from scratch on labelled images."""
     from maskwright.training.run import Order, train_preset, train_promptable, train_segmenter
 
-    shares = dict(_share(row) for row in weight or [])
-    names = {folder.name for folder in data}
-    for name in [*shares, *(background or [])]:
-        if name not in names:
-            raise MaskwrightError(f"{name} is none of the folders given: {', '.join(sorted(names))}.")
+    shares = _shares(data, weight, background)
     if task is _Task.click and background:
         raise MaskwrightError("Objects have no background to tell; leave --background out.")
     train_it = {_Task.text: train_preset, _Task.click: train_promptable, _Task.seg: train_segmenter}[task]
@@ -84,7 +80,7 @@ def ablate(
 
     with progress("Steps") as bar:
         order = Order(
-            data, out, dict(_share(row) for row in weight or []), frozenset(background or []), steps=steps, seed=seed,
+            data, out, _shares(data, weight, background), frozenset(background or []), steps=steps, seed=seed,
             device=device, say=say, progress=bar,
         )  # fmt: skip
         rows = ablate(
@@ -92,6 +88,16 @@ def ablate(
             on_row=lambda row: say(f"{row.name}: {row.miou}"),
         )  # fmt: skip
     answer([as_plain(row) for row in rows], as_json, as_table(rows))
+
+
+def _shares(data: list[Path], weight: list[str] | None, background: list[str] | None) -> dict[str, float]:
+    """Shares of the folders; a name that is none of theirs is refused."""
+    shares = dict(_share(row) for row in weight or [])
+    names = {folder.name for folder in data}
+    for name in [*shares, *(background or [])]:
+        if name not in names:
+            raise MaskwrightError(f"{name} is none of the folders given: {', '.join(sorted(names))}.")
+    return shares
 
 
 def _share(row: str) -> tuple[str, float]:

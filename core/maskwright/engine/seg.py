@@ -2,7 +2,8 @@
 
 The paper squashes every image to a square of 640 pixels. Here the ratio stays and the area is that of the square, so
 that wide and tall images cost the same and nothing in them is deformed; a square image is treated as published. Windows
-cover the whole of it: the last of each row and column is shifted back to the border.
+cover the whole of it: the last of each row and column is shifted back to the border. The decoder's maps, at a quarter
+of that size, are enlarged to the image's own size in one step.
 """
 
 from __future__ import annotations
@@ -24,22 +25,31 @@ from maskwright.models.dinov3seg import Evidence
 from maskwright.models.presets import SegPreset
 from maskwright.pictures import stretched
 
-__all__ = ["SegEmbedding", "encode", "label", "vectors"]
+__all__ = ["Look", "SegEmbedding", "encode", "label", "vectors"]
 
 _TOGETHER = 16
-"""Classes that are refined and decoded at a time: bounds the memory."""
+"""Classes that are refined and decoded at a time: bounds the working memory."""
+_SURE = 1e-6
+"""Chances that were averaged become logits again no nearer to 0 and 1 than this."""
 _LEFT_OUT = -100.0
 """Logit of a class that was not preselected."""
 
 
-class SegEmbedding(NamedTuple):
-    """What dinov3.seg keeps of an image: one piece of evidence, or one per window and one of the whole (CAT-Seg)."""
+class Look(NamedTuple):
+    """An image at one size: one piece of evidence, or one of the whole and one per window (CAT-Seg)."""
 
     whole: Evidence
     windows: tuple[Evidence, ...]
     places: tuple[tuple[int, int], ...]
     """(top, left) of each of `windows` in the resized image"""
     resized_hw: tuple[int, int]
+
+
+class SegEmbedding(NamedTuple):
+    """What dinov3.seg keeps of an image."""
+
+    looks: tuple[Look, ...]
+    """One per size, the largest last"""
 
 
 def _half(device: torch.device) -> AbstractContextManager[None]:
@@ -52,26 +62,39 @@ def encode(
     preset: SegPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
 ) -> SegEmbedding:
     """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
-    config, model = preset.config, preset.model
-    protocol = config.protocol
-    patch = config.model.vlm.backbone.patch
-    size = area_size((pixels.shape[0], pixels.shape[1]), protocol.side, least=protocol.window, multiple=patch)
+    config = preset.config
     image = normalised(stretched(pixels) if config.stretch else pixels, device)
-    image = F.interpolate(image, size, mode="bilinear", antialias=True)
-    places = tuple(slide(size, protocol.window, protocol.stride))
-    with _half(device):
-        if protocol.aggregation != "catseg":
-            used = places if protocol.aggregation == "lga" else ()
-            return SegEmbedding(model.aggregate(image, used, protocol.window, check), (), (), size)
-        least = max(patch, protocol.window // 2 // patch * patch)
-        small = F.interpolate(
-            image, area_size(size, protocol.window, least=least, multiple=patch), mode="bilinear", antialias=True
-        )
-        looks = []
-        for done, (top, left) in enumerate(places):
-            check(done / (len(places) + 1))
-            looks.append(_look(preset, image[:, :, top : top + protocol.window, left : left + protocol.window]))
-        return SegEmbedding(_look(preset, small), tuple(looks), places, size)
+    sides = sorted(config.protocol.sides)
+    looks: list[Look] = []
+
+    def checked(share: float) -> None:
+        check((len(looks) + share) / len(sides))
+
+    for side in sides:
+        with _half(device):
+            looks.append(_at(preset, image, side, checked))
+    return SegEmbedding(tuple(looks))
+
+
+def _at(preset: SegPreset, image: Tensor, side: int, check: Callable[[float], None]) -> Look:
+    """Look at a normalised (1, 3, H, W) image made as large as a square of `side`."""
+    protocol, model = preset.config.protocol, preset.model
+    window, patch = protocol.window, preset.config.model.vlm.backbone.patch
+    size = area_size((image.shape[-2], image.shape[-1]), side, least=window, multiple=patch)
+    resized = F.interpolate(image, size, mode="bilinear", antialias=True)
+    places = tuple(slide(size, window, protocol.stride))
+    if protocol.aggregation != "catseg":
+        used = places if protocol.aggregation == "lga" else ()
+        return Look(model.aggregate(resized, used, window, check), (), (), size)
+    least = max(patch, window // 2 // patch * patch)
+    small = F.interpolate(
+        resized, area_size(size, window, least=least, multiple=patch), mode="bilinear", antialias=True
+    )
+    looks = []
+    for done, (top, left) in enumerate(places):
+        check(done / (len(places) + 1))
+        looks.append(_look(preset, resized[:, :, top : top + window, left : left + window]))
+    return Look(_look(preset, small), tuple(looks), places, size)
 
 
 def _look(preset: SegPreset, pixels: Tensor) -> Evidence:
@@ -99,9 +122,15 @@ def label(
         size_hw: of the image that is labelled.
         threshold: None for a closed vocabulary, else the probability that a class needs.
     """
-    chosen = _preselected(embedding.whole, views, preset.config.most_classes)
+    chosen = _preselected(embedding.looks[-1].whole, views, preset.config.most_classes)
     with _half(views.device):
-        found = _logits(embedding, views[chosen], preset)
+        maps = [_logits(look, views[chosen], preset) for look in embedding.looks]
+    found = maps[-1]
+    if len(maps) > 1:
+        chances = [
+            F.interpolate(m[None], found.shape[1:], mode="bilinear", align_corners=False).sigmoid() for m in maps
+        ]
+        found = torch.stack(chances).mean(dim=0)[0].logit(eps=_SURE)
     logits = found.new_full((len(views), *found.shape[1:]), _LEFT_OUT)
     logits[chosen] = found
     return labelled(logits, None, size_hw, threshold or 0.0, chance=torch.sigmoid)
@@ -118,22 +147,22 @@ def _preselected(evidence: Evidence, views: Tensor, most: int | None) -> Tensor:
     return torch.cat(best).topk(most).indices.sort().values
 
 
-def _logits(embedding: SegEmbedding, views: Tensor, preset: SegPreset) -> Tensor:
+def _logits(look: Look, views: Tensor, preset: SegPreset) -> Tensor:
     """(T, h, w) logits on any grid."""
 
     def compared(evidence: Evidence) -> Tensor:
         return preset.model.compare(evidence, views[None], chunk=_TOGETHER).float()
 
-    whole = compared(embedding.whole)
-    if not embedding.windows:
+    whole = compared(look.whole)
+    if not look.windows:
         return whole[0]
     # CAT-Seg: chances of the windows averaged where they overlap, then with those of the whole
     side = preset.config.protocol.window
-    total = torch.zeros(len(views), *embedding.resized_hw, device=views.device)
-    count = torch.zeros(embedding.resized_hw, device=views.device)
-    for evidence, (top, left) in zip(embedding.windows, embedding.places, strict=True):
+    total = torch.zeros(len(views), *look.resized_hw, device=views.device)
+    count = torch.zeros(look.resized_hw, device=views.device)
+    for evidence, (top, left) in zip(look.windows, look.places, strict=True):
         chances = F.interpolate(compared(evidence), (side, side), mode="bilinear", align_corners=False).sigmoid()
         total[:, top : top + side, left : left + side] += chances[0]
         count[top : top + side, left : left + side] += 1
-    large = F.interpolate(whole, embedding.resized_hw, mode="bilinear", align_corners=False).sigmoid()[0]
-    return ((total / count + large) / 2).logit(eps=1e-6)
+    large = F.interpolate(whole, look.resized_hw, mode="bilinear", align_corners=False).sigmoid()[0]
+    return ((total / count + large) / 2).logit(eps=_SURE)

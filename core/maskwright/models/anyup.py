@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.models.devices import single_precision
+
 __all__ = ["AnyUp", "AnyUpConfig", "allowed"]
 
 _ROWS = 8
@@ -66,7 +68,7 @@ class _Rotary(nn.Module):
         angle = (down[:, None, None] * rows + across[None, :, None] * columns).permute(2, 0, 1)
         first, second = maps.chunk(2, dim=1)
         # angles are single precision, and so is the result
-        return maps * angle.cos() + torch.cat([-second, first], dim=1) * angle.sin()
+        return maps * angle.cos() + torch.cat([-second, first], dim=1) * angle.sin()  # type: ignore[no-any-return]
 
 
 class _Unification(nn.Module):
@@ -137,8 +139,9 @@ class _CrossDecode(nn.Module):
         step = height * width if torch.is_grad_enabled() else _ROWS * width
         mixed = []
         for part, seen in zip(query.split(step, dim=2), mask.split(step), strict=True):
-            logits = (part @ key.transpose(2, 3)).float().masked_fill(~seen, -torch.inf)
-            mixed.append(logits.softmax(dim=-1).mean(dim=1).to(value.dtype) @ value)
+            with single_precision(part.device):
+                logits = (part.float() @ key.float().transpose(2, 3)).masked_fill(~seen, -torch.inf)
+                mixed.append(logits.softmax(dim=-1).mean(dim=1) @ value.float())
         return torch.cat(mixed, dim=1).transpose(1, 2).unflatten(2, (height, width))  # type: ignore[no-any-return]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
 from maskwright.models.checkpoints import CONFIG, sha256_of
-from maskwright.models.presets import find, installed, read_config, sections
+from maskwright.models.presets import find, installed, read_config, sections, seg_settings
 from maskwright.models.registry import OFFICIAL
 from maskwright.settings import Settings
 
@@ -47,7 +47,7 @@ def describe(name: str, settings: Settings) -> Facts:
         ways = [way for way, part in _WAYS if parts.keys() & set(part)]
         lines.append(f"segments by {' and by '.join(ways)}")
         if "dinov3seg" in parts:
-            trained = parts["dinov3seg"].get("trained", True)
+            trained = seg_settings(folder).trained
             lines.append(
                 "words are answered by " + ("dinov3.seg" if trained else "dino.txt; dinov3.seg waits for training")
             )

@@ -8,12 +8,15 @@ vision-language space, D channels of the correlation features, h x w cells.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from maskwright.models.devices import single_precision
 
 __all__ = ["AggregatorConfig", "CostAggregator", "Guidance", "correlation"]
 
@@ -118,7 +121,7 @@ class _SwinBlock(nn.Module):
     def forward(self, maps: Tensor, guidance: Tensor) -> Tensor:
         """(B, T, h, w, D) maps under (B, 1, h, w, G) guidance -> (B, T, h, w, D)."""
         height, width = maps.shape[2:4]
-        # a grid no larger than the window is one window
+        # a grid whose shorter side is no longer than the window has windows of that side, and none to shift to
         side = min(self.window, height, width)
         shift = side // 2 if self.shifted and min(height, width) > self.window else 0
         down, across = -height % side, -width % side
@@ -199,13 +202,16 @@ class _Projections(nn.Module):
         self.k = nn.Linear(width + guidance, width)
         self.v = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, T, D) tokens -> (N, T, heads, head width) each; queries and keys through elu + 1."""
-        guided = torch.cat([tokens, guidance], dim=-1)
-        query, key, value = (
-            part.unflatten(-1, (self.heads, -1)).float() for part in (self.q(guided), self.k(guided), self.v(tokens))
-        )
-        return F.elu(query) + 1, F.elu(key) + 1, value
+    def queries(self, tokens: Tensor, guidance: Tensor) -> Tensor:
+        """(..., T, D) tokens under (..., T, G) guidance -> (..., T, heads, head width), through elu + 1."""
+        return F.elu(self._heads(_guided(self.q, tokens, guidance))) + 1
+
+    def keys_values(self, tokens: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
+        """As `queries`; values know no guidance."""
+        return F.elu(self._heads(_guided(self.k, tokens, guidance))) + 1, self._heads(self.v(tokens))
+
+    def _heads(self, mixed: Tensor) -> Tensor:
+        return mixed.unflatten(-1, (self.heads, -1)).float()  # type: ignore[no-any-return]
 
 
 class _ClassRefinement(nn.Module):
@@ -241,28 +247,27 @@ class _ClassRefinement(nn.Module):
         small = F.avg_pool2d(maps.transpose(1, 2).flatten(0, 1), kernel)
         return small.unflatten(0, (maps.shape[0], maps.shape[2])).permute(0, 3, 4, 1, 2)  # type: ignore[no-any-return]
 
-    def _projected(self, tokens: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of (B, h', w', t, D) tokens under (B, t, G) words."""
-        spread = words[:, None, None].expand(*tokens.shape[:3], -1, -1)
-        return self.attention(self.norm1(tokens), spread)  # type: ignore[no-any-return]
-
     def _sums(self, pooled: list[Tensor], guidance: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Sums over all classes of key x value and of keys, at each cell and head."""
         classes = sum(tokens.shape[3] for tokens in pooled)
-        parts = [(*self._projected(tokens, words)[1:], 1) for tokens, words in zip(pooled, guidance, strict=True)]
+        parts = [(tokens, words, 1) for tokens, words in zip(pooled, guidance, strict=True)]
         if classes < self.padding:
             # the learned class stands for all that are missing, which are alike
-            token = self.padding_tokens[:, None, None]
-            parts.append((*self._projected(token, self.padding_guidance)[1:], self.padding - classes))
-        keys_values = sum(times * torch.einsum("bhwtnd,bhwtne->bhwnde", key, value) for key, value, times in parts)
-        keys = sum(times * key.sum(dim=3) for key, _, times in parts)
-        return keys_values, keys  # type: ignore[return-value]
+            parts.append((self.padding_tokens[:, None, None], self.padding_guidance, self.padding - classes))
+        products, keys = [], []
+        for tokens, words, times in parts:
+            key, value = self.attention.keys_values(self.norm1(tokens), words[:, None, None])
+            with single_precision(key.device):
+                products.append(times * torch.einsum("bhwtnd,bhwtne->bhwnde", key, value))
+            keys.append(times * key.sum(dim=3))
+        return functools.reduce(torch.add, products), functools.reduce(torch.add, keys)
 
     def _refined(self, tokens: Tensor, words: Tensor, sums: tuple[Tensor, Tensor]) -> Tensor:
-        query = self._projected(tokens, words)[0]
-        weight = 1 / (torch.einsum("bhwtnd,bhwnd->bhwtn", query, sums[1]) + 1e-6)
-        mixed = torch.einsum("bhwtnd,bhwnde,bhwtn->bhwtne", query, sums[0], weight).flatten(-2)
-        tokens = tokens + mixed.to(tokens.dtype)
+        query = self.attention.queries(self.norm1(tokens), words[:, None, None])
+        with single_precision(query.device):
+            mixed = torch.einsum("bhwtnd,bhwnde->bhwtne", query, sums[0])
+            weight = torch.einsum("bhwtnd,bhwnd->bhwtn", query, sums[1]) + 1e-6
+        tokens = tokens + (mixed / weight[..., None]).flatten(-2).to(tokens.dtype)
         return tokens + self.MLP(self.norm2(tokens))  # type: ignore[no-any-return]
 
     def _enlarged(self, tokens: Tensor, maps: Tensor) -> Tensor:

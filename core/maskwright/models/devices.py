@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from maskwright.errors import DeviceMissing
 
-__all__ = ["choose_device", "devices"]
+__all__ = ["choose_device", "devices", "single_precision"]
 
 
 def devices() -> list[str]:
@@ -25,3 +27,9 @@ def choose_device(name: str) -> torch.device:
     if name not in present and not (name == "cuda" and present[0].startswith("cuda")):
         raise DeviceMissing(name, present)
     return torch.device(name)
+
+
+def single_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, autocast leaves matrix products alone; for sums that half precision would spoil."""
+    # the meta device, on which operations are counted, knows no autocast
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -3,7 +3,7 @@
 The paper has no public code. Its text decides; where a number is lost, CAT-Seg's stands in (`CostAggregator`), and the
 table of parameters is met to the last digit shown: 866.6 M for dino.txt, 311.6 M for the rest.
 
-Images are squares here as in the paper, or of any ratio: no module depends on the shape. See `Views` for inference.
+No module depends on the shape of an image; what is made of one that is no square, `engine/seg.py` says.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class SemanticPrior(nn.Module):
             final, first, second = self.encoder.pyramid(pixels, self.taps)
             return F.adaptive_avg_pool2d(final, grid_hw), (first, second)
         final, taken = self.encoder(pixels, self.taps)
-        first, second = (block.permute(0, 3, 1, 2) for block in taken)
+        # the encoder gives them in ascending order
+        blocks = dict(zip(sorted(set(self.taps)), taken, strict=True))
+        first, second = (blocks[tap].permute(0, 3, 1, 2) for tap in self.taps)
         return final.permute(0, 3, 1, 2) if self.final == "last_block" else final, (first, second)
 
 

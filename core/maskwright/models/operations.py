@@ -28,7 +28,8 @@ class Count:
     operations: dict[str, float]
     """Multiply-adds by stage, in units of 10^9; matrix products, convolutions and attention are counted"""
     operations_total: float
-    side: int
+    sides: tuple[int, ...]
+    """Pixels of the square picture's side, each size that the model looks at"""
     classes: int
 
 
@@ -42,27 +43,10 @@ def count(config: Dinov3SegConfig, protocol: SegProtocol, *, classes: int = 150)
     """
     with torch.device("meta"):
         model = Dinov3Seg(config).eval().requires_grad_(False)
-        pixels = torch.empty(1, 3, protocol.side, protocol.side)
-        window = torch.empty(1, 3, protocol.window, protocol.window)
-        width = config.vlm.backbone.width
-        views = torch.empty(1, classes, config.aggregator.views, width)
-        grid = protocol.side // config.vlm.backbone.patch
-        features = torch.empty(1, width, grid, grid)
-    prior, taps = model.spe(pixels, (grid, grid))
-    evidence = model.look(pixels, features)
-    windows = len(slide((protocol.side, protocol.side), protocol.window, protocol.stride))
-    stages: dict[str, Callable[[], Any]] = {
-        "dino.txt, whole picture": lambda: model.dense(pixels),
-        f"dino.txt, {windows} windows": lambda: [model.dense(window) for _ in range(windows)],
-        "semantic prior encoder": lambda: model.spe(pixels, (grid, grid)),
-        "guidance": lambda: model.aggregator.guidance(prior, taps),
-        "early refinement": lambda: model.refine(pixels, features),
-        "correlation": lambda: model.aggregator.embed(correlation(features, views)),
-        "late refinement and decoder": lambda: model.compare(evidence, views),
-    }
-    operations = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
-    # the last stage begins with the correlation
-    operations["late refinement and decoder"] -= operations["correlation"]
+    operations: dict[str, float] = {}
+    for side in protocol.sides:
+        for name, number in _stages(model, side, protocol, classes).items():
+            operations[name] = operations.get(name, 0.0) + number
     parts: dict[str, nn.Module | None] = {
         "dino.txt": model.vlm,
         "semantic prior encoder": model.spe,
@@ -71,8 +55,35 @@ def count(config: Dinov3SegConfig, protocol: SegProtocol, *, classes: int = 150)
     }
     parameters = {name: _parameters(part) for name, part in parts.items() if part is not None}
     return Count(
-        parameters, sum(parameters.values()), operations, sum(operations.values()), protocol.side, classes
+        parameters, sum(parameters.values()), operations, sum(operations.values()), protocol.sides, classes
     )  # fmt: skip
+
+
+def _stages(model: Dinov3Seg, side: int, protocol: SegProtocol, classes: int) -> dict[str, float]:
+    """10^9 multiply-adds of each stage at one size."""
+    config = model.config
+    width, grid = config.vlm.backbone.width, side // config.vlm.backbone.patch
+    with torch.device("meta"):
+        pixels = torch.empty(1, 3, side, side)
+        window = torch.empty(1, 3, protocol.window, protocol.window)
+        views = torch.empty(1, classes, config.aggregator.views, width)
+        features = torch.empty(1, width, grid, grid)
+    prior, taps = model.spe(pixels, (grid, grid))
+    evidence = model.look(pixels, features)
+    windows = len(slide((side, side), protocol.window, protocol.stride))
+    stages: dict[str, Callable[[], Any]] = {
+        "dino.txt, whole picture": lambda: model.dense(pixels),
+        "dino.txt, windows": lambda: [model.dense(window) for _ in range(windows)],
+        "semantic prior encoder": lambda: model.spe(pixels, (grid, grid)),
+        "guidance": lambda: model.aggregator.guidance(prior, taps),
+        "early refinement": lambda: model.refine(pixels, features),
+        "correlation": lambda: model.aggregator.embed(correlation(features, views)),
+        "late refinement and decoder": lambda: model.compare(evidence, views),
+    }
+    found = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
+    # the last stage begins with the correlation
+    found["late refinement and decoder"] -= found["correlation"]
+    return found
 
 
 def _parameters(module: nn.Module) -> int:
@@ -83,4 +94,4 @@ def _operations(stage: Callable[[], Any]) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         stage()
     # the counter tells multiplications and additions apart
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2

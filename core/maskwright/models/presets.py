@@ -49,6 +49,7 @@ __all__ = [
     "load_click",
     "load_seg",
     "load_text",
+    "prompt_settings",
     "read_config",
     "save_seg",
     "sections",
@@ -155,8 +156,9 @@ class ClickPreset:
 class SegProtocol:
     """How an image is looked at by dinov3.seg; the defaults are the paper's."""
 
-    side: int = 640
-    """The image gets the area of a square of this side; its ratio stays."""
+    sides: tuple[int, ...] = (640,)
+    """The image gets the area of a square of each of these, its ratio stays, and the chances are averaged; one size as
+    published."""
     window: int = 384
     stride: int = 256
     aggregation: Literal["lga", "global", "catseg"] = "lga"
@@ -176,6 +178,8 @@ class SegSettings:
     protocol: SegProtocol = field(default_factory=SegProtocol)
     stretch: bool = False
     """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    built_on: tuple[str, str] | None = None
+    """SHA-256 of the weights of the text model and of the promptable model that it shares tensors with."""
     most_classes: int | None = 256
     """Of more classes those most similar to the image are kept, as in CAT-Seg; None keeps all."""
 
@@ -281,13 +285,15 @@ def load(folder: Path) -> Preset:
     text = load_text(folder) if "dinotxt" in data else None
     dense = _load_dense(folder, data, text) if text is not None or "insid3" in data else None
     click = load_click(folder) if "sam" in data else None
-    seg = None
-    if trained := data.get("dinov3seg", {}).get("trained", "dinov3seg" in data):
-        seg = load_seg(folder, text, click)
+    told = seg_settings(folder) if "dinov3seg" in data else None
+    seg = load_seg(folder, text, click) if told is not None and told.trained else None
+    if told is not None and seg is None:
+        # nothing uses them yet, but a damaged file should be known
+        read_weights(folder / told.weights, told.sha256)
     first = text or dense or click
     if first is None:
         raise _damaged(folder, KeyError("dinotxt"))
-    return Preset(first.ref, text, dense, click, seg, untrained="dinov3seg" in data and not trained)
+    return Preset(first.ref, text, dense, click, seg, untrained=told is not None and seg is None)
 
 
 def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | None) -> DensePreset:
@@ -305,16 +311,28 @@ def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | Non
     return DensePreset(ModelRef(folder.name, stored.sha256), config, backbone)
 
 
+def prompt_settings(folder: Path) -> PromptPreset:
+    """The promptable part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+    return _section(folder, sections(folder), "sam", PromptPreset)
+
+
 def load_click(folder: Path) -> ClickPreset:
     """Build the promptable model of a preset and load its weights; raises BadWeights."""
-    config = _section(folder, sections(folder), "sam", PromptPreset)
+    config = prompt_settings(folder)
     model = Sam(config.model)
     _load_weights(model, folder, config)
     return ClickPreset(ModelRef(folder.name, config.sha256), config, model)
 
 
 def seg_settings(folder: Path) -> SegSettings:
-    """The dinov3.seg part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+    """The dinov3.seg part of a preset's `config.json`.
+
+    Raises:
+        MaskwrightError: there is none.
+        BadWeights: it is damaged or has unknown keys.
+    """
+    if "dinov3seg" not in sections(folder):
+        raise MaskwrightError(f"The preset {folder.name} has no dinov3.seg. Use tiny.")
     return _section(folder, sections(folder), "dinov3seg", SegSettings)
 
 
@@ -326,6 +344,11 @@ def load_seg(folder: Path, text: DinoTxtPreset | None = None, click: ClickPreset
     """
     config = seg_settings(folder)
     text, click = text or load_text(folder), click or load_click(folder)
+    if config.built_on is not None and config.built_on != (text.config.sha256, click.config.sha256):
+        raise BadWeights(
+            f"The dinov3.seg of {folder.name} was made for other weights of its words or clicks. Train it again "
+            "(maskwright train --task seg), or get the preset again."
+        )
     model = Dinov3Seg(config.model)
     stored = read_weights(folder / config.weights, config.sha256)
     load_exactly(model, inherited(model, text, click) | stored, what=folder.name)
@@ -345,13 +368,18 @@ def inherited(model: Dinov3Seg, text: DinoTxtPreset, click: ClickPreset) -> dict
 
 def save_seg(folder: Path, model: Dinov3Seg, settings: Mapping[str, Any], *, dtype: torch.dtype) -> None:
     """Write the dinov3.seg of a preset: its settings, and those weights that the preset does not have already."""
-    known = inherited(model, load_text(folder), load_click(folder))
+    text, click = load_text(folder), load_click(folder)
+    known = inherited(model, text, click)
     state = {
         name: value
         for name, value in model.state_dict().items()
         if name not in known or not torch.equal(known[name], value.cpu())
     }
-    told = {"model": dataclasses.asdict(model.config), **settings}
+    told = {
+        "model": dataclasses.asdict(model.config),
+        **settings,
+        "built_on": (text.config.sha256, click.config.sha256),
+    }
     save_part(folder, "dinov3seg", state, json.loads(json.dumps(told)), dtype=dtype)
 
 
@@ -385,6 +413,8 @@ def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
 
 
 def _value(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+        raise TypeError(f"{value!r} is none of {', '.join(map(repr, typing.get_args(hint)))}")
     if value is not None and typing.get_origin(hint) is types.UnionType:
         # X | None
         (hint,) = (one for one in typing.get_args(hint) if one is not type(None))

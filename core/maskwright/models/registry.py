@@ -18,7 +18,7 @@ class OfficialFile:
     hub: str | None = None
     """Repository on the Hugging Face hub that holds the same weights, or None: a person downloads it by hand."""
     part: str = ""
-    """backbone, head, vocabulary, sam or anyup: how the importer tells the files apart."""
+    """backbone, head, vocabulary, sam or anyup."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ class SegConfig:
     label_stride: int = 1
     """Pixels per label: 1 compares at full size."""
     classes: int | None = None
-    """At most so many a picture, drawn by those it shows first; None is all that its source labels."""
+    """At most so many a picture, those it shows first; None is as many as every source has."""
     loss: Literal["focal_dice", "bce"] = "focal_dice"
     gamma: float = 2.0
     dice: float = 0.05
@@ -128,6 +128,8 @@ class SegConfig:
     new_early: bool = False
     """Early refinement starts from random weights and learns at the full rate."""
     text_every: int = 1
+    prompt: str | None = "A photo of a {} in the scene"
+    """What a class's first name is shown under; None draws names and prompts."""
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,8 +138,8 @@ class SegConfig:
 
 
 TINY_SEG = SegConfig(
-    model=SEG, steps=3000, batch=8, crop=192, short_side=(192, 480), label_stride=4, classes=16, rate=1e-3, share=0.1,
+    model=SEG, steps=2600, batch=8, crop=192, short_side=(192, 480), label_stride=4, classes=16, rate=1e-3, share=0.1,
     still=("text", "stems"), blur=0.5, weight_decay=0.05, clip=1.0, warmup=0.03, average=0.998, new_early=True,
-    text_every=4,
+    text_every=4, prompt=None,
 )  # fmt: skip
 """How the bundled one is trained: on crops that a CPU can do, without what has no room to be stored twice."""

@@ -60,9 +60,18 @@ class Source:
 
 
 def read_source(
-    folder: Path, index: int, vocabulary: Vocabulary, *, weight: float, background: bool, skip: frozenset[str]
+    folder: Path,
+    index: int,
+    vocabulary: Vocabulary,
+    *,
+    weight: float,
+    background: bool,
+    skip: frozenset[str],
+    stretch: bool = True,
 ) -> Source:
     """Read a labelled folder, leaving out held-out pictures and those named in `skip`.
+
+    `stretch` is whether the model will be asked with stretched contrast.
 
     Raises:
         MaskwrightError: the folder is not one, or a picture cannot be read.
@@ -76,7 +85,7 @@ def read_source(
             continue
         image = Image.open(row.file)
         labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORE)
-        samples.append(Sample(stretched(image.pixels), labels, index))
+        samples.append(Sample(stretched(image.pixels) if stretch else image.pixels, labels, index))
     own = np.unique(list(classes.values()))
     # a folder of a single class is microscopy here
     return Source(folder.name, tuple(samples), own, background, weight, upright=len(own) > 1)

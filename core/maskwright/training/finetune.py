@@ -18,7 +18,7 @@ from maskwright.domain import Annotation, Image
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import truth
 from maskwright.models.checkpoints import save_part, write_part
-from maskwright.models.presets import DinoTxtPreset, Preset, TextPreset, save_seg, sections
+from maskwright.models.presets import DinoTxtPreset, Preset, SegSettings, TextPreset, save_seg, sections
 from maskwright.pictures import stretched
 from maskwright.training.config import SegConfig, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
@@ -27,7 +27,7 @@ from maskwright.training.losses import TextObjective, Trained
 from maskwright.training.seg import SegObjective, SegTrained, seg_steps
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
+__all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "text_of", "tuning_config"]
 
 RECIPES = ("full", "head")
 """What learns: everything that sees pixels, or only what stands on top of the encoders (dino.txt: its vision head)."""
@@ -37,7 +37,12 @@ EPOCHS = 320
 
 
 def sample(
-    image: Image, annotations: Sequence[Annotation], names: Sequence[str], *, background: bool, preset: TextPreset
+    image: Image,
+    annotations: Sequence[Annotation],
+    names: Sequence[str],
+    *,
+    background: bool,
+    preset: TextPreset | SegSettings,
 ) -> Sample:
     """One image with its accepted masks; classes that are not learnt count for nothing.
 
@@ -64,24 +69,26 @@ def tuning_config(preset: Preset, images: int, *, epochs: int | None, seed: int)
     """
     if preset.seg is not None:
         asked = preset.seg.config.protocol
-        window, least, most, batch = asked.window, asked.side, asked.side, 8
+        window, least, most, batch = asked.window, min(asked.sides), max(asked.sides), 8
     else:
-        sliding = _text(preset).config.protocol
+        sliding = text_of(preset).config.protocol
         window, least, most, batch = sliding.window, min(sliding.short_sides), max(sliding.short_sides), 16
-    patch = _text(preset).config.model.backbone.patch
+    patch = text_of(preset).config.model.backbone.patch
     crop = max(1, round(window * 2 / 3 / patch)) * patch
     short = max(crop, round(least * 0.75)), max(crop, round(most * 4 / 3))
     steps = max(1, round((epochs or EPOCHS) * images / batch))
     if epochs is None:
         steps = min(max(steps, STEPS[0]), STEPS[1])
     if preset.seg is not None:
+        # released encoders are only nudged, as in the paper
+        released = preset.seg.config.model.spe.backbone is None
         return SegConfig(
             model=preset.seg.config.model, steps=steps, batch=batch, crop=crop, short_side=short, label_stride=4,
-            classes=16, rate=1e-3, share=0.3, still=("text", "stems"), weight_decay=0.05, clip=1.0, warmup=0.05,
-            average=0.99, text_every=4, seed=seed,
+            classes=16, rate=2e-4 if released else 1e-3, share=0.01 if released else 1.0, still=("text", "stems"),
+            weight_decay=0.05, clip=1.0, warmup=0.05, average=0.99, text_every=4, prompt=None, seed=seed,
         )  # fmt: skip
     return TrainConfig(
-        model=_text(preset).config.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3,
+        model=text_of(preset).config.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3,
         warmup=0.05, average=0.99, seed=seed, word_steps=0,
     )  # fmt: skip
 
@@ -130,7 +137,8 @@ def finetune(
     return _finetune_text(preset, folder, source, vocabulary, config, out, device, told, head=recipe == "head")
 
 
-def _text(preset: Preset) -> DinoTxtPreset:
+def text_of(preset: Preset) -> DinoTxtPreset:
+    """The preset's dino.txt; raises MaskwrightError when it has none."""
     if preset.text is None:
         raise MaskwrightError(f"The preset {preset.ref.name} has no text model to improve. Start from tiny.")
     return preset.text
@@ -150,7 +158,7 @@ def _finetune_seg(
     settings = {
         key: value
         for key, value in dataclasses.asdict(preset.seg.config).items()
-        if key not in ("model", "weights", "sha256")
+        if key not in ("model", "weights", "sha256", "built_on")
     }
     save_seg(out, fit.mean.model, settings, dtype=torch.float16)
     return True
@@ -160,7 +168,7 @@ def _finetune_text(
     preset: Preset, folder: Path, source: Source, vocabulary: Vocabulary, config: TrainConfig, out: Path, device: str,
     told: dict[str, Any], *, head: bool,
 ) -> bool:  # fmt: skip
-    base = _text(preset)
+    base = text_of(preset)
     model, settings = copy.deepcopy(base.model), base.config
     frozen = [model.visual_model.backbone] if head else []
     trained = Trained(model, offset=-settings.threshold * settings.scale, frozen=frozen)
@@ -191,7 +199,7 @@ def _known(settings: TextPreset, vocabulary: Vocabulary) -> tuple[str, ...] | No
 
 def _copy_rest(preset: Preset, folder: Path, out: Path, vocabulary: Vocabulary, *, but: str) -> None:
     """What does not learn comes along as it is; only the list of taught words grows."""
-    settings = _text(preset).config
+    settings = text_of(preset).config
     shutil.copyfile(folder / settings.tokenizer, out / settings.tokenizer)
     for part, config in sections(folder).items():
         if part != but:

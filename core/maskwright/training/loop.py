@@ -197,19 +197,19 @@ def _rate(config: Schedule, step: int) -> float:
 
 
 def _groups(trained: nn.Module, decay: float, gentle: Sequence[nn.Module], share: float) -> list[dict[str, Any]]:
-    """All that learns, with its share of the rate; weight decay for matrices and kernels only."""
+    """All that learns, with its share of the rate; weight decay for matrices and kernels only, not for embeddings."""
     slow = {id(parameter) for module in gentle for parameter in module.parameters()}
-    learning = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-    groups = []
-    for rate, part in (
-        (1.0, [p for p in learning if id(p) not in slow]),
-        (share, [p for p in learning if id(p) in slow]),
-    ):
-        groups += [
-            {"params": [p for p in part if p.ndim >= 2], "weight_decay": decay, "share": rate},
-            {"params": [p for p in part if p.ndim < 2], "weight_decay": 0.0, "share": rate},
-        ]
-    return [group for group in groups if group["params"]]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trained.named_parameters():
+        if parameter.requires_grad:
+            plain = parameter.ndim < 2 or any(word in name for word in _EMBEDDINGS)
+            key = (share if id(parameter) in slow else 1.0, 0.0 if plain else decay)
+            groups.setdefault(key, []).append(parameter)
+    return [{"params": part, "weight_decay": decay, "share": rate} for (rate, decay), part in groups.items()]
+
+
+_EMBEDDINGS = ("token_embedding", "positional_embedding", "pos_embed", "rel_pos", "_token", "padding_", "freqs")
+"""In the names of parameters that are looked up or added, not multiplied."""
 
 
 @torch.no_grad()

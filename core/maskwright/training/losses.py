@@ -191,11 +191,13 @@ class Words:
         seed: int,
         device: str,
         learning: bool = False,
+        prompt: str | None = None,
     ) -> None:
         self._encode, self._tokenizer, self._device = model.encode_text, tokenizer, device
         self._texts, self._templates = vocabulary.texts(), templates()
         # a tower that learns must be asked at every step
         self._every, self._seed, self._learning = 1 if learning else every, seed, learning
+        self._prompt = prompt
         self._text: Tensor | None = None
 
     def at(self, step: int) -> Tensor:
@@ -204,6 +206,8 @@ class Words:
             # drawn by the step that started the group, so that a resumed run goes on with the same words
             rng = np.random.default_rng([self._seed, step - step % self._every, 3])
             prompts = list(drawn_prompts(self._texts, self._templates, rng))
+            if self._prompt is not None:
+                prompts = [self._prompt.format(names[0]) for names in self._texts]
             with torch.set_grad_enabled(self._learning):
                 self._text = self._encode(self._tokenizer(prompts).to(self._device))
         return self._text

@@ -13,7 +13,8 @@ from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder
 from maskwright.models.checkpoints import CONFIG
 from maskwright.models.devices import choose_device
-from maskwright.models.presets import sections, seg_settings
+from maskwright.models.dinov3seg import Dinov3SegConfig
+from maskwright.models.presets import prompt_settings, read_config, sections, seg_settings
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
@@ -40,7 +41,7 @@ class Order:
     background: frozenset[str] = frozenset()
     """Names of folders whose unlabelled pixels are truly none of their classes."""
     steps: int | None = None
-    """Length of the run, by default that of the bundled preset."""
+    """Length of the run, by default that of the bundled preset, or the paper's for imported parts."""
     minutes: float | None = None
     """Stop after so many."""
     seed: int = 0
@@ -52,14 +53,14 @@ class Order:
     progress: Callable[[int, int], None] = lambda done, total: None
     """Told (steps done, steps in all)."""
 
-    def labelled(self) -> tuple[list[Source], Vocabulary]:
+    def labelled(self, *, stretch: bool = True) -> tuple[list[Source], Vocabulary]:
         """The folders as sources of labelled pixels, and their classes."""
         names = (name for folder in self.folders for name in LabelledFolder.read(folder).categories.values())
         vocabulary, skip = Vocabulary(names), _gallery()
         sources = [
             read_source(
                 folder, index, vocabulary, weight=self.weights.get(folder.name, 1.0),
-                background=folder.name in self.background, skip=skip,
+                background=folder.name in self.background, skip=skip, stretch=stretch,
             )
             for index, folder in enumerate(self.folders)
         ]  # fmt: skip
@@ -126,15 +127,30 @@ def train_segmenter(order: Order, config: SegConfig | None = None) -> bool:
             f"There is no preset with words and clicks in {order.out} to build dinov3.seg on. Train one with --task "
             "text and --task click first, or import dinov3seg-l."
         )
-    if config is None:
-        config = TINY_SEG
-        if "dinov3seg" in parts and not (imported := seg_settings(order.out)).trained:
-            config = SegConfig(model=imported.model)
-    sources, vocabulary = order.labelled()
+    imported = seg_settings(order.out) if "dinov3seg" in parts else None
+    if imported is not None and not imported.trained:
+        config, stretch = config or SegConfig(model=imported.model), imported.stretch
+    else:
+        config, stretch = config or TINY_SEG, True
+        config = replace(config, model=_fitted(config.model, order.out))
+    sources, vocabulary = order.labelled(stretch=stretch)
     return train_seg(
         sources, vocabulary, _timed(replace(config, seed=order.seed), order), order.out,
         device=choose_device(order.device).type, minutes=order.minutes, on_step=order.on_step,
     )  # fmt: skip
+
+
+def _fitted(model: Dinov3SegConfig, folder: Path) -> Dinov3SegConfig:
+    """The same model on the encoders that the preset in `folder` has."""
+    vlm, spe = read_config(folder).model, prompt_settings(folder).model
+    if spe.backbone is None:
+        raise MaskwrightError(
+            f"{folder.name} has released encoders and no dinov3.seg that waits for training. Import dinov3seg-l again."
+        )
+    stem = spe.backbone.stem
+    taps = stem[model.taps[0] - 1][0], stem[model.taps[1] - 1][0]
+    aggregator = replace(model.aggregator, text=vlm.backbone.width, appearance=spe.out, taps=taps)
+    return replace(model, vlm=vlm, spe=spe, aggregator=aggregator)
 
 
 def _timed(config: C, order: Order) -> C:

@@ -38,7 +38,7 @@ class SegTrained(nn.Module):
             *((model.vlm, model.spe) if "encoders" in config.still else ()),
         )
         model.requires_grad_(True)
-        # neither the scale nor the masked-out patch takes part in the segmentation
+        # it takes no part in the segmentation
         model.vlm.logit_scale.requires_grad_(False)
         for module in self._still:
             module.requires_grad_(False)
@@ -80,7 +80,7 @@ class SegObjective:
         self._model, self._config, self._device = trained.model, config, device
         self._words = Words(
             trained.model.vlm, vocabulary, tokenizer, every=config.text_every, seed=config.seed, device=device,
-            learning="text" not in config.still,
+            learning="text" not in config.still, prompt=config.prompt,
         )  # fmt: skip
         self._own = [source.classes for source in sources]
         self._absent = [absent.numpy() for absent in absent_classes(sources, len(vocabulary))]
@@ -131,7 +131,8 @@ class SegObjective:
             foreign = rng.permutation(self._absent[index])
             few = min(len(foreign), int(rng.integers(0, 3)))
             others = np.concatenate([foreign[:few], missing, foreign[few:]])
-            rows.append(np.concatenate([kept, others])[:count])
+            row = np.concatenate([kept, others])[:count]
+            rows.append(row if len(row) else shown)
         fewest = min(map(len, rows))
         # a source may have too few classes for the others' number
         rows = [rng.permutation(row[:fewest]) for row in rows]
@@ -173,7 +174,7 @@ def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tenso
 
 
 _STATE = "dinov3seg.pt"
-PROTOCOL = {"side": 480, "window": 288, "stride": 192}
+PROTOCOL = {"sides": [320, 480], "window": 288, "stride": 192}
 """How the trained model looks at an image: the paper's proportions (640, 384, 256) at the sizes it was trained at."""
 
 
@@ -194,14 +195,15 @@ def train_seg(
     """
     torch.manual_seed(config.seed)
     model, tokenizer = started(config, out)
-    # what was put together of official files is asked as published
-    settings = {} if _imported(out) else {"protocol": PROTOCOL, "stretch": True}
+    imported = _imported(out) is not None
     trained = SegTrained(model, config)
     fit = Fit(
         trained, config, out, device, state=_STATE, gentle=trained.pretrained, share=config.share, clip=config.clip
     )
     objective = SegObjective(fit.trained, sources, vocabulary, tokenizer, config, device)
     finished = fit.run(seg_steps(config, sources), objective, on_step=on_step, stopped=until(minutes, lambda: False))
+    # what was put together of official files is asked as published, and waits until its training is over
+    settings = {"trained": finished} if imported else {"protocol": PROTOCOL, "stretch": True}
     save_seg(out, fit.mean.model, settings, dtype=torch.float16)
     run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
     atomic_save(out / "dinov3seg.json", lambda file: file.write_text(run, encoding="utf-8"))

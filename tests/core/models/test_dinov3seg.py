@@ -283,13 +283,15 @@ def _worked() -> tuple[Tensor, Tensor]:
 
 
 def test_operations_are_counted_by_stage() -> None:
-    protocol = SegProtocol(side=96, window=64, stride=32)
+    protocol = SegProtocol(sides=(96,), window=64, stride=32)
     found = count(SMALL, protocol, classes=3)
     assert found.parameters_total == _parameters(Dinov3Seg(SMALL))
     assert found.operations_total == pytest.approx(sum(found.operations.values()))
     # the patch convolution of one window, alone: 16 cells, 768 values each, 32 channels
-    assert found.operations["dino.txt, 4 windows"] > 4 * 16 * 768 * 32 / 1e9
+    assert found.operations["dino.txt, windows"] > 4 * 16 * 768 * 32 / 1e9
     twice = count(SMALL, protocol, classes=6)
     stage = "late refinement and decoder"
     assert twice.operations[stage] == pytest.approx(2 * found.operations[stage], rel=0.2)
     assert twice.operations["semantic prior encoder"] == found.operations["semantic prior encoder"]
+    both = count(SMALL, replace(protocol, sides=(64, 96)), classes=3)
+    assert both.operations[stage] > found.operations[stage]

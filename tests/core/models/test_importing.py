@@ -17,9 +17,16 @@ from torch import Tensor
 import maskwright as mw
 from maskwright.engine import Engine
 from maskwright.errors import BadWeights, MaskwrightError
+from maskwright.models.anyup import AnyUp, AnyUpConfig
+from maskwright.models.cost_aggregation import AggregatorConfig
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
-from maskwright.models.importing import import_dinotxt, import_preset
+from maskwright.models.dinov3seg import Dinov3SegConfig
+from maskwright.models.importing import import_dinotxt, import_dinov3seg, import_preset
+from maskwright.models.presets import seg_settings
+from maskwright.models.sam import Sam, SamConfig, official_name
+from maskwright.training.config import SegConfig
+from maskwright.training.seg import started
 
 from ...conftest import SHARED
 
@@ -256,7 +263,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, files: list[Path]) -> No
 
 
 def test_unknown_official_preset(tmp_path: Path) -> None:
-    with pytest.raises(MaskwrightError, match=r"no official preset nosuch\. Known: dinov3txt-l"):
+    with pytest.raises(MaskwrightError, match=r"no official preset nosuch\. Known: dinov3seg-l, dinov3txt-l"):
         import_preset([], "nosuch", tmp_path)
 
 
@@ -266,3 +273,73 @@ def test_small_files_are_not_the_official_model(tmp_path: Path, files: list[Path
     shutil.copy(files[0], tmp_path / "dinov3.pth")
     with torch.device("meta"), pytest.raises(BadWeights, match=r"lacks .* has misshapen"):
         import_preset(files, "dinov3txt-l", tmp_path / "presets")
+
+
+SEG = Dinov3SegConfig(
+    vlm=CONFIG,
+    spe=SamConfig(size=64, longest=64, width=16, depth=2, heads=2, window=2, global_blocks=(1,), out=32),
+    taps=(0, 1),
+    anyup=AnyUpConfig(width=8, heads=2),
+    aggregator=AggregatorConfig(text=32, appearance=32, taps=(16, 16)),
+)
+
+
+@pytest.fixture
+def parts(tmp_path: Path, files: list[Path]) -> list[Path]:
+    """The files of `files`, SAM's and AnyUp's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        early, sam = AnyUp(AnyUpConfig(width=8, heads=2)), Sam(SEG.spe)
+    place = tmp_path / "downloads"
+    torch.save(early.state_dict(), place / "anyup_paper.pth")
+    own = sam.state_dict()
+    depth = {name: SEG.spe.iou_depth if "iou_prediction_head" in name else 3 for name in own}
+    torch.save({official_name(name, depth[name]): value for name, value in own.items()}, place / "sam.pth")
+    return [*files, place / "sam.pth", place / "anyup_paper.pth"]
+
+
+@needs_vocabulary
+def test_parts_of_dinov3seg_answer_until_they_are_trained(tmp_path: Path, parts: list[Path], model: DinoTxt) -> None:
+    folder = import_dinov3seg(parts[::-1], tmp_path / "presets" / "dinov3seg-l", SEG)
+    _same(folder, model)
+    assert not seg_settings(folder).trained
+    assert [file.name for file in folder.parent.iterdir()] == ["dinov3seg-l"], "nothing is left beside it"
+    engine = Engine.load(folder, "cpu")
+    image = mw.Image(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
+    found = engine.segment_text(image, "cow, Kuh")
+    assert found.provenance["method"] == "dinotxt"
+    assert "not trained yet" in found.note
+    assert engine.segment_click(image, [(10, 10)]).provenance["method"] == "sam"
+    started_from, _ = started(SegConfig(model=SEG), folder)
+    state = torch.load(parts[-1], weights_only=True)
+    assert all(torch.equal(started_from.anyup.state_dict()[name], value) for name, value in state.items())  # type: ignore[union-attr]
+    again = import_dinov3seg(parts, folder, SEG)
+    assert again == folder
+
+
+@needs_vocabulary
+@pytest.mark.parametrize("missing", ["anyup_paper.pth", "sam.pth", "head.pth"])
+def test_a_missing_part_is_named_and_nothing_is_written(tmp_path: Path, parts: list[Path], missing: str) -> None:
+    given = [path for path in parts if path.name != missing]
+    what = {"anyup_paper.pth": "one file of AnyUp; 0 were given", "sam.pth": "one file of SAM; 0 were given"}
+    with pytest.raises(MaskwrightError, match=what.get(missing, "lacks")):
+        import_dinov3seg(given, tmp_path / "presets" / "mine", SEG)
+    assert not (tmp_path / "presets" / "mine").exists()
+
+
+@needs_vocabulary
+@pytest.mark.parametrize("change", ["missing", "unknown", "misshapen"])
+def test_an_anyup_file_that_does_not_fit_is_refused_by_name(tmp_path: Path, parts: list[Path], change: str) -> None:
+    state = torch.load(parts[-1], weights_only=True)
+    name = "aggregation.0.weight"
+    if change == "missing":
+        del state[name]
+    elif change == "unknown":
+        name = "aggregation.9.weight"
+        state[name] = torch.zeros(1)
+    else:
+        state[name] = torch.zeros(3)
+    torch.save(state, parts[-1])
+    with pytest.raises(BadWeights, match=name):
+        import_dinov3seg(parts, tmp_path / "mine", SEG)
+    assert not (tmp_path / "mine").exists()

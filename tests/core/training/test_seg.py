@@ -1,0 +1,169 @@
+"""The trainer of dinov3.seg: what it asks of a picture, what learns how fast, and that it learns."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from maskwright.engine import Engine
+from maskwright.errors import MaskwrightError
+from maskwright.evaluation import evaluate_text
+from maskwright.models.checkpoints import write_part
+from maskwright.models.presets import load, seg_settings
+from maskwright.training.config import SegConfig
+from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
+from maskwright.training.loop import Fit
+from maskwright.training.run import Order, train_segmenter
+from maskwright.training.seg import SegObjective, SegTrained, started, train_seg
+from maskwright.training.vocabulary import Vocabulary
+
+from .conftest import small_config, source_of
+
+
+@pytest.fixture
+def out(segmenting_preset: Path, tmp_path: Path) -> Path:
+    shutil.copytree(segmenting_preset, tmp_path / "preset")
+    return tmp_path / "preset"
+
+
+def test_it_learns_what_it_is_shown(meadows: Path, taught_preset: Path) -> None:
+    losses = json.loads((taught_preset / "losses.json").read_text())
+    assert np.mean(losses[-3:]) < 0.6 * losses[0]
+    scores = evaluate_text(Engine.load(taught_preset, "cpu"), meadows)
+    assert scores.method == "dinov3seg"
+    assert scores.miou > 0.6
+    assert json.loads((taught_preset / "dinov3seg.json").read_text())["steps"] == 400
+
+
+def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(meadows: Path, out: Path, tmp_path: Path) -> None:
+    source, vocabulary = source_of(meadows)
+    config = small_config(out, steps=6)
+    other = shutil.copytree(out, tmp_path / "other")
+    assert train_seg([source], vocabulary, config, out)
+    assert not train_seg([source], vocabulary, config, other, minutes=0)
+    assert train_seg([source], vocabulary, config, other)
+    first, second = (load_file(place / "dinov3seg.safetensors") for place in (out, other))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_only_what_learnt_is_stored(meadows: Path, out: Path) -> None:
+    source, vocabulary = source_of(meadows)
+    assert train_seg([source], vocabulary, small_config(out, steps=2), out)
+    stored = load_file(out / "dinov3seg.safetensors")
+    assert not any("text_model" in name or "patch_embeddings.body" in name for name in stored)
+    assert any(name.startswith("vlm.visual_model.head.") for name in stored)
+    assert any(name.startswith("spe.encoder.conv.") for name in stored)
+
+
+def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_path: Path) -> None:
+    paper = SegConfig()
+    assert (paper.rate, paper.rate * paper.share) == (2e-4, pytest.approx(2e-6))
+    assert (paper.gamma, paper.dice, paper.steps, paper.batch, paper.weight_decay) == (2.0, 0.05, 80_000, 4, 1e-4)
+    config = replace(paper, model=seg_settings(out).model)
+    trained = SegTrained(started(config, out)[0], config)
+    fit = Fit(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
+    rates = {
+        id(p): share
+        for group, share in zip(fit._optimiser.param_groups, fit._shares, strict=True)
+        for p in group["params"]
+    }
+    for name, value in trained.model.named_parameters():
+        if value.requires_grad:
+            assert rates[id(value)] == (1.0 if name.startswith("aggregator.") else 0.01), name
+    decayed = {id(p) for group in fit._optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    for name, value in trained.model.named_parameters():
+        looked_up = value.ndim < 2 or any(word in name for word in ("embedding", "token", "rel_pos", "freqs"))
+        patches = "patch_embeddings" in name and value.ndim > 1
+        if value.requires_grad:
+            assert (id(value) in decayed) == (patches or not looked_up), name
+    fresh = SegTrained(started(config, out)[0], replace(config, new_early=True))
+    assert fresh.model.anyup not in fresh.pretrained
+
+
+@pytest.fixture
+def objective(out: Path, meadows: Path) -> SegObjective:
+    config = small_config(out)
+    model, tokenizer = started(config, out)
+    vocabulary = Vocabulary(["wall", "brick wall", "grass"])
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    source = Source("walls", (Sample(pixels, np.zeros((64, 64), np.int16), 0),), np.arange(3), True, 1.0)
+    return SegObjective(SegTrained(model, config), [source], vocabulary, tokenizer, config, "cpu")
+
+
+def test_targets_follow_what_contains_what(objective: SegObjective) -> None:
+    vocabulary = Vocabulary(["wall", "brick wall", "grass"])
+    wall, bricks, grass = (vocabulary.index(name) for name in ("wall", "brick wall", "grass"))
+    labels = torch.tensor([[[bricks, wall, grass, NONE, IGNORE]]])
+    asked = torch.tensor([[wall, grass]])
+    targets, valid = objective._targets(labels, asked)
+    assert targets[0, :, 0].tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert valid[0, :, 0].tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 0]]
+    # asked for both, a brick is a brick, and nobody knows of what the other wall is made
+    targets, valid = objective._targets(labels, torch.tensor([[wall, bricks]]))
+    assert targets[0, :, 0].tolist() == [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
+    assert valid[0, :, 0].tolist() == [[0, 1, 1, 1, 0], [1, 0, 1, 1, 0]]
+
+
+def test_pictures_are_asked_for_what_they_show_and_for_more(objective: SegObjective) -> None:
+    labels = torch.zeros(2, 16, 16, dtype=torch.int64)
+    labels[1] = 2
+    batch = Batch(torch.zeros(2, 3, 64, 64), labels, torch.zeros(2, dtype=torch.int64))
+    shown = {0: 0, 2: 0}
+    for seed in range(40):
+        asked = objective._asked(batch, np.random.default_rng(seed))
+        assert asked.shape[0] == 2
+        assert all(len(set(row)) == len(row) for row in asked.tolist())
+        for row, label in zip(asked.tolist(), (0, 2), strict=True):
+            shown[label] += label in row
+    assert min(shown.values()) > 25, "mostly what there is"
+
+
+def test_a_picture_that_shows_all_there_is_is_asked_for_something(objective: SegObjective) -> None:
+    objective._own, objective._absent = [np.array([2])], [np.array([], np.int64)]
+    labels = torch.full((3, 16, 16), 2)
+    batch = Batch(torch.zeros(3, 3, 64, 64), labels, torch.zeros(3, dtype=torch.int64))
+    for seed in range(60):
+        assert objective._asked(batch, np.random.default_rng(seed)).tolist() == [[2]] * 3
+
+
+def test_nothing_to_build_on_is_one_sentence(meadows: Path, small_preset: Path, tmp_path: Path) -> None:
+    with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
+        train_segmenter(Order([meadows], tmp_path))
+    text_only = tmp_path / "text"
+    text_only.mkdir()
+    write_part(text_only, "dinotxt", {})
+    with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
+        train_segmenter(Order([meadows], text_only))
+
+
+def test_imported_parts_are_trained_as_published(meadows: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = json.loads((out / "config.json").read_text())
+    told["dinov3seg"]["trained"] = False
+    (out / "config.json").write_text(json.dumps(told))
+    kept = load_file(out / "dinov3seg.safetensors")
+    used: list[SegConfig] = []
+    monkeypatch.setattr(
+        "maskwright.training.run.train_seg",
+        lambda sources, words, config, *args, **kw: used.append(config) or True,
+    )
+    assert train_segmenter(Order([meadows], out, steps=7, seed=3))
+    assert used == [replace(SegConfig(), model=seg_settings(out).model, steps=7, seed=3)]
+    model, _ = started(used[0], out)
+    early = {name: value for name, value in model.state_dict().items() if name.startswith("anyup.")}
+    assert all(torch.equal(value, kept[name].float()) for name, value in early.items())
+    monkeypatch.undo()
+    small = replace(used[0], steps=2, crop=64, short_side=(64, 64), label_stride=4, average=0.0)
+    source, vocabulary = source_of(meadows)
+    assert not train_seg([source], vocabulary, small, out, minutes=0)
+    assert not seg_settings(out).trained, "until its training is over"
+    assert train_seg([source], vocabulary, small, out)
+    assert seg_settings(out).trained
+    assert load(out).seg is not None
