@@ -37,14 +37,15 @@ class AblationRow:
 
 
 def _without(row: str) -> SegConfig:
-    model = TINY_SEG.model
+    config = replace(TINY_SEG, finish=None)
+    model = config.model
     return {
-        ALL: TINY_SEG,
+        ALL: config,
         "without text ensemble": replace(
-            TINY_SEG, model=replace(model, text_ensemble=False, aggregator=replace(model.aggregator, views=1))
+            config, model=replace(model, text_ensemble=False, aggregator=replace(model.aggregator, views=1))
         ),
-        "without early refinement": replace(TINY_SEG, model=replace(model, anyup=None)),
-        "without focal and dice": replace(TINY_SEG, loss="bce"),
+        "without early refinement": replace(config, model=replace(model, anyup=None)),
+        "without focal and dice": replace(config, loss="bce"),
     }[row]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from maskwright.models.anyup import AnyUpConfig
@@ -30,7 +30,7 @@ CLICK = SamConfig(
 """The bundled promptable model: the same backbone, and SAM's prompt encoder and decoder at half their width."""
 
 SEG = Dinov3SegConfig(
-    vlm=TINY, spe=CLICK, taps=(3, 2), anyup=AnyUpConfig(width=32, heads=4), guide=4,
+    vlm=TINY, spe=CLICK, taps=(3, 2), anyup=AnyUpConfig(width=32, heads=4, window=0.05), guide=4,
     aggregator=AggregatorConfig(
         text=256, appearance=128, taps=(128, 64), hidden=48, window=6, text_guidance=32, appearance_guidance=32,
         decoder=(32, 16), decoder_guidance=(16, 8), padding=0,
@@ -130,6 +130,8 @@ class SegConfig:
     text_every: int = 1
     prompt: str | None = "A photo of a {} in the scene"
     """What a class's first name is shown under; None draws names and prompts."""
+    finish: SegConfig | None = None
+    """A second run that starts where this one ends."""
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,9 +139,17 @@ class SegConfig:
         return asdict(self)
 
 
-TINY_SEG = SegConfig(
+_SMALL_CROPS = SegConfig(
     model=SEG, steps=2600, batch=8, crop=192, short_side=(192, 480), label_stride=4, classes=16, rate=1e-3, share=0.1,
     still=("text", "stems"), blur=0.5, weight_decay=0.05, clip=1.0, warmup=0.03, average=0.998, new_early=True,
     text_every=4, prompt=None,
 )  # fmt: skip
-"""How the bundled one is trained: on crops that a CPU can do, without what has no room to be stored twice."""
+TINY_SEG = replace(
+    _SMALL_CROPS,
+    finish=replace(
+        _SMALL_CROPS, steps=450, batch=4, crop=288, short_side=(288, 480), rate=4e-4, share=0.25, warmup=0.04,
+        average=0.99,
+    ),
+)  # fmt: skip
+"""How the bundled one is trained: on crops that a CPU can do, without what has no room to be stored twice; then for a
+while on larger ones, so that the whole picture of the aggregation is no stranger to it."""

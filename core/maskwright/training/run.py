@@ -133,6 +133,11 @@ def train_segmenter(order: Order, config: SegConfig | None = None) -> bool:
     else:
         config, stretch = config or TINY_SEG, True
         config = replace(config, model=_fitted(config.model, order.out))
+    if config.finish is not None:
+        # as long in proportion, and on the same model
+        share = 1.0 if order.steps is None else order.steps / config.steps
+        steps = max(1, round(share * config.finish.steps))
+        config = replace(config, finish=replace(config.finish, model=config.model, steps=steps, seed=order.seed))
     sources, vocabulary = order.labelled(stretch=stretch)
     return train_seg(
         sources, vocabulary, _timed(replace(config, seed=order.seed), order), order.out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -173,7 +174,6 @@ def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tenso
     return features * (1 - weight) + others * weight  # type: ignore[no-any-return]
 
 
-_STATE = "dinov3seg.pt"
 PROTOCOL = {"sides": [320, 480], "window": 288, "stride": 192}
 """How the trained model looks at an image: the paper's proportions (640, 384, 256) at the sizes it was trained at."""
 
@@ -196,18 +196,32 @@ def train_seg(
     torch.manual_seed(config.seed)
     model, tokenizer = started(config, out)
     imported = _imported(out) is not None
-    trained = SegTrained(model, config)
-    fit = Fit(
-        trained, config, out, device, state=_STATE, gentle=trained.pretrained, share=config.share, clip=config.clip
-    )
-    objective = SegObjective(fit.trained, sources, vocabulary, tokenizer, config, device)
-    finished = fit.run(seg_steps(config, sources), objective, on_step=on_step, stopped=until(minutes, lambda: False))
+    stopped = until(minutes, lambda: False)
+    finished, phase, number = True, config, 1
+    while finished:
+        trained = SegTrained(model, phase)
+        fit = Fit(
+            trained, phase, out, device, state=f"dinov3seg-{number}.pt", gentle=trained.pretrained, share=phase.share,
+            clip=phase.clip,
+        )  # fmt: skip
+        objective = SegObjective(fit.trained, sources, vocabulary, tokenizer, phase, device)
+        finished = fit.run(seg_steps(phase, sources), objective, on_step=on_step, stopped=stopped)
+        model = fit.mean.model
+        if phase.finish is None:
+            break
+        phase, number = phase.finish, number + 1
     # what was put together of official files is asked as published, and waits until its training is over
     settings = {"trained": finished} if imported else {"protocol": PROTOCOL, "stretch": True}
-    save_seg(out, fit.mean.model, settings, dtype=torch.float16)
-    run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
+    save_seg(out, model, settings, dtype=torch.float16)
+    run = json.dumps(_told(config), indent=1) + "\n"
     atomic_save(out / "dinov3seg.json", lambda file: file.write_text(run, encoding="utf-8"))
     return finished
+
+
+def _told(config: SegConfig) -> dict[str, Any]:
+    """The settings without the model's sizes, which `config.json` has."""
+    own = {key: value for key, value in config.to_dict().items() if key != "model"}
+    return own | {"finish": None if config.finish is None else _told(config.finish)}
 
 
 def started(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer]:

@@ -23,7 +23,9 @@ NAMES = ("grass", "sky", "cow")
 
 def small_config(folder: Path, **settings: object) -> SegConfig:
     """Settings for the model in `folder` and pictures of 64 pixels."""
-    base = replace(TINY_SEG, model=seg_settings(folder).model, steps=60, batch=4, crop=64, short_side=(64, 80))
+    base = replace(
+        TINY_SEG, model=seg_settings(folder).model, steps=60, batch=4, crop=64, short_side=(64, 80), finish=None
+    )
     return replace(base, **{"rate": 3e-3, "average": 0.9, "label_stride": 4, **settings})  # type: ignore[arg-type]
 
 

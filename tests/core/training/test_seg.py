@@ -45,6 +45,8 @@ def test_it_learns_what_it_is_shown(meadows: Path, taught_preset: Path) -> None:
 def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(meadows: Path, out: Path, tmp_path: Path) -> None:
     source, vocabulary = source_of(meadows)
     config = small_config(out, steps=6)
+    # a second run on larger crops follows, and is found again as well
+    config = replace(config, finish=replace(config, steps=3, crop=80, short_side=(80, 96)))
     other = shutil.copytree(out, tmp_path / "other")
     assert train_seg([source], vocabulary, config, out)
     assert not train_seg([source], vocabulary, config, other, minutes=0)
