@@ -174,7 +174,7 @@ def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tenso
     return features * (1 - weight) + others * weight  # type: ignore[no-any-return]
 
 
-PROTOCOL = {"sides": [320, 480], "window": 288, "stride": 192}
+PROTOCOL = {"sides": [480], "window": 288, "stride": 192}
 """How the trained model looks at an image: the paper's proportions (640, 384, 256) at the sizes it was trained at."""
 
 
