@@ -31,7 +31,7 @@ __all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "text_of", "tunin
 
 RECIPES = ("full", "head")
 """What learns: everything that sees pixels, or only what stands on top of the encoders (dino.txt: its vision head)."""
-STEPS = (100, 800)
+STEPS = {"dinotxt": (100, 800), "dinov3seg": (100, 500)}
 EPOCHS = 320
 """Length of a run when no number of epochs is given: so many, but no fewer and no more steps than these."""
 
@@ -78,7 +78,8 @@ def tuning_config(preset: Preset, images: int, *, epochs: int | None, seed: int)
     short = max(crop, round(least * 0.75)), max(crop, round(most * 4 / 3))
     steps = max(1, round((epochs or EPOCHS) * images / batch))
     if epochs is None:
-        steps = min(max(steps, STEPS[0]), STEPS[1])
+        fewest, most_steps = STEPS["dinotxt" if preset.seg is None else "dinov3seg"]
+        steps = min(max(steps, fewest), most_steps)
     if preset.seg is not None:
         # released encoders are only nudged, as in the paper
         released = preset.seg.config.model.spe.backbone is None
