@@ -29,10 +29,10 @@ from maskwright.evaluation import IGNORED, evaluate_text, score_text
 from maskwright.groundtruth import truth
 from maskwright.models.checkpoints import CONFIG, atomic_save
 from maskwright.models.devices import choose_device
-from maskwright.models.presets import find, load
+from maskwright.models.presets import find, load_text
 from maskwright.project import Project
 from maskwright.settings import Settings
-from maskwright.training.finetune import finetune, sample, text_of, tuning_config
+from maskwright.training.finetune import finetune, sample, tuning_config
 from maskwright.training.loop import STATE, Step
 
 __all__ = ["carry_out", "write_card"]
@@ -144,18 +144,17 @@ class _Work:
 
     def _train(self, base: Path, out: Path) -> None:
         self.pulse.tell(phase="reading")
-        preset = load(base)
-        settings = preset.seg.config if preset.seg is not None else text_of(preset).config
+        preset = load_text(base)
         names, background = [str(name) for name in self.plan["categories"]], bool(self.plan["background"])
         samples = [
-            sample(image, masks, names, background=background, preset=settings)
+            sample(image, masks, names, background=background, preset=preset.config)
             for image, masks in self._images(self.plan["train"])
         ]
-        config = tuning_config(preset, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
+        config = tuning_config(preset.config, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
         self.pulse.tell(phase="training", step=0, steps=config.steps)
         done = finetune(
-            preset, base, samples, names, config, out, recipe=self.run.recipe, background=background,
-            device=self.device, on_step=_Curve(self.pulse).add, stopped=self.pulse.stopped,
+            preset, samples, names, config, out, recipe=self.run.recipe, background=background, device=self.device,
+            on_step=_Curve(self.pulse).add, stopped=self.pulse.stopped,
         )  # fmt: skip
         if not done:
             raise Cancelled

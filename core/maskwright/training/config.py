@@ -117,8 +117,8 @@ class SegConfig:
     rate: float = 2e-4
     share: float = 0.01
     """Of the rate, for what was trained before: vision-language model, semantic prior encoder, early refinement."""
-    still: tuple[Literal["text", "stems", "encoders"], ...] = ()
-    """What does not learn: the text tower, the convolutional stems, all that was trained before."""
+    still: tuple[Literal["text", "stems"], ...] = ()
+    """What does not learn: the text tower, the convolutional stems."""
     blur: float = 0.0
     """Share of the pictures that get another's features mixed in at places, as if the model did not know them."""
     weight_decay: float = 1e-4

@@ -36,7 +36,6 @@ class SegTrained(nn.Module):
         self._still = (
             *((model.vlm.text_model,) if "text" in config.still else ()),
             *(stems if "stems" in config.still else ()),
-            *((model.vlm, model.spe) if "encoders" in config.still else ()),
         )
         model.requires_grad_(True)
         # it takes no part in the segmentation

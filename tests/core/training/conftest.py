@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from maskwright import rle
 from maskwright.models.presets import seg_settings
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.data import Source, read_source
-from maskwright.training.seg import train_seg
 from maskwright.training.vocabulary import Vocabulary
 
 NAMES = ("grass", "sky", "cow")
@@ -60,17 +58,3 @@ def source_of(folder: Path) -> tuple[Source, Vocabulary]:
     """The meadows as the trainer reads them."""
     vocabulary = Vocabulary(NAMES)
     return read_source(folder, 0, vocabulary, weight=1, background=False, skip=frozenset()), vocabulary
-
-
-@pytest.fixture(scope="session")
-def taught_preset(meadows: Path, segmenting_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`segmenting_preset` after a training on the meadows; its losses lie beside it."""
-    out = tmp_path_factory.mktemp("taught") / "taught"
-    shutil.copytree(segmenting_preset, out)
-    source, vocabulary = source_of(meadows)
-    told: list[float] = []
-    # nothing was trained before here, and it takes some hundred steps until words and colours have found each other
-    config = small_config(out, steps=400, share=1.0, still=("text",), blur=0.0)
-    assert train_seg([source], vocabulary, config, out, on_step=lambda step: told.append(step.loss))
-    (out / "losses.json").write_text(json.dumps(told))
-    return out
