@@ -32,6 +32,9 @@ class Known:
         self.answers = answers
         self.asked: list[tuple[str, tuple[str, ...], bool]] = []
 
+    def text_method(self, method: str | None = None) -> str:
+        return method or "dinotxt"
+
     def segment_text(
         self, image: mw.Image, categories: Sequence[str], method: str | None = None, *, background: bool = False,
         **others: Any,

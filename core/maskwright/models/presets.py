@@ -271,7 +271,7 @@ def read_config(folder: Path) -> TextPreset:
 def _section(folder: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> T:
     try:
         return from_plain(kind, data[name])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(folder, error) from error
 
 
