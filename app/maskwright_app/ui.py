@@ -285,7 +285,21 @@ class _Page:
         private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": self.picture}
         state = [self.image_id, self.proposals]
         clicks = [self.prompt, self.click_bar]
+        tab = [*state, self.like, self.prompt]
         page.load(_sentences(self._load), self.image_id, [self.image_id, self.images, *self.shown], **private)
+        self._wire_pictures(state, clicks, private)
+        self._wire_prompts(tab, clicks, private)
+        self._wire_decisions(tab, clicks, private)
+        self.clock.tick(
+            _sentences(self._refresh), [self.seen, self.picture, *tab], [self.news, self.improve, self.images],
+            js=_ASK_NEWS, api_visibility="private", show_progress="hidden", trigger_mode="once",
+        ).success(
+            None, [self.news, self.seen, self.picture, self.legend, self.counts],
+            [self.seen, self.picture, self.legend, self.counts], js=_SHOW_NEWS,
+        )  # fmt: skip
+        self.opacity.input(None, self.opacity, None, js=_OPACITY)
+
+    def _wire_pictures(self, state: list[Any], clicks: list[Any], private: dict[str, Any]) -> None:
         self.gallery.select(
             _sentences(self._sample), None, [*state, *clicks, self.words, self.credit, self.images, *self.shown],
             **private,
@@ -301,10 +315,11 @@ class _Page:
                 _sentences(functools.partial(self._step, by)), [self.image_id, self.like], [*turned, self.images],
                 trigger_mode="always_last", **private,
             )  # fmt: skip
+
+    def _wire_prompts(self, tab: list[Any], clicks: list[Any], private: dict[str, Any]) -> None:
         self.like_bar.click(
-            _sentences(self._like), [*state, self.like, self.prompt],
-            [self.proposals, self.like, self.like_bar, *self.shown], **private,
-        )  # fmt: skip
+            _sentences(self._like), tab, [self.proposals, self.like, self.like_bar, *self.shown], **private
+        )
         words = [self.image_id, self.words, self.background, self.threshold, self.like, self.prompt]
         for trigger in (self.run.click, self.words.submit, self.background.input, self.threshold.release):
             trigger(
@@ -315,7 +330,6 @@ class _Page:
             _sentences(self._everything), [self.image_id, self.like], [self.proposals, *clicks, *self.shown],
             trigger_mode="once", **private,
         )  # fmt: skip
-        tab = [*state, self.like, self.prompt]
         self.picture.click(
             _sentences(self._click), tab, [*clicks, *self.shown], trigger_mode="always_last",
             api_visibility="private", show_progress="hidden",
@@ -323,6 +337,8 @@ class _Page:
         self.click_bar.click(
             _sentences(self._click_bar), [*tab, self.name], [*clicks, self.name, *self.shown], **private
         )
+
+    def _wire_decisions(self, tab: list[Any], clicks: list[Any], private: dict[str, Any]) -> None:
         self.legend.click(
             _sentences(self._decide_one), [*tab, self.name], [*clicks, self.like, self.like_bar, *self.shown],
             **private,
@@ -333,14 +349,6 @@ class _Page:
                 **private,
             )  # fmt: skip
         self.improve.click(_sentences(self._improve), None, self.improve, **private)
-        self.clock.tick(
-            _sentences(self._refresh), [self.seen, self.picture, *tab], [self.news, self.improve, self.images],
-            js=_ASK_NEWS, api_visibility="private", show_progress="hidden", trigger_mode="once",
-        ).success(
-            None, [self.news, self.seen, self.picture, self.legend, self.counts],
-            [self.seen, self.picture, self.legend, self.counts], js=_SHOW_NEWS,
-        )  # fmt: skip
-        self.opacity.input(None, self.opacity, None, js=_OPACITY)
         self.export.click(
             _sentences(lambda: gr.File(self.handlers.export_coco(), visible=True)),
             None,

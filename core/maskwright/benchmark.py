@@ -15,13 +15,19 @@ import torch.nn.functional as F
 from PIL import Image as Pillow
 from torch import Tensor
 
-from maskwright.domain import Image
+from maskwright.domain import Image, ModelRef
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.models import insid3
+from maskwright.models.devices import choose_device
+from maskwright.models.dinov3seg import SPECS as DINOV3SEG
+from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import Cells, Example, Insid3Config
+from maskwright.models.presets import DinoTxtPreset, Preset, SegPreset, SegSettings, TextPreset, bundled
+from maskwright.models.tokens import Tokenizer
+from maskwright.settings import Settings
 
-__all__ = ["ClickBench", "ExampleBench", "TextBench", "bench_click", "bench_example", "bench_text"]
+__all__ = ["ClickBench", "ExampleBench", "TextBench", "bench_click", "bench_example", "bench_text", "published_size"]
 
 GRID = 64
 CHANNELS = 1024
@@ -105,7 +111,7 @@ def bench_text(
     classes: int = 20,
 ) -> TextBench:
     """Time prompts of so many words on a sample photograph of the given size."""
-    image = _sample(size_hw)
+    image = Image(np.array(_photograph().resize(size_hw[::-1])))
     before, spent = engine.encoder_calls, []
     if engine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(engine.device)
@@ -121,6 +127,20 @@ def bench_text(
     )  # fmt: skip
 
 
+def published_size(device: str) -> Engine:
+    """An engine on dinov3.seg of the published size; its random weights cost what trained ones do."""
+    config = DINOV3SEG["vitl16"]
+    model = Dinov3Seg(config).eval().requires_grad_(False)
+    ref, folder = ModelRef("dinov3seg-l with random weights", ""), bundled() / "tiny"
+    tokenizer = Tokenizer.load(folder / "tokenizer.json", context=config.vlm.text.context)
+    text = TextPreset(config.vlm, weights="", sha256="", tokenizer="", prompts=("{}",))
+    preset = Preset(
+        ref, text=DinoTxtPreset(ref, folder, text, model.vlm, tokenizer),
+        seg=SegPreset(ref, SegSettings(config, weights="", sha256=""), model, tokenizer),
+    )  # fmt: skip
+    return Engine(preset, choose_device(device), Settings.load())
+
+
 def _peak_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
@@ -132,22 +152,20 @@ def _peak_mb(device: torch.device) -> float:
     return peak / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
-def _sample(size_hw: tuple[int, int]) -> Image:
-    """A photograph of the gallery at another size."""
+def _photograph() -> Pillow.Image:
+    """The first of the gallery."""
     samples = (files("maskwright_assets") / "samples").iterdir()
     shown = min((file for file in samples if file.name.endswith(".jpg")), key=lambda file: file.name)
     with shown.open("rb") as stream, Pillow.open(stream) as opened:
-        return Image(np.array(opened.convert("RGB").resize(size_hw[::-1])))
+        return opened.convert("RGB")
 
 
 def bench_click(engine: Engine, *, rounds: int = 50, longest: int = 1024, seed: int = 0) -> ClickBench:
     """Time clicks at random places on a sample photograph, each correcting the answer before."""
-    samples = (files("maskwright_assets") / "samples").iterdir()
-    shown = min((file for file in samples if file.name.endswith(".jpg")), key=lambda file: file.name)
-    with shown.open("rb") as stream, Pillow.open(stream) as opened:
-        scale = longest / max(opened.size)
-        size = round(opened.width * scale), round(opened.height * scale)
-        image = Image(np.array(opened.convert("RGB").resize(size)))
+    shown = _photograph()
+    scale = longest / max(shown.size)
+    size = round(shown.width * scale), round(shown.height * scale)
+    image = Image(np.array(shown.resize(size)))
     draw = np.random.default_rng(seed)
     before, spent = engine.encoder_calls, []
     points: list[tuple[float, float]] = []

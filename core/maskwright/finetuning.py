@@ -27,7 +27,7 @@ from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.evaluation import IGNORED, evaluate_text, score_text
 from maskwright.groundtruth import truth
-from maskwright.models.checkpoints import CONFIG, atomic_save
+from maskwright.models.checkpoints import CONFIG, atomic_save, save_record
 from maskwright.models.devices import choose_device
 from maskwright.models.presets import find, load_text
 from maskwright.project import Project
@@ -216,8 +216,7 @@ def write_card(folder: Path, run: Run, before: Mapping[str, Any], after: Mapping
         "run": run.name, "recipe": run.recipe, "base": run.base, "version": __version__, "created_at": run.created_at,
         "plan": dict(run.plan), "before": dict(before), "after": dict(after),
     }  # fmt: skip
-    text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
-    atomic_save(folder / RECORD, lambda file: file.write_text(text, encoding="utf-8"))
+    save_record(folder / RECORD, record)
     plan = run.plan
     rows = [
         f"| {name} | {_shown(before['per_class'].get(name))} | {_shown(value)} |"

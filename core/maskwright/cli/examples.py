@@ -183,6 +183,9 @@ def bench(
     ] = None,
     preset: Preset = "tiny",
     method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg or dinotxt.")] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="With --task text: dinov3.seg of the published size, untrained.")
+    ] = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -197,9 +200,10 @@ def bench(
         answer(asdict(timed), as_json, f"{head}{rest}, {timed.encoder_calls} encoder call")
         return
     if task == "text":
-        from maskwright.benchmark import bench_text
+        from maskwright.benchmark import bench_text, published_size
 
-        asked = bench_text(engine(preset, device), method=method, rounds=rounds or 5)
+        timed_engine = published_size(device) if random_weights else engine(preset, device)
+        asked = bench_text(timed_engine, method=method, rounds=rounds or 5)
         height, width = asked.size_hw
         text = (
             f"{asked.preset} ({asked.method}), {width} x {height} pixels, {asked.classes} words, on "

@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ from torch import Tensor
 
 from maskwright import __version__
 from maskwright.domain import Image, Mask, ModelRef, Prediction, Reference
-from maskwright.engine import click, reference, seg, text
+from maskwright.engine import click, dinotxt, reference, text
+from maskwright.engine.dinotxt import DinoTxtMethod
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
+from maskwright.engine.seg import SegMethod
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import Cells
-from maskwright.models.presets import ClickPreset, DensePreset, DinoTxtPreset, Preset, SegPreset, find, load
+from maskwright.models.presets import ClickPreset, DensePreset, Preset, find, load, no_seg
 from maskwright.models.tokens import clean
 from maskwright.settings import Settings
 
@@ -53,6 +55,11 @@ class Engine:
         for encoder in preset.encoders:
             encoder.to(dtype)
         self._preset = preset
+        self._methods: dict[str, text.TextMethod] = {}
+        if preset.seg is not None:
+            self._methods["dinov3seg"] = SegMethod(preset.seg, device)
+        if preset.text is not None:
+            self._methods["dinotxt"] = DinoTxtMethod(preset.text, device)
         self._settings = settings
         self._complement: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
@@ -123,18 +130,11 @@ class Engine:
             progress(share)
 
         check(0.0)
-        preset = self._text()
+        way = replace(self._dinotxt(), high_resolution=True) if high_resolution else self._methods[chosen]
         with self._lock:
-            classes = torch.stack([self._vector(chosen, name.synonyms) for name in names])
-            if chosen == "dinov3seg":
-                found = seg.label(
-                    self._evidence(image, check), classes, self._seg(), image.size_hw, threshold=threshold
-                )
-            else:
-                embedding = self._embedding(image, high_resolution, check)
-                found = text.label(embedding, classes, preset.config, image.size_hw, threshold=threshold)
+            classes = torch.stack([self._vector(way, name.synonyms) for name in names])
+            found = way.label(self._embedding(way, image, check), classes, image.size_hw, threshold=threshold)
         progress(1.0)
-        ref = self._text_ref(chosen)
         return Prediction(
             label_map=found.label_map,
             categories=tuple(name.name for name in names),
@@ -144,8 +144,8 @@ class Engine:
             note=_UNTRAINED if self._preset.untrained and method != "dinotxt" and not high_resolution else "",
             provenance={
                 "source": "text",
-                "preset": ref.name,
-                "weights": ref.sha256,
+                "preset": way.ref.name,
+                "weights": way.ref.sha256,
                 "method": chosen,
                 "prompt": ", ".join("|".join(name.synonyms) for name in names),
                 "parameters": {"threshold": threshold, "high_resolution": high_resolution},
@@ -157,33 +157,27 @@ class Engine:
     @property
     def text_methods(self) -> tuple[str, ...]:
         """Those of METHODS that the preset has, its default first."""
-        has = {"dinov3seg": self._preset.seg is not None, "dinotxt": self._preset.text is not None}
-        return tuple(method for method in METHODS if has[method])
+        return tuple(self._methods)
 
     @property
     def text_model(self) -> ModelRef:
         """Name and weights hash of what answers words by default."""
-        return self._text_ref(self.text_method())
-
-    def _text_ref(self, method: str) -> ModelRef:
-        return self._seg().ref if method == "dinov3seg" else self._text().ref
+        return self._methods[self.text_method()].ref
 
     def text_method(self, method: str | None = None, *, high_resolution: bool = False) -> str:
         """The method that answers words when `method` is asked for; raises MaskwrightError when none does."""
         if method is not None and method not in METHODS:
             raise MaskwrightError(f"There is no text method {method} in this version. Known: {', '.join(METHODS)}.")
-        self._text()
+        self._dinotxt()
         if high_resolution:
             if method == "dinov3seg":
                 raise MaskwrightError("High resolution is a procedure of dino.txt. Use it with the method dinotxt.")
             return "dinotxt"
-        if method is None or method in self.text_methods:
+        if method is None or method in self._methods:
             return method or self.text_methods[0]
         if self._preset.untrained:
             return "dinotxt"
-        raise MaskwrightError(
-            f"The preset {self.model.name} has no dinov3.seg. Use --method dinotxt, or the preset tiny."
-        )
+        raise MaskwrightError(no_seg(self.model.name))
 
     def segment_like(
         self,
@@ -362,24 +356,21 @@ class Engine:
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
         """What a mask may show: each name with its mean probability inside the mask, the best first."""
         names = text.class_names(categories)
-        preset = self._text()
+        way = self._dinotxt()
         if not mask.area or tuple(mask.rle["size"]) != image.size_hw:
             raise InvalidMask("The mask is empty, or has another size than its image.")
         with self._lock:
-            classes = torch.stack([self._vector("dinotxt", name.synonyms) for name in names])
-            embedding = self._embedding(image, False, lambda share: None)
-            chances = text.inside(embedding, classes, preset.config, mask.to_array())
+            classes = torch.stack([self._vector(way, name.synonyms) for name in names])
+            embedding = self._embedding(way, image, lambda share: None)
+            chances = dinotxt.inside(embedding, classes, way.preset.config, mask.to_array())
         found = [(name.name, chance) for name, chance in zip(names, chances, strict=True)]
         return sorted(found, key=lambda pair: -pair[1])
 
     def _sam_embedding(self, image: Image) -> click.SamEmbedding:
         preset = self._click()
-
-        def make() -> click.SamEmbedding:
-            self.encoder_calls += 1
-            return click.encode(preset, image.pixels, self.device)
-
-        return self._cache.get_or_make(EmbeddingKey(image.sha256, preset.ref, preset.config), make)  # type: ignore[no-any-return]
+        return self._encoded(  # type: ignore[no-any-return]
+            image, preset.ref, preset.config, lambda: click.encode(preset, image.pixels, self.device)
+        )
 
     def _kept(self, image: Image, answers: Sequence[click.Answer], category: str) -> list[Mask]:
         """Answers as masks; what it takes to go on from them is kept for the last few."""
@@ -452,12 +443,10 @@ class Engine:
         if self._complement is None:
             self._complement = reference.complement(dense, self.device, self._settings.cache)
         complement = self._complement
-
-        def make() -> Cells:
-            self.encoder_calls += 1
-            return reference.encode(dense, image.pixels, complement, self.device)
-
-        return self._cache.get_or_make(EmbeddingKey(image.sha256, dense.ref, dense.config), make)  # type: ignore[no-any-return]
+        return self._encoded(  # type: ignore[no-any-return]
+            image, dense.ref, dense.config,
+            lambda: reference.encode(dense, image.pixels, complement, self.device),
+        )  # fmt: skip
 
     def _dense(self) -> DensePreset:
         if self._preset.dense is None:
@@ -471,10 +460,10 @@ class Engine:
             raise MaskwrightError(f"The preset {self.model.name} does not take clicks. For clicks use tiny or sam-b.")
         return self._preset.click
 
-    def _text(self) -> DinoTxtPreset:
+    def _dinotxt(self) -> DinoTxtMethod:
         if self._preset.text is None:
             raise MaskwrightError(f"The preset {self.model.name} has no text model. For words use tiny or dinov3txt-l.")
-        return self._preset.text
+        return DinoTxtMethod(self._preset.text, self.device)
 
     def _knows(self, name: text.ClassName) -> bool:
         """Whether the model was taught one of the class's words (in singular or plain plural)."""
@@ -483,41 +472,23 @@ class Engine:
         words = [clean(word) for word in name.synonyms]
         return any(w in self._familiar or w.removesuffix("s") in self._familiar for w in words)
 
-    def _seg(self) -> SegPreset:
-        if self._preset.seg is None:
-            raise MaskwrightError(f"The preset {self.model.name} has no dinov3.seg. Use the preset tiny.")
-        return self._preset.seg
-
-    def _vector(self, method: str, synonyms: tuple[str, ...]) -> Tensor:
-        key = (method, synonyms)
+    def _vector(self, method: text.TextMethod, synonyms: tuple[str, ...]) -> Tensor:
+        key = (method.name, synonyms)
         if key not in self._texts:
-            if method == "dinov3seg":
-                self._texts[key] = seg.vectors(self._seg(), synonyms, self.device)
-            else:
-                self._texts[key] = text.vectors(self._text(), synonyms, self.device)
+            self._texts[key] = method.vectors(synonyms)
             if len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(key)
         return self._texts[key]
 
-    def _evidence(self, image: Image, check: Callable[[float], None]) -> seg.SegEmbedding:
-        preset = self._seg()
+    def _embedding(self, method: text.TextMethod, image: Image, check: Callable[[float], None]) -> Any:
+        return self._encoded(image, method.ref, method.procedure, lambda: method.encode(image.pixels, check))
 
-        def make() -> seg.SegEmbedding:
-            self.encoder_calls += 1
-            return seg.encode(preset, image.pixels, self.device, check)
-
-        key = EmbeddingKey(image.sha256, preset.ref, preset.config.protocol)
-        return self._cache.get_or_make(key, make)  # type: ignore[no-any-return]
-
-    def _embedding(self, image: Image, high_resolution: bool, check: Callable[[float], None]) -> Any:
-        preset = self._text()
-        config = preset.config
-        procedure = (config.protocol, config.high_resolution if high_resolution else None)
-        encode = text.encode_clusters if high_resolution else text.encode_windows
+    def _encoded(self, image: Image, ref: ModelRef, procedure: Any, encode: Callable[[], Any]) -> Any:
+        """An embedding, made once per image, weights and settings."""
 
         def make() -> Any:
             self.encoder_calls += 1
-            return encode(preset, image.pixels, self.device, check)
+            return encode()
 
-        return self._cache.get_or_make(EmbeddingKey(image.sha256, preset.ref, procedure), make)
+        return self._cache.get_or_make(EmbeddingKey(image.sha256, ref, procedure), make)

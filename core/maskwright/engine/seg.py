@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +19,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskwright.domain import ModelRef
 from maskwright.engine.text import Labels, labelled, normalised
 from maskwright.geometry import area_size, slide
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Evidence
-from maskwright.models.presets import SegPreset
+from maskwright.models.presets import SegPreset, SegProtocol
 from maskwright.pictures import stretched
 
-__all__ = ["Look", "SegEmbedding", "encode", "label", "vectors"]
+__all__ = ["Look", "SegEmbedding", "SegMethod"]
 
 _TOGETHER = 16
 """Classes that are refined and decoded at a time: bounds the working memory."""
@@ -52,28 +54,69 @@ class SegEmbedding(NamedTuple):
     """One per size, the largest last"""
 
 
+@dataclass(frozen=True, slots=True)
+class SegMethod:
+    """dinov3.seg as a `TextMethod`."""
+
+    preset: SegPreset
+    device: torch.device
+    name = "dinov3seg"
+
+    @property
+    def ref(self) -> ModelRef:
+        """Name and weights hash of the model."""
+        return self.preset.ref
+
+    @property
+    def procedure(self) -> SegProtocol:
+        """What an embedding depends on."""
+        return self.preset.config.protocol
+
+    @torch.inference_mode()
+    def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> SegEmbedding:
+        """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
+        config = self.preset.config
+        image = normalised(stretched(pixels) if config.stretch else pixels, self.device)
+        sides = sorted(config.protocol.sides)
+        looks: list[Look] = []
+
+        def checked(share: float) -> None:
+            check((len(looks) + share) / len(sides))
+
+        for side in sides:
+            with _half(self.device):
+                looks.append(_at(self.preset, image, side, checked))
+        return SegEmbedding(tuple(looks))
+
+    @torch.inference_mode()
+    def vectors(self, names: Sequence[str]) -> Tensor:
+        """(P, C) unit views of one class: the mean over its synonyms, each half on its own."""
+        prompts = [self.preset.config.prompt.format(name) for name in names]
+        text = self.preset.model.vlm.encode_text(self.preset.tokenizer(prompts).to(self.device)).float()
+        return F.normalize(self.preset.model.views(text).mean(dim=0), dim=-1)
+
+    @torch.inference_mode()
+    def label(
+        self, embedding: SegEmbedding, classes: Tensor, size_hw: tuple[int, int], *, threshold: float | None
+    ) -> Labels:
+        """Give each pixel the best of (T, P, C) classes."""
+        chosen = _preselected(embedding.looks[-1].whole, classes, self.preset.config.most_classes)
+        with _half(self.device):
+            maps = [_logits(look, classes[chosen], self.preset) for look in embedding.looks]
+        found = maps[-1]
+        if len(maps) > 1:
+            chances = [
+                F.interpolate(m[None], found.shape[1:], mode="bilinear", align_corners=False).sigmoid() for m in maps
+            ]
+            found = torch.stack(chances).mean(dim=0)[0].logit(eps=_SURE)
+        logits = found.new_full((len(classes), *found.shape[1:]), _LEFT_OUT)
+        logits[chosen] = found
+        return labelled(logits, None, size_hw, threshold or 0.0, chance=torch.sigmoid)
+
+
 def _half(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 where the hardware has it; what needs single precision takes it by itself."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-@torch.inference_mode()
-def encode(
-    preset: SegPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
-) -> SegEmbedding:
-    """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
-    config = preset.config
-    image = normalised(stretched(pixels) if config.stretch else pixels, device)
-    sides = sorted(config.protocol.sides)
-    looks: list[Look] = []
-
-    def checked(share: float) -> None:
-        check((len(looks) + share) / len(sides))
-
-    for side in sides:
-        with _half(device):
-            looks.append(_at(preset, image, side, checked))
-    return SegEmbedding(tuple(looks))
 
 
 def _at(preset: SegPreset, image: Tensor, side: int, check: Callable[[float], None]) -> Look:
@@ -99,41 +142,6 @@ def _at(preset: SegPreset, image: Tensor, side: int, check: Callable[[float], No
 
 def _look(preset: SegPreset, pixels: Tensor) -> Evidence:
     return preset.model.look(pixels, preset.model.dense(pixels))
-
-
-@torch.inference_mode()
-def vectors(preset: SegPreset, names: Sequence[str], device: torch.device) -> Tensor:
-    """(P, C) unit views of one class: the mean over its synonyms, each half on its own."""
-    prompts = [preset.config.prompt.format(name) for name in names]
-    text = preset.model.vlm.encode_text(preset.tokenizer(prompts).to(device)).float()
-    return F.normalize(preset.model.views(text).mean(dim=0), dim=-1)
-
-
-@torch.inference_mode()
-def label(
-    embedding: SegEmbedding, views: Tensor, preset: SegPreset, size_hw: tuple[int, int], *, threshold: float | None
-) -> Labels:
-    """Give each pixel its best class.
-
-    Args:
-        embedding: of the image.
-        views: (T, P, C) of the classes.
-        preset: the model and its settings.
-        size_hw: of the image that is labelled.
-        threshold: None for a closed vocabulary, else the probability that a class needs.
-    """
-    chosen = _preselected(embedding.looks[-1].whole, views, preset.config.most_classes)
-    with _half(views.device):
-        maps = [_logits(look, views[chosen], preset) for look in embedding.looks]
-    found = maps[-1]
-    if len(maps) > 1:
-        chances = [
-            F.interpolate(m[None], found.shape[1:], mode="bilinear", align_corners=False).sigmoid() for m in maps
-        ]
-        found = torch.stack(chances).mean(dim=0)[0].logit(eps=_SURE)
-    logits = found.new_full((len(views), *found.shape[1:]), _LEFT_OUT)
-    logits[chosen] = found
-    return labelled(logits, None, size_hw, threshold or 0.0, chance=torch.sigmoid)
 
 
 def _preselected(evidence: Evidence, views: Tensor, most: int | None) -> Tensor:

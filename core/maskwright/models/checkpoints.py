@@ -25,6 +25,7 @@ __all__ = [
     "read_official",
     "read_weights",
     "save_part",
+    "save_record",
     "sha256_of",
     "write_part",
 ]
@@ -65,7 +66,12 @@ def write_part(folder: Path, part: str, config: Mapping[str, Any]) -> None:
     file = folder / CONFIG
     whole = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     whole[part] = dict(config)
-    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    save_record(file, whole)
+
+
+def save_record(file: Path, record: Mapping[str, Any]) -> None:
+    """Write plain values as JSON, atomically."""
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     atomic_save(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.models.devices import single_precision
+from maskwright.models.feed_forward import FeedForward
 
 __all__ = ["AggregatorConfig", "CostAggregator", "Guidance", "correlation"]
 
@@ -60,8 +61,8 @@ def correlation(features: Tensor, text: Tensor) -> Tensor:
     return torch.einsum("bchw,btpc->bpthw", F.normalize(features, dim=1), F.normalize(text, dim=-1))
 
 
-class _WindowAttention(nn.Module):
-    """Attention inside windows; guidance takes part in queries and keys only."""
+class _Projections(nn.Module):
+    """Queries, keys and values; guidance takes part in queries and keys only."""
 
     def __init__(self, width: int, guidance: int, heads: int) -> None:
         super().__init__()
@@ -69,6 +70,13 @@ class _WindowAttention(nn.Module):
         self.q = nn.Linear(width + guidance, width)
         self.k = nn.Linear(width + guidance, width)
         self.v = nn.Linear(width, width)
+
+
+class _WindowAttention(_Projections):
+    """Attention inside windows."""
+
+    def __init__(self, width: int, guidance: int, heads: int) -> None:
+        super().__init__(width, guidance, heads)
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, guidance: Tensor, mask: Tensor | None) -> Tensor:
@@ -97,16 +105,6 @@ def _guided(linear: nn.Linear, tokens: Tensor, guidance: Tensor) -> Tensor:
     return F.linear(tokens, own) + F.linear(guidance, others, linear.bias)
 
 
-class _FeedForward(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
-
-
 class _SwinBlock(nn.Module):
     """One block on maps of any size; a grid that no number of windows fills is padded and masked."""
 
@@ -116,7 +114,7 @@ class _SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attn = _WindowAttention(width, guidance, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = _FeedForward(width, 4 * width)
+        self.mlp = FeedForward(width, 4 * width)
 
     def forward(self, maps: Tensor, guidance: Tensor) -> Tensor:
         """(B, T, h, w, D) maps under (B, 1, h, w, G) guidance -> (B, T, h, w, D)."""
@@ -192,15 +190,8 @@ class _SpatialRefinement(nn.Module):
         return each.permute(0, 4, 1, 2, 3)  # type: ignore[no-any-return]
 
 
-class _Projections(nn.Module):
-    """Queries, keys and values of the class attention; there is no output projection."""
-
-    def __init__(self, width: int, guidance: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q = nn.Linear(width + guidance, width)
-        self.k = nn.Linear(width + guidance, width)
-        self.v = nn.Linear(width, width)
+class _ClassAttention(_Projections):
+    """Linear attention across classes; there is no output projection."""
 
     def queries(self, tokens: Tensor, guidance: Tensor) -> Tensor:
         """(..., T, D) tokens under (..., T, G) guidance -> (..., T, heads, head width), through elu + 1."""
@@ -224,7 +215,7 @@ class _ClassRefinement(nn.Module):
         super().__init__()
         width = config.hidden
         self.pooling, self.padding = config.pooling, config.padding
-        self.attention = _Projections(width, config.text_guidance, config.heads)
+        self.attention = _ClassAttention(width, config.text_guidance, config.heads)
         self.MLP = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, convert_official
+from maskwright.models.feed_forward import FeedForward
 
 __all__ = ["SPECS", "DinoTxt", "DinoTxtConfig", "HeadConfig", "TextConfig", "convert_official_dinotxt"]
 
@@ -141,23 +142,13 @@ class _VisualModel(nn.Module):
         return self.backbone.split(tokens, raw.grid)
 
 
-class _FeedForward(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]
-
-
 class _TextBlock(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(config.width)
         self.attention = _Attention(config.width, config.heads, causal=True)
         self.ffn_norm = nn.LayerNorm(config.width)
-        self.feed_forward = _FeedForward(config.width, int(config.width * config.ffn_ratio))
+        self.feed_forward = FeedForward(config.width, int(config.width * config.ffn_ratio))
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attention(self.attention_norm(tokens))

@@ -49,6 +49,7 @@ __all__ = [
     "load_click",
     "load_seg",
     "load_text",
+    "no_seg",
     "prompt_settings",
     "read_config",
     "save_seg",
@@ -324,6 +325,11 @@ def load_click(folder: Path) -> ClickPreset:
     return ClickPreset(ModelRef(folder.name, config.sha256), config, model)
 
 
+def no_seg(name: str) -> str:
+    """What to say when a preset without dinov3.seg is asked for it."""
+    return f"The preset {name} has no dinov3.seg. Use the method dinotxt, or the preset tiny."
+
+
 def seg_settings(folder: Path) -> SegSettings:
     """The dinov3.seg part of a preset's `config.json`.
 
@@ -332,7 +338,7 @@ def seg_settings(folder: Path) -> SegSettings:
         BadWeights: it is damaged or has unknown keys.
     """
     if "dinov3seg" not in sections(folder):
-        raise MaskwrightError(f"The preset {folder.name} has no dinov3.seg. Use tiny.")
+        raise MaskwrightError(no_seg(folder.name))
     return _section(folder, sections(folder), "dinov3seg", SegSettings)
 
 

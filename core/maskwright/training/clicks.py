@@ -6,7 +6,6 @@ start from random weights.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamAttention
 
-from maskwright.models.checkpoints import atomic_save, save_part
+from maskwright.models.checkpoints import save_part, save_record
 from maskwright.models.presets import load_text
 from maskwright.models.sam import HybridEncoder, Prompts, Sam
 from maskwright.training.config import ClickConfig
@@ -61,8 +60,7 @@ def train_clicks(
     )
     told = {"model": asdict(config.model), **SETTINGS}
     save_part(out, "sam", fit.mean.state_dict(), told, dtype=torch.float16)
-    run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
-    atomic_save(out / "clicks.json", lambda file: file.write_text(run, encoding="utf-8"))
+    save_record(out / "clicks.json", {k: v for k, v in config.to_dict().items() if k != "model"})
     return finished
 
 

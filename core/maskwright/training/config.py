@@ -132,6 +132,9 @@ class SegConfig:
     """What a class's first name is shown under; None draws names and prompts."""
     finish: SegConfig | None = None
     """A second run that starts where this one ends."""
+    keep: float = 0.0
+    """Share of the weights it started from in the result: long on few pictures, a model knows them too well (weight
+    averaging as of Wortsman et al., 2022)."""
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,12 +147,14 @@ _SMALL_CROPS = SegConfig(
     still=("text", "stems"), blur=0.5, weight_decay=0.05, clip=1.0, warmup=0.03, average=0.998, new_early=True,
     text_every=4, prompt=None,
 )  # fmt: skip
+_LARGER_CROPS = replace(
+    _SMALL_CROPS, steps=450, batch=4, crop=288, short_side=(288, 480), rate=4e-4, share=0.25, warmup=0.04, average=0.99
+)
 TINY_SEG = replace(
     _SMALL_CROPS,
     finish=replace(
-        _SMALL_CROPS, steps=450, batch=4, crop=288, short_side=(288, 480), rate=4e-4, share=0.25, warmup=0.04,
-        average=0.99,
+        _LARGER_CROPS, finish=replace(_LARGER_CROPS, steps=1200, crop=384, short_side=(384, 512), keep=0.75)
     ),
-)  # fmt: skip
+)
 """How the bundled one is trained: on crops that a CPU can do, without what has no room to be stored twice; then for a
 while on larger ones, so that the whole picture of the aggregation is no stranger to it."""

@@ -133,16 +133,19 @@ def train_segmenter(order: Order, config: SegConfig | None = None) -> bool:
     else:
         config, stretch = config or TINY_SEG, True
         config = replace(config, model=_fitted(config.model, order.out))
-    if config.finish is not None:
-        # as long in proportion, and on the same model
-        share = 1.0 if order.steps is None else order.steps / config.steps
-        steps = max(1, round(share * config.finish.steps))
-        config = replace(config, finish=replace(config.finish, model=config.model, steps=steps, seed=order.seed))
+    share = 1.0 if order.steps is None else order.steps / config.steps
+    config = _phases(config, config.model, share, order.seed)
     sources, vocabulary = order.labelled(stretch=stretch)
     return train_seg(
-        sources, vocabulary, _timed(replace(config, seed=order.seed), order), order.out,
-        device=choose_device(order.device).type, minutes=order.minutes, on_step=order.on_step,
+        sources, vocabulary, config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        on_step=order.on_step,
     )  # fmt: skip
+
+
+def _phases(config: SegConfig, model: Dinov3SegConfig, share: float, seed: int) -> SegConfig:
+    """A run and those that finish it, as long in proportion, on one model."""
+    finish = None if config.finish is None else _phases(config.finish, model, share, seed)
+    return replace(config, model=model, steps=max(1, round(share * config.steps)), seed=seed, finish=finish)
 
 
 def _fitted(model: Dinov3SegConfig, folder: Path) -> Dinov3SegConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from maskwright.models.checkpoints import atomic_save, save_part, write_part
+from maskwright.models.checkpoints import save_part, save_record, write_part
 from maskwright.models.dinotxt import DinoTxt, global_half, local_half
 from maskwright.models.tokens import Tokenizer, train_tokenizer
 from maskwright.training.config import TrainConfig
@@ -128,5 +127,4 @@ def _export(out: Path, mean: Trained, config: TrainConfig, vocabulary: Vocabular
         dtype=torch.float16,
     )
     write_part(out, "insid3", BY_EXAMPLE)
-    run = json.dumps({k: v for k, v in config.to_dict().items() if k != "model"}, indent=1) + "\n"
-    atomic_save(out / "training.json", lambda file: file.write_text(run, encoding="utf-8"))
+    save_record(out / "training.json", {k: v for k, v in config.to_dict().items() if k != "model"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.checkpoints import atomic_save, load_exactly, read_weights
+from maskwright.models.checkpoints import load_exactly, read_weights, save_record
 from maskwright.models.dinov3 import ConvStem
 from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
 from maskwright.models.presets import SegSettings, inherited, load_click, load_text, save_seg, sections, seg_settings
@@ -84,7 +84,7 @@ class SegObjective:
         )  # fmt: skip
         self._own = [source.classes for source in sources]
         self._absent = [absent.numpy() for absent in absent_classes(sources, len(vocabulary))]
-        self._relation = _relation(vocabulary).to(device)
+        self._relation = torch.from_numpy(vocabulary.containment()).to(device)
 
     def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The loss of one batch, and its terms."""
@@ -143,18 +143,14 @@ class SegObjective:
         known = labels.clamp(min=0)
         relation = self._relation[known[:, None], asked[:, :, None, None]]
         named = labels[:, None] >= 0
-        # where the pixel's own class is asked for as well, a wider one is neither right nor wrong
-        own_asked = (labels[:, None] == asked[:, :, None, None]).any(dim=1, keepdim=True)
         own = labels[:, None] == asked[:, :, None, None]
+        # where the pixel's own class is asked for as well, a wider one is neither right nor wrong
+        own_asked = own.any(dim=1, keepdim=True)
         wider = (relation == YES) & ~own
         targets = named & (own | (wider & ~own_asked))
         unsure = named & ((relation == UNSURE) | (wider & own_asked))
         valid = (labels[:, None] != IGNORE) & ~unsure
         return targets.float(), valid.float()
-
-
-def _relation(vocabulary: Vocabulary) -> Tensor:
-    return torch.from_numpy(vocabulary.containment())
 
 
 def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tensor:
@@ -173,8 +169,11 @@ def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tenso
     return features * (1 - weight) + others * weight  # type: ignore[no-any-return]
 
 
-PROTOCOL = {"sides": [480], "window": 288, "stride": 192}
-"""How the trained model looks at an image: the paper's proportions (640, 384, 256) at the sizes it was trained at."""
+SETTINGS = {
+    "protocol": {"sides": [320, 480], "window": 288, "stride": 192}, "most_classes": 32, "stretch": True,
+}  # fmt: skip
+"""How the trained model is asked: near the paper's proportions (640, 384, 256) at the sizes it was trained at, and for
+not many more classes at a time than it was trained with."""
 
 
 def train_seg(
@@ -198,6 +197,7 @@ def train_seg(
     stopped = until(minutes, lambda: False)
     finished, phase, number = True, config, 1
     while finished:
+        begun = copy.deepcopy(model.state_dict())
         trained = SegTrained(model, phase)
         fit = Fit(
             trained, phase, out, device, state=f"dinov3seg-{number}.pt", gentle=trained.pretrained, share=phase.share,
@@ -206,15 +206,21 @@ def train_seg(
         objective = SegObjective(fit.trained, sources, vocabulary, tokenizer, phase, device)
         finished = fit.run(seg_steps(phase, sources), objective, on_step=on_step, stopped=stopped)
         model = fit.mean.model
+        _draw_back(model, begun, phase.keep)
         if phase.finish is None:
             break
         phase, number = phase.finish, number + 1
     # what was put together of official files is asked as published, and waits until its training is over
-    settings = {"trained": finished} if imported else {"protocol": PROTOCOL, "stretch": True}
+    settings = {"trained": finished} if imported else SETTINGS
     save_seg(out, model, settings, dtype=torch.float16)
-    run = json.dumps(_told(config), indent=1) + "\n"
-    atomic_save(out / "dinov3seg.json", lambda file: file.write_text(run, encoding="utf-8"))
+    save_record(out / "dinov3seg.json", _told(config))
     return finished
+
+
+def _draw_back(model: Dinov3Seg, begun: Mapping[str, Tensor], share: float) -> None:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(begun[name].to(value), share)
 
 
 def _told(config: SegConfig) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import torch
 import maskwright as mw
 from maskwright.domain import ModelRef
 from maskwright.engine import Engine
-from maskwright.engine import text as text_prompts
+from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows, label
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
-from maskwright.engine.text import Pyramid, Windows, class_names, label
+from maskwright.engine.text import class_names
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
 from maskwright.models.presets import read_config
 from maskwright.settings import Settings
@@ -203,5 +203,5 @@ def test_vector_of_a_class_is_the_mean_of_its_prompts_local_halves(engine: Engin
     prompts = ["cow", "a photo of a cow.", "sky", "a photo of a sky."]
     local = preset.model.encode_text(preset.tokenizer(prompts)).chunk(2, dim=1)[1]
     mean = (local / local.norm(dim=1, keepdim=True)).mean(dim=0)
-    found = text_prompts.vectors(preset, ["cow", "sky"], engine.device)
+    found = DinoTxtMethod(preset, engine.device).vectors(["cow", "sky"])
     torch.testing.assert_close(found, mean / mean.norm(), rtol=1e-4, atol=1e-5)

@@ -89,7 +89,7 @@ def test_preset_without_it_answers_with_dinotxt(small_preset: Path) -> None:
     found = engine.segment_text(_picture(), WORDS)
     assert found.provenance["method"] == "dinotxt"
     assert found.note == ""
-    with pytest.raises(MaskwrightError, match=r"has no dinov3\.seg\. Use --method dinotxt"):
+    with pytest.raises(MaskwrightError, match=r"has no dinov3\.seg\. Use the method dinotxt"):
         engine.segment_text(_picture(), WORDS, method="dinov3seg")
 
 

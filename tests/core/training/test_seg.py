@@ -16,12 +16,12 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation import evaluate_text
 from maskwright.models.checkpoints import write_part
-from maskwright.models.presets import load, seg_settings
+from maskwright.models.presets import bundled, load, load_seg, seg_settings
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
 from maskwright.training.loop import Fit
 from maskwright.training.run import Order, train_segmenter
-from maskwright.training.seg import SegObjective, SegTrained, started, train_seg
+from maskwright.training.seg import SegObjective, SegTrained, seg_steps, started, train_seg
 from maskwright.training.vocabulary import Vocabulary
 
 from .conftest import small_config, source_of
@@ -49,6 +49,27 @@ def test_a_training_leaves_a_preset_that_answers(meadows: Path, out: Path) -> No
     assert json.loads((out / "dinov3seg.json").read_text())["steps"] == 20
 
 
+def test_it_learns_what_a_batch_shows(meadows: Path, tmp_path: Path) -> None:
+    """The bundled model has not seen such pictures; a few steps teach it to tell what is where."""
+    config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), rate=1e-3, average=0.8)
+    source, vocabulary = source_of(meadows)
+    preset = load_seg(bundled() / "tiny")
+    trained = SegTrained(preset.model, config)
+    fit = Fit(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
+    shown = seg_steps(replace(config, seed=1), [source])[0]
+
+    def right(model: SegTrained) -> float:
+        text = preset.model.vlm.encode_text(preset.tokenizer([entry.name for entry in vocabulary.entries]))
+        with torch.no_grad():
+            logits = model.model(shown.pixels, text)[:, :, 2::4, 2::4]
+        return float((logits.argmax(dim=1) == shown.labels).float().mean())
+
+    before = right(fit.mean.eval())
+    fit.run(seg_steps(config, [source]), SegObjective(trained, [source], vocabulary, preset.tokenizer, config, "cpu"))
+    after = right(fit.mean.eval())
+    assert after > max(before + 0.1, 0.85), f"{before:.2f} before, {after:.2f} after"
+
+
 def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(meadows: Path, out: Path, tmp_path: Path) -> None:
     source, vocabulary = source_of(meadows)
     config = small_config(out, steps=6)
@@ -61,6 +82,21 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(meadows: Path
     first, second = (load_file(place / "dinov3seg.safetensors") for place in (out, other))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_result_may_keep_a_share_of_what_it_started_from(meadows: Path, out: Path, tmp_path: Path) -> None:
+    source, vocabulary = source_of(meadows)
+    stored = []
+    for keep in (0.0, 0.5, 1.0):
+        place = Path(shutil.copytree(out, tmp_path / f"keep {keep}"))
+        assert train_seg([source], vocabulary, small_config(out, steps=3, keep=keep, new_early=False), place)
+        stored.append(load_file(place / "dinov3seg.safetensors"))
+    learnt, half, none = stored
+    assert not torch.equal(learnt["aggregator.conv1.weight"], none["aggregator.conv1.weight"])
+    # what is as it was in the preset's other parts is not stored again
+    for name in none:
+        middle = (learnt[name].float() + none[name].float()) / 2
+        torch.testing.assert_close(half[name].float(), middle, atol=2e-3, rtol=2e-3)
 
 
 def test_only_what_learnt_is_stored(meadows: Path, out: Path) -> None:

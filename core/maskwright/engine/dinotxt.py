@@ -1,0 +1,200 @@
+"""Text prompts with dino.txt: windows over the image, class vectors, scores (facts 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskwright.domain import ModelRef
+from maskwright.engine.text import Labels, enlarged, labelled, normalised
+from maskwright.geometry import slide, slide_size
+from maskwright.models.dinotxt import average_prompts
+from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
+from maskwright.models.presets import DinoTxtPreset, TextPreset
+from maskwright.pictures import stretched
+
+__all__ = ["DinoTxtMethod", "Pyramid", "Windows", "inside", "label"]
+
+_BATCH = 4
+
+
+class Windows(NamedTuple):
+    """An image at one size, cut and encoded under the sliding protocol."""
+
+    features: Tensor
+    """(W, C, h, w) unit patch features of every window"""
+    places: tuple[tuple[int, int], ...]
+    """(top, left) of each window in the resized image"""
+    resized_hw: tuple[int, int]
+
+
+class Pyramid(NamedTuple):
+    """An image's embedding: its windows at each size of the protocol."""
+
+    levels: tuple[Windows, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DinoTxtMethod:
+    """dino.txt as a `TextMethod`."""
+
+    preset: DinoTxtPreset
+    device: torch.device
+    high_resolution: bool = False
+    """The slow procedure for fine structures"""
+    name = "dinotxt"
+
+    @property
+    def ref(self) -> ModelRef:
+        """Name and weights hash of the model."""
+        return self.preset.ref
+
+    @property
+    def procedure(self) -> Any:
+        """What an embedding depends on."""
+        config = self.preset.config
+        return config.protocol, config.high_resolution if self.high_resolution else None
+
+    def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> Pyramid | Clusters:
+        """Encode windows, or crops to be clustered."""
+        way = _encode_clusters if self.high_resolution else _encode_windows
+        return way(self.preset, pixels, self.device, check)
+
+    @torch.inference_mode()
+    def vectors(self, names: Sequence[str]) -> Tensor:
+        """(C,) unit vector of one class: mean over its synonyms under every prompt of the preset."""
+        prompts = [prompt.format(name) for name in names for prompt in self.preset.config.prompts]
+        ids = self.preset.tokenizer(prompts).to(self.device)
+        return average_prompts(self.preset.model.encode_text(ids).float())
+
+    def label(
+        self, embedding: Pyramid | Clusters, classes: Tensor, size_hw: tuple[int, int], *, threshold: float | None
+    ) -> Labels:
+        """Give each pixel its best class; see `label`."""
+        return label(embedding, classes, self.preset.config, size_hw, threshold=threshold)
+
+
+def _resized(pixels: NDArray[np.uint8], short_side: int, config: TextPreset, device: torch.device) -> Tensor:
+    size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, config.protocol.window)
+    pixels = stretched(pixels) if config.stretch else pixels
+    return F.interpolate(normalised(pixels, device), size=size, mode="bicubic", antialias=True)
+
+
+def _patches(preset: DinoTxtPreset, batch: Tensor) -> Tensor:
+    """(B, C, h, w) patch features after the vision head."""
+    dtype = next(preset.model.parameters()).dtype
+    return preset.model.encode_image(batch.to(dtype)).patch_map().float()
+
+
+@torch.inference_mode()
+def _encode_windows(
+    preset: DinoTxtPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
+) -> Pyramid:
+    """Encode every window of the slide at every size; `check` is told the share done and may raise to stop."""
+    protocol = preset.config.protocol
+    images = [_resized(pixels, side, preset.config, device) for side in protocol.short_sides]
+    places = [slide((i.shape[-2], i.shape[-1]), protocol.window, protocol.stride) for i in images]
+    done, total = 0, sum(map(len, places))
+    levels = []
+    for image, here in zip(images, places, strict=True):
+        features = []
+        for start in range(0, len(here), _BATCH):
+            check(done / total)
+            batch = here[start : start + _BATCH]
+            crops = [image[:, :, y : y + protocol.window, x : x + protocol.window] for y, x in batch]
+            features.append(F.normalize(_patches(preset, torch.cat(crops)), dim=1))
+            done += len(batch)
+        levels.append(Windows(torch.cat(features), tuple(here), (image.shape[-2], image.shape[-1])))
+    return Pyramid(tuple(levels))
+
+
+@torch.inference_mode()
+def _encode_clusters(
+    preset: DinoTxtPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
+) -> Clusters:
+    """The high-resolution procedure: distorted crops of three scales, averaged and clustered."""
+    settings = preset.config.high_resolution
+    features = dense_features(
+        _resized(pixels, max(preset.config.protocol.short_sides), preset.config, device)[0],
+        lambda crop: _patches(preset, crop),
+        settings,
+        window=preset.config.protocol.window,
+        on_crop=lambda done, total: check(done / total),
+    )
+    return cluster(features, settings)
+
+
+@torch.inference_mode()
+def label(
+    embedding: Pyramid | Clusters,
+    classes: Tensor,
+    config: TextPreset,
+    size_hw: tuple[int, int],
+    *,
+    threshold: float | None,
+) -> Labels:
+    """Give each pixel its best class.
+
+    Args:
+        embedding: of the image.
+        classes: (T, C) unit class vectors.
+        config: factors and cosine threshold of the preset.
+        size_hw: of the image that is labelled.
+        threshold: None for a closed vocabulary, else the probability against "none of these" that a class needs.
+    """
+    chances = _chances(embedding, classes, config, open_vocabulary=threshold is not None)
+    if threshold is None:
+        return labelled(chances, None, size_hw, 0.0)
+    return labelled(chances[1:], chances[0], size_hw, threshold)
+
+
+@torch.inference_mode()
+def inside(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, mask: NDArray[np.bool_]) -> list[float]:
+    """Mean probability of each of (T, C) classes inside an (H, W) mask, where it may also be none of them."""
+    chances = _chances(embedding, classes, config, open_vocabulary=True)[1:]
+    region = torch.from_numpy(mask).to(chances.device)[None, None].float()
+    weight = F.interpolate(region, chances.shape[-2:], mode="area")[0, 0]
+    return [float(value) for value in (chances * weight).sum(dim=(1, 2)) / weight.sum()]
+
+
+def _chances(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, *, open_vocabulary: bool) -> Tensor:
+    """(T, h, w) probabilities, with "none of these" put first when it may win."""
+    logits = _Logits(config, open_vocabulary=open_vocabulary)
+    if isinstance(embedding, Pyramid):
+        sizes = [level.resized_hw for level in embedding.levels]
+        largest = max(sizes)
+        maps = [_slide_average(level, classes, logits, config.protocol.window) for level in embedding.levels]
+        return torch.stack([enlarged(m, largest) for m in maps]).mean(dim=0)
+    cosine = classes @ embedding.centroids.T
+    return logits.chances(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
+
+
+class _Logits(NamedTuple):
+    config: TextPreset
+    open_vocabulary: bool
+
+    def chances(self, cosine: Tensor) -> Tensor:
+        """(B, T, h, w) cosines -> (B, T, h, w) probabilities, with "none of these" put first when it may win."""
+        if not self.open_vocabulary:
+            return (cosine * self.config.sharpness).softmax(dim=1)
+        none = torch.zeros_like(cosine[:, :1])
+        return torch.cat([none, (cosine - self.config.threshold) * self.config.scale], dim=1).softmax(dim=1)
+
+
+def _slide_average(windows: Windows, classes: Tensor, logits: _Logits, side: int) -> Tensor:
+    """Per window: cosine, bilinear to the window's size, probabilities; then the mean where windows overlap."""
+    total = torch.zeros(len(classes) + logits.open_vocabulary, *windows.resized_hw, device=classes.device)
+    count = torch.zeros(windows.resized_hw, device=classes.device)
+    for features, (y, x) in zip(windows.features, windows.places, strict=True):
+        cosine = torch.einsum("tc,chw->thw", classes, features)
+        large = F.interpolate(cosine[None], size=(side, side), mode="bilinear", align_corners=False)
+        total[:, y : y + side, x : x + side] += logits.chances(large)[0]
+        count[y : y + side, x : x + side] += 1
+    return total / count
