@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from maskwright.ablation import ROWS
-from maskwright.models.presets import seg_settings
+from maskwright.benchmark import DINOV3SEG
+from maskwright.models.presets import bundled, seg_settings
 
 from .test_cli import Run, home, labelled, picture, run
 
@@ -87,3 +88,11 @@ def test_prompts_are_timed(run: Run, segmenting_preset: Path, method: str) -> No
     assert found["peak_mb"] > 100
     assert found["first"] > 0 < found["further"]
     assert "first prompt" in run(*words).out
+
+
+def test_the_published_size_is_timed_without_its_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DINOV3SEG, "vitl16", seg_settings(bundled() / "tiny").model)
+    words = ("bench", "--random-weights", "--rounds", 1, "--json")
+    found = run(*words, "--task", "text").json
+    assert (found["method"], found["classes"], found["encoder_calls"]) == ("dinov3seg", 20, 1)
+    assert "are for --task text" in run(*words, "--task", "click").sentence()

@@ -190,6 +190,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time prompts by word, or clicks; or segmentation by example beside the way its authors compute it."""
+    if random_weights and task != "text":
+        raise MaskwrightError("Random weights are for --task text. Add it, or leave --random-weights out.")
     if task == "click":
         from maskwright.benchmark import bench_click
 

@@ -1,7 +1,7 @@
 """Fine-tuning of a text preset on the accepted masks of a project: same losses, locked words, pretrained pixels.
 
-It is dino.txt that learns, and that answers words with the result: learning from the same 40 CamVid frames, dinov3.seg
-reached a mIoU of 0.29 on other sequences where dino.txt reaches 0.35.
+It is dino.txt that learns, and that answers words with the result: in 11 minutes with the same 40 CamVid frames,
+dinov3.seg reached a mIoU of 0.31 on other sequences where dino.txt reaches 0.35.
 """
 
 from __future__ import annotations
