@@ -197,7 +197,7 @@ def train_seg(
     stopped = until(minutes, lambda: False)
     finished, phase, number = True, config, 1
     while finished:
-        begun = copy.deepcopy(model.state_dict())
+        begun = copy.deepcopy(model.state_dict()) if phase.keep else {}
         trained = SegTrained(model, phase)
         fit = Fit(
             trained, phase, out, device, state=f"dinov3seg-{number}.pt", gentle=trained.pretrained, share=phase.share,
@@ -218,9 +218,11 @@ def train_seg(
 
 
 def _draw_back(model: Dinov3Seg, begun: Mapping[str, Tensor], share: float) -> None:
-    for name, value in model.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(begun[name].to(value), share)
+    """Move each weight of the model that share of the way to what it was, where that is given."""
+    now = model.state_dict()
+    for name, before in begun.items():
+        if before.is_floating_point():
+            now[name].lerp_(before.to(now[name]), share)
 
 
 def _told(config: SegConfig) -> dict[str, Any]:
