@@ -15,18 +15,24 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maskwright.geometry import slide
-from maskwright.models import anyup, cost_aggregation, dinotxt, dinov3, dinov3seg, insid3, pamr, sam
+from maskwright.models import (
+    anyup,
+    cost_aggregation,
+    dinotxt,
+    dinov2,
+    dinov3,
+    dinov3seg,
+    insid3,
+    pamr,
+    sam,
+    talk2dino,
+)
 from maskwright.models.checkpoints import load_exactly
 from maskwright.models.tokens import clip_tokenizer
 
 from ..conftest import PARITY, SHARED
 
-NOT_BUILT = {
-    "dinov2_vit": "Talk2DINO",
-    "talk2dino_infonce": "Talk2DINO",
-    "talk2dino_maps": "Talk2DINO",
-    "talk2dino_projection": "Talk2DINO",
-}
+NOT_BUILT: dict[str, str] = {}
 """Kinds of case whose method is not built yet."""
 
 Case = dict[str, Any]
@@ -105,7 +111,9 @@ def _dinov3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     final = model(image)
     raw = model.intermediate(image, [0, last], norm=False)
     before = model.intermediate(image, [last - 1])[0]
-    attention = model.last_attention(image)
+    with model.watched() as seen:
+        model(image)
+    (attention,) = seen
     rotated = model.rotate(image, attention)
     cos, sin = model.vit.rope_embeddings(image)
     first = 1 + config["n_storage_tokens"]
@@ -260,6 +268,90 @@ def _nearest(target: Tensor, reference: Tensor, theirs: Tensor) -> Tensor:
     return torch.where(tied, theirs.flatten().long(), ours)
 
 
+def _dinov2(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = case["config"]
+    model = dinov2.DinoV2(
+        dinov2.DinoV2Config(
+            width=config["embed_dim"], depth=config["depth"], heads=config["num_heads"], patch=config["patch_size"],
+            grid=config["pretrain_grid"][0], registers=config["num_register_tokens"], ffn_ratio=config["mlp_ratio"],
+        )
+    )  # fmt: skip
+    _built(model, dinov2.convert_official(_part(tensors, "state.")))
+    image = tensors["in.image"]
+    with model.watched() as seen:
+        first, last = model.intermediate(image, [0, config["depth"] - 1])
+    (attention,) = seen
+    logits = talk2dino.cls_attention(attention, model.global_tokens)
+    patches = torch.empty(1, 1 + first.patches.shape[1], config["embed_dim"])
+    return {
+        "position_embedding_interpolated": model.vit.embeddings.interpolate_pos_encoding(patches, *image.shape[-2:]),
+        "x_norm_clstoken": last.cls,
+        "x_norm_regtokens": last.storage,
+        "x_norm_patchtokens": last.patches,
+        "block0_norm_patch_nchw": first.patch_map(),
+        "block0_norm_cls": first.cls,
+        "last_qkv": torch.cat([part.transpose(1, 2).flatten(2) for part in attention], dim=-1),
+        "cls_patch_logits": logits / 0.125 * (config["embed_dim"] // config["num_heads"]) ** -0.5,
+        "cls_patch_logits_scale0125": logits,
+    }
+
+
+def _talk2dino_projection(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    ours = {}
+    for name in sorted({key.split(".")[1] for key in tensors if key.startswith("out.")}):
+        file = Path("talk2dino_weights") / f"{name}.safetensors"
+        state = load_file(folder / file if (folder / file).exists() else SHARED / "golden" / file)
+        model = talk2dino.Projection(
+            talk2dino.ProjectionConfig(case["config"]["clip_embed_dim"], case["config"]["dino_embed_dim"])
+        )
+        _built(model, talk2dino.convert_official(state))
+        projected = model(tensors["in.text"])
+        ours |= {
+            f"{name}.projected": projected,
+            f"{name}.normalized": F.normalize(projected, dim=-1, eps=1e-6),
+            # (classes, prompts, text) in the case
+            f"{name}.class_embedding_from_templates": talk2dino.class_vector(
+                model, tensors["in.text_templates"].transpose(0, 1)
+            ),
+        }
+    return ours
+
+
+def _talk2dino_maps(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    config = case["config"]
+    features, text = tensors["in.image_feat"], tensors["in.text_emb"]
+    parts = tensors["in.qkv"].unflatten(2, (3, config["heads"], config["head_dim"])).permute(2, 0, 3, 1, 4)
+    attention = talk2dino.cls_attention(dinov3.LastAttention(*parts), config["global_tokens"])
+    text = F.normalize(text, dim=-1)
+    plain = talk2dino.scores(features, text)
+    cleaned = talk2dino.clean(plain[0], features[0].flatten(1), attention[0], text, weight=config["lambda_bg"])[None]
+    large = F.interpolate(cleaned, tuple(config["upsample_hw"]), mode="bilinear", align_corners=True)
+
+    def labels(threshold: float) -> Tensor:
+        best, chosen = large.max(dim=1)
+        return torch.where(best > threshold, chosen + 1, 0).to(torch.uint8)
+
+    heads = talk2dino.head_embeddings(features.flatten(2), attention)
+    return {
+        "self_attn_maps_logits": attention,
+        "self_attn_mean_softmax": attention.mean(dim=1).softmax(dim=-1),
+        "simmap": talk2dino.similarity(features, text),
+        "mask_sigmoid": plain,
+        "mask_bg_cleaned": cleaned,
+        f"labels_bg_threshold_{config['bg_threshold']}": labels(config["bg_threshold"]),
+        "labels_bg_threshold_alt": labels(config["bg_threshold_alt"]),
+        "train_head_embeddings": heads,
+        "train_head_text_scores": talk2dino.head_similarity(heads, text),
+        "train_best_head": talk2dino.best_head(heads, text),
+    }
+
+
+def _talk2dino_infonce(case: Case, tensors: Tensors, folder: Path) -> Tensors:
+    cosines = tensors["in.scores"]
+    loss = talk2dino.InfoNce()(cosines)[None]
+    return {"loss": loss / len(cosines) ** 2, "loss_times_batch_squared": loss}
+
+
 def _talk2dino_pamr(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     settings = {"dilations": tuple(case["config"]["dilations"])}
     image, mask = tensors["in.image_rgb_0_255"], tensors["in.mask"]
@@ -378,8 +470,12 @@ KINDS: dict[str, Callable[[Case, Tensors, Path], Tensors]] = {
     "catseg_aggregator": _catseg_aggregator,
     "dinotxt": _dinotxt,
     "lga_merge": _lga_merge,
+    "dinov2_vit": _dinov2,
     "dinov3_vit": _dinov3,
     "insid3": _insid3,
     "sam": _sam,
+    "talk2dino_infonce": _talk2dino_infonce,
+    "talk2dino_maps": _talk2dino_maps,
     "talk2dino_pamr": _talk2dino_pamr,
+    "talk2dino_projection": _talk2dino_projection,
 }

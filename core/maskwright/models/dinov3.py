@@ -7,7 +7,8 @@ single patch convolution, because it is trained from scratch on few images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ __all__ = [
     "LastAttention",
     "convert_hub",
     "convert_official",
+    "watched",
 ]
 
 
@@ -139,6 +141,11 @@ class DinoV3(nn.Module):
                 raise ValueError(f"a stem of {len(config.stem)} halvings does not make patches of {config.patch}")
             self.vit.embeddings.patch_embeddings = ConvStem(config.stem, config.width)
 
+    @property
+    def global_tokens(self) -> int:
+        """How many tokens stand before the patches."""
+        return 1 + self.config.storage_tokens
+
     def _start(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         height, width = pixels.shape[-2:]
         if height % self.config.patch or width % self.config.patch:
@@ -147,7 +154,7 @@ class DinoV3(nn.Module):
 
     def split(self, tokens: Tensor, grid: tuple[int, int]) -> DinoFeatures:
         """Cut (B, 1 + S + h * w, C) tokens into CLS, storage and patches."""
-        first = 1 + self.config.storage_tokens
+        first = self.global_tokens
         return DinoFeatures(tokens[:, 0], tokens[:, 1:first], tokens[:, first:], grid)
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
@@ -179,23 +186,35 @@ class DinoV3(nn.Module):
             hook.remove()
         return kept[0], features
 
-    def last_attention(self, pixels: Tensor) -> LastAttention:
-        """Queries, keys and values of the last block as its projections yield them, before rotation."""
-        tokens, rope = self._start(pixels)
-        *blocks, last = self.vit.model.layer
-        for block in blocks:
-            tokens = block(tokens, position_embeddings=rope)
-        tokens = last.norm1(tokens)
-        heads = [
-            project(tokens).unflatten(2, (self.config.heads, -1)).transpose(1, 2)
-            for project in (last.attention.q_proj, last.attention.k_proj, last.attention.v_proj)
-        ]
-        return LastAttention(*heads)
+    def watched(self) -> AbstractContextManager[list[LastAttention]]:
+        """Queries, keys and values of the last block, before rotation, in every pass made meanwhile."""
+        return watched(self.vit.model.layer[-1].attention, self.config.heads)
 
     def rotate(self, pixels: Tensor, attention: LastAttention) -> LastAttention:
         """`attention` with queries and keys of the patch tokens rotated to their positions."""
         query, key = apply_rotary_pos_emb(attention.query, attention.key, *self.vit.rope_embeddings(pixels))
         return LastAttention(query, key, attention.value)
+
+
+@contextmanager
+def watched(attention: nn.Module, heads: int) -> Iterator[list[LastAttention]]:
+    """What a block's `q_proj`, `k_proj` and `v_proj` yield in every pass made meanwhile, one entry a pass."""
+    seen: list[LastAttention] = []
+    parts: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+        parts.append(output.unflatten(2, (heads, -1)).transpose(1, 2))
+        if len(parts) == len(LastAttention._fields):
+            seen.append(LastAttention(*parts))
+            parts.clear()
+
+    # the block computes them in this order
+    hooks = [getattr(attention, f"{name}_proj").register_forward_hook(keep) for name in "qkv"]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 _RENAMED = {

@@ -1,0 +1,184 @@
+"""DINOv2 vision transformer (Oquab et al., 2023), with registers (Darcet et al., 2024) or without, on transformers'
+modules. Patches of 14 pixels, learned positions that are resized to the picture's grid, no rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers import Dinov2WithRegistersEmbeddings
+
+from maskwright.errors import BadWeights, ShapeError
+from maskwright.models.dinov3 import DinoFeatures, LastAttention, watched
+
+__all__ = ["SPECS", "DinoV2", "DinoV2Config", "convert_hub", "convert_official"]
+
+
+@dataclass(frozen=True, slots=True)
+class DinoV2Config:
+    """Sizes of one DINOv2 transformer; the defaults are those shared by all published ones."""
+
+    width: int
+    depth: int
+    heads: int
+    patch: int = 14
+    grid: int = 37
+    """Cells a side of the learned position table."""
+    registers: int = 4
+    ffn_ratio: float = 4.0
+
+
+SPECS = {
+    "vitb14": DinoV2Config(width=768, depth=12, heads=12, registers=0),
+    "vitb14_reg": DinoV2Config(width=768, depth=12, heads=12),
+    "vitl14_reg": DinoV2Config(width=1024, depth=24, heads=16),
+}
+
+_OFFSET = 0.1
+"""Added to the grid by the authors when positions are resized without registers."""
+
+
+class _Embeddings(Dinov2WithRegistersEmbeddings):  # type: ignore[misc]
+    """transformers' embeddings; without registers positions are resized by a factor and without antialiasing."""
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        if self.config.num_register_tokens:
+            return super().interpolate_pos_encoding(embeddings, height, width)  # type: ignore[no-any-return]
+        table, patch = self.position_embeddings, self.config.patch_size
+        side = round((table.shape[1] - 1) ** 0.5)
+        if (height // patch, width // patch) == (side, side):
+            return table  # type: ignore[no-any-return]
+        grid = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        factors = tuple((length // patch + _OFFSET) / side for length in (height, width))
+        resized = F.interpolate(grid, scale_factor=factors, mode="bicubic")
+        return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+
+
+class DinoV2(nn.Module):
+    """The transformer; input (B, 3, H, W) normalised, H and W multiples of the patch."""
+
+    def __init__(self, config: DinoV2Config) -> None:
+        super().__init__()
+        self.config = config
+        sizes = Dinov2WithRegistersConfig(
+            hidden_size=config.width,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            mlp_ratio=config.ffn_ratio,
+            patch_size=config.patch,
+            image_size=config.patch * config.grid,
+            num_register_tokens=config.registers,
+            layer_norm_eps=1e-6,
+        )
+        self.vit = Dinov2WithRegistersModel(sizes)
+        self.vit.embeddings = _Embeddings(sizes)
+
+    @property
+    def global_tokens(self) -> int:
+        """How many tokens stand before the patches."""
+        return 1 + self.config.registers
+
+    def forward(self, pixels: Tensor) -> DinoFeatures:
+        """Tokens of the last block after the final LayerNorm; registers are `storage`."""
+        return self.intermediate(pixels, [self.config.depth - 1])[0]
+
+    def intermediate(self, pixels: Tensor, blocks: list[int], *, norm: bool = True) -> list[DinoFeatures]:
+        """Tokens after the given zero-based blocks, in ascending order, by default through the final norm."""
+        patch, first = self.config.patch, self.global_tokens
+        height, width = pixels.shape[-2:]
+        if height % patch or width % patch:
+            raise ShapeError(f"image sides must be multiples of {patch}, got {height} x {width}")
+        tokens = self.vit.embeddings(pixels)
+        taken = []
+        for index, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if index in blocks:
+                found = self.vit.layernorm(tokens) if norm else tokens
+                grid = height // patch, width // patch
+                taken.append(DinoFeatures(found[:, 0], found[:, 1:first], found[:, first:], grid))
+        return taken
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer's blocks."""
+        return self.vit.encoder.layer  # type: ignore[no-any-return]
+
+    def watched(self) -> AbstractContextManager[list[LastAttention]]:
+        """Queries, keys and values of the last block in every pass made meanwhile, one entry a pass."""
+        return watched(self.blocks[-1].attention, self.config.heads)
+
+
+_RENAMED = {
+    "cls_token": "embeddings.cls_token",
+    "pos_embed": "embeddings.position_embeddings",
+    "register_tokens": "embeddings.register_tokens",
+    "mask_token": "embeddings.mask_token",
+    "patch_embed.proj.weight": "embeddings.patch_embeddings.projection.weight",
+    "patch_embed.proj.bias": "embeddings.patch_embeddings.projection.bias",
+    "norm.weight": "layernorm.weight",
+    "norm.bias": "layernorm.bias",
+}
+_IN_BLOCK = {
+    "attn.proj.": "attention.o_proj.",
+    "ls1.gamma": "layer_scale1.lambda1",
+    "ls2.gamma": "layer_scale2.lambda1",
+    "mlp.": "mlp.",
+    "norm1.": "norm1.",
+    "norm2.": "norm2.",
+}
+_HUB = {
+    "attention.attention.query.": "attention.q_proj.",
+    "attention.attention.key.": "attention.k_proj.",
+    "attention.attention.value.": "attention.v_proj.",
+    "attention.output.dense.": "attention.o_proj.",
+}
+"""Names inside a block of the hub's files, where they differ from transformers' modules."""
+
+
+def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the authors' `.pth` keys (checkpoints/dinov2_*.json) to those of `DinoV2`.
+
+    Raises:
+        BadWeights: a key that the layout does not know.
+    """
+    return _with_registers({f"vit.{new}": part for name, value in state.items() for new, part in _renamed(name, value)})
+
+
+def _renamed(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+    if name in _RENAMED:
+        yield _RENAMED[name], value
+        return
+    block, _, rest = name.removeprefix("blocks.").partition(".")
+    into = f"encoder.layer.{block}"
+    if rest in ("attn.qkv.weight", "attn.qkv.bias"):
+        kind = rest.rsplit(".", 1)[1]
+        for projection, part in zip("qkv", value.chunk(3), strict=True):
+            yield f"{into}.attention.{projection}_proj.{kind}", part
+        return
+    known = [(theirs, ours) for theirs, ours in _IN_BLOCK.items() if rest.startswith(theirs)]
+    if not name.startswith("blocks.") or not known:
+        raise BadWeights(f"The DINOv2 file holds a key that its layout does not know: {name}.")
+    theirs, ours = known[0]
+    yield f"{into}.{ours}{rest.removeprefix(theirs)}", value
+
+
+def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the keys of the hub's transformers file to those of `DinoV2`."""
+    out = {}
+    for name, value in state.items():
+        for theirs, ours in _HUB.items():
+            name = name.replace(theirs, ours)
+        out[f"vit.{name}"] = value
+    return _with_registers(out)
+
+
+def _with_registers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A file without registers gets an empty table of them."""
+    if "vit.embeddings.cls_token" in state and "vit.embeddings.register_tokens" not in state:
+        state["vit.embeddings.register_tokens"] = state["vit.embeddings.cls_token"][:, :0]
+    return state
