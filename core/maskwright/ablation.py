@@ -11,7 +11,8 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation import evaluate_text
 from maskwright.models.checkpoints import write_part
-from maskwright.models.presets import prompt_settings, sections
+from maskwright.models.preset_files import sections
+from maskwright.models.presets import prompt_settings
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.run import Order, train_segmenter
 
@@ -87,7 +88,7 @@ def ablate(
         engine = Engine.load(folder, order.device)
         method = "dinotxt" if name == ZERO_SHOT else "dinov3seg"
         scores = [
-            evaluate_text(engine, data, method=method, only_held_out=True, limit=limit, seed=order.seed)
+            evaluate_text(engine, data, method=method, only_held_out=True, limit=limit, seed=order.seed)[0]
             for data in measure
         ]
         row = AblationRow(name, {data.name: score.miou for data, score in zip(measure, scores, strict=True)})

@@ -169,6 +169,8 @@ class Prediction:
     provenance: Mapping[str, Any]
     overlapping: tuple[Mask, ...] | None = None
     """Of clicks: masks that a label map cannot hold, the best first; the label map shows that one, or all of them."""
+    removed: NDArray[np.bool_] | None = None
+    """(H, W) pixels that background cleaning left unlabelled; None where it was not used."""
     note: str = ""
     """A sentence that a person should read with the answer."""
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, label_map
 
-__all__ = ["IGNORED", "Confusion", "TextScores", "evaluate_text", "score_text"]
+__all__ = ["CLEANING_TABLE", "IGNORED", "Confusion", "TextScores", "Way", "evaluate_text", "score_text"]
 
 IGNORED = -1
 """Label of pixels that are not counted."""
@@ -37,6 +37,23 @@ class TextScores:
     pixel_accuracy: float
     per_class: dict[str, float | None]
     """IoU by name; None without ground truth."""
+    background: float | None = None
+    """IoU of the pixels that are none of the classes; None where they are not scored."""
+    cleaning: bool | None = None
+    """Background cleaning as it was asked for; None: as the preset says."""
+    refine: str | None = None
+    """How contours were refined."""
+
+
+class Way(NamedTuple):
+    """How words are asked beside their method."""
+
+    cleaning: bool | None = None
+    refine: str | None = None
+
+
+CLEANING_TABLE = (Way(False), Way(True), Way(False, "pamr"), Way(True, "pamr"))
+"""Talk2DINO's Table 5: without and with background cleaning, without and with mask refinement."""
 
 
 class Confusion:
@@ -53,12 +70,12 @@ class Confusion:
         self.counts += np.bincount(pairs, minlength=side * side).reshape(side, side)
 
     def iou(self) -> list[float | None]:
-        """Intersection over union of classes 1 and up; None where there is no ground truth."""
+        """Intersection over union of every class, the background first; None where there is no ground truth."""
         inside = np.diag(self.counts)
         truth, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
         return [
             float(inside[k] / (truth[k] + predicted[k] - inside[k])) if truth[k] else None
-            for k in range(1, len(self.counts))
+            for k in range(len(self.counts))
         ]
 
     def accuracy(self) -> float:
@@ -86,12 +103,14 @@ def evaluate_text(
     *,
     method: str | None = None,
     background: bool = False,
+    things: bool = False,
+    ways: Sequence[Way] = (Way(),),
     only_held_out: bool = False,
     limit: int | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> TextScores:
+) -> list[TextScores]:
     """Prompt every category of the file, in file order, on each image, and compare pixel by pixel.
 
     Args:
@@ -99,6 +118,8 @@ def evaluate_text(
         folder: `images/` and `annotations.json`.
         method: text method, None for the default.
         background: score pixels without annotation as class 0 (else they are ignored).
+        things: prompt only categories that are things; all the rest is background, and scored.
+        ways: each gives scores of its own; an image is encoded once for all.
         only_held_out: only the images that training leaves out.
         limit: at most so many images, drawn by `seed`.
         seed: of the draw.
@@ -111,6 +132,13 @@ def evaluate_text(
     if not names or not all(map(str.strip, names)) or len(class_names(names)) != len(names):
         raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
     classes = {key: index for index, key in enumerate(data.categories, start=1)}
+    if things:
+        if not data.things:
+            raise MaskwrightError(f"{folder} marks no category as a thing (supercategory). Leave --things out.")
+        names = [name for key, name in data.categories.items() if key in data.things]
+        numbers = iter(range(1, len(names) + 1))
+        classes = {key: next(numbers) if key in data.things else 0 for key in data.categories}
+        background = True
     images = chosen_images(data, only_held_out=only_held_out, limit=limit, seed=seed)
 
     def labelled() -> Iterator[tuple[Image, NDArray[np.int16]]]:
@@ -120,8 +148,8 @@ def evaluate_text(
             yield image, label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORED)
 
     return score_text(
-        engine, names, labelled(), total=len(images), method=method, background=background, progress=progress,
-        cancelled=cancelled,
+        engine, names, labelled(), total=len(images), method=method, background=background, ways=ways,
+        progress=progress, cancelled=cancelled,
     )  # fmt: skip
 
 
@@ -133,9 +161,10 @@ def score_text(
     total: int,
     method: str | None = None,
     background: bool = False,
+    ways: Sequence[Way] = (Way(),),
     progress: Callable[[int, int], None] = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
-) -> TextScores:
+) -> list[TextScores]:
     """Prompt all names on each image and compare with its labels.
 
     Args:
@@ -145,26 +174,37 @@ def score_text(
         total: how many images there are.
         method: text method, None for the default.
         background: pixels may be none of the names.
+        ways: each gives scores of its own.
         progress: told (images done, images in all).
         cancelled: asked between images.
     """
-    confusion = Confusion(len(names))
+    counted = [Confusion(len(names)) for _ in ways]
     done = 0
     for image, truth in labelled:
         progress(done, total)
-        found = engine.segment_text(image, names, method, background=background, cancelled=cancelled)
-        confusion.add(truth, found.label_map)
+        for way, confusion in zip(ways, counted, strict=True):
+            found = engine.segment_text(
+                image, names, method, background, way.refine, cleaning=way.cleaning, cancelled=cancelled
+            )
+            confusion.add(truth, found.label_map)
         done += 1
     progress(done, total)
-    iou = confusion.iou()
-    counted = [value for value in iou if value is not None]
-    return TextScores(
-        task="text",
-        method=engine.text_method(method),
-        preset=engine.model.name,
-        images=done,
-        classes=len(counted),
-        miou=float(np.mean(counted)) if counted else 0.0,
-        pixel_accuracy=confusion.accuracy(),
-        per_class=dict(zip(names, iou, strict=True)),
-    )
+
+    def scores(way: Way, confusion: Confusion) -> TextScores:
+        nothing, *iou = confusion.iou()
+        known = [value for value in iou if value is not None]
+        return TextScores(
+            task="text",
+            method=engine.text_method(method),
+            preset=engine.model.name,
+            images=done,
+            classes=len(known),
+            miou=float(np.mean(known)) if known else 0.0,
+            pixel_accuracy=confusion.accuracy(),
+            per_class=dict(zip(names, iou, strict=True)),
+            background=nothing if background else None,
+            cleaning=way.cleaning,
+            refine=way.refine,
+        )
+
+    return [scores(way, confusion) for way, confusion in zip(ways, counted, strict=True)]

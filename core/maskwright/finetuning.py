@@ -169,10 +169,10 @@ class _Work:
             "cancelled": self.pulse.stopped,
         }
         if self.plan["measure_on"]:
-            scores = evaluate_text(engine, Path(self.plan["measure_on"]), **told)
+            (scores,) = evaluate_text(engine, Path(self.plan["measure_on"]), **told)
         else:
             images = self.plan["validation"]
-            scores = score_text(engine, self.plan["categories"], self._truths(images), total=len(images), **told)
+            (scores,) = score_text(engine, self.plan["categories"], self._truths(images), total=len(images), **told)
         return asdict(scores) | {"weights": engine.text_model.sha256}
 
     def _truths(self, ids: Sequence[int]) -> Iterator[tuple[Image, NDArray[np.int16]]]:

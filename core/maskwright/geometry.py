@@ -11,9 +11,12 @@ _LONGEST = 8
 """A picture longer than this many short sides is stretched, so that a 1 x 5000 strip stays affordable."""
 
 
-def slide_size(size_hw: tuple[int, int], short_side: int, window: int) -> tuple[int, int]:
-    """(height, width) with the short side at `short_side`, ratio kept up to 1:8, no side under `window`."""
-    scale = min(short_side / min(size_hw), _LONGEST * short_side / max(size_hw))
+def slide_size(size_hw: tuple[int, int], short_side: int, window: int, longest: int | None = None) -> tuple[int, int]:
+    """(height, width) with the short side at `short_side` and the ratio kept, no side under `window`.
+
+    A picture whose long side would exceed `longest`, by default eight short sides, is squeezed.
+    """
+    scale = min(short_side / min(size_hw), (longest or _LONGEST * short_side) / max(size_hw))
     height, width = (max(window, round(side * scale)) for side in size_hw)
     return height, width
 

@@ -44,6 +44,8 @@ class LabelledFolder:
     categories: Mapping[int, str]
     """Name by id, in file order."""
     images: tuple[LabelledImage, ...]
+    things: frozenset[int] = frozenset()
+    """Categories whose supercategory says "thing": countable objects."""
 
     @classmethod
     def read(cls, folder: Path) -> LabelledFolder:
@@ -67,7 +69,9 @@ class LabelledFolder:
                 )
                 for row in data["images"]
             )
-            return cls(folder, {row["id"]: str(row["name"]) for row in data["categories"]}, images)
+            names = {row["id"]: str(row["name"]) for row in data["categories"]}
+            things = frozenset(row["id"] for row in data["categories"] if row.get("supercategory") == "thing")
+            return cls(folder, names, images, things)
         except (KeyError, TypeError, ValueError) as error:
             raise BadCoco(f"{file} is not complete: {error} is missing or not valid. Export it again.") from error
 
@@ -75,15 +79,15 @@ class LabelledFolder:
         return iter(self.images)
 
 
-def read_coco(file: Path) -> dict[str, Any]:
-    """The dictionary of a COCO instances file; raises BadCoco for anything else, MaskwrightError when it is missing."""
+def read_coco(file: Path, keys: Sequence[str] = ("images", "annotations", "categories")) -> dict[str, Any]:
+    """The dictionary of a COCO file with those lists; raises BadCoco without them, MaskwrightError without a file."""
     if not file.is_file():
         raise MaskwrightError(f"There is no file {file}. Check the name.")
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise BadCoco(f"{file} is not a JSON file ({error}). Export it again.") from error
-    for key in ("images", "annotations", "categories"):
+    for key in keys:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing. Choose another file.")
     return data

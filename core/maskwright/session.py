@@ -23,6 +23,7 @@ from maskwright.store import NewAnnotation
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
+    from maskwright.search import Matches
 
 __all__ = ["AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
 
@@ -30,6 +31,7 @@ _IMAGES_KEPT = 8
 _PROPOSALS_KEPT = 4096
 _STORED = "stored-"
 """Begins the id of a proposal that a batch has left in the project."""
+_CLEANED = "#808080"
 _WORSE = 0.05
 """A class that loses more than this makes the old model the better choice."""
 
@@ -55,6 +57,13 @@ class Proposals:
     image_id: int
     prediction: Prediction
     proposals: tuple[Proposal, ...]
+    preview: str | None = None
+    """Id, for `shown`, of what background cleaning left unlabelled; None when that is nothing."""
+
+    @property
+    def ids(self) -> list[str]:
+        """What to ask `shown` for: the proposals, and the preview."""
+        return [proposal.id for proposal in self.proposals] + ([self.preview] if self.preview else [])
 
     @property
     def notice(self) -> str:
@@ -64,6 +73,9 @@ class Proposals:
         if words:
             one = len(words) == 1
             parts.append(f"This model was not taught {_listed(words)}; expect little of {'it' if one else 'them'}.")
+        removed = self.prediction.removed
+        if removed is not None and removed.any():
+            parts.append(f"Cleaning left {100 * float(removed.mean()):.0f} % of the picture unlabelled (hatched).")
         found = {proposal.mask.category for proposal in self.proposals}
         scored = zip(self.prediction.categories, self.prediction.best, strict=True)
         missing = [(name, best) for name, best in scored if name not in found]
@@ -94,6 +106,8 @@ class Shown:
     unfamiliar: bool = False
     annotation: int | None = None
     """Id of an accepted mask."""
+    cleaned: bool = False
+    """Not a mask: what background cleaning left unlabelled."""
     speaks: tuple[tuple[str, bool], ...] = ()
     """The categories it was chosen as a reference of, and whether it shows them or is what they are not."""
 
@@ -131,6 +145,8 @@ class AnnotationSession:
         self._lock = threading.Lock()
         self._images: OrderedDict[int, Image] = OrderedDict()
         self._open: OrderedDict[str, Proposal] = OrderedDict()
+        self._previews: OrderedDict[str, tuple[int, Mask]] = OrderedDict()
+        self._searcher: Engine | None = None
         self._told: tuple[int, Improvement] | None = None
 
     @property
@@ -176,12 +192,14 @@ class AnnotationSession:
         background: bool = True,
         threshold: float | None = None,
         refine: str | None = None,
+        cleaning: bool | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Proposals:
         """Masks for words; each prompt makes new proposals and leaves everything accepted alone."""
         prediction = self.engine.segment_text(
-            self.image(image_id), words, method, background, refine, threshold=threshold, cancelled=cancelled
-        )
+            self.image(image_id), words, method, background, refine, threshold=threshold, cleaning=cleaning,
+            cancelled=cancelled,
+        )  # fmt: skip
         return self._proposed(image_id, prediction)
 
     def propose_reference(
@@ -291,11 +309,17 @@ class AnnotationSession:
             )
             for mask in prediction.masks()
         )  # fmt: skip
+        preview = None
         with self._lock:
             self._open.update((proposal.id, proposal) for proposal in proposals)
             while len(self._open) > _PROPOSALS_KEPT:
                 self._open.popitem(last=False)
-        return Proposals(image_id, prediction, proposals)
+            if prediction.removed is not None and prediction.removed.any():
+                preview = f"cleaned-{uuid.uuid4().hex}"
+                self._previews[preview] = image_id, Mask.from_array(prediction.removed, category="left unlabelled")
+                while len(self._previews) > _IMAGES_KEPT:
+                    self._previews.popitem(last=False)
+        return Proposals(image_id, prediction, proposals, preview)
 
     def accept(self, ids: Sequence[str], *, category: str | None = None, annotator: str = "") -> list[Annotation]:
         """Keep proposals; they are on disk when this returns, and stay open when it raises."""
@@ -317,7 +341,10 @@ class AnnotationSession:
         return opened
 
     def shown(self, image_id: int, proposals: Sequence[str] = ()) -> list[Shown]:
-        """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours."""
+        """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours.
+
+        Last what background cleaning left unlabelled, where the id of that is among those given.
+        """
         accepted = self.project.annotations(image_id)
         opened = self.open_proposals(proposals, image_id)
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
@@ -325,7 +352,10 @@ class AnnotationSession:
         for mark in self.project.store.reference_marks() if accepted else ():
             marks.setdefault(mark.annotation_id, []).append((mark.category, mark.shows))
         kept = [Shown(a.mask, colors[a.category], annotation=a.id, speaks=tuple(marks.get(a.id, ()))) for a in accepted]
-        return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened]
+        with self._lock:
+            previews = [self._previews[key] for key in proposals if key in self._previews]
+        left = [Shown(mask, _CLEANED, cleaned=True) for of, mask in previews if of == image_id]
+        return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened] + left
 
     def counts(self) -> str:
         """One line: images, and accepted masks per category."""
@@ -341,6 +371,28 @@ class AnnotationSession:
     def choices(self) -> list[tuple[str, int]]:
         """(name, id) of the project's images, oldest first."""
         return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in self.project.images()]
+
+    def find(
+        self,
+        phrase: str,
+        *,
+        limit: int = 20,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Matches:
+        """Images of the project that show what a phrase says, the best first."""
+        from maskwright.search import find_images
+
+        return find_images(self.project, self._finder(), phrase, limit=limit, progress=progress, cancelled=cancelled)
+
+    def _finder(self) -> Engine:
+        """The engine in use, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""
+        engine = self.engine
+        if "talk2dino" in engine.text_methods:
+            return engine
+        with self._loading:
+            self._searcher = self._searcher or self._make_engine(self._preset)
+            return self._searcher
 
     # a better model
 

@@ -74,6 +74,10 @@ def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
             both, either = (ours[name].bool() & value.bool()).sum(), (ours[name].bool() | value.bool()).sum()
             assert int(either) == 0 or float(both / either) >= 0.999, name
             continue
+        if kind == "talk2dino_maps" and name.startswith("labels"):
+            # its own words: at most 0.5 percent of pixels may differ
+            assert float((ours[name] != value).float().mean()) <= 0.005, name
+            continue
         if tolerance == "exact":
             assert torch.equal(ours[name], value), name
             continue
@@ -324,7 +328,8 @@ def _talk2dino_maps(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     attention = talk2dino.cls_attention(dinov3.LastAttention(*parts), config["global_tokens"])
     text = F.normalize(text, dim=-1)
     plain = talk2dino.scores(features, text)
-    cleaned = talk2dino.clean(plain[0], features[0].flatten(1), attention[0], text, weight=config["lambda_bg"])[None]
+    looked_at = talk2dino.class_attention(features[0], attention[0], text)
+    cleaned = talk2dino.clean(plain[0], looked_at, weight=config["lambda_bg"])[None]
     large = F.interpolate(cleaned, tuple(config["upsample_hw"]), mode="bilinear", align_corners=True)
 
     def labels(threshold: float) -> Tensor:

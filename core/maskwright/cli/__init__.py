@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maskwright import __version__
-from maskwright.cli import clicks, examples, masks, models, projects, training, windows
+from maskwright.cli import clicks, examples, masks, models, projects, search, training, windows
 from maskwright.cli.terminal import say
 from maskwright.errors import MaskwrightError
 
@@ -32,6 +32,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (examples.like, "like photos/ --reference cow.jpg cow-mask.png --category cow --out masks"),
     (clicks.click, "click street.jpg --point 120,80 --point 40,60,0 --out masks"),
     (examples.predict, "predict streets --like-category car --accept-above 0.6"),
+    (search.find, 'find streets "a red car"'),
     (projects.export, "export streets coco.json"),
     (projects.import_, "import streets labels/annotations.json"),
     (training.finetune, "finetune streets --measure-on other-streets"),
@@ -40,6 +41,7 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (masks.evaluate, "evaluate data/msrc_v2 --task text --preset tiny --held-out --json"),
     (examples.bench, "bench --task example --json"),
     (training.train, "train data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
+    (training.train_projection, "train-projection photos-with-captions --out my-preset"),
     (training.ablate, "ablate data/msrc_v2 data/coco128 --measure data/msrc_v2 --steps 400 --out ablation"),
     (windows.ui, "ui --project streets --port 7861"),
     (windows.napari, "napari --project streets"),
@@ -49,7 +51,7 @@ app.add_typer(projects.app, name="project")
 app.add_typer(models.app, name="models")
 for _command, _example in _COMMANDS:
     app.command(
-        _command.__name__.rstrip("_"),
+        _command.__name__.rstrip("_").replace("_", "-"),
         epilog=f"Example: maskwright {_example}",
         cls=examples.Pairs if _command is examples.like else None,
     )(_command)

@@ -12,7 +12,7 @@ import typer
 from maskwright.cli.terminal import Device, Folder, Json, answer, progress, say
 from maskwright.errors import MaskwrightError
 
-__all__ = ["ablate", "activate", "finetune", "runs", "train"]
+__all__ = ["ablate", "activate", "finetune", "runs", "train", "train_projection"]
 
 
 class _Task(StrEnum):
@@ -55,6 +55,57 @@ def train(
         finished = train_it(order)
     text = f"{'Finished' if finished else 'Stopped early; the same command goes on'}: {out}"
     answer({"preset": str(out.resolve()), "finished": finished}, as_json, text)
+
+
+class _Pooling(StrEnum):
+    max_head = "max-head"
+    average = "average"
+    cls = "cls"
+
+
+def train_projection(
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with images/ and captions.json (COCO); or class names, in annotations.json."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the preset; made of --preset where it is not there yet.")],
+    preset: Annotated[str, typer.Option(help="Whose encoders to learn between: tiny, talk2dino-b, a folder.")] = "tiny",
+    pooling: Annotated[
+        _Pooling, typer.Option(help="What stands for a picture (Table 4): the best head, all heads' average, or CLS.")
+    ] = _Pooling.max_head,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the pictures; 100 as published.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Learning rate; 0.0001 as published.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Pairs compared with one another; 128 as published.")] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same data, same CPU: same weights.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Teach a preset Talk2DINO: words into the space of its patches, from pictures with captions."""
+    from maskwright.models.presets import find
+    from maskwright.settings import Settings
+    from maskwright.training.projection import settings_for
+    from maskwright.training.run import train_projection as learn
+
+    base = find(preset, Settings.load())
+    given = {"epochs": epochs, "rate": rate, "batch": batch}
+    run = settings_for(base, pooling=pooling.name, seed=seed, **{k: v for k, v in given.items() if v is not None})
+    with progress("Pictures") as bar:
+        phase = ""
+
+        def tell(now: str, done: int, total: int) -> None:
+            nonlocal phase
+            if now != phase:
+                phase = now
+                say(phase)
+            bar(done, total)
+
+        taught = learn(data, base, out, run, device=device, progress=tell)
+    value = {
+        "preset": str(out.resolve()), "pictures": taught.pictures, "captions": taught.captions,
+        "losses": taught.losses, "pooling": run.pooling,
+    }  # fmt: skip
+    text = f"Learned from {taught.pictures} pictures and {taught.captions} captions; loss {taught.losses[0]:.2f} to"
+    answer(value, as_json, f"{text} {taught.losses[-1]:.2f}: {out}")
 
 
 def ablate(

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import ModelRef
-from maskwright.engine.text import Labels, enlarged, labelled, normalised
+from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.geometry import slide, slide_size
 from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
 from maskwright.models.presets import DinoTxtPreset, TextPreset
+from maskwright.models.talk2dino import class_attention, clean, cls_attention
 from maskwright.pictures import stretched
 
-__all__ = ["DinoTxtMethod", "Pyramid", "Windows", "inside", "label"]
+__all__ = ["DinoTxtMethod", "Pyramid", "Windows", "inside"]
 
 _BATCH = 4
 
@@ -30,6 +31,8 @@ class Windows(NamedTuple):
 
     features: Tensor
     """(W, C, h, w) unit patch features of every window"""
+    attention: Tensor
+    """(W, heads, h * w) logits with which CLS looks at them in the last block of the backbone"""
     places: tuple[tuple[int, int], ...]
     """(top, left) of each window in the resized image"""
     resized_hw: tuple[int, int]
@@ -74,11 +77,16 @@ class DinoTxtMethod:
         ids = self.preset.tokenizer(prompts).to(self.device)
         return average_prompts(self.preset.model.encode_text(ids).float())
 
-    def label(
-        self, embedding: Pyramid | Clusters, classes: Tensor, size_hw: tuple[int, int], *, threshold: float | None
-    ) -> Labels:
-        """Give each pixel its best class; see `label`."""
-        return label(embedding, classes, self.preset.config, size_hw, threshold=threshold)
+    @property
+    def cleaning(self) -> float:
+        """Weight of background cleaning; clusters of the slow procedure have no attention to clean with."""
+        return 0.0 if self.high_resolution else self.preset.config.cleaning
+
+    @torch.inference_mode()
+    def scores(self, embedding: Pyramid | Clusters, classes: Tensor, *, background: float | None) -> Scores:
+        """Probabilities of (T, C) unit class vectors, against "none of these" where that may be."""
+        chances = _chances(embedding, classes, self.preset.config, background)
+        return Scores(chances) if background is None else Scores(chances[1:], chances[0])
 
 
 def _resized(pixels: NDArray[np.uint8], short_side: int, config: TextPreset, device: torch.device) -> Tensor:
@@ -87,10 +95,13 @@ def _resized(pixels: NDArray[np.uint8], short_side: int, config: TextPreset, dev
     return F.interpolate(normalised(pixels, device), size=size, mode="bicubic", antialias=True)
 
 
-def _patches(preset: DinoTxtPreset, batch: Tensor) -> Tensor:
-    """(B, C, h, w) patch features after the vision head."""
+def _patches(preset: DinoTxtPreset, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C, h, w) patch features after the vision head, and (B, heads, h * w) attention logits of CLS on them."""
     dtype = next(preset.model.parameters()).dtype
-    return preset.model.encode_image(batch.to(dtype)).patch_map().float()
+    backbone = preset.model.visual_model.backbone
+    with backbone.watched() as seen:
+        features = preset.model.encode_image(batch.to(dtype)).patch_map().float()
+    return features, cls_attention(seen[0], backbone.global_tokens).float()
 
 
 @torch.inference_mode()
@@ -104,14 +115,17 @@ def _encode_windows(
     done, total = 0, sum(map(len, places))
     levels = []
     for image, here in zip(images, places, strict=True):
-        features = []
+        features, attention = [], []
         for start in range(0, len(here), _BATCH):
             check(done / total)
             batch = here[start : start + _BATCH]
             crops = [image[:, :, y : y + protocol.window, x : x + protocol.window] for y, x in batch]
-            features.append(F.normalize(_patches(preset, torch.cat(crops)), dim=1))
+            found, looked = _patches(preset, torch.cat(crops))
+            features.append(F.normalize(found, dim=1))
+            attention.append(looked)
             done += len(batch)
-        levels.append(Windows(torch.cat(features), tuple(here), (image.shape[-2], image.shape[-1])))
+        size = image.shape[-2], image.shape[-1]
+        levels.append(Windows(torch.cat(features), torch.cat(attention), tuple(here), size))
     return Pyramid(tuple(levels))
 
 
@@ -123,7 +137,7 @@ def _encode_clusters(
     settings = preset.config.high_resolution
     features = dense_features(
         _resized(pixels, max(preset.config.protocol.short_sides), preset.config, device)[0],
-        lambda crop: _patches(preset, crop),
+        lambda crop: _patches(preset, crop)[0],
         settings,
         window=preset.config.protocol.window,
         on_crop=lambda done, total: check(done / total),
@@ -132,45 +146,22 @@ def _encode_clusters(
 
 
 @torch.inference_mode()
-def label(
-    embedding: Pyramid | Clusters,
-    classes: Tensor,
-    config: TextPreset,
-    size_hw: tuple[int, int],
-    *,
-    threshold: float | None,
-) -> Labels:
-    """Give each pixel its best class.
-
-    Args:
-        embedding: of the image.
-        classes: (T, C) unit class vectors.
-        config: factors and cosine threshold of the preset.
-        size_hw: of the image that is labelled.
-        threshold: None for a closed vocabulary, else the probability against "none of these" that a class needs.
-    """
-    chances = _chances(embedding, classes, config, open_vocabulary=threshold is not None)
-    if threshold is None:
-        return labelled(chances, None, size_hw, 0.0)
-    return labelled(chances[1:], chances[0], size_hw, threshold)
-
-
-@torch.inference_mode()
 def inside(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, mask: NDArray[np.bool_]) -> list[float]:
     """Mean probability of each of (T, C) classes inside an (H, W) mask, where it may also be none of them."""
-    chances = _chances(embedding, classes, config, open_vocabulary=True)[1:]
+    chances = _chances(embedding, classes, config, 0.0)[1:]
     region = torch.from_numpy(mask).to(chances.device)[None, None].float()
     weight = F.interpolate(region, chances.shape[-2:], mode="area")[0, 0]
     return [float(value) for value in (chances * weight).sum(dim=(1, 2)) / weight.sum()]
 
 
-def _chances(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, *, open_vocabulary: bool) -> Tensor:
+def _chances(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, background: float | None) -> Tensor:
     """(T, h, w) probabilities, with "none of these" put first when it may win."""
-    logits = _Logits(config, open_vocabulary=open_vocabulary)
+    logits = _Logits(config, open_vocabulary=background is not None)
     if isinstance(embedding, Pyramid):
         sizes = [level.resized_hw for level in embedding.levels]
         largest = max(sizes)
-        maps = [_slide_average(level, classes, logits, config.protocol.window) for level in embedding.levels]
+        side = config.protocol.window
+        maps = [_slide_average(level, classes, logits, side, background or 0.0) for level in embedding.levels]
         return torch.stack([enlarged(m, largest) for m in maps]).mean(dim=0)
     cosine = classes @ embedding.centroids.T
     return logits.chances(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
@@ -188,12 +179,14 @@ class _Logits(NamedTuple):
         return torch.cat([none, (cosine - self.config.threshold) * self.config.scale], dim=1).softmax(dim=1)
 
 
-def _slide_average(windows: Windows, classes: Tensor, logits: _Logits, side: int) -> Tensor:
+def _slide_average(windows: Windows, classes: Tensor, logits: _Logits, side: int, cleaning: float) -> Tensor:
     """Per window: cosine, bilinear to the window's size, probabilities; then the mean where windows overlap."""
     total = torch.zeros(len(classes) + logits.open_vocabulary, *windows.resized_hw, device=classes.device)
     count = torch.zeros(windows.resized_hw, device=classes.device)
-    for features, (y, x) in zip(windows.features, windows.places, strict=True):
+    for features, attention, (y, x) in zip(windows.features, windows.attention, windows.places, strict=True):
         cosine = torch.einsum("tc,chw->thw", classes, features)
+        if cleaning:
+            cosine = clean(cosine, class_attention(features, attention, classes), weight=cleaning)
         large = F.interpolate(cosine[None], size=(side, side), mode="bilinear", align_corners=False)
         total[:, y : y + side, x : x + side] += logits.chances(large)[0]
         count[y : y + side, x : x + side] += 1

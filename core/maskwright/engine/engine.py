@@ -20,18 +20,22 @@ from maskwright.domain import Image, Mask, ModelRef, Prediction, Reference
 from maskwright.engine import click, dinotxt, reference, text
 from maskwright.engine.dinotxt import DinoTxtMethod
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
+from maskwright.engine.matching import Matcher
 from maskwright.engine.seg import SegMethod
-from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
+from maskwright.engine.talk2dino import Talk2DinoMethod
+from maskwright.errors import BadPrompt, Cancelled, EmptyPrompt, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import Cells
-from maskwright.models.presets import ClickPreset, DensePreset, Preset, find, load, no_seg
+from maskwright.models.presets import ClickPreset, DensePreset, Preset, find, load, no_method
+from maskwright.models.talk2dino import LAMBDA
 from maskwright.models.tokens import clean
 from maskwright.settings import Settings
 
 __all__ = ["METHODS", "REFINEMENTS", "Engine"]
 
-METHODS = ("dinov3seg", "dinotxt")
+METHODS = ("dinov3seg", "dinotxt", "talk2dino")
 """Text methods of this version; the first that a preset has is its default."""
+_SPOKEN = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO"}
 REFINEMENTS = ("pamr", "crf")
 """Ways to make a mask's contour follow the picture's edges."""
 _UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt answered without training (zero-shot)."
@@ -60,6 +64,9 @@ class Engine:
             self._methods["dinov3seg"] = SegMethod(preset.seg, device)
         if preset.text is not None:
             self._methods["dinotxt"] = DinoTxtMethod(preset.text, device)
+        if preset.talk2dino is not None:
+            self._methods["talk2dino"] = Talk2DinoMethod(preset.talk2dino, device)
+        self._matcher = None if preset.talk2dino is None else Matcher(preset.talk2dino, device, settings.cache)
         self._settings = settings
         self._complement: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
@@ -95,6 +102,7 @@ class Engine:
         refine: str | None = None,
         *,
         threshold: float | None = None,
+        cleaning: bool | None = None,
         high_resolution: bool = False,
         progress: Callable[[float], None] = lambda share: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -106,8 +114,10 @@ class Engine:
             categories: names, or one string of names separated by commas; synonyms of one class by "|".
             method: one of METHODS; None is the first that the preset has.
             background: leave pixels that fit none of the names unlabelled (0); None is False, a closed vocabulary.
-            refine: not offered by this version.
+            refine: "pamr" makes contours follow the picture's colours; None leaves them as the model drew them.
             threshold: probability that a class needs, 0.5 by default; implies `background`.
+            cleaning: background cleaning (Talk2DINO's) before the threshold, with `background` only; None is what the
+                preset says.
             high_resolution: dino.txt's slow procedure for fine structures; goes with that method only.
             progress: told the share of the encoding that is done.
             cancelled: asked between encoder passes.
@@ -115,8 +125,8 @@ class Engine:
         Raises:
             EmptyPrompt, Cancelled, MaskwrightError: one sentence each.
         """
-        if refine is not None:
-            raise MaskwrightError("Refinement of masks is not in this version. Leave the option out.")
+        if refine not in (None, "pamr"):
+            raise MaskwrightError(f"Masks of words are refined by pamr, not by {refine}. Choose pamr, or leave it out.")
         if threshold is not None and not 0 <= threshold <= 1:
             raise MaskwrightError(f"The threshold must lie between 0 and 1, got {threshold}.")
         chosen = self.text_method(method, high_resolution=high_resolution)
@@ -133,7 +143,18 @@ class Engine:
         way = replace(self._dinotxt(), high_resolution=True) if high_resolution else self._methods[chosen]
         with self._lock:
             classes = torch.stack([self._vector(way, name.synonyms) for name in names])
-            found = way.label(self._embedding(way, image, check), classes, image.size_hw, threshold=threshold)
+            embedding = self._embedding(way, image, check)
+
+            weight = None if threshold is None else _cleaning(way, cleaning)
+            maps = way.scores(embedding, classes, background=weight)
+            if refine is not None:
+                maps = text.refined(maps, image.pixels, self.device)
+            found = text.labelled(maps, image.size_hw, threshold or 0.0)
+            removed = None
+            if weight:
+                plain = way.scores(embedding, classes, background=0.0)
+                before = text.labelled(plain, image.size_hw, threshold or 0.0)
+                removed = (before.label_map > 0) & (found.label_map == 0)
         progress(1.0)
         return Prediction(
             label_map=found.label_map,
@@ -141,6 +162,7 @@ class Engine:
             scores=found.scores,
             best=found.best,
             unfamiliar=tuple(n.name for n in names if not self._knows(n)),
+            removed=removed,
             note=_UNTRAINED if self._preset.untrained and method != "dinotxt" and not high_resolution else "",
             provenance={
                 "source": "text",
@@ -148,7 +170,12 @@ class Engine:
                 "weights": way.ref.sha256,
                 "method": chosen,
                 "prompt": ", ".join("|".join(name.synonyms) for name in names),
-                "parameters": {"threshold": threshold, "high_resolution": high_resolution},
+                "parameters": {
+                    "threshold": threshold,
+                    "cleaning": weight,
+                    "refine": refine,
+                    "high_resolution": high_resolution,
+                },
                 "version": __version__,
                 "image": image.sha256,
             },
@@ -168,16 +195,54 @@ class Engine:
         """The method that answers words when `method` is asked for; raises MaskwrightError when none does."""
         if method is not None and method not in METHODS:
             raise MaskwrightError(f"There is no text method {method} in this version. Known: {', '.join(METHODS)}.")
-        self._dinotxt()
+        if not self._methods or high_resolution:
+            self._dinotxt()
         if high_resolution:
-            if method == "dinov3seg":
+            if method not in (None, "dinotxt"):
                 raise MaskwrightError("High resolution is a procedure of dino.txt. Use it with the method dinotxt.")
             return "dinotxt"
         if method is None or method in self._methods:
             return method or self.text_methods[0]
-        if self._preset.untrained:
+        if self._preset.untrained and method == "dinov3seg":
             return "dinotxt"
-        raise MaskwrightError(no_seg(self.model.name))
+        raise MaskwrightError(no_method(self.model.name, _SPOKEN[method]))
+
+    def match(self, phrase: str, image_sha256: str, picture: Callable[[], Image]) -> float:
+        """How well a phrase fits an image as a whole: -1 to 1 (Talk2DINO's Appendix B).
+
+        Args:
+            phrase: what the image may show, in words.
+            image_sha256: of the image's content.
+            picture: gives the image; asked only when it was not looked at before, by this engine or another.
+
+        Raises:
+            EmptyPrompt, MaskwrightError: no words, no Talk2DINO in the preset, or what `picture` raises.
+        """
+        matcher = self.matcher
+        words = clean(phrase)
+        if not words:
+            raise EmptyPrompt
+        with self._lock:
+            key = ("matched phrase", (words,))
+            if key not in self._texts:
+                self._texts[key] = matcher.phrase(words)
+            regions = matcher.kept(image_sha256)
+        if regions is None:
+            # read and decoded outside the lock, which clicks are waiting for
+            pixels = picture().pixels
+            with self._lock:
+                self.encoder_calls += 1
+                regions = matcher.look(image_sha256, pixels)
+        return matcher.similarity(regions, self._texts[key])
+
+    @property
+    def matcher(self) -> Matcher:
+        """What compares phrases with whole images; raises MaskwrightError when the preset has none."""
+        if self._matcher is None:
+            raise MaskwrightError(
+                f"The preset {self.model.name} does not compare words with whole images. Use tiny or talk2dino-b."
+            )
+        return self._matcher
 
     def segment_like(
         self,
@@ -492,3 +557,10 @@ class Engine:
             return encode()
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, ref, procedure), make)
+
+
+def _cleaning(method: text.TextMethod, wanted: bool | None) -> float:
+    """Weight of background cleaning with a method; asked for, it is never none."""
+    if wanted is None:
+        return method.cleaning
+    return (method.cleaning or LAMBDA) if wanted else 0.0

@@ -8,8 +8,8 @@ of that size, are enlarged to the image's own size in one step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import ModelRef
-from maskwright.engine.text import Labels, labelled, normalised
+from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.geometry import area_size, slide
 from maskwright.models.cost_aggregation import correlation
-from maskwright.models.dinov3seg import Evidence
+from maskwright.models.dinov3seg import Dinov3Seg, Evidence
 from maskwright.models.presets import SegPreset, SegProtocol
+from maskwright.models.talk2dino import class_attention, clean, cls_attention
 from maskwright.pictures import stretched
 
 __all__ = ["Look", "SegEmbedding", "SegMethod"]
@@ -45,6 +46,8 @@ class Look(NamedTuple):
     places: tuple[tuple[int, int], ...]
     """(top, left) of each of `windows` in the resized image"""
     resized_hw: tuple[int, int]
+    attention: Tensor
+    """(heads, h * w) logits with which CLS looks at the whole in the last block of dino.txt's backbone"""
 
 
 class SegEmbedding(NamedTuple):
@@ -95,14 +98,17 @@ class SegMethod:
         text = self.preset.model.vlm.encode_text(self.preset.tokenizer(prompts).to(self.device)).float()
         return F.normalize(self.preset.model.views(text).mean(dim=0), dim=-1)
 
+    @property
+    def cleaning(self) -> float:
+        """Weight of background cleaning."""
+        return self.preset.config.cleaning
+
     @torch.inference_mode()
-    def label(
-        self, embedding: SegEmbedding, classes: Tensor, size_hw: tuple[int, int], *, threshold: float | None
-    ) -> Labels:
-        """Give each pixel the best of (T, P, C) classes."""
+    def scores(self, embedding: SegEmbedding, classes: Tensor, *, background: float | None) -> Scores:
+        """Logits of (T, P, C) classes, each with a chance of its own."""
         chosen = _preselected(embedding.looks[-1].whole, classes, self.preset.config.most_classes)
         with _half(self.device):
-            maps = [_logits(look, classes[chosen], self.preset) for look in embedding.looks]
+            maps = [_logits(look, classes[chosen], self.preset, background or 0.0) for look in embedding.looks]
         found = maps[-1]
         if len(maps) > 1:
             chances = [
@@ -111,7 +117,7 @@ class SegMethod:
             found = torch.stack(chances).mean(dim=0)[0].logit(eps=_SURE)
         logits = found.new_full((len(classes), *found.shape[1:]), _LEFT_OUT)
         logits[chosen] = found
-        return labelled(logits, None, size_hw, threshold or 0.0, chance=torch.sigmoid)
+        return Scores(logits, chance=torch.sigmoid)
 
 
 def _half(device: torch.device) -> AbstractContextManager[None]:
@@ -128,7 +134,9 @@ def _at(preset: SegPreset, image: Tensor, side: int, check: Callable[[float], No
     places = tuple(slide(size, window, protocol.stride))
     if protocol.aggregation != "catseg":
         used = places if protocol.aggregation == "lga" else ()
-        return Look(model.aggregate(resized, used, window, check), (), (), size)
+        with _attention(model) as seen:
+            whole = model.aggregate(resized, used, window, check)
+        return Look(whole, (), (), size, seen())
     least = max(patch, window // 2 // patch * patch)
     small = F.interpolate(
         resized, area_size(size, window, least=least, multiple=patch), mode="bilinear", antialias=True
@@ -137,7 +145,17 @@ def _at(preset: SegPreset, image: Tensor, side: int, check: Callable[[float], No
     for done, (top, left) in enumerate(places):
         check(done / (len(places) + 1))
         looks.append(_look(preset, resized[:, :, top : top + window, left : left + window]))
-    return Look(_look(preset, small), tuple(looks), places, size)
+    with _attention(model) as seen:
+        whole = _look(preset, small)
+    return Look(whole, tuple(looks), places, size, seen())
+
+
+@contextmanager
+def _attention(model: Dinov3Seg) -> Iterator[Callable[[], Tensor]]:
+    """Gives (heads, h * w) attention logits of the first picture that dino.txt's backbone sees meanwhile."""
+    backbone = model.vlm.visual_model.backbone
+    with backbone.watched() as seen:
+        yield lambda: cls_attention(seen[0], backbone.global_tokens)[0].float()
 
 
 def _look(preset: SegPreset, pixels: Tensor) -> Evidence:
@@ -155,7 +173,18 @@ def _preselected(evidence: Evidence, views: Tensor, most: int | None) -> Tensor:
     return torch.cat(best).topk(most).indices.sort().values
 
 
-def _logits(look: Look, views: Tensor, preset: SegPreset) -> Tensor:
+def _logits(look: Look, views: Tensor, preset: SegPreset, cleaning: float) -> Tensor:
+    """(T, h, w) logits on any grid; cleaning works on their chances."""
+    logits = _compared(look, views, preset)
+    if not cleaning:
+        return logits
+    features = F.normalize(look.whole.features[0].float(), dim=0)
+    words = F.normalize(views.mean(dim=1), dim=-1)
+    looked_at = enlarged(class_attention(features, look.attention, words), (logits.shape[-2], logits.shape[-1]))
+    return clean(logits.sigmoid(), looked_at, weight=cleaning).logit(eps=_SURE)
+
+
+def _compared(look: Look, views: Tensor, preset: SegPreset) -> Tensor:
     """(T, h, w) logits on any grid."""
 
     def compared(evidence: Evidence) -> Tensor:

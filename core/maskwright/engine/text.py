@@ -14,9 +14,20 @@ from torch import Tensor
 
 from maskwright.domain import ModelRef
 from maskwright.errors import EmptyPrompt
+from maskwright.models.pamr import affinity, refine
 from maskwright.models.tokens import clean
 
-__all__ = ["ClassName", "Labels", "TextMethod", "class_names", "enlarged", "labelled", "normalised"]
+__all__ = [
+    "ClassName",
+    "Labels",
+    "Scores",
+    "TextMethod",
+    "class_names",
+    "enlarged",
+    "labelled",
+    "normalised",
+    "refined",
+]
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
@@ -38,6 +49,17 @@ class Labels(NamedTuple):
     """Per class the mean probability over its pixels"""
     best: tuple[float, ...]
     """Per class the highest probability anywhere"""
+
+
+class Scores(NamedTuple):
+    """What a method says of every class at every place, before anything is decided."""
+
+    maps: Tensor
+    """(T, h, w)"""
+    none: Tensor | None = None
+    """(h, w) of "none of these", which a class's probability is then taken against"""
+    chance: Callable[[Tensor], Tensor] = lambda plane: plane
+    """From values of `maps`, enlarged, to probabilities"""
 
 
 class TextMethod(Protocol):
@@ -66,14 +88,18 @@ class TextMethod(Protocol):
         """What the model makes of one class, given by its synonyms."""
         ...
 
-    def label(self, embedding: Any, classes: Tensor, size_hw: tuple[int, int], *, threshold: float | None) -> Labels:
-        """Give each pixel its best class.
+    @property
+    def cleaning(self) -> float:
+        """Weight of background cleaning where pixels may be none of the classes."""
+        ...
+
+    def scores(self, embedding: Any, classes: Tensor, *, background: float | None) -> Scores:
+        """Compare an image with words.
 
         Args:
             embedding: of the image, by `encode`.
             classes: (T, ...) of `vectors`, stacked.
-            size_hw: of the image that is labelled.
-            threshold: None for a closed vocabulary, else the probability that a class needs.
+            background: None where each pixel is one of the classes, else the weight of background cleaning.
         """
         ...
 
@@ -107,23 +133,35 @@ def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size=size_hw, mode="bilinear", align_corners=False)[0]
 
 
-def labelled(
-    maps: Tensor,
-    none: Tensor | None,
-    size_hw: tuple[int, int],
-    threshold: float,
-    *,
-    chance: Callable[[Tensor], Tensor] = lambda plane: plane,
-) -> Labels:
+_REFINED_SIDE, _REFINED_AREA = 512, 2**20
+"""Short side and pixels at which PAMR works at most: its weights are 48 numbers a pixel."""
+_TOGETHER = 16
+
+
+@torch.inference_mode()
+def refined(scores: Scores, pixels: NDArray[np.uint8], device: torch.device) -> Scores:
+    """Probabilities that follow the picture's colours (PAMR); `pixels` is the (H, W, 3) image."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, _REFINED_SIDE / min(height, width), (_REFINED_AREA / (height * width)) ** 0.5)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float()
+    image = F.interpolate(image, size, mode="area")
+    maps = scores.maps if scores.none is None else torch.cat([scores.maps, scores.none[None]])
+    likeness = affinity(image[0])
+    found = torch.cat([refine(scores.chance(enlarged(some, size)), likeness) for some in maps.split(_TOGETHER)])
+    return Scores(found) if scores.none is None else Scores(found[:-1], found[-1])
+
+
+@torch.inference_mode()
+def labelled(scores: Scores, size_hw: tuple[int, int], threshold: float) -> Labels:
     """Bilinear to the image's size and arg-max, one class at a time so that memory does not grow with classes.
 
     Args:
-        maps: (T, h, w) of the classes.
-        none: (h, w) of "none of these", which a class's probability is then taken against.
+        scores: of the classes.
         size_hw: of the image.
         threshold: probability that a class needs.
-        chance: from a map's values at full size to probabilities.
     """
+    maps, none, chance = scores
     against = torch.ones(size_hw, device=maps.device) if none is None else enlarged(none[None], size_hw)[0]
     top = torch.full(size_hw, -1.0, device=maps.device)
     labels = torch.zeros(size_hw, dtype=torch.int32, device=maps.device)

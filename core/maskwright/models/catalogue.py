@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
 from maskwright.models.checkpoints import CONFIG, sha256_of
-from maskwright.models.presets import find, installed, read_config, sections, seg_settings
+from maskwright.models.preset_files import sections
+from maskwright.models.presets import find, installed, read_config, seg_settings
 from maskwright.models.registry import OFFICIAL
 from maskwright.settings import Settings
 

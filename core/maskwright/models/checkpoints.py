@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from maskwright.errors import BadWeights
+from maskwright.models.torchscript import is_archive, read_archive
 
 __all__ = [
     "CONFIG",
@@ -101,10 +102,12 @@ def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def read_official(file: Path) -> dict[str, Tensor]:
-    """State dict of an authors' `.pth` file, unpickled in weights-only mode, or of a safetensors file."""
+    """State dict of an authors' file: `.pth`, unpickled in weights-only mode; TorchScript archive; safetensors."""
     if file.suffix == ".safetensors":
         return read_weights(file)
     try:
+        if is_archive(file):
+            return read_archive(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is not a plain state dict
         cause = (str(error).splitlines() or ["no reason given"])[0]

@@ -1,10 +1,13 @@
-"""DINOv2 vision transformer (Oquab et al., 2023), with registers (Darcet et al., 2024) or without, on transformers'
-modules. Patches of 14 pixels, learned positions that are resized to the picture's grid, no rotation."""
+"""DINOv2 vision transformer (Oquab et al., 2023), run on transformers' modules.
+
+With registers (Darcet et al., 2024) or without; patches of 14 pixels, and learned positions that are resized to the
+picture's grid.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +33,7 @@ class DinoV2Config:
     grid: int = 37
     """Cells a side of the learned position table."""
     registers: int = 4
-    ffn_ratio: float = 4.0
+    ffn_ratio: int = 4
 
 
 SPECS = {
@@ -43,7 +46,7 @@ _OFFSET = 0.1
 """Added to the grid by the authors when positions are resized without registers."""
 
 
-class _Embeddings(Dinov2WithRegistersEmbeddings):  # type: ignore[misc]
+class _Embeddings(Dinov2WithRegistersEmbeddings):
     """transformers' embeddings; without registers positions are resized by a factor and without antialiasing."""
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
@@ -95,7 +98,7 @@ class DinoV2(nn.Module):
             raise ShapeError(f"image sides must be multiples of {patch}, got {height} x {width}")
         tokens = self.vit.embeddings(pixels)
         taken = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.vit.encoder.layer):
             tokens = block(tokens)
             if index in blocks:
                 found = self.vit.layernorm(tokens) if norm else tokens
@@ -103,14 +106,9 @@ class DinoV2(nn.Module):
                 taken.append(DinoFeatures(found[:, 0], found[:, 1:first], found[:, first:], grid))
         return taken
 
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The transformer's blocks."""
-        return self.vit.encoder.layer  # type: ignore[no-any-return]
-
     def watched(self) -> AbstractContextManager[list[LastAttention]]:
         """Queries, keys and values of the last block in every pass made meanwhile, one entry a pass."""
-        return watched(self.blocks[-1].attention, self.config.heads)
+        return watched(self.vit.encoder.layer[-1].attention, self.config.heads)
 
 
 _RENAMED = {

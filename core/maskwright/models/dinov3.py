@@ -202,7 +202,7 @@ def watched(attention: nn.Module, heads: int) -> Iterator[list[LastAttention]]:
     seen: list[LastAttention] = []
     parts: list[Tensor] = []
 
-    def keep(module: nn.Module, inputs: object, output: Tensor) -> None:
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         parts.append(output.unflatten(2, (heads, -1)).transpose(1, 2))
         if len(parts) == len(LastAttention._fields):
             seen.append(LastAttention(*parts))

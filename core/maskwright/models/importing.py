@@ -19,8 +19,12 @@ from maskwright.errors import BadWeights, MaskwrightError
 from maskwright.models.anyup import AnyUp
 from maskwright.models.anyup import convert_official as convert_anyup
 from maskwright.models.checkpoints import load_exactly, read_official, save_part, write_part
+from maskwright.models.clip_text import convert_hub as convert_clip_hub
+from maskwright.models.clip_text import convert_official as convert_clip
 from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
+from maskwright.models.dinov2 import convert_hub as convert_dinov2_hub
+from maskwright.models.dinov2 import convert_official as convert_dinov2
 from maskwright.models.dinov3 import SPECS as BACKBONES
 from maskwright.models.dinov3 import DinoV3, DinoV3Config, convert_hub, convert_official
 from maskwright.models.dinov3seg import SPECS as SEG_SPECS
@@ -31,9 +35,13 @@ from maskwright.models.sam import SPECS as SAM_SPECS
 from maskwright.models.sam import Sam, SamConfig
 from maskwright.models.sam import convert_hub as convert_sam_hub
 from maskwright.models.sam import convert_official as convert_sam
+from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
+from maskwright.models.talk2dino import Talk2Dino, Talk2DinoConfig
+from maskwright.models.talk2dino import convert_official as convert_projection
+from maskwright.models.talk2dino_preset import PART as TALK2DINO
 from maskwright.models.tokens import clip_tokenizer
 
-__all__ = ["import_dinotxt", "import_dinov3seg", "import_insid3", "import_preset", "import_sam"]
+__all__ = ["import_dinotxt", "import_dinov3seg", "import_insid3", "import_preset", "import_sam", "import_talk2dino"]
 
 _BACKBONE = "visual_model.backbone."
 
@@ -50,6 +58,8 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
         return import_insid3(paths, into / name, BACKBONES[f"vit{name[-1]}16"])
     if name.startswith("sam-"):
         return import_sam(paths, into / name, SAM_SPECS[f"vit{name[-1]}"])
+    if name.startswith("talk2dino-"):
+        return import_talk2dino(paths, into / name, TALK2DINO_SPECS[name.removeprefix("talk2dino-")])
     if name.startswith("dinov3seg-"):
         return import_dinov3seg(paths, into / name, SEG_SPECS["vitl16"])
     return import_dinotxt(paths, into / name, SPECS["vitl16"])
@@ -113,6 +123,46 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
     return folder
 
 
+def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfig) -> Path:
+    """Talk2DINO of the given sizes from backbone, CLIP, projection and vocabulary files; raises BadWeights."""
+    state: dict[str, Tensor] = {}
+    vocabulary: Path | None = None
+    for path in paths:
+        _require(path)
+        if path.suffix == ".gz":
+            vocabulary = path
+        else:
+            state |= _converted(path, _talk2dino_names)
+    if vocabulary is None:
+        raise BadWeights(_NO_VOCABULARY)
+    clip_tokenizer(vocabulary, context=config.text.context)
+    model = Talk2Dino.build(config)
+    _load(model, state, folder)
+    settings = {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_subset_7")}
+    with _writing(folder):
+        with suppress(shutil.SameFileError):
+            shutil.copyfile(vocabulary, folder / vocabulary.name)
+        save_part(folder, TALK2DINO, model.state_dict(), settings, dtype=torch.float32)
+    return folder
+
+
+def _talk2dino_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tell the files of Talk2DINO apart by their keys, and rename these."""
+    ways: tuple[tuple[str, str, Callable[[dict[str, Tensor]], dict[str, Tensor]]], ...] = (
+        ("linear_layer.weight", "projection", convert_projection),
+        ("token_embedding.weight", "text", convert_clip),
+        ("text_projection.weight", "text", convert_clip_hub),
+        ("pos_embed", "visual", convert_dinov2),
+        ("embeddings.position_embeddings", "visual", convert_dinov2_hub),
+        ("cls_token", "visual", convert_official),
+        ("embeddings.cls_token", "visual", convert_hub),
+    )
+    for mark, part, convert in ways:
+        if mark in state:
+            return {f"{part}.{name}": value for name, value in convert(state).items()}
+    return state
+
+
 def _kind(path: Path) -> str:
     if path.suffix == ".gz" or not path.stat().st_size:
         return "dino.txt"
@@ -144,11 +194,10 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
         else:
             state |= _converted(path)
     if vocabulary is None:
-        raise BadWeights("The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it with the other files.")
+        raise BadWeights(_NO_VOCABULARY)
     clip_tokenizer(vocabulary, context=config.text.context)
     model = DinoTxt(config)
     _load(model, state, folder)
-    templates = loads((resources("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
     with _writing(folder):
         with suppress(shutil.SameFileError):
             shutil.copyfile(vocabulary, folder / vocabulary.name)
@@ -156,12 +205,20 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
             folder,
             "dinotxt",
             model.state_dict(),
-            {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": templates["imagenet_80"]},
+            {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_80")},
             dtype=torch.float32,
         )
         method = Insid3Config(components=components_for(config.backbone.width))
         write_part(folder, "insid3", asdict(DenseConfig(method=method)))
     return folder
+
+
+_NO_VOCABULARY = "The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it with the other files."
+
+
+def _templates(name: str) -> list[str]:
+    file = resources("maskwright_assets") / "prompt_templates.json"
+    return list(loads(file.read_text(encoding="utf-8"))[name])
 
 
 def _require(path: Path) -> None:

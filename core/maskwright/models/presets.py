@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +22,12 @@ from maskwright.models.dinotxt_highres import HighResolution
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.models.insid3 import Insid3Config, components_for
+from maskwright.models.preset_files import damaged, section, sections
 from maskwright.models.registry import OFFICIAL
 from maskwright.models.sam import Sam, SamConfig
+from maskwright.models.talk2dino import LAMBDA, Talk2Dino
+from maskwright.models.talk2dino_preset import PART as TALK2DINO
+from maskwright.models.talk2dino_preset import Talk2DinoPreset, load_talk2dino
 from maskwright.models.tokens import Tokenizer, clip_tokenizer
 from maskwright.settings import Settings
 
@@ -49,15 +51,12 @@ __all__ = [
     "load_click",
     "load_seg",
     "load_text",
-    "no_seg",
+    "no_method",
     "prompt_settings",
     "read_config",
     "save_seg",
-    "sections",
     "seg_settings",
 ]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,8 @@ class TextPreset:
     """Factor on the cosine against "none of these"."""
     threshold: float = 0.2
     """Cosine at which a class and "none of these" are equally likely."""
+    cleaning: float = LAMBDA
+    """Weight of background cleaning."""
     familiar: tuple[str, ...] | None = None
     """Words the model was taught; None when it has seen too many to list."""
 
@@ -181,6 +182,8 @@ class SegSettings:
     """Stretch the picture's contrast first, as the bundled model was taught to expect."""
     built_on: tuple[str, str] | None = None
     """SHA-256 of the weights of the text model and of the promptable model that it shares tensors with."""
+    cleaning: float = LAMBDA
+    """Weight of background cleaning."""
     most_classes: int | None = 256
     """Of more classes those most similar to the image are kept, as in CAT-Seg; None keeps all."""
 
@@ -204,13 +207,15 @@ class Preset:
     dense: DensePreset | None = None
     click: ClickPreset | None = None
     seg: SegPreset | None = None
+    talk2dino: Talk2DinoPreset | None = None
     untrained: bool = False
     """It has the parts of a dinov3.seg that is yet to be trained."""
 
     @property
     def models(self) -> list[nn.Module]:
         """The networks, each once."""
-        found: list[nn.Module] = [part.model for part in (self.text, self.click, self.seg) if part is not None]
+        parts = (self.text, self.click, self.seg, self.talk2dino)
+        found: list[nn.Module] = [part.model for part in parts if part is not None]
         return found if self.text or not self.dense else [*found, self.dense.backbone]
 
     @property
@@ -222,6 +227,8 @@ class Preset:
                 found.append(model.image_encoder)
             elif isinstance(model, Dinov3Seg):
                 found += [model.vlm, model.spe]
+            elif isinstance(model, Talk2Dino):
+                found.append(model.visual)
             else:
                 found.append(model)
         return found
@@ -253,31 +260,9 @@ def find(name: str, settings: Settings) -> Path:
     return here[name]
 
 
-def sections(folder: Path) -> dict[str, Any]:
-    """The parts that a preset's `config.json` describes, by name; raises BadWeights when it is damaged."""
-    try:
-        data = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise TypeError("not a table")
-        return data
-    except (OSError, ValueError, TypeError) as error:
-        raise _damaged(folder, error) from error
-
-
 def read_config(folder: Path) -> TextPreset:
     """The text part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
-    return _section(folder, sections(folder), "dinotxt", TextPreset)
-
-
-def _section(folder: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    try:
-        return from_plain(kind, data[name])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(folder, error) from error
-
-
-def _damaged(folder: Path, error: Exception) -> BadWeights:
-    return BadWeights(f"The preset file {folder / CONFIG} is damaged ({error}). Get the preset again.")
+    return section(folder, sections(folder), "dinotxt", TextPreset)
 
 
 def load(folder: Path) -> Preset:
@@ -291,10 +276,11 @@ def load(folder: Path) -> Preset:
     if told is not None and seg is None:
         # nothing uses them yet, but a damaged file should be known
         read_weights(folder / told.weights, told.sha256)
-    first = text or dense or click
+    talk2dino = load_talk2dino(folder, text) if TALK2DINO in data else None
+    first = text or dense or click or talk2dino
     if first is None:
-        raise _damaged(folder, KeyError("dinotxt"))
-    return Preset(first.ref, text, dense, click, seg, untrained=told is not None and seg is None)
+        raise damaged(folder, KeyError("dinotxt"))
+    return Preset(first.ref, text, dense, click, seg, talk2dino, untrained=told is not None and seg is None)
 
 
 def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | None) -> DensePreset:
@@ -303,10 +289,10 @@ def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | Non
         # a preset that was made before examples were known does without a section
         config = DenseConfig(method=Insid3Config(components=components_for(backbone.config.width)))
         if "insid3" in data:
-            config = _section(folder, data, "insid3", DenseConfig)
+            config = section(folder, data, "insid3", DenseConfig)
         return DensePreset(text.ref, config, backbone)
-    config = _section(folder, data, "insid3", DenseConfig)
-    stored = _section(folder, data, config.part, ImagePreset)
+    config = section(folder, data, "insid3", DenseConfig)
+    stored = section(folder, data, config.part, ImagePreset)
     backbone = DinoV3(stored.model)
     _load_weights(backbone, folder, stored)
     return DensePreset(ModelRef(folder.name, stored.sha256), config, backbone)
@@ -314,7 +300,7 @@ def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | Non
 
 def prompt_settings(folder: Path) -> PromptPreset:
     """The promptable part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
-    return _section(folder, sections(folder), "sam", PromptPreset)
+    return section(folder, sections(folder), "sam", PromptPreset)
 
 
 def load_click(folder: Path) -> ClickPreset:
@@ -325,9 +311,9 @@ def load_click(folder: Path) -> ClickPreset:
     return ClickPreset(ModelRef(folder.name, config.sha256), config, model)
 
 
-def no_seg(name: str) -> str:
-    """What to say when a preset without dinov3.seg is asked for it."""
-    return f"The preset {name} has no dinov3.seg. Use the method dinotxt, or the preset tiny."
+def no_method(name: str, method: str) -> str:
+    """What to say when a preset is asked for a text method that it has not."""
+    return f"The preset {name} has no {method}. Use another method, or the preset tiny."
 
 
 def seg_settings(folder: Path) -> SegSettings:
@@ -338,8 +324,8 @@ def seg_settings(folder: Path) -> SegSettings:
         BadWeights: it is damaged or has unknown keys.
     """
     if "dinov3seg" not in sections(folder):
-        raise MaskwrightError(no_seg(folder.name))
-    return _section(folder, sections(folder), "dinov3seg", SegSettings)
+        raise MaskwrightError(no_method(folder.name, "dinov3.seg"))
+    return section(folder, sections(folder), "dinov3seg", SegSettings)
 
 
 def load_seg(folder: Path, text: DinoTxtPreset | None = None, click: ClickPreset | None = None) -> SegPreset:
@@ -397,37 +383,12 @@ def _load_weights(model: nn.Module, folder: Path, stored: ImagePreset | PromptPr
 def load_text(folder: Path) -> DinoTxtPreset:
     """Build the text model of a preset and load its weights; raises BadWeights, or MaskwrightError without one."""
     data = sections(folder)
-    if "dinotxt" not in data and data.keys() & {"insid3", "sam"}:
+    if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO}:
         raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
-    config = _section(folder, data, "dinotxt", TextPreset)
+    config = section(folder, data, "dinotxt", TextPreset)
     model = DinoTxt(config.model)
     _load_weights(model, folder, config)
     file = folder / config.tokenizer
     context = config.model.text.context
     tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
     return DinoTxtPreset(ModelRef(folder.name, config.sha256), folder, config, model, tokenizer)
-
-
-def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Build a frozen config dataclass from JSON values; unknown keys raise TypeError."""
-    hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(typing.cast(Any, kind))}
-    unknown = sorted(set(data) - known)
-    if unknown:
-        raise TypeError(f"unknown keys {', '.join(unknown)}")
-    return kind(**{name: _value(hints[name], value) for name, value in data.items()})
-
-
-def _value(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
-        raise TypeError(f"{value!r} is none of {', '.join(map(repr, typing.get_args(hint)))}")
-    if value is not None and typing.get_origin(hint) is types.UnionType:
-        # X | None
-        (hint,) = (one for one in typing.get_args(hint) if one is not type(None))
-    if dataclasses.is_dataclass(hint):
-        return from_plain(typing.cast(Any, hint), value)
-    if isinstance(value, list) and typing.get_origin(hint) is tuple:
-        return tuple(_value(tuple, item) if isinstance(item, list) else item for item in value)
-    if hint is tuple:
-        return tuple(value)
-    return value

@@ -42,17 +42,36 @@ _BACKBONES = {
     for size in "sbl"
 }  # fmt: skip
 
+_VOCABULARY = OfficialFile(
+    "bpe_simple_vocab_16e6.txt.gz", "CLIP byte-pair vocabulary", "https://github.com/openai/CLIP/tree/main/clip",
+    "MIT", part="vocabulary",
+)  # fmt: skip
+
 _DINOTXT = (
     _BACKBONES["l"],
     OfficialFile(
         "dinov3_vitl16_dinotxt_vision_head_and_text_encoder.pth", "dino.txt vision head and text encoder",
         _DINOV3_PAGE, _DINOV3_LICENCE, part="head",
     ),
-    OfficialFile(
-        "bpe_simple_vocab_16e6.txt.gz", "CLIP byte-pair vocabulary", "https://github.com/openai/CLIP/tree/main/clip",
-        "MIT", part="vocabulary",
-    ),
+    _VOCABULARY,
 )  # fmt: skip
+
+_CLIP = OfficialFile(
+    "ViT-B-16.pt", "CLIP ViT-B/16, of which the text tower is used", "https://github.com/openai/CLIP", "MIT",
+    hub="openai/clip-vit-base-patch16", part="text",
+)  # fmt: skip
+
+
+def _talk2dino(backbone: OfficialFile, projection: str) -> tuple[OfficialFile, ...]:
+    page = "https://github.com/lorebianchi98/Talk2DINO/tree/main/weights"
+    licence = "none stated by its authors; ask them before you pass it on"
+    return (
+        backbone,
+        _CLIP,
+        OfficialFile(projection, "Talk2DINO's projection", page, licence, part="projection"),
+        _VOCABULARY,
+    )
+
 
 _SAMS = {
     size: OfficialFile(name, f"SAM ViT-{size.upper()}", _SAM_PAGE, "Apache-2.0", hub=hub, part="sam")
@@ -76,6 +95,22 @@ OFFICIAL = {
     ),
     "dinov3txt-l": OfficialPreset(
         "dino.txt on DINOv3 ViT-L/16: zero-shot text prompts, 866.6 M parameters", _DINOTXT
+    ),
+    "talk2dino-b": OfficialPreset(
+        "Talk2DINO on DINOv2 ViT-B/14 with registers: zero-shot text prompts with background cleaning, 151.0 M "
+        "parameters",
+        _talk2dino(
+            OfficialFile(
+                "dinov2_vitb14_reg4_pretrain.pth", "DINOv2 ViT-B/14 with registers",
+                "https://github.com/facebookresearch/dinov2#pretrained-models", "Apache-2.0",
+                hub="facebook/dinov2-with-registers-base", part="backbone",
+            ),
+            "vitb_mlp_infonce.pth",
+        ),
+    ),
+    "talk2dino-dinov3-b": OfficialPreset(
+        "Talk2DINO on DINOv3 ViT-B/16: zero-shot text prompts with background cleaning, 150.1 M parameters",
+        _talk2dino(_BACKBONES["b"], "dinov3_vitb_mlp_infonce.pth"),
     ),
     **{
         f"insid3-{size}": OfficialPreset(f"INSID3 on DINOv3 ViT-{size.upper()}/16: segmentation by example", (file,))

@@ -10,23 +10,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.dinov3 import LastAttention
+from maskwright.models.clip_text import ClipText, ClipTextConfig
+from maskwright.models.dinov2 import SPECS as DINOV2
+from maskwright.models.dinov2 import DinoV2, DinoV2Config
+from maskwright.models.dinov3 import SPECS as DINOV3
+from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, LastAttention
 
 __all__ = [
     "LAMBDA",
+    "SPECS",
     "THRESHOLD",
     "InfoNce",
     "Pooling",
     "Projection",
     "ProjectionConfig",
+    "Talk2Dino",
+    "Talk2DinoConfig",
     "best_head",
+    "class_attention",
     "class_vector",
     "clean",
     "cls_attention",
@@ -82,6 +90,63 @@ def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def class_vector(projection: Projection, text: Tensor) -> Tensor:
     """(..., C) unit vectors of (P, ..., text) prompts: the mean of raw embeddings, projected, then normalised."""
     return F.normalize(projection(text.mean(dim=0)), dim=-1, eps=_EPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Talk2DinoConfig:
+    """The whole: one of the two backbones, CLIP's text tower, the projection between them."""
+
+    dinov2: DinoV2Config | None = None
+    dinov3: DinoV3Config | None = None
+    text: ClipTextConfig = field(default_factory=ClipTextConfig)
+    projection: ProjectionConfig = field(default_factory=ProjectionConfig)
+
+
+SPECS = {
+    "b": Talk2DinoConfig(dinov2=DINOV2["vitb14_reg"]),
+    "dinov3-b": Talk2DinoConfig(dinov3=DINOV3["vitb16"]),
+}
+"""By the part of the preset's name that follows "talk2dino-"."""
+
+
+class Talk2Dino(nn.Module):
+    """Two frozen encoders and the projection; the text tower may be any that gives raw embeddings of token ids."""
+
+    def __init__(self, visual: DinoV2 | DinoV3, text: nn.Module, projection: Projection) -> None:
+        super().__init__()
+        self.visual, self.text, self.projection = visual, text, projection
+
+    @classmethod
+    def build(cls, config: Talk2DinoConfig) -> Talk2Dino:
+        """With random weights, of the given sizes; raises ValueError unless one backbone is given."""
+        if (config.dinov2 is None) == (config.dinov3 is None):
+            raise ValueError("Talk2DINO needs one backbone, DINOv2 or DINOv3")
+        visual = DinoV2(config.dinov2) if config.dinov2 else DinoV3(config.dinov3)  # type: ignore[arg-type]
+        return cls(visual, ClipText(config.text), Projection(config.projection))
+
+    def encode_image(self, pixels: Tensor) -> tuple[DinoFeatures, Tensor]:
+        """Tokens of a normalised (B, 3, H, W) batch, and (B, heads, N) logits of CLS on its patches; one pass."""
+        with self.visual.watched() as seen:
+            features = self.visual(pixels)
+        return features, cls_attention(seen[0], self.visual.global_tokens)
+
+    def regions(self, pixels: Tensor, size: int) -> Tensor:
+        """(B, heads + 2, C): what each head of a picture looks at, what all do on average, and CLS.
+
+        Args:
+            pixels: normalised (B, 3, H, W), stretched here to a square.
+            size: of that square, rounded up to whole patches.
+        """
+        side = -(-size // self.visual.config.patch) * self.visual.config.patch
+        square = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+        tokens, attention = self.encode_image(square.to(next(self.visual.parameters()).dtype))
+        every = torch.cat([attention, attention.mean(dim=1, keepdim=True)], dim=1).float()
+        looked_at = head_embeddings(tokens.patches.float().transpose(1, 2), every)
+        return torch.cat([looked_at, tokens.cls.float()[:, None]], dim=1)
+
+    def encode_class(self, ids: Tensor) -> Tensor:
+        """(P, context) token ids of one class's prompts -> its (C,) unit vector."""
+        return class_vector(self.projection, self.text(ids).float())
 
 
 # Sec. 3.2: attention heads as regions
@@ -163,26 +228,37 @@ def scores(features: Tensor, text: Tensor) -> Tensor:
     return similarity(features, text).sigmoid()
 
 
-def clean(maps: Tensor, features: Tensor, attention: Tensor, text: Tensor, *, weight: float = LAMBDA) -> Tensor:
-    """Background cleaning: each class's map, raised where the heads look that speak of the class (Eqs. 8 to 10).
+def class_attention(features: Tensor, attention: Tensor, text: Tensor) -> Tensor:
+    """Where the heads look that speak of a class (Eqs. 8 and 9): (T, h, w), which sums to one for each class.
 
-    Follows the released code: attention enters as logits, both as weights of the patches and in the classes' maps, and
-    one minimum and maximum over all classes and patches sets the range. Any text method can use it whose patches and
-    class vectors share a space and whose backbone has a CLS token.
+    As in the released code attention enters as logits, both as weights of the patches and in the classes' maps.
+
+    Args:
+        features: (C, h, w) patches.
+        attention: (heads, h * w) logits of CLS on the patches.
+        text: (T, C) unit class vectors in the space of the patches.
+    """
+    patches = features.flatten(1)
+    heads = F.normalize(attention @ patches.T / patches.shape[1], dim=-1, eps=_EPS)
+    related = (text @ heads.T).softmax(dim=-1)  # Eq. 8
+    looked_at: Tensor = (related @ attention).softmax(dim=-1)  # Eq. 9
+    return looked_at.reshape(-1, *features.shape[1:])
+
+
+def clean(maps: Tensor, looked_at: Tensor, *, weight: float = LAMBDA) -> Tensor:
+    """Background cleaning: each class's map, raised where the heads look that speak of the class (Eq. 10).
+
+    As in the released code one minimum and maximum over all classes and patches sets the range. Any text method can use
+    it whose patches and class vectors share a space and whose backbone has a CLS token.
 
     Args:
         maps: (T, h, w) scores of the classes, of any range.
-        features: (C, N) patches, N = h * w, not normalised.
-        attention: (heads, N) logits of CLS on the patches.
-        text: (T, C) unit class vectors.
-        weight: lambda of Eq. 10; 0 changes nothing.
+        looked_at: (T, h, w) of `class_attention`.
+        weight: lambda; 0 changes nothing.
 
     Returns:
         (T, h, w) in the range of `maps`.
     """
-    heads = F.normalize(attention @ features.T / features.shape[1], dim=-1, eps=_EPS)
-    related = (text @ heads.T).softmax(dim=-1)  # Eq. 8
-    looked_at = (related @ attention).softmax(dim=-1).view_as(maps)  # Eq. 9
     low, high = looked_at.min(), looked_at.max()
     # the denominator is the maximum, not the span
     shaped = (looked_at - low) / torch.maximum(high, high - low)

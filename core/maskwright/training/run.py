@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -14,18 +15,22 @@ from maskwright.groundtruth import LabelledFolder
 from maskwright.models.checkpoints import CONFIG
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.models.presets import prompt_settings, read_config, sections, seg_settings
+from maskwright.models.preset_files import sections
+from maskwright.models.presets import load, prompt_settings, read_config, seg_settings
+from maskwright.models.talk2dino_preset import save_projection
+from maskwright.training.captions import read_captions
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
 from maskwright.training.loop import Step
+from maskwright.training.projection import ProjectionRun, Taught, encoders, teach
 from maskwright.training.scratch import train
 from maskwright.training.seg import train_seg
 from maskwright.training.vocabulary import Vocabulary
 
 C = TypeVar("C", TrainConfig, ClickConfig, SegConfig)
 
-__all__ = ["Order", "train_preset", "train_promptable", "train_segmenter"]
+__all__ = ["Order", "train_preset", "train_projection", "train_promptable", "train_segmenter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,33 @@ def _fitted(model: Dinov3SegConfig, folder: Path) -> Dinov3SegConfig:
     taps = stem[model.taps[0] - 1][0], stem[model.taps[1] - 1][0]
     aggregator = replace(model.aggregator, text=vlm.backbone.width, appearance=spe.out, taps=taps)
     return replace(model, vlm=vlm, spe=spe, aggregator=aggregator)
+
+
+def train_projection(
+    folders: Sequence[Path],
+    base: Path,
+    out: Path,
+    run: ProjectionRun,
+    *,
+    device: str = "cpu",
+    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
+) -> Taught:
+    """Teach the preset `base` Talk2DINO from captioned folders, into the preset folder `out`, which may be `base`.
+
+    Raises:
+        MaskwrightError: `out` holds another preset, or there is too little to learn from.
+    """
+    preset = load(base)
+    frozen = encoders(preset)
+    there = sections(out) if (out / CONFIG).is_file() else None
+    if there is not None and frozen.sha256 not in {part.get("sha256") for part in there.values()}:
+        raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
+    pictures = [one for folder in folders for one in read_captions(folder, _gallery())]
+    taught = teach(frozen, pictures, run, out / "regions", device=choose_device(device), progress=progress)
+    if there is None:
+        shutil.copytree(base, out, dirs_exist_ok=True)
+    save_projection(out, taught.projection, taught.config, preset.text, size=run.size)
+    return taught
 
 
 def _timed(config: C, order: Order) -> C:

@@ -101,7 +101,7 @@ def _tokenizer(vocabulary: Vocabulary, config: TrainConfig, out: Path) -> Tokeni
     file = out / "tokenizer.json"
     if not file.exists():
         corpus = [text for texts in vocabulary.texts() for text in texts] * 4 + templates()
-        train_tokenizer(corpus, vocabulary=config.model.text.vocabulary).save(str(file))
+        train_tokenizer(corpus, vocabulary=config.model.text.vocabulary).save(str(file), pretty=False)
     return Tokenizer.load(file, context=config.model.text.context)
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from maskwright.models.checkpoints import load_exactly, read_weights, save_record
 from maskwright.models.dinov3 import ConvStem
 from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
-from maskwright.models.presets import SegSettings, inherited, load_click, load_text, save_seg, sections, seg_settings
+from maskwright.models.preset_files import sections
+from maskwright.models.presets import SegSettings, inherited, load_click, load_text, save_seg, seg_settings
 from maskwright.models.tokens import Tokenizer
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, Batch, Source, Steps

@@ -14,11 +14,11 @@ import torch
 import maskwright as mw
 from maskwright.domain import ModelRef
 from maskwright.engine import Engine
-from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows, label
+from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows
 from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
-from maskwright.engine.text import class_names
+from maskwright.engine.text import Labels, class_names, labelled
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
-from maskwright.models.presets import read_config
+from maskwright.models.presets import load_text, read_config
 from maskwright.settings import Settings
 
 
@@ -86,7 +86,7 @@ def test_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     def get(name: str) -> None:
         def make() -> Windows:
             made.append(name)
-            return Windows(torch.zeros(100), (), (1, 1))
+            return Windows(torch.zeros(100), torch.zeros(0), (), (1, 1))
 
         cache.get_or_make(key(name), make)
 
@@ -139,7 +139,7 @@ def test_provenance_names_everything_that_changes_the_result(engine: Engine, ima
     told = engine.segment_text(image, "cow|cattle, sky", threshold=0.4).provenance
     assert told["prompt"] == "cow|cattle, sky"
     assert told["weights"] == engine.model.sha256
-    assert told["parameters"] == {"threshold": 0.4, "high_resolution": False}
+    assert told["parameters"] == {"threshold": 0.4, "cleaning": 0.2, "refine": None, "high_resolution": False}
     assert told["image"] == image.sha256
     assert told["version"] == mw.__version__
 
@@ -187,12 +187,18 @@ def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Pa
     classes = torch.eye(3)
     left, right = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     left[0], right[1] = 1, 1
-    windows = Windows(torch.stack([left, right]), ((0, 0), (0, 32)), (32, 64))
-    found = label(Pyramid((windows,)), classes, config, (16, 32), threshold=None)
+    windows = Windows(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (32, 64))
+    method = DinoTxtMethod(replace(load_text(small_preset), config=config), torch.device("cpu"))
+
+    def label(classes: torch.Tensor, threshold: float | None) -> Labels:
+        background = None if threshold is None else 0.0
+        return labelled(method.scores(Pyramid((windows,)), classes, background=background), (16, 32), threshold or 0.0)
+
+    found = label(classes, None)
     assert (found.label_map[:, :16] == 1).all()
     assert (found.label_map[:, 16:] == 2).all()
     assert found.scores[2] == 0
-    opened = label(Pyramid((windows,)), classes[1:], config, (16, 32), threshold=0.5)
+    opened = label(classes[1:], 0.5)
     assert (opened.label_map[:, :15] == 0).all(), "fits neither class"
     assert (opened.label_map[:, 17:] == 1).all()
     assert opened.best[0] > 0.99

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from maskwright.domain import Annotation, Image, Mask
 from maskwright.engine import Engine
-from maskwright.models.presets import load_text, sections
+from maskwright.models.preset_files import sections
+from maskwright.models.presets import load_text
 from maskwright.training.data import IGNORE, NONE, Sample
 from maskwright.training.finetune import finetune, sample, tuning_config
 

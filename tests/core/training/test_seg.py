@@ -44,7 +44,7 @@ def test_a_training_leaves_a_preset_that_answers(meadows: Path, out: Path) -> No
     assert np.isfinite(told).all()
     after = load_file(out / "dinov3seg.safetensors")
     assert any(not torch.equal(after[name], value) for name, value in before.items())
-    scores = evaluate_text(Engine.load(out, "cpu"), meadows, limit=2)
+    (scores,) = evaluate_text(Engine.load(out, "cpu"), meadows, limit=2)
     assert scores.method == "dinov3seg"
     assert json.loads((out / "dinov3seg.json").read_text())["steps"] == 20
 

@@ -1,0 +1,126 @@
+"""Talk2DINO in a preset: whole, or as a projection between the encoders that the preset has."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from maskwright.domain import ModelRef
+from maskwright.errors import BadWeights
+from maskwright.models.checkpoints import load_exactly, read_weights, save_part
+from maskwright.models.preset_files import damaged, section, sections
+from maskwright.models.talk2dino import LAMBDA, THRESHOLD, Projection, ProjectionConfig, Talk2Dino, Talk2DinoConfig
+from maskwright.models.tokens import Tokenizer, clip_tokenizer
+
+if TYPE_CHECKING:
+    from maskwright.models.presets import DinoTxtPreset
+
+__all__ = ["PART", "Talk2DinoPreset", "Talk2DinoSettings", "WindowProtocol", "load_talk2dino", "save_projection"]
+
+PART = "talk2dino"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowProtocol:
+    """How an image is cut; the defaults are the published ones."""
+
+    short_side: int = 448
+    longest: int = 2048
+    """At most so many pixels; a longer picture is squeezed."""
+    window: int = 448
+    stride: int = 224
+
+
+@dataclass(frozen=True, slots=True)
+class Talk2DinoSettings:
+    """What `config.json` says of Talk2DINO."""
+
+    weights: str
+    sha256: str
+    prompts: tuple[str, ...]
+    model: Talk2DinoConfig | None = None
+    """None: the projection alone is stored, and the encoders are those of the preset's dino.txt."""
+    projection: ProjectionConfig | None = None
+    """Where it stands alone."""
+    built_on: str | None = None
+    """SHA-256 of the weights whose encoders it was trained for."""
+    tokenizer: str | None = None
+    protocol: WindowProtocol = field(default_factory=WindowProtocol)
+    matched_at: int = 518
+    """Pixels of the square that a picture is stretched to when it is compared with a phrase as a whole."""
+    stretch: bool = False
+    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    threshold: float = THRESHOLD
+    """Score under which a pixel is none of the classes: what a probability of 0.5 stands for."""
+    sharpness: float = 100.0
+    """Factor on a score's distance from the threshold that makes it a probability."""
+    cleaning: float = LAMBDA
+    """Weight of background cleaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Talk2DinoPreset:
+    """A loaded Talk2DINO with its settings."""
+
+    ref: ModelRef
+    config: Talk2DinoSettings
+    model: Talk2Dino
+    tokenizer: Tokenizer
+
+    @property
+    def visual_sha256(self) -> str:
+        """Of the file that holds the weights of the image encoder: another projection sees the same regions."""
+        return self.config.built_on or self.config.sha256
+
+
+def load_talk2dino(folder: Path, text: DinoTxtPreset | None) -> Talk2DinoPreset:
+    """Build the Talk2DINO of a preset and load its weights; raises BadWeights.
+
+    `text` is the preset's dino.txt, whose encoders a projection that stands alone was trained for.
+    """
+    config = section(folder, sections(folder), PART, Talk2DinoSettings)
+    state = read_weights(folder / config.weights, config.sha256)
+    if config.model is not None and config.tokenizer is not None:
+        model = Talk2Dino.build(config.model)
+        load_exactly(model, state, what=folder.name)
+        tokenizer = clip_tokenizer(folder / config.tokenizer, context=config.model.text.context)
+    elif text is not None and config.projection is not None:
+        if config.built_on != text.config.sha256:
+            raise BadWeights(
+                f"The Talk2DINO of {folder.name} was made for other weights of its words. Train it again "
+                "(maskwright train-projection), or get the preset again."
+            )
+        projection, tokenizer = Projection(config.projection), text.tokenizer
+        load_exactly(projection, state, what=folder.name)
+        model = Talk2Dino(text.model.visual_model.backbone, text.model.text_model, projection)
+    else:
+        raise damaged(folder, KeyError("model"))
+    model.eval().requires_grad_(False)
+    return Talk2DinoPreset(ModelRef(folder.name, config.sha256), config, model, tokenizer)
+
+
+def save_projection(
+    folder: Path, projection: Projection, config: ProjectionConfig, text: DinoTxtPreset | None, *, size: int
+) -> None:
+    """Write a projection that was learned, at pictures of `size`, between the encoders of the preset in `folder`.
+
+    Where Talk2DINO is whole its projection is replaced; else it stands alone, on the preset's dino.txt, `text`.
+    """
+    told = sections(folder).get(PART)
+    if told is not None and told.get("model") is not None:
+        kept = read_weights(folder / told["weights"], told["sha256"])
+        kept |= {f"projection.{name}": value for name, value in projection.state_dict().items()}
+        save_part(folder, PART, kept, told, dtype=torch.float32)
+        return
+    assert text is not None
+    settings = {
+        "projection": asdict(config),
+        "built_on": text.config.sha256,
+        "prompts": text.config.prompts,
+        "matched_at": size,
+        "stretch": text.config.stretch,
+    }
+    save_part(folder, PART, projection.state_dict(), settings, dtype=torch.float16)
