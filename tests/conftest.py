@@ -144,3 +144,35 @@ def segmenting_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFacto
     model.spe.encoder.load_state_dict(base.click.model.image_encoder.state_dict())
     save_seg(folder, model, {"protocol": {"sides": [96], "window": 64, "stride": 32}}, dtype=torch.float16)
     return folder
+
+
+@pytest.fixture(scope="session")
+def talking_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`small_preset` with a Talk2DINO of random weights between the encoders of its text model.
+
+    Its dino.txt still answers words by default. Classes differ; of noise some pixels are none of them.
+    """
+    import torch
+
+    from maskwright.models.checkpoints import write_part
+    from maskwright.models.preset_files import sections
+    from maskwright.models.presets import load_text
+    from maskwright.models.talk2dino import Projection, ProjectionConfig
+    from maskwright.models.talk2dino_preset import save_projection
+
+    folder = tmp_path_factory.mktemp("presets") / "talking"
+    shutil.copytree(small_preset, folder)
+    # dino.txt's words have two halves: one for the image, one for its patches
+    config = ProjectionConfig(text=64, width=32, hidden=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        projection = Projection(config)
+    with torch.no_grad():
+        # untrained, the second map's bias outweighs the words, which come out alike; a louder map tells them apart
+        projection.hidden_layers[0].weight.mul_(8)
+    save_projection(folder, projection, config, load_text(folder), size=64)
+    told = sections(folder)["talk2dino"]
+    protocol = {"short_side": 64, "longest": 256, "window": 64, "stride": 32}
+    # cosines of random weights lie around 0, where the score is 0.5
+    write_part(folder, "talk2dino", {**told, "protocol": protocol, "threshold": 0.505})
+    return folder

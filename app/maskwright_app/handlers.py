@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gradio.utils import get_upload_folder
+from PIL import Image as Pillow
 
+from maskwright import rle
 from maskwright.clicking import ClickPrompt
 from maskwright.errors import BadPrompt, MaskwrightError
 from maskwright.session import AnnotationSession, Proposal
 from maskwright_app.render import click_bar, improvement, legend, like_bar, picture
 
-__all__ = ["Handlers", "View"]
+__all__ = ["CLEANING", "METHODS", "Handlers", "View", "Words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,29 @@ class View:
     notice: str = ""
 
 
+class Words(NamedTuple):
+    """A prompt by word as the page takes it."""
+
+    words: str
+    method: str = "Automatic"
+    """One of METHODS as it is shown, or anything else for the preset's first"""
+    background: bool = True
+    clean: str = "Automatic"
+    """One of CLEANING, or anything else for what the preset says"""
+    refine: bool = False
+    threshold: float = 0.5
+
+
+METHODS = {"dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino"}
+"""Text methods by the name they are shown under."""
+CLEANING = {"On": True, "Off": False}
+"""Background cleaning by the name it is shown under."""
 _NAMES = 5
 """So many suggestions are shown."""
+_MATCHES = 24
+_SMALL = 200
+"""Pixels of the longest side of a found image."""
+_PROBLEMS = 3
 _EMPTY = View('<p class="mw-empty">Choose a sample, open a picture of the project, or upload one.</p>', "", "", "")
 
 
@@ -126,14 +149,31 @@ class Handlers:
         """HTML of where fine-tuning stands."""
         return improvement(self.session.improvement())
 
-    def propose(self, image_id: int | None, words: str, background: bool, threshold: float) -> tuple[list[str], str]:
-        """Ids of the new proposals, and what a person should know of them."""
+    def propose(self, image_id: int | None, asked: Words) -> tuple[list[str], str]:
+        """Ids of the new proposals and of what cleaning left unlabelled, and what a person should know of them."""
         if image_id is None:
             raise MaskwrightError("Open or select an image first.")
         found = self.session.propose_text(
-            image_id, words, background=background, threshold=threshold if background else None
-        )
-        return [proposal.id for proposal in found.proposals], found.notice
+            image_id, asked.words, method=METHODS.get(asked.method), background=asked.background,
+            threshold=asked.threshold if asked.background else None, refine="pamr" if asked.refine else None,
+            cleaning=CLEANING.get(asked.clean),
+        )  # fmt: skip
+        return found.ids, found.notice
+
+    def find(
+        self, phrase: str, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
+    ) -> tuple[list[tuple[Pillow.Image, str]], list[int], str]:
+        """Images that show what a phrase says, as small pictures with a line each; their ids; and what went wrong."""
+        matches = self.session.find(phrase, limit=_MATCHES, progress=progress, cancelled=cancelled)
+        shown = [
+            (self._small(one.record.id), f"{one.score:.2f}  {Path(one.record.file_name).name}") for one in matches.found
+        ]
+        return shown, [one.record.id for one in matches.found], " ".join(matches.problems[:_PROBLEMS])
+
+    def _small(self, image_id: int) -> Pillow.Image:
+        small = Pillow.fromarray(self.session.image(image_id).pixels)
+        small.thumbnail((_SMALL, _SMALL))
+        return small
 
     def propose_like(self, image_id: int | None, category: str) -> tuple[list[str], str]:
         """Ids of the proposals like a category's references, and what a person should know of them."""
@@ -232,30 +272,48 @@ class Handlers:
         threshold: float | None = None,
         refine: str | None = None,
         preset: str | None = None,
+        cleaning: bool | None = None,
     ) -> dict[str, Any]:
         """Propose one mask for each class name found in an image.
 
         Args:
             image: id of a project image, or an uploaded file, which is then added to the project.
             words: class names separated by commas; synonyms of one class by "|".
-            method: text method; the default when left out.
+            method: dinov3seg, dinotxt or talk2dino; the preset's first when left out.
             background: leave pixels unlabelled that fit none of the words.
             threshold: probability a class needs against "none of these"; implies background.
-            refine: mask refinement.
+            refine: "pamr" makes contours follow the picture's colours.
             preset: must be the preset that this server runs, or left out.
+            cleaning: background cleaning, which goes with background; as the preset says when left out.
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
         found = self.session.propose_text(
-            image_id, words, method=method, background=background, threshold=threshold, refine=refine
-        )
+            image_id, words, method=method, background=background, threshold=threshold, refine=refine,
+            cleaning=cleaning,
+        )  # fmt: skip
         return self._answer(
             image_id,
             categories=list(found.prediction.categories),
             unfamiliar=list(found.prediction.unfamiliar),
             notice=found.notice,
             masks=[_mask(proposal) for proposal in found.proposals],
+            left_unlabelled=_left(found.prediction.removed),
         )
+
+    def find_images(self, phrase: str, limit: int = 20) -> dict[str, Any]:
+        """Rank the project's images for a phrase, the best first.
+
+        Args:
+            phrase: what the images should show, such as "a zebra in the grass".
+            limit: at most so many.
+        """
+        matches = self.session.find(phrase, limit=limit)
+        images = [
+            {"image": one.record.id, "file": one.record.file_name, "score": round(one.score, 4)}
+            for one in matches.found
+        ]
+        return self._answer(None, images=images, problems=list(matches.problems))
 
     def segment_like(
         self, image: Any, references: list[int], not_this: list[int] | None = None, preset: str | None = None
@@ -393,6 +451,11 @@ def _points(points: Any) -> list[tuple[float, ...]]:
 def _four(box: Any) -> tuple[float, float, float, float]:
     left, top, right, bottom = (float(value) for value in box)
     return left, top, right, bottom
+
+
+def _left(removed: Any) -> dict[str, Any] | None:
+    """What background cleaning left unlabelled, as COCO RLE."""
+    return None if removed is None else dict(rle.encode(removed))
 
 
 def _mask(proposal: Proposal) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str, prompt:
     """
     size_hw = (pixels.shape[0], pixels.shape[1])
     base = Pillow.fromarray(pixels).resize(_shrunk(size_hw), Pillow.Resampling.LANCZOS)
-    layers = [Layer(row.mask, row.color, outlined=row.proposal is None) for row in rows]
+    layers = [Layer(row.mask, row.color, outlined=row.annotation is not None, hatched=row.cleaned) for row in rows]
     overlay = Pillow.fromarray(flatten(layers, _shrunk(size_hw)))
     shown = ", ".join(dict.fromkeys(str(row.mask.category) for row in rows)) or "no masks yet"
     return (
@@ -123,6 +123,11 @@ def legend(rows: Sequence[Shown], size_hw: tuple[int, int], looked_for: str | No
 def _line(row: Shown, total: int, looked_for: str | None) -> str:
     name = html.escape(str(row.mask.category), quote=True)
     facts = f"{100 * row.mask.area / total:.1f} %"
+    if row.cleaned:
+        return (
+            '<li class="mw-cleaned"><span class="mw-swatch"></span><span class="mw-name">left unlabelled</span>'
+            f'<span class="mw-facts">{facts}, by background cleaning</span></li>'
+        )
     if row.mask.score is not None:
         facts += f", score {row.mask.score:.2f}"
     hint = ' <abbr title="not among the words this model was taught">unfamiliar</abbr>'

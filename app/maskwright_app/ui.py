@@ -12,9 +12,9 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from maskwright.clicking import ClickPrompt
-from maskwright.errors import MaskwrightError
+from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.pictures import SUFFIXES
-from maskwright_app.handlers import Handlers, View
+from maskwright_app.handlers import CLEANING, METHODS, Handlers, View, Words
 from maskwright_app.samples import Sample, samples
 
 __all__ = ["CSS", "HEAD", "THEME", "build"]
@@ -45,6 +45,8 @@ CSS = """
   border-bottom: 1px solid var(--border-color-primary); }
 .mw-swatch { flex: none; width: 1.2em; height: 1.2em; border-radius: 3px; border: 2px dashed var(--body-text-color); }
 .mw-accepted .mw-swatch { border-style: solid; }
+.mw-cleaned .mw-swatch { border-style: none;
+  background: repeating-linear-gradient(135deg, #808080 0 3px, #fff 3px 6px); }
 .mw-name { font-weight: 600; overflow-wrap: anywhere; }
 .mw-facts { color: var(--body-text-color-subdued); flex: 1; font-size: .85em; }
 .mw-legend button { min-height: 44px; padding: 0 .7em; border-radius: 6px; cursor: pointer;
@@ -205,6 +207,8 @@ class _Page:
         self.news = gr.JSON(None, visible=False)
         self.like = gr.State(None)
         self.prompt = gr.State(None)
+        self.found = gr.State([])
+        self._searches: dict[str, object] = {}
         self.clock = gr.Timer(1.0)
         gr.Markdown(f"# Maskwright\n{title}", elem_id="mw-title")
         with gr.Row():
@@ -229,6 +233,18 @@ class _Page:
             self.images = gr.Dropdown(
                 label="Pictures of this project", choices=[], elem_id="mw-images", interactive=True
             )
+        with gr.Tab("Find"):
+            self.phrase = gr.Textbox(
+                label="Find pictures of this project by what they show", placeholder="a zebra in the grass",
+                elem_id="mw-phrase", max_lines=2,
+            )  # fmt: skip
+            with gr.Row():
+                self.find = gr.Button("Find pictures", elem_id="mw-find", min_width=100)
+                self.stop_finding = gr.Button("Stop", elem_id="mw-find-stop", min_width=60)
+            self.matches = gr.Gallery(
+                label="Best first", columns=2, height=420, allow_preview=False, elem_id="mw-matches",
+                interactive=False,
+            )  # fmt: skip
 
     def _canvas(self) -> None:
         with gr.Row(equal_height=True):
@@ -262,6 +278,15 @@ class _Page:
             self.threshold = gr.Slider(
                 0.05, 0.95, 0.5, step=0.05, label="Threshold: how sure a class must be", elem_id="mw-threshold"
             )
+        with gr.Row():
+            self.method = gr.Dropdown(
+                ["Automatic", *METHODS], value="Automatic", label="Method for words", elem_id="mw-method", min_width=170
+            )
+            self.clean = gr.Dropdown(
+                ["Automatic", *CLEANING], value="Automatic", label="Background cleaning", elem_id="mw-clean",
+                min_width=170,
+            )  # fmt: skip
+            self.refine = gr.Checkbox(False, label="Refine contours (PAMR)", elem_id="mw-refine", min_width=170)
         self.credit = gr.HTML("", elem_classes="mw-credit", elem_id="mw-credit")
 
     def _decisions(self) -> None:
@@ -289,6 +314,7 @@ class _Page:
         page.load(_sentences(self._load), self.image_id, [self.image_id, self.images, *self.shown], **private)
         self._wire_pictures(state, clicks, private)
         self._wire_prompts(tab, clicks, private)
+        self._wire_search(state, clicks)
         self._wire_decisions(tab, clicks, private)
         self.clock.tick(
             _sentences(self._refresh), [self.seen, self.picture, *tab], [self.news, self.improve, self.images],
@@ -320,8 +346,14 @@ class _Page:
         self.like_bar.click(
             _sentences(self._like), tab, [self.proposals, self.like, self.like_bar, *self.shown], **private
         )
-        words = [self.image_id, self.words, self.background, self.threshold, self.like, self.prompt]
-        for trigger in (self.run.click, self.words.submit, self.background.input, self.threshold.release):
+        words = [
+            self.image_id, self.like, self.prompt, self.words, self.method, self.background, self.clean, self.refine,
+            self.threshold,
+        ]  # fmt: skip
+        for trigger in (
+            self.run.click, self.words.submit, self.method.input, self.background.input, self.clean.input,
+            self.refine.input, self.threshold.release,
+        ):  # fmt: skip
             trigger(
                 _sentences(self._propose), words, [self.proposals, *self.shown],
                 trigger_mode="always_last", **private,
@@ -337,6 +369,17 @@ class _Page:
         self.click_bar.click(
             _sentences(self._click_bar), [*tab, self.name], [*clicks, self.name, *self.shown], **private
         )
+
+    def _wire_search(self, state: list[Any], clicks: list[Any]) -> None:
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": self.matches}
+        for trigger in (self.find.click, self.phrase.submit):
+            # a second search ends the first, so it must not wait for it
+            trigger(_sentences(self._find), self.phrase, [self.matches, self.found], concurrency_limit=None, **private)
+        self.stop_finding.click(self._stop_finding, None, None, **private)
+        self.matches.select(
+            _sentences(self._open_match), [self.found, self.like],
+            [*state, *clicks, self.credit, *self.shown, self.images], **private,
+        )  # fmt: skip
 
     def _wire_decisions(self, tab: list[Any], clicks: list[Any], private: dict[str, Any]) -> None:
         self.legend.click(
@@ -423,14 +466,41 @@ class _Page:
     def _propose(
         self,
         image_id: int | None,
-        words: str,
-        background: bool,
-        threshold: float,
         like: str | None,
         prompt: ClickPrompt | None,
+        *words: Any,
     ) -> tuple[Any, ...]:
-        proposals, notice = self.handlers.propose(image_id, words, background, threshold)
+        proposals, notice = self.handlers.propose(image_id, Words(*words))
         return proposals, *self._shown(self.handlers.view(image_id, proposals, notice, like, prompt))
+
+    def _find(
+        self,
+        phrase: str,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  # Gradio finds it by its default
+    ) -> tuple[Any, ...]:
+        """Look for pictures, until another search of this tab begins or Stop is pressed."""
+        tab = str(request.session_hash)
+        mine = self._searches[tab] = object()
+        try:
+            shown, ids, problem = self.handlers.find(
+                phrase, lambda done, total: progress((done, total), desc="Looking at pictures", unit="pictures"),
+                cancelled=lambda: self._searches.get(tab) is not mine,
+            )  # fmt: skip
+        except Cancelled:
+            return gr.skip(), gr.skip()
+        if problem:
+            gr.Warning(problem)
+        if not shown:
+            gr.Info("This project has no pictures yet.")
+        return shown, ids
+
+    def _stop_finding(self, request: gr.Request) -> None:
+        self._searches.pop(str(request.session_hash), None)
+
+    def _open_match(self, found: list[int], like: str | None, event: gr.SelectData) -> tuple[Any, ...]:
+        image_id = found[event.index]
+        return *self._open(image_id, like), self._choices(image_id)
 
     def _everything(self, image_id: int | None, like: str | None) -> tuple[Any, ...]:
         proposals, notice = self.handlers.propose_everything(image_id)
@@ -540,8 +610,8 @@ def build(handlers: Handlers, title: str) -> gr.Blocks:
     with gr.Blocks(title="Maskwright", analytics_enabled=False) as page:
         _Page(handlers, title).wire(page)
         for endpoint in (
-            handlers.segment_text, handlers.segment_like, handlers.segment_click, handlers.accept, handlers.reject,
-            handlers.finetune, handlers.job_status, handlers.job_cancel,
+            handlers.segment_text, handlers.segment_like, handlers.segment_click, handlers.find_images,
+            handlers.accept, handlers.reject, handlers.finetune, handlers.job_status, handlers.job_cancel,
         ):  # fmt: skip
             gr.api(_sentences(endpoint), api_name=endpoint.__name__)
         options, file = gr.JSON(visible=False), gr.File(visible=False)

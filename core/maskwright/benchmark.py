@@ -23,11 +23,22 @@ from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import SPECS as DINOV3SEG
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import Cells, Example, Insid3Config
+from maskwright.models.pamr import DILATIONS, ITERATIONS, pamr
 from maskwright.models.presets import DinoTxtPreset, Preset, SegPreset, SegSettings, TextPreset, bundled
 from maskwright.models.tokens import Tokenizer
 from maskwright.settings import Settings
 
-__all__ = ["ClickBench", "ExampleBench", "TextBench", "bench_click", "bench_example", "bench_text", "published_size"]
+__all__ = [
+    "ClickBench",
+    "ExampleBench",
+    "RefineBench",
+    "TextBench",
+    "bench_click",
+    "bench_example",
+    "bench_refine",
+    "bench_text",
+    "published_size",
+]
 
 GRID = 64
 CHANNELS = 1024
@@ -100,6 +111,72 @@ class TextBench:
     """Highest memory of the process so far, or of the GPU where one is used"""
     device: str
     machine: dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class RefineBench:
+    """Seconds of PAMR, the median of several rounds, beside the formulation of its authors' module."""
+
+    task: str
+    size_hw: tuple[int, int]
+    classes: int
+    rounds: int
+    ours: float
+    authors: float
+    """As the authors compute it: convolutions with one-hot kernels give all neighbours of all masks at once"""
+    ratio: float
+    """authors / ours"""
+    peak_mb: float
+    """Highest memory of the process with ours, or of the GPU where one is used"""
+    authors_peak_mb: float
+    largest_difference: float
+    device: str
+    machine: dict[str, str | int]
+
+
+def bench_refine(
+    *, rounds: int = 1, size_hw: tuple[int, int] = (1024, 1024), classes: int = 20, device: str = "cpu"
+) -> RefineBench:
+    """Time PAMR on a sample photograph and made-up scores."""
+    where = torch.device(device)
+    picture = np.array(_photograph().resize(size_hw[::-1]), np.float32)
+    image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(where)
+    chance = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, classes, size_hw[0] // 16, size_hw[1] // 16, generator=chance).to(where)
+    masks = F.interpolate(coarse, size_hw, mode="bilinear")
+    spent: dict[str, list[float]] = {"ours": [], "authors": []}
+    peaks, made = {}, {}
+    for who, way in (("ours", pamr), ("authors", _authors_pamr)):
+        if where.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(where)
+        for _ in range(rounds):
+            made[who], seconds = _timed({}, who, lambda way=way: way(image, masks))  # type: ignore[misc]
+            spent[who].append(seconds)
+        peaks[who] = _peak_mb(where)
+    ours, authors = (statistics.median(spent[who]) for who in ("ours", "authors"))
+    return RefineBench(
+        "refine", size_hw, classes, rounds, ours, authors, authors / ours, peaks["ours"], peaks["authors"],
+        float((made["ours"] - made["authors"]).abs().max()), device, machine(),
+    )  # fmt: skip
+
+
+def _authors_pamr(image: Tensor, masks: Tensor) -> Tensor:
+    """PAMR in its authors' formulation, in our words."""
+    places = [n for n in range(9) if n != 4]
+    picks = F.one_hot(torch.tensor(places), 9).to(image).view(8, 1, 3, 3)
+    centre = F.one_hot(torch.tensor(4), 9).to(image).view(1, 1, 3, 3)
+
+    def around(planes: Tensor, kernels: Tensor) -> Tensor:
+        flat = planes.flatten(0, 1)[:, None]
+        found = [F.conv2d(F.pad(flat, (reach,) * 4, mode="replicate"), kernels, dilation=reach) for reach in DILATIONS]
+        return torch.cat(found, dim=1).view(*planes.shape[:2], -1, *planes.shape[2:])
+
+    spread = around(image, torch.cat([picks, centre])).std(dim=2, keepdim=True)
+    alike = -around(image, picks - centre).abs() / (1e-8 + 0.1 * spread)
+    weights = alike.mean(dim=1, keepdim=True).softmax(dim=2)
+    for _ in range(ITERATIONS):
+        masks = (around(masks, picks) * weights).sum(dim=2)
+    return masks
 
 
 def bench_text(

@@ -14,6 +14,7 @@ __all__ = [
     "BadWeights",
     "Cancelled",
     "DeviceMissing",
+    "EmptyPhrase",
     "EmptyPrompt",
     "ImageTooLarge",
     "ImageUnreadable",
@@ -43,6 +44,13 @@ class ShapeError(MaskwrightError):
 
 class InvalidMask(ShapeError):
     """A mask is not a boolean (H, W) array of its image's size."""
+
+
+class EmptyPhrase(MaskwrightError):
+    """Nothing to look for."""
+
+    def __init__(self) -> None:
+        super().__init__('Type what the pictures should show, such as "a zebra in the grass".')
 
 
 class EmptyPrompt(MaskwrightError):

@@ -41,6 +41,8 @@ class Layer(NamedTuple):
     mask: Mask
     color: str
     outlined: bool = False
+    hatched: bool = False
+    """Drawn as stripes: not a mask, but a region to be told of."""
 
 
 def flatten(layers: Sequence[Layer], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
@@ -49,10 +51,22 @@ def flatten(layers: Sequence[Layer], size_wh: tuple[int, int]) -> NDArray[np.uin
     for layer in sorted(layers, key=lambda layer: -layer.mask.area):
         region = Pillow.fromarray(layer.mask.to_array()).resize(size_wh, Pillow.Resampling.NEAREST)
         inside = np.asarray(region)
+        if layer.hatched:
+            inside = inside & _stripes(inside.shape)
         out[inside] = (*bytes.fromhex(layer.color[1:]), 255)
         if layer.outlined:
             _draw_edge(out, inside)
     return out
+
+
+_STRIPE = 5
+"""Width in pixels."""
+
+
+def _stripes(shape_hw: tuple[int, ...]) -> NDArray[np.bool_]:
+    rows, columns = np.indices(shape_hw, sparse=True)
+    found: NDArray[np.bool_] = (rows + columns) // _STRIPE % 2 == 0
+    return found
 
 
 def _draw_edge(out: NDArray[np.uint8], inside: NDArray[np.bool_]) -> None:

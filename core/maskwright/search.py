@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from maskwright.domain import ImageRecord
 from maskwright.engine import Engine
-from maskwright.errors import Cancelled, EmptyPrompt, MaskwrightError
+from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
 
 __all__ = ["Found", "Matches", "find_images"]
@@ -55,14 +55,12 @@ def find_images(
         cancelled: asked before each image.
 
     Raises:
-        EmptyPrompt: no words.
+        EmptyPhrase: no words.
         Cancelled: on request.
         MaskwrightError: the model does not compare words with images.
     """
-    if not phrase.strip():
-        raise EmptyPrompt
-    # without one it is the same sentence for every image
-    assert engine.matcher is not None
+    # refused once, not for every image
+    engine.matcher.phrase(phrase)
     records = project.images()
     found, problems = [], []
     for done, record in enumerate(records):

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from maskwright.clicking import ClickPrompt, Step
 from maskwright.domain import Image
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.session import AnnotationSession, Improvement, Proposals, Shown
+
+if TYPE_CHECKING:
+    # torch comes with the search, and a window should open before it
+    from maskwright.search import Found, Matches
 
 __all__ = ["AnnotatorView", "Controller"]
 
@@ -24,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _LOOK = 0.5
 """Seconds between two looks at what other windows have changed."""
+_TOLD = 0.1
+"""Seconds between two reports of a search: images seen before would flood the window with them."""
 
 
 class AnnotatorView(Protocol):
@@ -39,7 +46,7 @@ class AnnotatorView(Protocol):
         """Another image."""
 
     def show_masks(self, rows: Sequence[Shown]) -> None:
-        """The accepted masks of the image, and its open proposals."""
+        """The accepted masks of the image, its open proposals, and what cleaning left unlabelled."""
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
         """The clicks and the box of a prompt, and which of its answers is shown."""
@@ -50,11 +57,30 @@ class AnnotatorView(Protocol):
     def show_busy(self, text: str) -> None:
         """What is being worked on; empty when nothing is."""
 
+    def show_searching(self, running: bool) -> None:
+        """Whether images are being looked at for a phrase."""
+
+    def show_matches(self, found: Sequence[Found], notice: str) -> None:
+        """The images that were found, the best first, and a sentence on the search, or none."""
+
     def show_improvement(self, told: Improvement) -> None:
         """Where fine-tuning stands."""
 
     def show_error(self, sentence: str) -> None:
         """Something the person can mend."""
+
+
+class _Latest:
+    """Of several requests of one kind only the latest counts."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def begin(self) -> Callable[[], bool]:
+        """Give up the request before; the answer says whether this one has been given up in its turn."""
+        self._number += 1
+        number = self._number
+        return lambda: number != self._number
 
 
 class Controller:
@@ -66,11 +92,14 @@ class Controller:
         self.prompt: ClickPrompt | None = None
         """What was clicked on the image."""
         self._proposals: list[str] = []
-        self._generation = 0
+        self._prompts, self._searches = _Latest(), _Latest()
         self._reads = 0
-        self._busy = 0
+        self._busy: list[str] = []
+        self._search = ""
         self._closed = threading.Event()
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="maskwright")
+        # a search may take minutes, and a click must not wait behind it
+        self._search_pool = ThreadPoolExecutor(1, thread_name_prefix="maskwright-search")
         self._watcher = threading.Thread(target=self._watch, name="maskwright-watch", daemon=True)
         self._watcher.start()
         self._work(self.session.choices, self._show_first, "Opening the project")
@@ -79,11 +108,9 @@ class Controller:
 
     def open_image(self, image_id: int) -> None:
         """Show another image; its proposals are made anew, its accepted masks are in the project."""
-        self._generation += 1
-        generation = self._generation
         self._work(
             lambda: (self.session.image(image_id), self.session.shown(image_id)),
-            lambda loaded: self._show_image(image_id, *loaded), "Opening the image", generation=generation,
+            lambda loaded: self._show_image(image_id, *loaded), "Opening the image", stale=self._prompts.begin(),
         )  # fmt: skip
 
     def step(self, by: int) -> None:
@@ -106,20 +133,46 @@ class Controller:
 
         self._work(lambda: self.session.project.add_image(make()).id, added, "Adding the image")
 
-    def propose(self, words: str, *, background: bool, threshold: float) -> None:
-        """Masks for words; a prompt that is still running is given up."""
+    def propose(
+        self,
+        words: str,
+        *,
+        background: bool,
+        threshold: float,
+        method: str | None = None,
+        cleaning: bool | None = None,
+        refine: str | None = None,
+    ) -> None:
+        """Masks for words, see `AnnotationSession.propose_text`; a prompt that is still running is given up."""
         if self.image_id is None:
             self._view.show_error("Open or select an image first.")
             return
-        self._generation += 1
-        image_id, generation = self.image_id, self._generation
+        image_id, stale = self.image_id, self._prompts.begin()
         self._work(
             lambda: self.session.propose_text(
-                image_id, words, background=background, threshold=threshold if background else None,
-                cancelled=lambda: self._stale(generation),
+                image_id, words, method=method, background=background, threshold=threshold if background else None,
+                refine=refine, cleaning=cleaning, cancelled=stale,
             ),
-            self._show_proposals, "Finding masks", generation=generation,
+            self._show_proposals, "Finding masks", stale=stale,
         )  # fmt: skip
+
+    def find(self, phrase: str) -> None:
+        """Rank the project's images for a phrase; a search that is still running is given up, a prompt is not."""
+        stale = self._searches.begin()
+        self._view.show_matches((), "")
+        self._show_search("Searching the images")
+        self._work(
+            lambda: self.session.find(phrase, progress=self._reporter(stale), cancelled=stale),
+            lambda matches: self._view.show_matches(matches.found, _notice(matches)),
+            "", stale=stale, ended=lambda: self._show_search(""), pool=self._search_pool,
+        )  # fmt: skip
+
+    def stop_search(self) -> None:
+        """Give up the running search."""
+        if self._search:
+            self._searches.begin()
+            self._show_search("")
+            self._view.show_matches((), "Stopped. The next search goes on from here.")
 
     def click(self, x: float, y: float, sign: int, *, near: float = 0.0) -> None:
         """A point on the thing (1) or beside it (0), in pixels; one that lies within `near` pixels is taken away."""
@@ -173,15 +226,14 @@ class Controller:
         return self.prompt or ClickPrompt(self.image_id)
 
     def _turn(self, prompt: ClickPrompt | None, status: str = "") -> None:
-        self._generation += 1
+        self._prompts.begin()
         self.prompt = prompt
         self._view.show_clicks(prompt)
         self._reload(self.image_id, status)
 
     def _ask(self, prompt: ClickPrompt, step: Step) -> None:
         """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
-        self._generation += 1
-        generation = self._generation
+        stale = self._prompts.begin()
         self.prompt = prompt.answered(step)
         self._view.show_clicks(self.prompt)
 
@@ -190,11 +242,11 @@ class Controller:
             self._view.show_clicks(self.prompt)
             self._reload(self.image_id, notice)
 
-        self._work(lambda: self.session.ask(prompt, step), show, "Finding the mask", generation=generation)
+        self._work(lambda: self.session.ask(prompt, step), show, "Finding the mask", stale=stale)
 
     def cancel(self) -> None:
         """Give up the running prompt."""
-        self._generation += 1
+        self._prompts.begin()
 
     def decide(self, accept: bool, ids: Sequence[str] = (), name: str = "") -> None:
         """Accept or reject proposals, by default all that are open; a clicked one is kept under `name`."""
@@ -218,6 +270,9 @@ class Controller:
             if clicked is not None and self.prompt is prompt:
                 self.prompt = None
                 self._view.show_clicks(None)
+            if not self.session.open_proposals(self._proposals):
+                # with nothing left to decide, what cleaning took away is of no interest either
+                self._proposals = []
             self._reload(image_id, "Saved" if accept else "Rejected")
 
         self._work(decide, kept, "Saving")
@@ -240,13 +295,16 @@ class Controller:
 
     def close(self) -> None:
         """Stop everything that belongs to this window; a fine-tuning run is a process of its own and goes on."""
-        self._generation += 1
+        self._prompts.begin()
+        self._searches.begin()
         self._closed.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._search_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
 
         def last_one_out() -> None:
             self._watcher.join()
-            self._pool.shutdown(wait=True)
+            for pool in (self._pool, self._search_pool):
+                pool.shutdown(wait=True)
             self.session.project.close()
 
         threading.Thread(target=last_one_out, name="maskwright-close").start()
@@ -266,7 +324,8 @@ class Controller:
         self._reload(image_id, "")
 
     def _show_proposals(self, found: Proposals) -> None:
-        self._proposals = [proposal.id for proposal in found.proposals]
+        # with the preview's, which is shown and never decided on
+        self._proposals = found.ids
         self._reload(found.image_id, found.notice)
 
     def _reload(self, image_id: int | None, status: str = "") -> None:
@@ -300,30 +359,60 @@ class Controller:
 
         self._work(read, show, "")
 
+    def _show_search(self, text: str) -> None:
+        """Show how far the search is; with an empty text, that none is running."""
+        self._search = text
+        self._view.show_searching(bool(text))
+        self._show_busy()
+
+    def _show_busy(self) -> None:
+        """Show what was begun last; of a search only while nothing else is done."""
+        self._view.show_busy(self._busy[-1] if self._busy else self._search)
+
     # threads
 
-    def _stale(self, generation: int | None) -> bool:
-        return self._closed.is_set() or (generation is not None and generation != self._generation)
+    def _reporter(self, stale: Callable[[], bool]) -> Callable[[int, int], None]:
+        """What a search tells how far it is, in its own thread."""
+        last = float("-inf")
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            if done < total and time.monotonic() - last >= _TOLD:
+                last = time.monotonic()
+                text = f"Looking at image {done + 1} of {total}"
+                self._view.call_soon(lambda: None if stale() else self._show_search(text))
+
+        return report
 
     def _work(
-        self, job: Callable[[], T], done: Callable[[T], None], busy: str, *, generation: int | None = None
+        self,
+        job: Callable[[], T],
+        done: Callable[[T], None],
+        busy: str,
+        *,
+        stale: Callable[[], bool] = lambda: False,
+        ended: Callable[[], None] = lambda: None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> None:
-        """Run `job` in a thread, then `done` on the window's thread, unless it has become stale meanwhile."""
+        """Run `job` in a thread, then `ended` and `done` on the window's thread, unless it has become stale meanwhile.
+
+        A job that fails has ended, too.
+        """
         if self._closed.is_set():
             return
         if busy:
-            self._busy += 1
-            self._view.show_busy(busy)
+            self._busy.append(busy)
+            self._show_busy()
 
         def show(future: Future[T]) -> None:
             if self._closed.is_set():
                 return
             if busy:
-                self._busy -= 1
-            if not self._busy:
-                self._view.show_busy("")
-            if self._stale(generation):
+                self._busy.remove(busy)
+                self._show_busy()
+            if stale():
                 return
+            ended()
             try:
                 answer = future.result()
             except Cancelled:
@@ -337,7 +426,7 @@ class Controller:
                 return
             done(answer)
 
-        future = self._pool.submit(job)
+        future = (pool or self._pool).submit(job)
         future.add_done_callback(lambda f: None if f.cancelled() else self._view.call_soon(lambda: show(f)))
 
     def _watch(self) -> None:
@@ -358,3 +447,12 @@ class Controller:
     def _unless_closed(self, call: Callable[..., None], *told: Any) -> None:
         if not self._closed.is_set():
             call(*told)
+
+
+def _notice(matches: Matches) -> str:
+    """What a person should know of a search, or empty."""
+    problems = matches.problems
+    if not problems:
+        return "" if matches.found else "This project has no image yet."
+    count = f"{len(problems)} images could not be looked at. " if len(problems) > 1 else ""
+    return count + problems[0]

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from maskwright.errors import MaskwrightError
 from maskwright.session import Shown
 
-__all__ = ["as_rgb8", "colors_of", "labels_of", "placement"]
+__all__ = ["as_rgb8", "colors_of", "hatched", "labels_of", "placement"]
 
 _PERCENTILES = (0.1, 99.9)
+_STRIPES = 100
+"""How many stripes fit in the longer side of an image."""
 
 
 def as_rgb8(data: Any, *, rgb: bool) -> NDArray[np.uint8]:
@@ -49,6 +51,19 @@ def colors_of(rows: Sequence[Shown]) -> dict[int | None, str]:
     """Colour by label, for napari's direct colormap; what is no mask is clear."""
     clear: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
     return clear | {number: row.color for number, row in enumerate(rows, start=1)}
+
+
+def hatched(rows: Sequence[Shown], size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], dict[int | None, str]]:
+    """(H, W) labels and their colours: stripes (1) and a hint of the same colour between them (2)."""
+    width = max(1, round(max(size_hw) / _STRIPES))
+    y, x = np.indices(size_hw, sparse=True)
+    stripes = np.where((y + x) // width % 2 == 0, 1, 2).astype(np.uint8)
+    labels = np.zeros(size_hw, np.uint8)
+    for row in rows:
+        inside = row.mask.to_array()
+        labels[inside] = stripes[inside]
+    color = rows[0].color if rows else "#000000"
+    return labels, {None: "#00000000", 0: "#00000000", 1: color, 2: f"{color}40"}
 
 
 def placement(layer: Any) -> dict[str, Any]:

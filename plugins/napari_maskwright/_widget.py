@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Points, Shapes
 from napari.utils import DirectLabelColormap
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QObject, Qt, Signal
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
     QComboBox,
     QFileDialog,
+    QFrame,
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
@@ -26,6 +29,7 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QProgressBar,
     QPushButton,
+    QScrollArea,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -38,12 +42,13 @@ from maskwright.project import Project
 from maskwright.session import AnnotationSession, Improvement, Shown
 from maskwright.settings import Settings
 from napari_maskwright._controller import Controller
-from napari_maskwright._layers import as_rgb8, colors_of, labels_of, placement
+from napari_maskwright._layers import as_rgb8, colors_of, hatched, labels_of, placement
 
 if TYPE_CHECKING:
     import napari
 
     from maskwright.engine import Engine
+    from maskwright.search import Found
 
 __all__ = ["KEYS", "AnnotatorWidget"]
 
@@ -70,7 +75,12 @@ _ACTIONS = {
     "back": "Go back to the earlier model",
 }
 
-
+_METHODS = {"Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino"}
+"""How a text method is called -> its name for the core; written here because the core's list comes with torch."""
+_CLEANED = "left unlabelled by cleaning"
+"""Kind of layer that holds no masks."""
+_MATCHES = 5
+"""How many images that were found are in sight at once."""
 _CLICK_GESTURES = {"other": "other_answer", "undo": "undo_click", "clear": "clear_clicks"}
 """Gesture -> what the controller does."""
 _OFF, _POINT, _BOX = range(3)
@@ -89,6 +99,31 @@ class _Soon(QObject):
 
     def _call(self, call: Callable[[], None]) -> None:
         call()
+
+
+class _Busy(QProgressBar):
+    """A bar that says what is being done; Qt's own shows no text while it is not known how much is to be done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setRange(0, 0)
+        self.setTextVisible(True)
+        self.setAlignment(Qt.AlignCenter)
+
+    def text(self) -> str:
+        """What stands on the bar."""
+        return str(self.format())
+
+
+class _Calm(QObject):
+    """Leaves the wheel to the scroll area, for widgets that would change their value under a passing pointer."""
+
+    def eventFilter(self, watched: QWidget, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """True when the widget shall not see the event."""
+        turned = event.type() == QEvent.Wheel and not watched.hasFocus()
+        if turned:
+            event.ignore()
+        return bool(turned)
 
 
 class AnnotatorWidget(QWidget):
@@ -141,7 +176,7 @@ class AnnotatorWidget(QWidget):
 
     def show_image(self, image_id: int, image: Image) -> None:
         """Show the image, in the layer it was taken from when there is one."""
-        for kind in ("image", "proposals", "accepted", "clicks", "box"):
+        for kind in ("image", "proposals", "accepted", _CLEANED, "clicks", "box"):
             self._remove(kind)
         taken = self._taken.get(image_id)
         if taken is not None and taken in self._viewer.layers:
@@ -153,12 +188,20 @@ class AnnotatorWidget(QWidget):
         self._size_hw = image.size_hw
 
     def show_masks(self, rows: Sequence[Shown]) -> None:
-        """Show accepted masks as outlines and proposals as areas, and list the proposals."""
+        """Accepted masks as outlines, proposals as areas and in the list, what cleaning left unlabelled as stripes."""
         self._rows = list(rows)
-        accepted = [row for row in rows if row.proposal is None]
+        cleaned = [row for row in rows if row.cleaned]
+        accepted = [row for row in rows if row.proposal is None and not row.cleaned]
         proposals = [row for row in rows if row.proposal is not None]
-        self._draw("accepted", accepted, contour=2, opacity=0.9)
-        self._draw("proposals", proposals, contour=0, opacity=0.6)
+        self._draw("accepted", labels_of(accepted, self._size_hw), colors_of(accepted), contour=2, opacity=0.9)
+        self._draw("proposals", labels_of(proposals, self._size_hw), colors_of(proposals), contour=0, opacity=0.6)
+        if cleaned:
+            selected = set(self._viewer.layers.selection)
+            self._draw(_CLEANED, *hatched(cleaned, self._size_hw), contour=0, opacity=0.6)
+            # this layer goes with the next prompt, and would take the selection with it
+            self._viewer.layers.selection = selected
+        else:
+            self._remove(_CLEANED)
         self._list.clear()
         total = self._size_hw[0] * self._size_hw[1]
         for row in proposals:
@@ -212,6 +255,23 @@ class AnnotatorWidget(QWidget):
         self._busy.setFormat(text)
         self._busy.setVisible(bool(text))
 
+    def show_searching(self, running: bool) -> None:
+        """Whether there is a search to stop."""
+        self._stop.setEnabled(running)
+
+    def show_matches(self, found: Sequence[Found], notice: str) -> None:
+        """List the images that were found."""
+        self._matches.clear()
+        for one in found:
+            item = QListWidgetItem(f"{one.score:.2f}  {Path(one.record.file_name).name}")
+            item.setData(Qt.UserRole, one.record.id)
+            self._matches.addItem(item)
+        rows = min(len(found), _MATCHES) * self._matches.sizeHintForRow(0)
+        self._matches.setFixedHeight(max(0, rows) + 2 * self._matches.frameWidth() + 4)
+        self._matches.setVisible(bool(found))
+        self._found.setText(notice)
+        self._found.setVisible(bool(notice))
+
     def show_improvement(self, told: Improvement) -> None:
         """Where fine-tuning stands, and what can be done now."""
         self._run_line.setText(told.line)
@@ -245,13 +305,16 @@ class AnnotatorWidget(QWidget):
             self.destroyed.disconnect(self.controller.close)
             self.controller.close()
             self.controller = None
+            self.show_searching(False)
+            self.show_matches((), "")
 
     def gesture(self, name: str) -> None:
         """Do what a button or key stands for."""
         if name == "hide":
-            layer = self._layers.get("proposals")
-            if layer is not None:
-                layer.visible = not layer.visible
+            layers = [self._layers[kind] for kind in ("proposals", _CLEANED) if kind in self._layers]
+            visible = any(layer.visible for layer in layers)
+            for layer in layers:
+                layer.visible = not visible
             return
         if name == "tool":
             self._tool.setCurrentIndex((self._tool.currentIndex() + 1) % self._tool.count())
@@ -266,8 +329,17 @@ class AnnotatorWidget(QWidget):
             getattr(self.controller, _CLICK_GESTURES[name])()
         elif name == "run":
             self.controller.propose(
-                self._words.text(), background=self._background.isChecked(), threshold=self._threshold.value() / 100
+                self._words.text(),
+                background=self._background.isChecked(),
+                threshold=self._threshold.value() / 100,
+                method=self._method.currentData(),
+                cleaning=self._cleaning.currentData(),
+                refine="pamr" if self._refine.isChecked() else None,
             )
+        elif name == "find":
+            self.controller.find(self._phrase.text())
+        elif name == "stop":
+            self.controller.stop_search()
         elif name in ("accept", "reject"):
             chosen = [item.data(Qt.UserRole) for item in self._list.selectedItems()]
             self.controller.decide(name == "accept", chosen, self._name.text())
@@ -344,9 +416,16 @@ class AnnotatorWidget(QWidget):
 
         return Engine.load(preset, self._device)
 
-    def _draw(self, kind: str, rows: Sequence[Shown], *, contour: int, opacity: float) -> None:
-        labels = labels_of(rows, self._size_hw)
-        colormap = DirectLabelColormap(color_dict=colors_of(rows))
+    def _draw(
+        self,
+        kind: str,
+        labels: NDArray[np.integer[Any]],
+        colors: Mapping[int | None, str],
+        *,
+        contour: int,
+        opacity: float,
+    ) -> None:
+        colormap = DirectLabelColormap(color_dict=dict(colors))
         layer = self._layers.get(kind)
         if layer is not None and layer in self._viewer.layers:
             layer.data = labels
@@ -370,21 +449,32 @@ class AnnotatorWidget(QWidget):
             self._viewer.bind_key(key, lambda viewer, name=name: self.gesture(name), overwrite=True)
 
     def _build(self) -> None:
-        outer = QVBoxLayout(self)
-        outer.addWidget(self._project_box())
-        outer.addWidget(self._prompt_box())
-        outer.addWidget(self._click_box())
-        outer.addWidget(self._proposals_box())
-        outer.addWidget(self._improve_box())
-        self._busy = QProgressBar()
-        self._busy.setRange(0, 0)
-        self._busy.setTextVisible(True)
+        boxes, column = QWidget(), QVBoxLayout()
+        for box in (
+            self._project_box(), self._find_box(), self._prompt_box(), self._click_box(), self._proposals_box(),
+            self._improve_box(),
+        ):  # fmt: skip
+            column.addWidget(box)
+        column.addStretch()
+        column.setContentsMargins(0, 0, 4, 0)
+        boxes.setLayout(column)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setFrameShape(QFrame.NoFrame)
+        self._scroll.setWidget(boxes)
+        self._calm = _Calm()
+        for part in boxes.findChildren(QComboBox) + boxes.findChildren(QSlider):
+            part.setFocusPolicy(Qt.StrongFocus)
+            part.installEventFilter(self._calm)
+        # what is being done stays in sight
+        self._busy = _Busy()
         self._busy.setVisible(False)
-        outer.addWidget(self._busy)
         self._status = QLabel("Open a project to begin.")
         self._status.setWordWrap(True)
+        outer = QVBoxLayout(self)
+        outer.addWidget(self._scroll)
+        outer.addWidget(self._busy)
         outer.addWidget(self._status)
-        outer.addStretch()
 
     def _project_box(self) -> QGroupBox:
         box, grid = QGroupBox("Project"), QGridLayout()
@@ -407,6 +497,34 @@ class AnnotatorWidget(QWidget):
         box.setLayout(grid)
         return box
 
+    def _find_box(self) -> QGroupBox:
+        box, grid = QGroupBox("Find images"), QGridLayout()
+        self._phrase = QLineEdit()
+        self._phrase.setPlaceholderText("a bus in the snow")
+        self._phrase.setToolTip(
+            "What the images show, in words; Enter searches this project. The first search looks at every image once."
+        )
+        self._phrase.returnPressed.connect(lambda: self.gesture("find"))
+        self._stop = _button("Stop", "Give the search up; the next one goes on there.", lambda: self.gesture("stop"))
+        self._stop.setEnabled(False)
+        self._matches = QListWidget()
+        self._matches.setToolTip("How well each image fits, the best first; double-click or Enter opens it.")
+        self._matches.setVisible(False)
+        self._matches.itemActivated.connect(self._open_match)
+        self._found = QLabel()
+        self._found.setWordWrap(True)
+        # a long file name must not make the dock wide
+        self._found.setMinimumWidth(1)
+        self._found.setVisible(False)
+        grid.addWidget(self._phrase, 0, 0)
+        grid.addWidget(_button("Find", "Rank the images of this project.", lambda: self.gesture("find")), 0, 1)
+        grid.addWidget(self._stop, 0, 2)
+        grid.addWidget(self._matches, 1, 0, 1, 3)
+        grid.addWidget(self._found, 2, 0, 1, 3)
+        grid.setColumnStretch(0, 1)
+        box.setLayout(grid)
+        return box
+
     def _prompt_box(self) -> QGroupBox:
         box, column = QGroupBox("Words"), QVBoxLayout()
         self._words = QLineEdit()
@@ -416,6 +534,20 @@ class AnnotatorWidget(QWidget):
         self._background = QCheckBox("Leave the rest unlabelled")
         self._background.setChecked(True)
         self._background.setToolTip("Pixels that fit none of the names stay free; off: every pixel gets the best name.")
+        self._method = QComboBox()
+        for name, method in _METHODS.items():
+            self._method.addItem(name, method)
+        self._method.setToolTip("Which method answers words; automatic: the first one that the model has.")
+        self._cleaning = QComboBox()
+        for name, wanted in (("Cleaning: automatic", None), ("Cleaning: on", True), ("Cleaning: off", False)):
+            self._cleaning.addItem(name, wanted)
+        self._cleaning.setToolTip(
+            "Pixels where the image encoder looks for none of the names stay unlabelled and are shown in grey stripes. "
+            "Automatic: as suits the model. Only while the rest is left unlabelled."
+        )
+        self._background.toggled.connect(self._cleaning.setEnabled)
+        self._refine = QCheckBox("Refine contours (PAMR)")
+        self._refine.setToolTip("Contours follow the picture's colours; takes longer.")
         self._threshold = QSlider(Qt.Horizontal)
         self._threshold.setRange(5, 95)
         self._threshold.setValue(50)
@@ -429,9 +561,14 @@ class AnnotatorWidget(QWidget):
         row.addWidget(self._threshold_text)
         column.addWidget(self._words)
         column.addWidget(self._background)
+        column.addWidget(self._cleaning)
         column.addLayout(row)
+        column.addWidget(self._refine)
         self._run = _button("Find masks (Q)", "Find masks for the words.", lambda: self.gesture("run"))
-        column.addWidget(self._run)
+        row = QHBoxLayout()
+        row.addWidget(self._method, 1)
+        row.addWidget(self._run, 1)
+        column.addLayout(row)
         box.setLayout(column)
         return box
 
@@ -498,6 +635,10 @@ class AnnotatorWidget(QWidget):
     def _act(self, action: str) -> None:
         if self.controller is not None:
             self.controller.act(action)
+
+    def _open_match(self, item: QListWidgetItem) -> None:
+        if self.controller is not None:
+            self.controller.open_image(item.data(Qt.UserRole))
 
     def _choose_image(self, index: int) -> None:
         if self.controller is not None:

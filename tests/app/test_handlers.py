@@ -10,7 +10,7 @@ import pytest
 import maskwright as mw
 from maskwright import rle
 from maskwright.session import Shown
-from maskwright_app.handlers import Handlers
+from maskwright_app.handlers import Handlers, Words
 from maskwright_app.render import legend, picture
 from maskwright_app.samples import samples
 
@@ -24,7 +24,7 @@ def _opened(handlers: Handlers, path: Path) -> int:
 
 def test_words_proposals_accept_and_reject(handlers: Handlers, sample_path: Path) -> None:
     image_id = _opened(handlers, sample_path)
-    ids, _ = handlers.propose(image_id, "tree, giraffe, sky", background=False, threshold=0.5)
+    ids, _ = handlers.propose(image_id, Words("tree, giraffe, sky", background=False))
     assert len(ids) >= 2
     view = handlers.view(image_id, ids)
     assert view.legend.count('data-act="accept"') == len(ids)
@@ -41,10 +41,10 @@ def test_words_proposals_accept_and_reject(handlers: Handlers, sample_path: Path
 
 def test_a_new_prompt_leaves_accepted_masks_alone(handlers: Handlers, sample_path: Path) -> None:
     image_id = _opened(handlers, sample_path)
-    ids, _ = handlers.propose(image_id, "tree, sky", background=False, threshold=0.5)
+    ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
     handlers.accept(ids)
     before = handlers.session.project.annotations(image_id)
-    ids, _ = handlers.propose(image_id, "tree, sky", background=False, threshold=0.5)
+    ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
     assert handlers.session.project.annotations(image_id) == before
     assert handlers.view(image_id, ids).legend.count("<li") == len(before) + len(ids)
 
@@ -53,7 +53,7 @@ def test_failed_write_keeps_the_proposals_open(
     handlers: Handlers, sample_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image_id = _opened(handlers, sample_path)
-    ids, _ = handlers.propose(image_id, "tree, sky", background=False, threshold=0.5)
+    ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
     with monkeypatch.context() as broken:
 
         def full(rows: object) -> None:
@@ -68,9 +68,9 @@ def test_failed_write_keeps_the_proposals_open(
 
 def test_unfamiliar_and_missing_names_are_told(handlers: Handlers, sample_path: Path) -> None:
     image_id = _opened(handlers, sample_path)
-    ids, notice = handlers.propose(image_id, "tree, gobbledygook", background=False, threshold=0.5)
+    ids, notice = handlers.propose(image_id, Words("tree, gobbledygook", background=False))
     assert 'not taught "gobbledygook"' in notice
-    ids, notice = handlers.propose(image_id, "giraffe", background=True, threshold=0.95)
+    ids, notice = handlers.propose(image_id, Words("giraffe", threshold=0.95))
     assert ids == []
     assert notice.startswith("No giraffe found above 0.95; the best score is 0.")
 
@@ -86,7 +86,7 @@ def test_bad_uploads_are_named_one_by_one(handlers: Handlers, tmp_path: Path, sa
 
 def test_nothing_is_open(handlers: Handlers) -> None:
     with pytest.raises(mw.MaskwrightError, match="Open or select an image first"):
-        handlers.propose(None, "cow", background=True, threshold=0.5)
+        handlers.propose(None, Words("cow"))
     with pytest.raises(mw.MaskwrightError, match="no open mask"):
         handlers.decide_all(None, [], None, "", keep=True)
     assert "0 images" in handlers.view(None, []).counts

@@ -93,8 +93,8 @@ def test_endpoints(page_server: Page) -> None:
     client = Client(page_server.url, verbose=False)
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {
-        "/segment_text", "/segment_like", "/segment_click", "/accept", "/reject", "/export_coco", "/finetune",
-        "/job_status", "/job_cancel",
+        "/segment_text", "/segment_like", "/segment_click", "/find_images", "/accept", "/reject", "/export_coco",
+        "/finetune", "/job_status", "/job_cancel",
     }  # fmt: skip
     path = next(sample.path for sample in samples() if "giraffe" in sample.words)
     found = client.predict(handle_file(path), "tree, giraffe", api_name="/segment_text")

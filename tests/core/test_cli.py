@@ -129,7 +129,8 @@ COMMANDS = dict(_commands())
 
 def test_all_commands_of_this_version_are_there() -> None:
     wanted = {"segment", "project new", "project add", "project status", "project images", "export", "evaluate"}
-    wanted |= {"import", "finetune", "runs", "activate", "napari", "like", "predict", "bench"}
+    wanted |= {"import", "finetune", "runs", "activate", "napari", "like", "predict", "bench", "find", "click"}
+    wanted |= {"train-projection", "ablate"}
     wanted |= {"models list", "models info", "models fetch", "models import", "models verify", "ui", "doctor", "train"}
     assert wanted <= set(COMMANDS)
 
@@ -190,6 +191,11 @@ def test_version(run: Run) -> None:
         "finetune p --epochs 0",
         "activate p",
         "import p",
+        "find p",
+        "find p cow --limit 0",
+        "train-projection data",
+        "train-projection data --out x --pooling best",
+        "train-projection data --out x --batch 1",
     ],
 )
 def test_wrong_usage_is_status_2(run: Run, words: str) -> None:
@@ -324,8 +330,8 @@ def test_file_names(segment: Run, picture: Path, home: Path, name: str) -> None:
     [
         (["--text", ""], "Type at least one class name"),
         (["--text", " ,, ,"], "Type at least one class name"),
-        (["--text", "cow", "--method", "magic"], "no text method magic .*Known: dinov3seg, dinotxt"),
-        (["--text", "cow", "--refine", "crf"], "not in this version"),
+        (["--text", "cow", "--method", "magic"], "no text method magic .*Known: dinov3seg, dinotxt, talk2dino"),
+        (["--text", "cow", "--refine", "crf"], "refined by pamr, not by crf"),
         (["--text", "cow", "--threshold", "1.5"], "threshold must lie between 0 and 1, got 1.5"),
         (["--text", "cow", "--threshold", "nan"], "threshold must lie between 0 and 1"),
         (["--text", "cow", "--device", "cuda:7"], "no device cuda:7. Use one of: .*cpu"),

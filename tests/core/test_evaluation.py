@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from maskwright import rle
 from maskwright.domain import ModelRef, Prediction
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
-from maskwright.evaluation import Confusion, TextScores, evaluate_text
+from maskwright.evaluation import CLEANING_TABLE, Confusion, TextScores, Way, evaluate_text
 from maskwright.groundtruth import LabelledFolder, held_out
 
 SKY, COW, CAR = 7, 3, 9
@@ -31,15 +32,17 @@ class Known:
     def __init__(self, answers: Mapping[str, Sequence[Sequence[int]]] | None = None) -> None:
         self.answers = answers
         self.asked: list[tuple[str, tuple[str, ...], bool]] = []
+        self.ways: list[Way] = []
 
     def text_method(self, method: str | None = None) -> str:
         return method or "dinotxt"
 
     def segment_text(
-        self, image: mw.Image, categories: Sequence[str], method: str | None = None, *, background: bool = False,
-        **others: Any,
+        self, image: mw.Image, categories: Sequence[str], method: str | None = None, background: bool | None = None,
+        refine: str | None = None, *, cleaning: bool | None = None, **others: Any,
     ) -> Prediction:  # fmt: skip
-        self.asked.append((image.name, tuple(categories), background))
+        self.asked.append((image.name, tuple(categories), bool(background)))
+        self.ways.append(Way(cleaning, refine))
         found = np.ones(image.size_hw) if self.answers is None else np.array(self.answers[image.name])
         zeros = (0.0,) * len(categories)
         return Prediction(found.astype(np.int32), tuple(categories), zeros, zeros, (), {})
@@ -109,13 +112,110 @@ def test_by_hand_with_background(folder: Path) -> None:
     assert scores.miou == pytest.approx((4 / 7 + 3 / 6) / 2)
     assert scores.pixel_accuracy == pytest.approx(7 / 11)
     assert scores.classes == 2, "the background is not averaged"
+    assert scores.background == 0.0, "one pixel is background, and none was left"
     assert all(background for _, _, background in engine.asked)
+    assert measure(Known(ANSWERS), folder).background is None, "it is told only where it is scored"
 
 
 def test_background_that_is_found_counts_as_right(folder: Path) -> None:
     answers = {"a.png": [[1, 1, 2, 2], [1, 0, 2, 0]], "b.png": [[2, 1], [1, 1]]}
     scores = measure(Known(answers), folder, background=True)
-    assert (scores.miou, scores.pixel_accuracy) == (1.0, 1.0)
+    assert (scores.miou, scores.pixel_accuracy, scores.background) == (1.0, 1.0, 1.0)
+
+
+def test_background_by_hand(folder: Path) -> None:
+    answers = {"a.png": [[1, 0, 2, 0], [0, 0, 2, 0]], "b.png": [[2, 1], [0, 1]]}
+    scores = measure(Known(answers), folder, background=True)
+    # the crowd's pixel stays out: one is truly background and was found, with four that are none
+    assert scores.background == pytest.approx(1 / 5)
+    assert scores.per_class["sky"] == pytest.approx(3 / 6)
+    assert scores.per_class["cow"] == pytest.approx(3 / 4)
+    assert scores.miou == pytest.approx((3 / 6 + 3 / 4) / 2), "and it is not averaged"
+
+
+def test_without_true_background_it_has_no_score(tmp_path: Path) -> None:
+    shape = _mask(["ss"], "s")
+    data = write(tmp_path / "d", {"a.png": (1, 2)}, [{"image_id": 1, "category_id": SKY, "segmentation": shape}])
+    assert measure(Known({"a.png": [[0, 1]]}), data, background=True).background is None
+
+
+# things
+
+
+def _with_things(folder: Path, *things: int) -> Path:
+    data = json.loads((folder / "annotations.json").read_text())
+    data["categories"] = [{**row, "supercategory": "thing" if row["id"] in things else "stuff"} for row in CATEGORIES]
+    (folder / "annotations.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_only_things_are_asked_for_and_all_the_rest_is_background(folder: Path) -> None:
+    engine = Known({"a.png": [[0, 0, 1, 1], [0, 1, 2, 0]], "b.png": [[1, 0], [0, 1]]})
+    scores = measure(engine, _with_things(folder, COW, CAR), things=True)
+    assert engine.asked == [(name, ("cow", "car"), True) for name in ("a.png", "b.png")]
+    # cow: 3 right, 4 true, 5 found; background: 5 of 7 found, and nothing else called so
+    assert scores.per_class == {"cow": pytest.approx(3 / 6), "car": None}
+    assert scores.background == pytest.approx(5 / 7)
+    assert scores.pixel_accuracy == pytest.approx(8 / 11), "the crowd's pixel stays out"
+
+
+def test_labels_of_things_follow_the_file_whatever_stands_between(folder: Path) -> None:
+    engine = Known({"a.png": [[1, 1, 2, 2], [1, 0, 2, 2]], "b.png": [[2, 1], [1, 1]]})
+    scores = measure(engine, _with_things(folder, SKY, COW), things=True)
+    assert engine.asked[0][1] == ("sky", "cow")
+    assert scores.per_class == {"sky": 1.0, "cow": 1.0}
+    assert measure(Known({"a.png": np.ones((2, 4)), "b.png": np.ones((2, 2))}), folder, things=True).background == 0.0  # type: ignore[dict-item]
+
+
+def test_a_file_without_things_is_one_sentence(folder: Path) -> None:
+    for data in (folder, _with_things(folder)):
+        with pytest.raises(MaskwrightError, match=r"marks no category as a thing \(supercategory\)\. .*\.$"):
+            measure(Known(), data, things=True)
+
+
+# ways
+
+
+def test_the_table_of_cleaning_has_four_rows() -> None:
+    assert [tuple(way) for way in CLEANING_TABLE] == [
+        (False, None), (True, None), (False, "pamr"), (True, "pamr"),
+    ]  # fmt: skip
+
+
+def test_every_way_is_measured_on_its_own(folder: Path) -> None:
+    class Cleaned(Known):
+        """Finds everything, but the sky only where nothing is cleaned."""
+
+        def segment_text(self, *given: Any, **options: Any) -> Prediction:
+            found = super().segment_text(*given, **options)
+            if not options["cleaning"]:
+                return found
+            return replace(found, label_map=np.where(found.label_map == 1, 0, found.label_map))
+
+    engine = Cleaned({"a.png": [[1, 1, 2, 2], [1, 0, 2, 0]], "b.png": [[2, 1], [1, 1]]})
+    rows = evaluate_text(engine, folder, background=True, ways=CLEANING_TABLE)  # type: ignore[arg-type]
+    assert [(row.cleaning, row.refine) for row in rows] == [tuple(way) for way in CLEANING_TABLE]
+    assert engine.ways == [*CLEANING_TABLE, *CLEANING_TABLE], "image by image"
+    assert [row.miou for row in rows] == [1.0, 0.5, 1.0, 0.5]
+    assert [row.background for row in rows] == [1.0, pytest.approx(1 / 7), 1.0, pytest.approx(1 / 7)]
+    assert {row.images for row in rows} == {2}
+
+
+def test_without_a_way_it_is_as_the_preset_says(folder: Path) -> None:
+    engine = Known(ANSWERS)
+    scores = measure(engine, folder)
+    assert set(engine.ways) == {Way(None, None)}
+    assert (scores.cleaning, scores.refine) == (None, None)
+
+
+def test_an_image_is_encoded_once_for_all_ways(folder: Path, talking_preset: Path) -> None:
+    engine = Engine.load(talking_preset, "cpu")
+    rows = evaluate_text(engine, folder, method="talk2dino", background=True, ways=CLEANING_TABLE)
+    assert engine.encoder_calls == 2
+    assert [row.method for row in rows] == ["talk2dino"] * 4
+    assert all(0 <= row.miou <= 1 for row in rows)
+    for row, way in zip(rows, CLEANING_TABLE, strict=True):
+        assert evaluate_text(engine, folder, method="talk2dino", background=True, ways=(way,)) == [row]
 
 
 def test_missing_answer_counts_against_the_class(folder: Path) -> None:

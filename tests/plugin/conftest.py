@@ -15,6 +15,12 @@ from ..display import display
 __all__ = ["display"]
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that an earlier test looked at is remembered."""
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def place(tmp_path: Path, rng: np.random.Generator) -> Path:
     """A project with two pictures of 40 x 60 pixels."""

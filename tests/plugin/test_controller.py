@@ -5,12 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import create_autospec
 
+import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from maskwright.engine import Engine
 from maskwright.project import Project
@@ -27,6 +29,16 @@ class Window:
         self.view.call_soon.side_effect = self.calls.put
         self.rows: list[Any] = []
         self.view.show_masks.side_effect = lambda rows: setattr(self, "rows", list(rows))
+        self.found: Sequence[Any] = ()
+        self.notice = ""
+        self.view.show_matches.side_effect = lambda found, notice: self.__dict__.update(found=found, notice=notice)
+
+    def said(self) -> list[str]:
+        """What was shown as being worked on, in turn."""
+        return [call.args[0] for call in self.view.show_busy.call_args_list]
+
+    def searching(self) -> bool:
+        return bool(self.view.show_searching.call_args.args[0])
 
     def until(self, ready: Callable[[], Any], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -46,6 +58,20 @@ class Window:
                 continue
 
 
+class Gate:
+    """Something that is slow until the test says go."""
+
+    def __init__(self, real: Callable[..., Any]) -> None:
+        self.real, self.calls = real, 0
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, *given: Any, **told: Any) -> Any:
+        self.calls += 1
+        self.reached.set()
+        assert self.go.wait(30)
+        return self.real(*given, **told)
+
+
 @pytest.fixture
 def window() -> Window:
     return Window()
@@ -60,12 +86,26 @@ def controller(place: Path, small_preset: Path, window: Window) -> Iterator[Cont
     controller.close()
 
 
+@pytest.fixture
+def talker(place: Path, talking_preset: Path, window: Window) -> Iterator[Controller]:
+    """As `controller`, with a model that has Talk2DINO."""
+    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(talking_preset))
+    controller = Controller(session, window.view)
+    window.until(lambda: controller.image_id)
+    yield controller
+    controller.close()
+
+
 def _proposals(window: Window) -> list[Any]:
     return [row for row in window.rows if row.proposal]
 
 
 def _accepted(window: Window) -> list[Any]:
-    return [row for row in window.rows if not row.proposal]
+    return [row for row in window.rows if row.annotation]
+
+
+def _cleaned(window: Window) -> list[Any]:
+    return [row for row in window.rows if row.cleaned]
 
 
 def test_words_proposals_accept_reject(controller: Controller, window: Window) -> None:
@@ -83,6 +123,200 @@ def test_words_proposals_accept_reject(controller: Controller, window: Window) -
         assert controller.session.project.status().rejected == len(rest)
     assert "1 accepted mask" in window.view.show_status.call_args.args[0]
     assert window.view.show_busy.call_args.args == ("",)
+
+
+def test_method_cleaning_and_refinement_are_the_persons_choice(talker: Controller, window: Window) -> None:
+    def asked(**told: Any) -> tuple[Any, ...]:
+        before = {row.proposal for row in _proposals(window)}
+        talker.propose("grass, cow, sky", background=True, threshold=0.5, **told)
+        window.until(lambda: {row.proposal for row in _proposals(window)} - before)
+        (one, *_) = talker.session.open_proposals([row.proposal for row in _proposals(window)])
+        parameters = one.provenance["parameters"]
+        return one.provenance["method"], bool(parameters["cleaning"]), parameters["refine"]
+
+    assert asked() == ("dinotxt", True, None)
+    assert asked(method="talk2dino") == ("talk2dino", True, None)
+    assert asked(method="talk2dino", cleaning=False, refine="pamr") == ("talk2dino", False, "pamr")
+    talker.propose("cow", background=True, threshold=0.5, method="dinov3seg")
+    window.until(lambda: window.view.show_error.called)
+    assert "dinov3.seg" in window.view.show_error.call_args.args[0]
+
+
+def test_what_cleaning_left_unlabelled_is_shown_and_never_decided_on(talker: Controller, window: Window) -> None:
+    image_id = talker.image_id
+    assert image_id is not None
+    plain, cleaned = (
+        talker.session.propose_text(image_id, "cow, sky", method="talk2dino", cleaning=choice).prediction.label_map > 0
+        for choice in (False, None)
+    )
+    talker.propose("cow, sky", background=True, threshold=0.5, method="talk2dino")
+    window.until(lambda: _cleaned(window))
+    (preview,), proposals = _cleaned(window), _proposals(window)
+    assert np.array_equal(preview.mask.to_array(), plain & ~cleaned)
+    assert preview.mask.area > 0
+    assert "Cleaning left" in window.view.show_status.call_args.args[0]
+    talker.decide(True, [proposals[0].proposal])
+    window.until(lambda: _accepted(window))
+    assert len(_cleaned(window)) == 1, "there is still something to decide"
+    talker.decide(True)
+    window.until(lambda: len(_accepted(window)) == 2)
+    kept = talker.session.project.annotations(image_id)
+    assert [one.mask.rle for one in kept] == [row.mask.rle for row in proposals]
+    assert not _cleaned(window), "the prompt is done with"
+
+
+def test_a_preview_alone_is_no_mask_to_decide_on(talker: Controller, window: Window) -> None:
+    assert talker.image_id is not None
+    (best,) = talker.session.propose_text(talker.image_id, "cow", threshold=0.5).prediction.best
+    talker.propose("cow", background=True, threshold=best + 0.01)
+    window.until(lambda: _cleaned(window))
+    assert not _proposals(window)
+    for accept in (True, False):
+        window.view.show_error.reset_mock()
+        talker.decide(accept)
+        assert "no open mask" in window.view.show_error.call_args.args[0]
+    talker.propose("cow", background=True, threshold=0.5, method="talk2dino", cleaning=False)
+    window.until(lambda: _proposals(window))
+    assert not _cleaned(window)
+    assert not talker.session.project.annotations(talker.image_id)
+
+
+def test_a_search_ranks_the_images_and_says_how_far_it_is(talker: Controller, window: Window) -> None:
+    talker.find("a cow")
+    assert window.searching()
+    window.until(lambda: window.found)
+    expected = talker.session.find("a cow").found
+    assert window.found == expected
+    assert len(expected) == 2
+    assert expected[0].score > expected[1].score
+    said = window.said()
+    assert said.index("Searching the images") < said.index("Looking at image 1 of 2")
+    assert said[-1] == ""
+    assert not window.searching()
+    assert window.notice == ""
+    other = next(one.record.id for one in expected if one.record.id != talker.image_id)
+    talker.open_image(other)
+    window.until(lambda: talker.image_id == other)
+
+
+def test_a_stopped_search_ends_and_shows_nothing(
+    talker: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Gate(talker.session.project.image)
+    monkeypatch.setattr(talker.session.project, "image", slow)
+    talker.stop_search()
+    assert not window.view.show_matches.called, "there is nothing to stop"
+    talker.find("a cow")
+    assert slow.reached.wait(30)
+    talker.stop_search()
+    assert not window.searching()
+    assert window.said()[-1] == ""
+    slow.go.set()
+    window.settle(1.0)
+    assert window.found == ()
+    assert "Stopped" in window.notice
+    assert slow.calls == 1, "the second image was not looked at"
+    assert not window.searching()
+    talker.find("a cow")
+    window.until(lambda: window.found)
+    assert slow.calls == 2, "the first image was not looked at again"
+    assert window.notice == ""
+
+
+def test_a_new_search_takes_the_place_of_the_old_one(
+    talker: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = talker.session.find
+
+    def spy(phrase: str, **told: Any) -> Any:
+        asked.append(told["cancelled"])
+        return real(phrase, **told)
+
+    slow = Gate(talker.session.project.image)
+    monkeypatch.setattr(talker.session, "find", spy)
+    monkeypatch.setattr(talker.session.project, "image", slow)
+    talker.find("a cow")
+    assert slow.reached.wait(30)
+    talker.find("the sky")
+    assert window.searching()
+    slow.go.set()
+    window.until(lambda: window.found)
+    window.settle()
+    assert [cancelled() for cancelled in asked] == [True, False]
+    assert window.found == real("the sky").found
+    assert window.found != real("a cow").found
+
+
+def test_a_search_and_a_prompt_leave_each_other_alone(
+    talker: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Gate(talker.session.project.image)
+    monkeypatch.setattr(talker.session.project, "image", slow)
+    talker.find("a cow")
+    assert slow.reached.wait(30)
+    talker.find("the sky")
+    window.settle()
+    talker.propose("cow, sky", background=False, threshold=0.5)
+    window.until(lambda: _proposals(window))
+    assert window.searching()
+    assert "Finding masks" in window.said(), "the prompt is what the person waits for"
+    assert window.said()[-1] == "Searching the images", "the search is shown again"
+    slow.go.set()
+    window.until(lambda: window.found)
+    assert {row.mask.category for row in _proposals(window)} <= {"cow", "sky"}
+    prompt = Gate(talker.session.propose_text)
+    monkeypatch.setattr(talker.session, "propose_text", prompt)
+    talker.propose("grass", background=False, threshold=0.5)
+    assert prompt.reached.wait(30)
+    talker.find("the sky")
+    window.until(lambda: window.found)
+    assert window.said()[-1] == "Finding masks"
+    talker.stop_search()
+    prompt.go.set()
+    window.until(lambda: {row.mask.category for row in _proposals(window)} == {"grass"})
+
+
+def test_what_a_search_cannot_do_is_one_sentence(
+    talker: Controller, window: Window, place: Path, tmp_path: Path
+) -> None:
+    talker.find("  ")
+    window.until(lambda: window.view.show_error.called)
+    assert window.view.show_error.call_args.args[0].startswith("Type at least one")
+    assert not window.searching()
+    first, second = talker.session.project.images()
+    (place / second.file_name).unlink()
+    talker.find("a cow")
+    window.until(lambda: window.found)
+    assert [one.record for one in window.found] == [first]
+    assert second.file_name in window.notice
+    assert window.notice.count(". ") <= 1
+    talker.session.project.add(_third(tmp_path))
+    third = talker.session.project.images()[-1]
+    (place / third.file_name).unlink()
+    talker.find("the sky")
+    window.until(lambda: window.found)
+    assert window.notice.startswith("2 images could not be looked at. ")
+
+
+def _third(folder: Path) -> Path:
+    Pillow.new("RGB", (60, 40), "red").save(folder / "c.png")
+    return folder / "c.png"
+
+
+def test_searches_without_images_or_without_a_model_for_them(
+    controller: Controller, window: Window, tmp_path: Path, talking_preset: Path
+) -> None:
+    controller.find("a cow")
+    window.until(lambda: window.view.show_error.called)
+    assert "does not compare words with whole images" in window.view.show_error.call_args.args[0]
+    project = Project.open(tmp_path / "empty", create=True)
+    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), project, str(talking_preset))
+    empty = Controller(session, window.view)
+    empty.find("a cow")
+    window.until(lambda: window.notice)
+    assert window.notice == "This project has no image yet."
+    empty.close()
 
 
 def test_an_answer_that_comes_too_late_is_dropped(
@@ -137,8 +371,6 @@ def test_next_and_previous_stay_at_the_ends(controller: Controller, window: Wind
 
 
 def test_another_windows_mask_appears_within_two_seconds(controller: Controller, window: Window, place: Path) -> None:
-    import numpy as np
-
     window.settle(1.2)
     with Project.open(place) as other:
         other.accept(controller.image_id, np.ones((40, 60), bool), "cow")
@@ -157,14 +389,15 @@ def test_mistakes_are_one_sentence(controller: Controller, window: Window) -> No
     window.until(lambda: "no longer possible" in window.view.show_error.call_args.args[0])
 
 
-def test_closing_during_a_prompt_leaves_no_thread_and_shows_nothing(
-    place: Path, small_preset: Path, window: Window
+def test_closing_during_a_prompt_and_a_search_leaves_no_thread_and_shows_nothing(
+    place: Path, talking_preset: Path, window: Window
 ) -> None:
     before = set(threading.enumerate())
-    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(small_preset))
+    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(talking_preset))
     controller = Controller(session, window.view)
     window.until(lambda: controller.image_id)
     controller.propose("cow, sky", background=False, threshold=0.5)
+    controller.find("a cow")
     controller.close()
     shown = len(window.view.mock_calls)
     end = time.monotonic() + 10

@@ -10,7 +10,7 @@ import pytest
 from maskwright.domain import Mask
 from maskwright.errors import MaskwrightError
 from maskwright.session import Shown
-from napari_maskwright._layers import as_rgb8, colors_of, labels_of
+from napari_maskwright._layers import as_rgb8, colors_of, hatched, labels_of
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,16 @@ def test_labels_in_the_smallest_type_with_small_masks_on_top() -> None:
     assert colors_of(rows) == {None: "#00000000", 0: "#00000000", 1: "#0072b2", 2: "#d55e00"}
     assert labels_of([rows[0]] * 300, (6, 8)).dtype == np.uint16
     assert not labels_of([], (6, 8)).any()
+
+
+def test_hatching_covers_the_region_in_two_strengths_of_one_colour() -> None:
+    region = np.zeros((300, 200), bool)
+    region[50:250, 20:180] = True
+    labels, colors = hatched([_shown(region, "#808080")], (300, 200))
+    assert np.array_equal(labels > 0, region)
+    assert 0.4 < (labels[region] == 1).mean() < 0.6
+    assert np.array_equal(labels[100, 29:89], np.repeat([2, 1], 3).tolist() * 10), "three pixels of a hundred stripes"
+    assert colors == {None: "#00000000", 0: "#00000000", 1: "#808080", 2: "#80808040"}
+    assert hatched([_shown(np.ones((3, 4), bool), "#808080")], (3, 4))[0].tolist() == [
+        [1, 2, 1, 2], [2, 1, 2, 1], [1, 2, 1, 2]
+    ]  # fmt: skip

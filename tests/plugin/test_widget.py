@@ -37,6 +37,17 @@ def widget(viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> Any:
     return widget
 
 
+@pytest.fixture
+def talker(viewer: Any, place: Path, talking_preset: Path, qtbot: Any) -> Any:
+    """As `widget`, with a model that has Talk2DINO."""
+    from napari_maskwright._widget import AnnotatorWidget
+
+    widget = AnnotatorWidget(viewer, project=str(place), preset=str(talking_preset), device="cpu")
+    viewer.window.add_dock_widget(widget, name="Maskwright", area="right")
+    qtbot.waitUntil(lambda: "accepted" in widget._layers, timeout=30_000)
+    return widget
+
+
 def _find(widget: Any, qtbot: Any, words: str = "grass, cow, sky") -> None:
     widget._words.setText(words)
     widget._background.setChecked(False)
@@ -70,6 +81,126 @@ def test_words_to_layers_to_accepted(widget: Any, viewer: Any, place: Path, qtbo
         (kept,) = project.annotations()
     assert np.array_equal(kept.mask.to_array(), shown[chosen])
     assert "1 accepted mask" in widget._status.text()
+
+
+def _asked(widget: Any, qtbot: Any) -> tuple[Any, ...]:
+    """Run the words; the method and the parameters that the new proposals were made with."""
+    before = {row.proposal for row in widget._rows} | {None}
+    widget.gesture("run")
+    qtbot.waitUntil(lambda: not {row.proposal for row in widget._rows} <= before, timeout=60_000)
+    opened = widget.controller.session.open_proposals([row.proposal for row in widget._rows])
+    parameters = opened[0].provenance["parameters"]
+    return opened[0].provenance["method"], bool(parameters["cleaning"]), parameters["refine"]
+
+
+def test_the_methods_are_those_of_the_core(widget: Any) -> None:
+    from maskwright.engine import METHODS
+
+    box = widget._method
+    assert [box.itemData(n) for n in range(box.count())] == [None, *METHODS]
+    assert box.currentText() == "Automatic"
+    assert all(part.toolTip() for part in (box, widget._cleaning, widget._refine, widget._phrase, widget._matches))
+
+
+def test_method_cleaning_and_contours_are_chosen_in_the_words_box(talker: Any, qtbot: Any) -> None:
+    talker._words.setText("cow, sky")
+    assert _asked(talker, qtbot) == ("dinotxt", True, None)
+    talker._method.setCurrentText("Talk2DINO")
+    talker._cleaning.setCurrentText("Cleaning: off")
+    talker._refine.click()
+    assert _asked(talker, qtbot) == ("talk2dino", False, "pamr")
+    talker._background.click()
+    assert not talker._cleaning.isEnabled()
+    talker._background.click()
+    assert talker._cleaning.isEnabled()
+    assert talker._cleaning.currentData() is False
+
+
+def test_what_cleaning_left_unlabelled_has_its_own_layer(talker: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+    talker._method.setCurrentText("Talk2DINO")
+    talker._words.setText("cow, sky")
+    _asked(talker, qtbot)
+    name = f"{talker._anchor.name} left unlabelled by cleaning"
+    (cleaned,) = [row for row in talker._rows if row.cleaned]
+    layer, proposals = viewer.layers[name], talker._layers["proposals"]
+    assert np.array_equal(np.asarray(layer.data) > 0, cleaned.mask.to_array())
+    assert not (np.asarray(layer.data).astype(bool) & np.asarray(proposals.data).astype(bool)).any()
+    assert not np.asarray(talker._layers["accepted"].data).any()
+    assert np.allclose(layer.colormap.color_dict[1], (128 / 255,) * 3 + (1,)), "grey"
+    assert layer not in viewer.layers.selection, "a layer that goes with the next prompt takes no selection"
+    assert talker._list.count() == 2
+    for visible in (False, True):
+        talker.gesture("hide")
+        assert (layer.visible, proposals.visible) == (visible, visible)
+    talker._cleaning.setCurrentText("Cleaning: off")
+    _asked(talker, qtbot)
+    assert name not in viewer.layers
+    talker._cleaning.setCurrentText("Cleaning: on")
+    _asked(talker, qtbot)
+    assert name in viewer.layers
+    talker.gesture("accept")
+    qtbot.waitUntil(lambda: np.asarray(talker._layers["accepted"].data).any(), timeout=20_000)
+    assert name not in viewer.layers
+    with Project.open(place) as project:
+        assert sorted(one.category for one in project.annotations()) == ["cow", "sky"]
+
+
+def test_another_image_takes_the_cleaned_layer_along(talker: Any, viewer: Any, qtbot: Any) -> None:
+    talker._words.setText("cow, sky")
+    _asked(talker, qtbot)
+    (layer,) = [layer for layer in viewer.layers if layer.name.endswith("left unlabelled by cleaning")]
+    before = talker._anchor
+    talker.gesture("next")
+    qtbot.waitUntil(lambda: talker._anchor is not before and "accepted" in talker._layers, timeout=20_000)
+    assert layer not in viewer.layers
+
+
+def test_finding_an_image_and_opening_it(talker: Any, qtbot: Any) -> None:
+    from qtpy.QtCore import Qt
+
+    assert not talker._matches.isVisibleTo(talker)
+    talker._phrase.setText("a cow")
+    qtbot.keyClick(talker._phrase, Qt.Key_Return)
+    assert talker._stop.isEnabled()
+    qtbot.waitUntil(lambda: talker._matches.count() == 2, timeout=60_000)
+    found = talker.controller.session.find("a cow").found
+    texts = [talker._matches.item(n).text() for n in range(2)]
+    assert texts == [f"{one.score:.2f}  {Path(one.record.file_name).name}" for one in found]
+    assert talker._matches.isVisibleTo(talker)
+    assert not talker._found.isVisibleTo(talker)
+    assert not talker._stop.isEnabled()
+    row = next(n for n, one in enumerate(found) if one.record.id != talker.controller.image_id)
+    talker._matches.setCurrentRow(row)
+    qtbot.keyClick(talker._matches, Qt.Key_Return)
+    qtbot.waitUntil(lambda: talker._images.currentData() == found[row].record.id, timeout=20_000)
+    assert talker.controller.image_id == found[row].record.id
+    assert talker._matches.count() == 2, "the other images are still at hand"
+    talker.close_project()
+    assert talker._matches.count() == 0
+
+
+def test_stopping_a_search(talker: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, reached, go = talker.controller.session.project, threading.Event(), threading.Event()
+    real = project.image
+
+    def slow(image_id: int) -> Any:
+        reached.set()
+        assert go.wait(30)
+        return real(image_id)
+
+    monkeypatch.setattr(project, "image", slow)
+    talker._phrase.setText("a cow")
+    talker.gesture("find")
+    qtbot.waitUntil(lambda: reached.is_set() and talker._busy.text() == "Looking at image 1 of 2", timeout=60_000)
+    assert talker._busy.isVisibleTo(talker)
+    talker._stop.click()
+    assert not talker._stop.isEnabled()
+    assert not talker._busy.isVisibleTo(talker)
+    assert "Stopped" in talker._found.text()
+    assert talker._found.isVisibleTo(talker)
+    go.set()
+    qtbot.wait(500)
+    assert talker._matches.count() == 0
 
 
 def test_layers_that_were_deleted_come_back_and_masks_stay(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
@@ -108,14 +239,74 @@ def test_keys_are_free_and_bound(widget: Any, viewer: Any) -> None:
     assert {str(key) for key in viewer.keymap} >= {key.replace("-", "+") for key in KEYS}
 
 
-def test_two_widgets_and_a_narrow_dock(widget: Any, viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> None:
+def test_two_widgets(widget: Any, viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> None:
     from napari_maskwright._widget import AnnotatorWidget
 
     second = AnnotatorWidget(viewer, project=str(place), preset=str(small_preset), device="cpu")
     viewer.window.add_dock_widget(second, name="second", area="right")
     qtbot.waitUntil(lambda: "accepted" in second._layers, timeout=30_000)
-    assert widget.minimumSizeHint().width() <= 320
     _find(widget, qtbot)
+
+
+def _everything(widget: Any) -> None:
+    """Show all that the dock may have to show."""
+    from maskwright.domain import ImageRecord
+    from maskwright.search import Found
+    from maskwright.session import Improvement
+
+    name = f"images/{'a long name ' * 9}{'x' * 60}.png"
+    record = ImageRecord(1, "0" * 64, name, 60, 40, 1, "")
+    widget.show_matches([Found(record, 0.5)] * 20, f"Cannot read {name}.")
+    told = Improvement("run-1: mIoU 0.1 before, 0.2 after.", share=0.5, actions=tuple(widget._run_buttons))
+    widget.show_improvement(told)
+
+
+def test_in_a_narrow_dock_nothing_is_cut_off(widget: Any, viewer: Any, qtbot: Any) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QDockWidget
+
+    window = viewer.window._qt_window
+    (dock,) = [dock for dock in window.findChildren(QDockWidget) if dock.isAncestorOf(widget)]
+    # Qt lays out only what is shown
+    window.resize(1000, 600)
+    window.show()
+    _everything(widget)
+    window.resizeDocks([dock], [320], Qt.Horizontal)
+    qtbot.wait(300)
+    assert widget.width() <= 320
+    assert widget._scroll.verticalScrollBar().maximum() > 0
+    assert widget._scroll.horizontalScrollBar().maximum() == 0
+    assert widget._scroll.widget().width() <= widget._scroll.viewport().width()
+    window.hide()
+
+
+def test_a_low_window_scrolls_and_what_is_being_done_stays_in_sight(widget: Any, viewer: Any, qtbot: Any) -> None:
+    _everything(widget)
+    assert widget.minimumSizeHint().height() < 400
+    widget.show_busy("Looking at image 12 of 300")
+    assert widget._busy.text() == "Looking at image 12 of 300"
+    for part in (widget._busy, widget._status):
+        assert not widget._scroll.isAncestorOf(part)
+    for part in (widget._phrase, widget._words, widget._list, widget._run_line):
+        assert widget._scroll.isAncestorOf(part)
+
+
+def test_the_wheel_over_a_list_or_slider_scrolls_and_changes_nothing(widget: Any, qapp: Any, qtbot: Any) -> None:
+    from qtpy.QtCore import QPoint, QPointF, Qt
+    from qtpy.QtGui import QWheelEvent
+
+    qtbot.waitUntil(lambda: widget._images.currentIndex() == 0, timeout=20_000)
+    before = widget.controller.image_id
+    for part in (widget._method, widget._images, widget._tool, widget._threshold):
+        for turn in (-120, 120):
+            wheel = QWheelEvent(
+                QPointF(5, 5), QPointF(5, 5), QPoint(), QPoint(0, turn), Qt.NoButton, Qt.NoModifier, Qt.NoScrollPhase,
+                False,
+            )  # fmt: skip
+            qapp.sendEvent(part, wheel)
+            chosen = [part.currentIndex() for part in (widget._method, widget._images, widget._tool)]
+            assert (chosen, widget._threshold.value()) == ([0, 0, 0], 50)
+    assert widget.controller.image_id == before
 
 
 def test_closing_the_window_during_a_prompt(viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> None:

@@ -177,12 +177,12 @@ def predict(
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="What is timed: example, click or text.")] = "example",
+    task: Annotated[str, typer.Option(help="What is timed: example, click, text or refine.")] = "example",
     rounds: Annotated[
         int | None, typer.Option(min=1, help="Each number is the median of so many; default: 5, or 50 clicks.")
     ] = None,
     preset: Preset = "tiny",
-    method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg or dinotxt.")] = None,
+    method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg, dinotxt or talk2dino.")] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="With --task text: dinov3.seg of the published size, untrained.")
     ] = False,
@@ -214,10 +214,24 @@ def bench(
         )
         answer(asdict(asked), as_json, text)
         return
-    if task != "example":
-        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click, text.")
-    from maskwright.benchmark import bench_example
     from maskwright.models.devices import choose_device
+
+    if task == "refine":
+        from maskwright.benchmark import bench_refine
+
+        refined = bench_refine(rounds=rounds or 1, device=str(choose_device(device)))
+        height, width = refined.size_hw
+        text = (
+            f"PAMR, {width} x {height} pixels, {refined.classes} classes, on {json.dumps(refined.machine)}: "
+            f"{refined.ours:.1f} s, authors' way {refined.authors:.1f} s; {refined.ratio:.2f} times as fast; peak "
+            f"memory {refined.peak_mb:,.0f} MB, authors' way {refined.authors_peak_mb:,.0f} MB; largest difference "
+            f"{refined.largest_difference:.1e}"
+        )
+        answer(asdict(refined), as_json, text)
+        return
+    if task != "example":
+        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click, text, refine.")
+    from maskwright.benchmark import bench_example
 
     found = bench_example(rounds=rounds or 5, device=str(choose_device(device)))
     lines = [f"{found.grid} x {found.grid} cells, {found.channels} channels, on {json.dumps(found.machine)}"]

@@ -78,9 +78,9 @@ class DinoTxtMethod:
         return average_prompts(self.preset.model.encode_text(ids).float())
 
     @property
-    def cleaning(self) -> float:
+    def cleaning(self) -> float | None:
         """Weight of background cleaning; clusters of the slow procedure have no attention to clean with."""
-        return 0.0 if self.high_resolution else self.preset.config.cleaning
+        return None if self.high_resolution else self.preset.config.cleaning
 
     @torch.inference_mode()
     def scores(self, embedding: Pyramid | Clusters, classes: Tensor, *, background: float | None) -> Scores:

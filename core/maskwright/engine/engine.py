@@ -23,7 +23,7 @@ from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
 from maskwright.engine.matching import Matcher
 from maskwright.engine.seg import SegMethod
 from maskwright.engine.talk2dino import Talk2DinoMethod
-from maskwright.errors import BadPrompt, Cancelled, EmptyPrompt, InvalidMask, MaskwrightError
+from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import Cells
 from maskwright.models.presets import ClickPreset, DensePreset, Preset, find, load, no_method
@@ -140,20 +140,24 @@ class Engine:
             progress(share)
 
         check(0.0)
+        asked_for_it = method == "dinotxt" or high_resolution
+        stands_in = self._preset.untrained and chosen == "dinotxt" and not asked_for_it
         way = replace(self._dinotxt(), high_resolution=True) if high_resolution else self._methods[chosen]
         with self._lock:
             classes = torch.stack([self._vector(way, name.synonyms) for name in names])
             embedding = self._embedding(way, image, check)
 
             weight = None if threshold is None else _cleaning(way, cleaning)
-            maps = way.scores(embedding, classes, background=weight)
-            if refine is not None:
-                maps = text.refined(maps, image.pixels, self.device)
-            found = text.labelled(maps, image.size_hw, threshold or 0.0)
-            removed = None
+
+            def labelled(background: float | None) -> text.Labels:
+                scores = way.scores(embedding, classes, background=background)
+                if refine is not None:
+                    scores = text.refined(scores, image.pixels, self.device)
+                return text.labelled(scores, image.size_hw, threshold or 0.0)
+
+            found, removed = labelled(weight), None
             if weight:
-                plain = way.scores(embedding, classes, background=0.0)
-                before = text.labelled(plain, image.size_hw, threshold or 0.0)
+                before = labelled(0.0)
                 removed = (before.label_map > 0) & (found.label_map == 0)
         progress(1.0)
         return Prediction(
@@ -163,7 +167,7 @@ class Engine:
             best=found.best,
             unfamiliar=tuple(n.name for n in names if not self._knows(n)),
             removed=removed,
-            note=_UNTRAINED if self._preset.untrained and method != "dinotxt" and not high_resolution else "",
+            note=_UNTRAINED if stands_in else "",
             provenance={
                 "source": "text",
                 "preset": way.ref.name,
@@ -216,12 +220,10 @@ class Engine:
             picture: gives the image; asked only when it was not looked at before, by this engine or another.
 
         Raises:
-            EmptyPrompt, MaskwrightError: no words, no Talk2DINO in the preset, or what `picture` raises.
+            EmptyPhrase, MaskwrightError: no words, no Talk2DINO in the preset, or what `picture` raises.
         """
         matcher = self.matcher
         words = clean(phrase)
-        if not words:
-            raise EmptyPrompt
         with self._lock:
             key = ("matched phrase", (words,))
             if key not in self._texts:
@@ -560,7 +562,8 @@ class Engine:
 
 
 def _cleaning(method: text.TextMethod, wanted: bool | None) -> float:
-    """Weight of background cleaning with a method; asked for, it is never none."""
-    if wanted is None:
-        return method.cleaning
-    return (method.cleaning or LAMBDA) if wanted else 0.0
+    """Weight of background cleaning with a method; asked for, it is not 0 where it can be done."""
+    usual = method.cleaning
+    if usual is None or wanted is False:
+        return 0.0
+    return (usual or LAMBDA) if wanted else usual

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -13,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maskwright.engine.text import normalised
+from maskwright.errors import EmptyPhrase
 from maskwright.models.checkpoints import atomic_save
 from maskwright.models.talk2dino import image_similarity
 from maskwright.models.talk2dino_preset import Talk2DinoPreset
+from maskwright.models.tokens import clean
 from maskwright.pictures import stretched
 
 __all__ = ["Matcher"]
@@ -33,13 +36,15 @@ class Matcher:
 
     def __init__(self, preset: Talk2DinoPreset, device: torch.device, cache: Path) -> None:
         self._preset, self._device = preset, device
-        key = hashlib.sha256(f"{preset.visual_sha256} {preset.config.matched_at} {preset.config.stretch}".encode())
+        key = hashlib.sha256(f"{preset.encoders_sha256} {preset.config.matched_at} {preset.config.stretch}".encode())
         self._folder = cache.expanduser() / f"regions-{key.hexdigest()[:24]}"
         self._new = 0
 
     @torch.inference_mode()
     def phrase(self, phrase: str) -> Tensor:
-        """(C,) unit vector of a phrase, as it is."""
+        """(C,) unit vector of a phrase, under no prompt; raises EmptyPhrase."""
+        if not clean(phrase):
+            raise EmptyPhrase
         return self._preset.model.encode_class(self._preset.tokenizer([phrase]).to(self._device))
 
     @torch.inference_mode()
@@ -59,7 +64,7 @@ class Matcher:
         return found
 
     @torch.inference_mode()
-    def look(self, sha256: str, pixels: NDArray) -> Tensor:  # type: ignore[type-arg]
+    def look(self, sha256: str, pixels: NDArray[np.uint8]) -> Tensor:
         """(heads, C) half precision regions of an (H, W, 3) picture, which are kept."""
         config = self._preset.config
         image = normalised(stretched(pixels) if config.stretch else pixels, self._device)

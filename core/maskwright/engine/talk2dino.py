@@ -94,7 +94,8 @@ class Talk2DinoMethod:
         for features, attention, (y, x) in zip(embedding.features, embedding.attention, embedding.places, strict=True):
             maps = scores(features[None], classes)[0]
             if background:
-                maps = clean(maps, class_attention(features, attention, classes), weight=background)
+                looked_at = class_attention(features, attention, classes, formula=config.formula)
+                maps = clean(maps, looked_at, weight=background, formula=config.formula)
             large = F.interpolate(maps[None], (side, side), mode="bilinear", align_corners=True)
             total[:, y : y + side, x : x + side] += large[0]
             count[y : y + side, x : x + side] += 1

@@ -89,8 +89,8 @@ class TextMethod(Protocol):
         ...
 
     @property
-    def cleaning(self) -> float:
-        """Weight of background cleaning where pixels may be none of the classes."""
+    def cleaning(self) -> float | None:
+        """Weight of background cleaning where pixels may be none of the classes; None where it cannot be done."""
         ...
 
     def scores(self, embedding: Any, classes: Tensor, *, background: float | None) -> Scores:

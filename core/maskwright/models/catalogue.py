@@ -16,7 +16,7 @@ from maskwright.settings import Settings
 __all__ = ["Facts", "describe", "fetch"]
 
 
-_WAYS = (("word", ("dinotxt",)), ("example", ("dinotxt", "insid3")), ("click", ("sam",)))
+_WAYS = (("word", ("dinotxt", "talk2dino")), ("example", ("dinotxt", "insid3")), ("click", ("sam",)))
 
 
 class Facts(NamedTuple):
@@ -52,6 +52,8 @@ def describe(name: str, settings: Settings) -> Facts:
             lines.append(
                 "words are answered by " + ("dinov3.seg" if trained else "dino.txt; dinov3.seg waits for training")
             )
+        if "talk2dino" in parts:
+            lines.append("Talk2DINO answers words, too (--method talk2dino), and finds images by a phrase")
         card = folder / "README.md"
         lines += [f"model card: {card}"] if card.is_file() else []
     if name in OFFICIAL:

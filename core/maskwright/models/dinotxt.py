@@ -8,16 +8,17 @@ of the embedding, then image-level and dense similarity.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, convert_official
+from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, LastAttention, convert_official
 from maskwright.models.feed_forward import FeedForward
 
-__all__ = ["SPECS", "DinoTxt", "DinoTxtConfig", "HeadConfig", "TextConfig", "convert_official_dinotxt"]
+__all__ = ["SPECS", "DinoTxt", "DinoTxtConfig", "HeadConfig", "TextConfig", "VisualModel", "convert_official_dinotxt"]
 
 _TEXTS_TOGETHER = 64
 
@@ -129,13 +130,26 @@ class _VisionHead(nn.Module):
         return self.ln_final(tokens)  # type: ignore[no-any-return]
 
 
-class _VisualModel(nn.Module):
+class VisualModel(nn.Module):
+    """Backbone and vision head (Sec. 3.2), which other methods may look through as through a backbone."""
+
     def __init__(self, config: DinoTxtConfig) -> None:
         super().__init__()
+        self.config = config.backbone
         self.backbone = DinoV3(config.backbone)
         self.head = _VisionHead(config.backbone.width, config.head)
 
+    @property
+    def global_tokens(self) -> int:
+        """How many tokens stand before the patches."""
+        return self.backbone.global_tokens
+
+    def watched(self) -> AbstractContextManager[list[LastAttention]]:
+        """Queries, keys and values of the backbone's last block in every pass made meanwhile."""
+        return self.backbone.watched()
+
     def forward(self, pixels: Tensor) -> DinoFeatures:
+        """Tokens of a normalised (B, 3, H, W) batch after the head."""
         raw = self.backbone(pixels)
         # the paper drops the storage tokens here; the released code lets them attend and drops them after the head
         tokens = self.head(torch.cat([raw.cls[:, None], raw.storage, raw.patches], dim=1))
@@ -200,7 +214,7 @@ class DinoTxt(nn.Module):
     def __init__(self, config: DinoTxtConfig) -> None:
         super().__init__()
         self.config = config
-        self.visual_model = _VisualModel(config)
+        self.visual_model = VisualModel(config)
         self.text_model = _TextModel(config.text, 2 * config.backbone.width)
         self.logit_scale = nn.Parameter(torch.tensor([1 / 0.07]).log())
         self._initialise()

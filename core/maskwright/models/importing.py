@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -226,9 +227,13 @@ def _require(path: Path) -> None:
         raise MaskwrightError(f"There is no file {path}. Check the name.")
 
 
+_NO_KEY_BIAS = re.compile(r"vit\.model\.layer\.\d+\.attention\.k_proj\.bias$")
+"""Names of DINOv3 only: DINOv2's key biases are used."""
+
+
 def _load(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     # the hub's backbone leaves out the key bias, which the authors mask to zero
-    missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if k.endswith("attention.k_proj.bias")}
+    missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if _NO_KEY_BIAS.search(k)}
     load_exactly(model, missing | state, what=folder.name)
 
 

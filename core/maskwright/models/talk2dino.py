@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.models.clip_text import ClipText, ClipTextConfig
+from maskwright.models.dinotxt import VisualModel
 from maskwright.models.dinov2 import SPECS as DINOV2
 from maskwright.models.dinov2 import DinoV2, DinoV2Config
 from maskwright.models.dinov3 import SPECS as DINOV3
@@ -27,6 +28,7 @@ __all__ = [
     "LAMBDA",
     "SPECS",
     "THRESHOLD",
+    "Formula",
     "InfoNce",
     "Pooling",
     "Projection",
@@ -110,9 +112,13 @@ SPECS = {
 
 
 class Talk2Dino(nn.Module):
-    """Two frozen encoders and the projection; the text tower may be any that gives raw embeddings of token ids."""
+    """Two frozen encoders and the projection.
 
-    def __init__(self, visual: DinoV2 | DinoV3, text: nn.Module, projection: Projection) -> None:
+    The text tower may be any that gives raw embeddings of token ids; the image encoder is DINOv2, DINOv3, or DINOv3
+    with dino.txt's vision head.
+    """
+
+    def __init__(self, visual: DinoV2 | DinoV3 | VisualModel, text: nn.Module, projection: Projection) -> None:
         super().__init__()
         self.visual, self.text, self.projection = visual, text, projection
 
@@ -228,41 +234,49 @@ def scores(features: Tensor, text: Tensor) -> Tensor:
     return similarity(features, text).sigmoid()
 
 
-def class_attention(features: Tensor, attention: Tensor, text: Tensor) -> Tensor:
-    """Where the heads look that speak of a class (Eqs. 8 and 9): (T, h, w), which sums to one for each class.
+Formula = Literal["released", "paper"]
+"""Background cleaning as the released code does it, which the published numbers are of, or as the paper's text says."""
 
-    As in the released code attention enters as logits, both as weights of the patches and in the classes' maps.
+
+def class_attention(features: Tensor, attention: Tensor, text: Tensor, *, formula: Formula = "released") -> Tensor:
+    """Where the heads look that speak of a class (Eqs. 8 and 9): (T, h, w), which sums to one for each class.
 
     Args:
         features: (C, h, w) patches.
         attention: (heads, h * w) logits of CLS on the patches.
         text: (T, C) unit class vectors in the space of the patches.
+        formula: released: attention enters as logits, as weights of the patches and in the classes' maps; paper: it is
+            softmaxed over the patches first.
     """
     patches = features.flatten(1)
+    if formula == "paper":
+        attention = attention.softmax(dim=-1)
     heads = F.normalize(attention @ patches.T / patches.shape[1], dim=-1, eps=_EPS)
     related = (text @ heads.T).softmax(dim=-1)  # Eq. 8
     looked_at: Tensor = (related @ attention).softmax(dim=-1)  # Eq. 9
     return looked_at.reshape(-1, *features.shape[1:])
 
 
-def clean(maps: Tensor, looked_at: Tensor, *, weight: float = LAMBDA) -> Tensor:
+def clean(maps: Tensor, looked_at: Tensor, *, weight: float = LAMBDA, formula: Formula = "released") -> Tensor:
     """Background cleaning: each class's map, raised where the heads look that speak of the class (Eq. 10).
 
-    As in the released code one minimum and maximum over all classes and patches sets the range. Any text method can use
-    it whose patches and class vectors share a space and whose backbone has a CLS token.
+    Any text method can use it whose patches and class vectors share a space and whose backbone has a CLS token.
 
     Args:
         maps: (T, h, w) scores of the classes, of any range.
         looked_at: (T, h, w) of `class_attention`.
         weight: lambda; 0 changes nothing.
+        formula: released: one minimum and maximum over all classes and patches, and the maximum in place of the span;
+            paper: the span of each class's own map.
 
     Returns:
         (T, h, w) in the range of `maps`.
     """
-    low, high = looked_at.min(), looked_at.max()
-    # the denominator is the maximum, not the span
-    shaped = (looked_at - low) / torch.maximum(high, high - low)
-    shaped = maps.min() + shaped * (maps.max() - maps.min())
+    over = (0, 1, 2) if formula == "released" else (1, 2)
+    low, high = looked_at.amin(over, keepdim=True), looked_at.amax(over, keepdim=True)
+    bottom, top = maps.amin(over, keepdim=True), maps.amax(over, keepdim=True)
+    span = high if formula == "released" else (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
+    shaped = bottom + (looked_at - low) / span * (top - bottom)
     return (maps + weight * shaped) / (1 + weight)  # Eq. 10
 
 

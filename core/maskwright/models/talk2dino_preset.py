@@ -12,7 +12,15 @@ from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights
 from maskwright.models.checkpoints import load_exactly, read_weights, save_part
 from maskwright.models.preset_files import damaged, section, sections
-from maskwright.models.talk2dino import LAMBDA, THRESHOLD, Projection, ProjectionConfig, Talk2Dino, Talk2DinoConfig
+from maskwright.models.talk2dino import (
+    LAMBDA,
+    THRESHOLD,
+    Formula,
+    Projection,
+    ProjectionConfig,
+    Talk2Dino,
+    Talk2DinoConfig,
+)
 from maskwright.models.tokens import Tokenizer, clip_tokenizer
 
 if TYPE_CHECKING:
@@ -46,7 +54,7 @@ class Talk2DinoSettings:
     projection: ProjectionConfig | None = None
     """Where it stands alone."""
     built_on: str | None = None
-    """SHA-256 of the weights whose encoders it was trained for."""
+    """SHA-256 of the weights whose encoders it was trained for; None: the projection came with them."""
     tokenizer: str | None = None
     protocol: WindowProtocol = field(default_factory=WindowProtocol)
     matched_at: int = 518
@@ -59,6 +67,8 @@ class Talk2DinoSettings:
     """Factor on a score's distance from the threshold that makes it a probability."""
     cleaning: float = LAMBDA
     """Weight of background cleaning."""
+    formula: Formula = "released"
+    """By which formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,8 @@ class Talk2DinoPreset:
     tokenizer: Tokenizer
 
     @property
-    def visual_sha256(self) -> str:
-        """Of the file that holds the weights of the image encoder: another projection sees the same regions."""
+    def encoders_sha256(self) -> str:
+        """Of the weights of both encoders: with another projection they see the same."""
         return self.config.built_on or self.config.sha256
 
 
@@ -84,7 +94,10 @@ def load_talk2dino(folder: Path, text: DinoTxtPreset | None) -> Talk2DinoPreset:
     config = section(folder, sections(folder), PART, Talk2DinoSettings)
     state = read_weights(folder / config.weights, config.sha256)
     if config.model is not None and config.tokenizer is not None:
-        model = Talk2Dino.build(config.model)
+        try:
+            model = Talk2Dino.build(config.model)
+        except ValueError as error:
+            raise damaged(folder, error) from error
         load_exactly(model, state, what=folder.name)
         tokenizer = clip_tokenizer(folder / config.tokenizer, context=config.model.text.context)
     elif text is not None and config.projection is not None:
@@ -95,7 +108,7 @@ def load_talk2dino(folder: Path, text: DinoTxtPreset | None) -> Talk2DinoPreset:
             )
         projection, tokenizer = Projection(config.projection), text.tokenizer
         load_exactly(projection, state, what=folder.name)
-        model = Talk2Dino(text.model.visual_model.backbone, text.model.text_model, projection)
+        model = Talk2Dino(text.model.visual_model, text.model.text_model, projection)
     else:
         raise damaged(folder, KeyError("model"))
     model.eval().requires_grad_(False)
@@ -113,6 +126,12 @@ def save_projection(
     if told is not None and told.get("model") is not None:
         kept = read_weights(folder / told["weights"], told["sha256"])
         kept |= {f"projection.{name}": value for name, value in projection.state_dict().items()}
+        told = {
+            **told,
+            "model": {**told["model"], "projection": asdict(config)},
+            "built_on": told.get("built_on") or told["sha256"],
+            "matched_at": size,
+        }
         save_part(folder, PART, kept, told, dtype=torch.float32)
         return
     assert text is not None

@@ -137,9 +137,9 @@ def _export(out: Path, preset: DinoTxtPreset, mean: Trained, names: Sequence[str
     shutil.copyfile(preset.folder / preset.config.tokenizer, out / preset.config.tokenizer)
     told = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
     save_part(out, "dinotxt", mean.model.state_dict(), json.loads(json.dumps(told)), dtype=torch.float16)
-    # what does not learn comes along as it is; a dinov3.seg is tied to the weights that it was built on
+    # what does not learn comes along as it is; dinov3.seg and Talk2DINO are tied to those they are built on
     for part, config in sections(preset.folder).items():
-        if part not in ("dinotxt", "dinov3seg"):
+        if part not in ("dinotxt", "dinov3seg", "talk2dino"):
             if "weights" in config:
                 shutil.copyfile(preset.folder / config["weights"], out / config["weights"])
             write_part(out, part, config)

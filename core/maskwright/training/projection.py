@@ -81,7 +81,7 @@ class Encoders(NamedTuple):
     """Its projection is not used."""
     tokenizer: Tokenizer
     sha256: str
-    """Of the weights"""
+    """Of their weights"""
     stretch: bool
     """Whether the pictures' contrast is stretched first"""
 
@@ -105,13 +105,13 @@ def encoders(preset: Preset) -> Encoders:
     """
     whole = preset.talk2dino
     if whole is not None and whole.config.model is not None:
-        return Encoders(whole.model, whole.tokenizer, whole.ref.sha256, whole.config.stretch)
+        return Encoders(whole.model, whole.tokenizer, whole.encoders_sha256, whole.config.stretch)
     if preset.text is None:
         raise MaskwrightError(
             f"The preset {preset.ref.name} has no words and pictures to bring together. Use tiny or talk2dino-b."
         )
     text, config = preset.text.model, preset.text.config
-    model = Talk2Dino(text.visual_model.backbone, text.text_model, Projection(ProjectionConfig(1, 1)))
+    model = Talk2Dino(text.visual_model, text.text_model, Projection(ProjectionConfig(1, 1)))
     return Encoders(model, preset.text.tokenizer, config.sha256, config.stretch)
 
 
@@ -237,8 +237,10 @@ def _regions(
     shards = []
     for start in range(0, len(files), _SHARD):
         part = files[start : start + _SHARD]
-        stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in part if file.is_file()]
-        key = hashlib.sha256(f"{frozen.sha256} {run.size} {stats}".encode()).hexdigest()[:24]
+        stats = [(file.name, *_stamp(file)) for file in part]
+        key = hashlib.sha256(
+            f"{frozen.sha256} {type(frozen.model.visual).__name__} {run.size} {stats}".encode()
+        ).hexdigest()[:24]
         shard = cache / f"regions-{key}.safetensors"
         try:
             found = load_file(shard)["regions"]
@@ -253,6 +255,14 @@ def _regions(
         chosen = {"max_head": slice(0, -2), "average": slice(-2, -1), "cls": slice(-1, None)}[run.pooling]
         shards.append(found[:, chosen])
     return torch.cat(shards)
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Size and time of a file; nothing of one that is missing, which reading will tell of."""
+    try:
+        return file.stat().st_size, file.stat().st_mtime_ns
+    except OSError:
+        return ()
 
 
 def _keep(shard: Path, regions: Tensor) -> None:

@@ -183,7 +183,9 @@ def train_projection(
     preset = load(base)
     frozen = encoders(preset)
     there = sections(out) if (out / CONFIG).is_file() else None
-    if there is not None and frozen.sha256 not in {part.get("sha256") for part in there.values()}:
+    if there is not None and frozen.sha256 not in {
+        part.get(key) for part in there.values() for key in ("sha256", "built_on")
+    }:
         raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
     pictures = [one for folder in folders for one in read_captions(folder, _gallery())]
     taught = teach(frozen, pictures, run, out / "regions", device=choose_device(device), progress=progress)
