@@ -197,8 +197,8 @@ class AnnotationSession:
     ) -> Proposals:
         """Masks for words; each prompt makes new proposals and leaves everything accepted alone."""
         prediction = self.engine.segment_text(
-            self.image(image_id), words, method, background, refine, threshold=threshold, cleaning=cleaning,
-            cancelled=cancelled,
+            self.image(image_id), words, method, background, refine, threshold=threshold,
+            cleaning=cleaning if background or threshold is not None else None, cancelled=cancelled,
         )  # fmt: skip
         return self._proposed(image_id, prediction)
 

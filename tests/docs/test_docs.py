@@ -45,7 +45,7 @@ def test_model_card_names_the_weights_it_was_measured_on() -> None:
     folder = bundled() / "tiny"
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for part in ("dinotxt", "sam", "dinov3seg"):
+    for part in ("dinotxt", "sam", "dinov3seg", "talk2dino"):
         assert config[part]["sha256"] in card
 
 

@@ -107,6 +107,8 @@ def evaluate(
         raise MaskwrightError("--method, --unlabelled, --things, --cleaning and --table go with --task text.")
     if task is _Task.click and refine:
         raise MaskwrightError("--refine goes with --task text and example. Leave it out.")
+    if cleaning is not None and not (things or unlabelled is _Unlabelled.background or table):
+        raise MaskwrightError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or cleaning is not None):
         raise MaskwrightError("--table tries all ways of cleaning and refining. Leave --cleaning and --refine out.")
     if task is _Task.example:

@@ -133,6 +133,8 @@ class Engine:
         names = text.class_names(categories)
         if threshold is None and background:
             threshold = 0.5
+        if cleaning and threshold is None:
+            raise MaskwrightError("Cleaning leaves pixels unlabelled: it goes with a background. Add --background.")
 
         def check(share: float) -> None:
             if cancelled():

@@ -17,7 +17,7 @@ from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.preset_files import sections
 from maskwright.models.presets import load, prompt_settings, read_config, seg_settings
-from maskwright.models.talk2dino_preset import save_projection
+from maskwright.models.talk2dino_preset import PART, save_projection
 from maskwright.training.captions import read_captions
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
@@ -183,10 +183,10 @@ def train_projection(
     preset = load(base)
     frozen = encoders(preset)
     there = sections(out) if (out / CONFIG).is_file() else None
-    if there is not None and frozen.sha256 not in {
-        part.get(key) for part in there.values() for key in ("sha256", "built_on")
-    }:
-        raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
+    if there is not None:
+        known = {part.get("sha256") for part in there.values()} | {there.get(PART, {}).get("built_on")}
+        if frozen.sha256 not in known:
+            raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
     pictures = [one for folder in folders for one in read_captions(folder, _gallery())]
     taught = teach(frozen, pictures, run, out / "regions", device=choose_device(device), progress=progress)
     if there is None:

@@ -122,6 +122,8 @@ def _export(out: Path, mean: Trained, config: TrainConfig, vocabulary: Vocabular
             "sharpness": scale,
             "scale": scale,
             "threshold": -10 * mean.offset.item() / scale,
+            # its threshold was learned without
+            "cleaning": 0.0,
             "familiar": sorted({text for texts in vocabulary.texts() for text in texts}),
         },
         dtype=torch.float16,
