@@ -94,9 +94,9 @@ def train_projection(
 
         def tell(now: str, done: int, total: int) -> None:
             nonlocal phase
-            if phase and now != phase:
-                say(now)
-            phase = now
+            if now != phase:
+                phase = now
+                say(phase)
             bar(done, total)
 
         taught = learn(data, base, out, run, device=device, progress=tell)

@@ -300,12 +300,14 @@ def test_left_open_cleaning_is_what_the_preset_says(asked: Callable[..., Predict
 
 @pytest.mark.parametrize(("preset", "method"), METHODS)
 def test_a_closed_vocabulary_is_never_cleaned(asked: Callable[..., Prediction], preset: str, method: str) -> None:
-    every = [asked(preset, method, background=False, cleaning=wanted) for wanted in (None, False, True)]
+    every = [asked(preset, method, background=False, cleaning=wanted) for wanted in (None, False)]
     for found in every:
         assert np.array_equal(found.label_map, every[0].label_map)
         assert found.removed is None
         assert found.provenance["parameters"]["cleaning"] is None
     assert every[0].label_map.min() >= 1
+    with pytest.raises(MaskwrightError, match=r"^Cleaning leaves pixels unlabelled: it goes with a background\..*\.$"):
+        asked(preset, method, background=False, cleaning=True)
 
 
 @pytest.mark.parametrize("method", [pytest.param("talk2dino", id="Talk2DINO"), pytest.param("dinotxt", id="dino.txt")])
@@ -321,6 +323,15 @@ def test_a_preset_may_switch_cleaning_off(talking_preset: Path, tmp_path: Path, 
     strong = other.segment_text(_noise(), WORDS, method, background=True)
     assert strong.provenance["parameters"]["cleaning"] == 0.7
     assert not np.array_equal(strong.best, wanted.best)
+
+
+def test_a_preset_says_by_which_formula_it_is_cleaned(talking_preset: Path, tmp_path: Path) -> None:
+    released, paper = (
+        _ask(_changed(talking_preset, tmp_path / formula, "talk2dino", formula=formula), _noise(), background=True)
+        for formula in ("released", "paper")
+    )
+    assert paper.provenance["parameters"] == released.provenance["parameters"]
+    assert not np.array_equal(paper.best, released.best)
 
 
 def test_cleaned_scores_are_between_those_that_there_were(talking_preset: Path) -> None:
@@ -564,7 +575,7 @@ def test_its_encoders_are_those_of_the_text_model(talking_preset: Path) -> None:
     for part in (preset.talk2dino.model.visual, preset.talk2dino.model.text):
         assert {id(value) for value in part.parameters()} <= held
     assert (talking_preset / "talk2dino.safetensors").stat().st_size < 8_000
-    assert preset.talk2dino.visual_sha256 == preset.text.config.sha256
+    assert preset.talk2dino.encoders_sha256 == preset.text.config.sha256
 
 
 @pytest.mark.parametrize(
@@ -579,6 +590,7 @@ def test_its_encoders_are_those_of_the_text_model(talking_preset: Path) -> None:
         pytest.param(lambda told: {key: told[key] for key in told if key != "weights"}, id="no weights"),
         pytest.param(lambda told: {key: told[key] for key in told if key != "prompts"}, id="no prompts"),
         pytest.param(lambda told: {**told, "model": {"dinov1": {}}}, id="an unknown backbone"),
+        pytest.param(lambda told: {**told, "formula": "magic"}, id="an unknown formula"),
         pytest.param(
             lambda told: {**told, "model": {}, "tokenizer": "tokenizer.json"},
             id="no backbone",
