@@ -152,7 +152,7 @@ def test_training_for_people(run: Run, home: Path, small_preset: Path) -> None:
     )
 
 
-def test_training_that_cannot_be(run: Run, home: Path, small_preset: Path, talking_preset: Path) -> None:
+def test_training_that_cannot_be(run: Run, home: Path, small_preset: Path) -> None:
     given = ("--preset", small_preset, "--device", "cpu", "--epochs", 1)
     assert "has no captions" in run("train-projection", home, "--out", "mine", *given).sentence()
     one = captioned(home / "one", TAUGHT[:1])
@@ -165,7 +165,7 @@ def test_training_that_cannot_be(run: Run, home: Path, small_preset: Path, talki
     phase, sentence = done.err.splitlines()
     assert phase == "pictures"
     assert sentence.startswith(f"maskwright: Cannot read {TAUGHT[0]}")
-    other = shutil.copytree(talking_preset, home / "other")
+    other = shutil.copytree(small_preset, home / "other")
     told = sections(other)
     told["dinotxt"]["sha256"] = "0" * 64
     (other / "config.json").write_text(json.dumps(told))

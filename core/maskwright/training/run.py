@@ -184,7 +184,10 @@ def train_projection(
     frozen = encoders(preset)
     there = sections(out) if (out / CONFIG).is_file() else None
     if there is not None:
-        known = {part.get("sha256") for part in there.values()} | {there.get(PART, {}).get("built_on")}
+        known = {part.get("sha256") for part in there.values()}
+        if there.get(PART, {}).get("model"):
+            # whole, and taught before
+            known.add(there[PART].get("built_on"))
         if frozen.sha256 not in known:
             raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
     pictures = [one for folder in folders for one in read_captions(folder, _gallery())]

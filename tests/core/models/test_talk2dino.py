@@ -16,6 +16,7 @@ from maskwright.models.dinov2 import DinoV2Config
 from maskwright.models.dinov3 import DinoV3Config, LastAttention
 from maskwright.models.talk2dino import (
     SPECS,
+    Formula,
     InfoNce,
     Pooling,
     Projection,
@@ -249,6 +250,34 @@ def test_a_classs_attention_is_that_of_the_head_that_speaks_of_it() -> None:
     ]  # fmt: skip
 
 
+def test_every_head_counts_by_how_much_it_speaks_of_a_class() -> None:
+    """Three heads, two classes: the softmax goes over the heads of one class (Eq. 8)."""
+    features = torch.tensor([[[1.0, 0, 0.6]], [[0, 1.0, 0.8]]])
+    attention = torch.tensor([[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]])
+    # each head looks at one patch, so its cosines are that patch's numbers
+    related = torch.tensor([[1.0, 0, 0.6], [0, 1.0, 0.8]]).exp()
+    related /= related.sum(dim=1, keepdim=True)
+    wanted = (4 * related).exp()
+    wanted /= wanted.sum(dim=1, keepdim=True)
+    assert torch.allclose(class_attention(features, attention, torch.eye(2))[:, 0], wanted, atol=1e-5)
+
+
+def test_by_the_papers_formula_attention_is_softmaxed_first(chance: torch.Generator) -> None:
+    features, attention, text = _scene(chance)
+    found = class_attention(features, attention, text, formula="paper")
+    assert torch.equal(found, class_attention(features, attention.softmax(dim=-1), text))
+    assert torch.allclose(found.sum(dim=(1, 2)), torch.ones(4))
+    assert not torch.allclose(found, class_attention(features, attention, text))
+
+
+def test_by_the_papers_formula_every_class_has_a_range_of_its_own() -> None:
+    maps = torch.tensor([[[0.4, 0.6]], [[0.5, 0.9]], [[0.2, 0.3]]])
+    looked_at = torch.tensor([[[0.2, 0.8]], [[0.7, 0.3]], [[0.5, 0.5]]])
+    # the first is seen where it is likely, the second where it is not, the third nowhere in particular
+    shaped = torch.tensor([[[0.4, 0.6]], [[0.9, 0.5]], [[0.2, 0.2]]])
+    assert torch.allclose(clean(maps, looked_at, weight=0.2, formula="paper"), (maps + 0.2 * shaped) / 1.2)
+
+
 def test_cleaning_by_hand() -> None:
     maps = torch.tensor([[[0.4, 0.6]], [[0.5, 0.5]]])
     looked_at = torch.tensor([[[0.2, 0.8]], [[0.5, 0.5]]])
@@ -271,12 +300,17 @@ def _attention(kind: str, chance: torch.Generator) -> Tensor:
 KINDS = ["any", "equal", "one place"]
 
 
+FORMULAS: tuple[Formula, ...] = ("released", "paper")
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_weight_zero_changes_nothing(kind: str, chance: torch.Generator) -> None:
+def test_weight_zero_changes_nothing(kind: str, formula: Formula, chance: torch.Generator) -> None:
     maps = torch.randn(4, 3, 5, generator=chance)
-    assert torch.equal(clean(maps, _attention(kind, chance), weight=0), maps)
+    assert torch.equal(clean(maps, _attention(kind, chance), weight=0, formula=formula), maps)
 
 
+@pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("weight", [0.2, 1.0, 100.0])
 @pytest.mark.parametrize(
@@ -288,10 +322,10 @@ def test_weight_zero_changes_nothing(kind: str, chance: torch.Generator) -> None
     ],
 )
 def test_what_was_cleaned_stays_in_the_range_of_the_maps(
-    kind: str, weight: float, make: Callable[[Tensor], Tensor], chance: torch.Generator
+    kind: str, weight: float, make: Callable[[Tensor], Tensor], formula: Formula, chance: torch.Generator
 ) -> None:
     maps = make(torch.randn(4, 3, 5, generator=chance))
-    cleaned = clean(maps, _attention(kind, chance), weight=weight)
+    cleaned = clean(maps, _attention(kind, chance), weight=weight, formula=formula)
     assert cleaned.shape == maps.shape
     assert cleaned.min() >= maps.min() - 1e-6 * maps.abs().max()
     assert cleaned.max() <= maps.max() + 1e-6 * maps.abs().max()

@@ -460,6 +460,17 @@ def test_another_preset_in_the_folder_is_refused(small_preset: Path, folder: Pat
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
+@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="the old projection says what it was built on")
+def test_a_preset_whose_words_were_trained_since_is_another_one(
+    small_preset: Path, talking_preset: Path, folder: Path, tmp_path: Path
+) -> None:
+    """Its projection no longer fits; one made for the words of before would not either."""
+    out = shutil.copytree(talking_preset, tmp_path / "mine")
+    write_part(out, "dinotxt", {**sections(out)["dinotxt"], "sha256": "0" * 64})
+    with pytest.raises(MaskwrightError, match="mine holds another preset than small"):
+        train_projection([folder], small_preset, out, RUN)
+
+
 def test_a_preset_without_words_is_refused(small_preset: Path, folder: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
