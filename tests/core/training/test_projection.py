@@ -460,7 +460,6 @@ def test_another_preset_in_the_folder_is_refused(small_preset: Path, folder: Pat
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
-@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="the old projection says what it was built on")
 def test_a_preset_whose_words_were_trained_since_is_another_one(
     small_preset: Path, talking_preset: Path, folder: Path, tmp_path: Path
 ) -> None:
