@@ -14,10 +14,10 @@ from PIL import Image as Pillow
 from maskwright import rle
 from maskwright.clicking import ClickPrompt
 from maskwright.errors import BadPrompt, MaskwrightError
-from maskwright.session import AnnotationSession, Proposal
+from maskwright.session import CLEANING, METHODS, AnnotationSession, Proposal
 from maskwright_app.render import click_bar, improvement, legend, like_bar, picture
 
-__all__ = ["CLEANING", "METHODS", "Handlers", "View", "Words"]
+__all__ = ["Handlers", "View", "Words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,14 @@ class Words(NamedTuple):
 
     words: str
     method: str = "Automatic"
-    """One of METHODS as it is shown, or anything else for the preset's first"""
+    """One of METHODS"""
     background: bool = True
     clean: str = "Automatic"
-    """One of CLEANING, or anything else for what the preset says"""
+    """One of CLEANING"""
     refine: bool = False
     threshold: float = 0.5
 
 
-METHODS = {"dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino"}
-"""Text methods by the name they are shown under."""
-CLEANING = {"On": True, "Off": False}
-"""Background cleaning by the name it is shown under."""
 _NAMES = 5
 """So many suggestions are shown."""
 _MATCHES = 24
@@ -154,9 +150,9 @@ class Handlers:
         if image_id is None:
             raise MaskwrightError("Open or select an image first.")
         found = self.session.propose_text(
-            image_id, asked.words, method=METHODS.get(asked.method), background=asked.background,
+            image_id, asked.words, method=METHODS[asked.method], background=asked.background,
             threshold=asked.threshold if asked.background else None, refine="pamr" if asked.refine else None,
-            cleaning=CLEANING.get(asked.clean),
+            cleaning=CLEANING[asked.clean],
         )  # fmt: skip
         return found.ids, found.notice
 

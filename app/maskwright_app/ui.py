@@ -14,7 +14,8 @@ from PIL import ImageOps
 from maskwright.clicking import ClickPrompt
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.pictures import SUFFIXES
-from maskwright_app.handlers import CLEANING, METHODS, Handlers, View, Words
+from maskwright.session import CLEANING, METHODS
+from maskwright_app.handlers import Handlers, View, Words
 from maskwright_app.samples import Sample, samples
 
 __all__ = ["CSS", "HEAD", "THEME", "build"]
@@ -280,10 +281,10 @@ class _Page:
             )
         with gr.Row():
             self.method = gr.Dropdown(
-                ["Automatic", *METHODS], value="Automatic", label="Method for words", elem_id="mw-method", min_width=170
+                list(METHODS), value="Automatic", label="Method for words", elem_id="mw-method", min_width=170
             )
             self.clean = gr.Dropdown(
-                ["Automatic", *CLEANING], value="Automatic", label="Background cleaning", elem_id="mw-clean",
+                list(CLEANING), value="Automatic", label="Background cleaning", elem_id="mw-clean",
                 min_width=170,
             )  # fmt: skip
             self.refine = gr.Checkbox(False, label="Refine contours (PAMR)", elem_id="mw-refine", min_width=170)

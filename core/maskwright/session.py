@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     from maskwright.engine import Engine
     from maskwright.search import Matches
 
-__all__ = ["AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
+__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
 
+METHODS: Mapping[str, str | None] = {
+    "Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino",
+}  # fmt: skip
+"""Methods for words by the name they are shown under; automatic is the preset's first."""
+CLEANING: Mapping[str, bool | None] = {"Automatic": None, "On": True, "Off": False}
+"""Background cleaning by the name it is shown under; automatic is as the preset says."""
 _IMAGES_KEPT = 8
 _PROPOSALS_KEPT = 4096
 _STORED = "stored-"

@@ -39,7 +39,7 @@ from maskwright.clicking import ClickPrompt
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
-from maskwright.session import AnnotationSession, Improvement, Shown
+from maskwright.session import CLEANING, METHODS, AnnotationSession, Improvement, Shown
 from maskwright.settings import Settings
 from napari_maskwright._controller import Controller
 from napari_maskwright._layers import as_rgb8, colors_of, hatched, labels_of, placement
@@ -75,8 +75,6 @@ _ACTIONS = {
     "back": "Go back to the earlier model",
 }
 
-_METHODS = {"Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino"}
-"""How a text method is called -> its name for the core; written here because the core's list comes with torch."""
 _CLEANED = "left unlabelled by cleaning"
 """Kind of layer that holds no masks."""
 _MATCHES = 5
@@ -535,12 +533,12 @@ class AnnotatorWidget(QWidget):
         self._background.setChecked(True)
         self._background.setToolTip("Pixels that fit none of the names stay free; off: every pixel gets the best name.")
         self._method = QComboBox()
-        for name, method in _METHODS.items():
+        for name, method in METHODS.items():
             self._method.addItem(name, method)
         self._method.setToolTip("Which method answers words; automatic: the first one that the model has.")
         self._cleaning = QComboBox()
-        for name, wanted in (("Cleaning: automatic", None), ("Cleaning: on", True), ("Cleaning: off", False)):
-            self._cleaning.addItem(name, wanted)
+        for name, wanted in CLEANING.items():
+            self._cleaning.addItem(f"Cleaning: {name.lower()}", wanted)
         self._cleaning.setToolTip(
             "Pixels where the image encoder looks for none of the names stay unlabelled and are shown in grey stripes. "
             "Automatic: as suits the model. Only while the rest is left unlabelled."

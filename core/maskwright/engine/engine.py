@@ -131,10 +131,9 @@ class Engine:
             raise MaskwrightError(f"The threshold must lie between 0 and 1, got {threshold}.")
         chosen = self.text_method(method, high_resolution=high_resolution)
         names = text.class_names(categories)
-        if threshold is None and background:
-            threshold = 0.5
+        threshold = 0.5 if threshold is None and background else threshold
         if cleaning and threshold is None:
-            raise MaskwrightError("Cleaning leaves pixels unlabelled: it goes with a background. Add --background.")
+            raise MaskwrightError("Cleaning leaves pixels unlabelled, so it goes with a background. Add that.")
 
         def check(share: float) -> None:
             if cancelled():
@@ -142,25 +141,13 @@ class Engine:
             progress(share)
 
         check(0.0)
-        asked_for_it = method == "dinotxt" or high_resolution
-        stands_in = self._preset.untrained and chosen == "dinotxt" and not asked_for_it
+        stands_in = self._preset.untrained and chosen == "dinotxt" and method != chosen and not high_resolution
         way = replace(self._dinotxt(), high_resolution=True) if high_resolution else self._methods[chosen]
         with self._lock:
             classes = torch.stack([self._vector(way, name.synonyms) for name in names])
             embedding = self._embedding(way, image, check)
-
-            weight = None if threshold is None else _cleaning(way, cleaning)
-
-            def labelled(background: float | None) -> text.Labels:
-                scores = way.scores(embedding, classes, background=background)
-                if refine is not None:
-                    scores = text.refined(scores, image.pixels, self.device)
-                return text.labelled(scores, image.size_hw, threshold or 0.0)
-
-            found, removed = labelled(weight), None
-            if weight:
-                before = labelled(0.0)
-                removed = (before.label_map > 0) & (found.label_map == 0)
+            asked = text.Asked(threshold, None if threshold is None else _cleaning(way, cleaning), refine)
+            found, removed = text.answer(way, embedding, classes, image.pixels, asked)
         progress(1.0)
         return Prediction(
             label_map=found.label_map,
@@ -176,12 +163,7 @@ class Engine:
                 "weights": way.ref.sha256,
                 "method": chosen,
                 "prompt": ", ".join("|".join(name.synonyms) for name in names),
-                "parameters": {
-                    "threshold": threshold,
-                    "cleaning": weight,
-                    "refine": refine,
-                    "high_resolution": high_resolution,
-                },
+                "parameters": {**asked._asdict(), "high_resolution": high_resolution},
                 "version": __version__,
                 "image": image.sha256,
             },

@@ -18,10 +18,12 @@ from maskwright.models.pamr import affinity, refine
 from maskwright.models.tokens import clean
 
 __all__ = [
+    "Asked",
     "ClassName",
     "Labels",
     "Scores",
     "TextMethod",
+    "answer",
     "class_names",
     "enlarged",
     "labelled",
@@ -131,6 +133,34 @@ def normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
 def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """(T, h, w) maps at another size, bilinear."""
     return F.interpolate(maps[None], size=size_hw, mode="bilinear", align_corners=False)[0]
+
+
+class Asked(NamedTuple):
+    """How a prompt's words are to be answered."""
+
+    threshold: float | None
+    """Probability that a class needs; None: each pixel is one of the classes"""
+    cleaning: float | None
+    """Weight of background cleaning; None without a threshold"""
+    refine: str | None
+    """"pamr" or None"""
+
+
+def answer(
+    method: TextMethod, embedding: Any, classes: Tensor, pixels: NDArray[np.uint8], asked: Asked
+) -> tuple[Labels, NDArray[np.bool_] | None]:
+    """Labels of an (H, W, 3) image, and the pixels that have a class without cleaning only; None without cleaning."""
+
+    def labels(cleaning: float | None) -> Labels:
+        scores = method.scores(embedding, classes, background=cleaning)
+        if asked.refine is not None:
+            scores = refined(scores, pixels, classes.device)
+        return labelled(scores, (pixels.shape[0], pixels.shape[1]), asked.threshold or 0.0)
+
+    found = labels(asked.cleaning)
+    if not asked.cleaning:
+        return found, None
+    return found, (labels(0.0).label_map > 0) & (found.label_map == 0)
 
 
 _REFINED_SIDE, _REFINED_AREA = 512, 2**20
