@@ -35,9 +35,9 @@ def test_the_method_that_is_chosen_answers(handlers: Handlers) -> None:
         assert {one.provenance["method"] for one in handlers.session.open_proposals(ids)} == {method}
 
 
-def test_what_cleaning_left_unlabelled_is_shown_and_never_accepted(handlers: Handlers) -> None:
-    image_id = _added(handlers, 1)
-    ids, notice = handlers.propose(image_id, Words("cat, wall", "Talk2DINO", clean="On"))
+def test_what_cleaning_left_unlabelled_is_shown_and_never_accepted(handlers: Handlers, sample_path: Path) -> None:
+    image_id, _ = handlers.add_files([str(sample_path)])
+    ids, notice = handlers.propose(image_id, Words("tree, giraffe", "Talk2DINO", clean="On"))
     assert "left" in notice
     assert "unlabelled (hatched)" in notice
     view = handlers.view(image_id, ids)
@@ -45,8 +45,8 @@ def test_what_cleaning_left_unlabelled_is_shown_and_never_accepted(handlers: Han
     assert view.legend.count('data-act="accept"') == len(ids) - 1
     handlers.decide_all(image_id, ids, None, "", keep=True)
     names = {one.category for one in handlers.session.project.annotations(image_id)}
-    assert names <= {"cat", "wall"}
-    ids, notice = handlers.propose(image_id, Words("cat, wall", "Talk2DINO", clean="Off"))
+    assert names <= {"tree", "giraffe"}
+    ids, notice = handlers.propose(image_id, Words("tree, giraffe", "Talk2DINO", clean="Off"))
     assert "hatched" not in notice
     assert "mw-cleaned" not in handlers.view(image_id, ids).legend
 
@@ -80,7 +80,7 @@ def test_pictures_are_found_by_a_phrase(handlers: Handlers) -> None:
 @pytest.mark.gui
 @needs_chromium
 def test_preview_and_search_on_the_page(tab: Any) -> None:
-    choose(tab, "cat")
+    choose(tab, "giraffe")
     tab.click("#mw-method input")
     tab.get_by_role("option", name="Talk2DINO").click()
     tab.wait_for_selector("#mw-legend li")

@@ -158,14 +158,9 @@ class Engine:
             removed=removed,
             note=_UNTRAINED if stands_in else "",
             provenance={
-                "source": "text",
-                "preset": way.ref.name,
-                "weights": way.ref.sha256,
-                "method": chosen,
+                **_made_by(way.ref, image, "text", chosen),
                 "prompt": ", ".join("|".join(name.synonyms) for name in names),
                 "parameters": {**asked._asdict(), "high_resolution": high_resolution},
-                "version": __version__,
-                "image": image.sha256,
             },
         )
 
@@ -300,14 +295,9 @@ class Engine:
         """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
         method = asdict(self._dense().config.method)
         return {
-            "source": "reference",
-            "preset": self.model.name,
-            "weights": self.model.sha256,
-            "method": "insid3",
+            **_made_by(self.model, image, "reference", "insid3"),
             "prompt": [reference.told(one) for one in references],
             "parameters": {**method, "refine": refine, "not_this": [reference.told(one) for one in not_this]},
-            "version": __version__,
-            "image": image.sha256,
         }
 
     def segment_click(
@@ -466,16 +456,7 @@ class Engine:
             best=(best,),
             unfamiliar=(),
             overlapping=tuple(masks),
-            provenance={
-                "source": source,
-                "preset": ref.name,
-                "weights": ref.sha256,
-                "method": "sam",
-                "prompt": prompt,
-                "parameters": parameters,
-                "version": __version__,
-                "image": image.sha256,
-            },
+            provenance={**_made_by(ref, image, source, "sam"), "prompt": prompt, "parameters": parameters},
         )
 
     def match_points(self, source: Image, points_xy: ArrayLike, target: Image) -> NDArray[np.float64]:
@@ -543,6 +524,14 @@ class Engine:
             return encode()
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, ref, procedure), make)
+
+
+def _made_by(ref: ModelRef, image: Image, source: str, method: str) -> dict[str, Any]:
+    """What every answer's provenance says: which model, which method, which image."""
+    return {
+        "source": source, "preset": ref.name, "weights": ref.sha256, "method": method, "version": __version__,
+        "image": image.sha256,
+    }  # fmt: skip
 
 
 def _cleaning(method: text.TextMethod, wanted: bool | None) -> float:

@@ -155,15 +155,28 @@ def teach(
     regions = _regions(frozen, [one.file for one in pictures], run, cache, device, told("pictures"))
     said = _Said(pictures)
     texts = _texts(frozen, said.prompts(), device, told("texts"))
-    torch.manual_seed(run.seed)
     config = ProjectionConfig(texts.shape[-1], regions.shape[-1], run.hidden)
+    projection, losses = _learned(config, regions, texts, said, run, device, told("epochs"))
+    return Taught(projection, config, losses, len(pictures), len(said.texts))
+
+
+def _learned(
+    config: ProjectionConfig,
+    regions: Tensor,
+    texts: Tensor,
+    said: _Said,
+    run: ProjectionRun,
+    device: torch.device,
+    tell: Callable[[int, int], None],
+) -> tuple[Projection, tuple[float, ...]]:
+    """The projection, and the mean loss of each epoch (Eq. 7)."""
+    torch.manual_seed(run.seed)
     projection, loss = Projection(config).to(device), InfoNce().to(device)
     optimiser = torch.optim.Adam([*projection.parameters(), *loss.parameters()], lr=run.rate)
-    rng, tell = np.random.default_rng(run.seed), told("epochs")
-    batch = min(run.batch, len(pictures))
+    rng, batch = np.random.default_rng(run.seed), min(run.batch, len(regions))
     losses = []
     for epoch in range(run.epochs):
-        order, spent = rng.permutation(len(pictures)), []
+        order, spent = rng.permutation(len(regions)), []
         for group in optimiser.param_groups:
             group["lr"] = run.rate * 0.5 * (1 + math.cos(math.pi * epoch / run.epochs))
         # pictures that are left over come in another epoch
@@ -180,7 +193,7 @@ def teach(
             spent.append(value.item())
         losses.append(float(np.mean(spent)))
     tell(run.epochs, run.epochs)
-    return Taught(projection.cpu().eval(), config, tuple(losses), len(pictures), len(said.texts))
+    return projection.cpu().eval(), tuple(losses)
 
 
 class _Said:

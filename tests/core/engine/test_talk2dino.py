@@ -356,10 +356,10 @@ def test_high_resolution_does_not_say_that_it_was_cleaned(engine: Engine) -> Non
 def test_refining_moves_a_contour_to_the_pictures_edge() -> None:
     """Left dark, right bright; the class ends three pixels too late."""
     pixels = np.full((60, 80, 3), 40, np.uint8)
-    pixels[:, 40:] = 210
+    pixels[:, 30:] = 210
     drawn = torch.zeros(60, 80)
-    drawn[:, :43] = 1
-    wanted = np.where(np.arange(80) < 40, 1, 2)[None].repeat(60, axis=0)
+    drawn[:, :33] = 1
+    wanted = np.where(np.arange(80) < 30, 1, 2)[None].repeat(60, axis=0)
     plain = Scores(torch.stack([drawn, 1 - drawn]))
     before = labelled(plain, (60, 80), 0.0).label_map
     after = labelled(refined(plain, pixels, CPU), (60, 80), 0.0).label_map

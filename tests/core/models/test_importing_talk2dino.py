@@ -547,6 +547,14 @@ def test_small_files_are_not_the_official_model(tmp_path: Path, files: list[Path
     assert not (tmp_path / "presets").exists()
 
 
+def test_clips_half_precision_is_undone(model: Talk2Dino) -> None:
+    state = official_clip(model)
+    assert {value.dtype for value in state.values()} == {torch.float16}
+    assert {value.dtype for value in clip_text.convert_official(state).values()} == {torch.float32}
+    half = {name: value.half() for name, value in hub_clip(model).items()}
+    assert {value.dtype for value in clip_text.convert_hub(half).values()} == {torch.float32}
+
+
 # the published layouts
 
 
