@@ -70,7 +70,7 @@ def test_evaluate_by_click(run: Run, labelled: Path, small_preset: Path) -> None
     assert set(answer) >= {"iou_1click", "iou_5click", "noc85"}
     assert (answer["task"], answer["method"]) == ("click", "sam")
     assert "after five" in run(*words).out
-    assert "--task example" in run(*words, "--refine", "crf").sentence()
+    assert "--task text and example" in run(*words, "--refine", "crf").sentence()
     assert "--task text" in run(*words, "--unlabelled", "background").sentence()
 
 

@@ -162,6 +162,12 @@ def _kept(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "computed").rglob("*.safetensors"))
 
 
+def test_what_is_kept_is_what_each_head_looks_at(project: Project, make: Callable[..., Engine], tmp_path: Path) -> None:
+    """Neither the average of the heads nor the class token, which training knows as well."""
+    find_images(project, make(), "a cow")
+    assert [load_file(file)["regions"].shape for file in _kept(tmp_path)] == [(2, 32)] * 3
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -234,7 +240,21 @@ def test_the_oldest_regions_are_forgotten_when_there_are_many(
     monkeypatch.setattr(matching, "_MOST", 2)
     monkeypatch.setattr(matching, "_LOOK", 3)
     find_images(project, make(), "a cow")
-    assert [file.stem for file in _kept(tmp_path)] == sorted(record.sha256 for record in project.images()[1:])
+    assert {file.stem for file in _kept(tmp_path)} == {record.sha256 for record in project.images()[1:]}
+
+
+def test_regions_that_were_used_are_not_the_oldest(
+    project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (project.image(record.id) for record in project.images())
+    engine = make()
+    for image in (first, second):
+        engine.match("a cow", image.sha256, lambda image=image: image)
+    make().match("sky", first.sha256, lambda: pytest.fail("it was seen"))
+    monkeypatch.setattr(matching, "_MOST", 2)
+    monkeypatch.setattr(matching, "_LOOK", 1)
+    engine.match("a cow", third.sha256, lambda: third)
+    assert {file.stem for file in _kept(tmp_path)} == {first.sha256, third.sha256}
 
 
 def test_threads_share_one_engine(project: Project, make: Callable[..., Engine]) -> None:

@@ -133,7 +133,7 @@ class Engine:
         names = text.class_names(categories)
         threshold = 0.5 if threshold is None and background else threshold
         if cleaning and threshold is None:
-            raise MaskwrightError("Cleaning leaves pixels unlabelled, so it goes with a background. Add that.")
+            raise MaskwrightError("Cleaning leaves pixels unlabelled: it goes with a background. Ask for one, too.")
 
         def check(share: float) -> None:
             if cancelled():
