@@ -176,6 +176,8 @@ class Prediction:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_map", _locked(self.label_map))
+        if self.removed is not None:
+            object.__setattr__(self, "removed", _locked(self.removed))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
 
     def masks(self) -> list[Mask]:

@@ -394,7 +394,7 @@ class AnnotationSession:
     def _finder(self) -> Engine:
         """The engine in use, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""
         engine = self.engine
-        if "talk2dino" in engine.text_methods:
+        if "talk2dino" in engine.text_methods or (self._loaded and self._loaded[0] == self._preset):
             return engine
         with self._loading:
             self._searcher = self._searcher or self._make_engine(self._preset)

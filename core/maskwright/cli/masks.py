@@ -47,7 +47,7 @@ def segment(
     model = engine(preset, device)
     with progress("Encoding") as bar:
         found = model.segment_text(
-            picture, text, method, background, refine, threshold=threshold, cleaning=cleaning,
+            picture, text, method, background, refinement(refine or "none"), threshold=threshold, cleaning=cleaning,
             high_resolution=high_resolution, progress=lambda share: bar(round(100 * share), 100),
         )  # fmt: skip
     if found.note:

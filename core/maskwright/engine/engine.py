@@ -204,9 +204,7 @@ class Engine:
         matcher = self.matcher
         words = clean(phrase)
         with self._lock:
-            key = ("matched phrase", (words,))
-            if key not in self._texts:
-                self._texts[key] = matcher.phrase(words)
+            vector = self._text(("matched phrase", (words,)), lambda: matcher.phrase(words))
             regions = matcher.kept(image_sha256)
         if regions is None:
             # read and decoded outside the lock, which clicks are waiting for
@@ -214,7 +212,7 @@ class Engine:
             with self._lock:
                 self.encoder_calls += 1
                 regions = matcher.look(image_sha256, pixels)
-        return matcher.similarity(regions, self._texts[key])
+        return matcher.similarity(regions, vector)
 
     @property
     def matcher(self) -> Matcher:
@@ -505,9 +503,12 @@ class Engine:
         return any(w in self._familiar or w.removesuffix("s") in self._familiar for w in words)
 
     def _vector(self, method: text.TextMethod, synonyms: tuple[str, ...]) -> Tensor:
-        key = (method.name, synonyms)
+        return self._text((method.name, synonyms), lambda: method.vectors(synonyms))
+
+    def _text(self, key: tuple[str, tuple[str, ...]], make: Callable[[], Tensor]) -> Tensor:
+        """What a model made of words, made once; the last few thousand are kept."""
         if key not in self._texts:
-            self._texts[key] = method.vectors(synonyms)
+            self._texts[key] = make()
             if len(self._texts) > _TEXTS_KEPT:
                 self._texts.popitem(last=False)
         self._texts.move_to_end(key)

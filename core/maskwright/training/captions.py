@@ -62,7 +62,7 @@ def _said(data: Mapping[str, Any]) -> dict[Any, dict[str, None]]:
     names = {row["id"]: str(row["name"]) for row in data.get("categories", ())}
     said: dict[Any, dict[str, None]] = {}
     for row in data["annotations"]:
-        text = str(row["caption"]).strip() if "caption" in row else names[row["category_id"]]
+        text = str(row["caption"] or "").strip() if "caption" in row else names[row["category_id"]]
         if text:
             said.setdefault(row["image_id"], {})[text] = None
     return said

@@ -252,7 +252,7 @@ def _regions(
         part = files[start : start + _SHARD]
         stats = [(file.name, *_stamp(file)) for file in part]
         key = hashlib.sha256(
-            f"{frozen.sha256} {type(frozen.model.visual).__name__} {run.size} {stats}".encode()
+            f"{frozen.sha256} {type(frozen.model.visual).__name__} {run.size} {frozen.stretch} {stats}".encode()
         ).hexdigest()[:24]
         shard = cache / f"regions-{key}.safetensors"
         try:
