@@ -282,7 +282,7 @@ def test_what_a_search_cannot_do_is_one_sentence(
 ) -> None:
     talker.find("  ")
     window.until(lambda: window.view.show_error.called)
-    assert window.view.show_error.call_args.args[0].startswith("Type at least one")
+    assert window.view.show_error.call_args.args[0].startswith("Type what the pictures should show")
     assert not window.searching()
     first, second = talker.session.project.images()
     (place / second.file_name).unlink()
