@@ -172,9 +172,10 @@ def _mixed_up(features: Tensor, share: float, rng: np.random.Generator) -> Tenso
 
 SETTINGS = {
     "protocol": {"sides": [320, 480], "window": 288, "stride": 192}, "most_classes": 32, "stretch": True,
+    "cleaning": 0.0,
 }  # fmt: skip
 """How the trained model is asked: near the paper's proportions (640, 384, 256) at the sizes it was trained at, and for
-not many more classes at a time than it was trained with."""
+not many more classes at a time than it was trained with. Its chances were learned without background cleaning."""
 
 
 def train_seg(
