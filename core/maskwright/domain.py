@@ -124,6 +124,16 @@ class Mask:
         """From a boolean (H, W) array; raises InvalidMask for anything else."""
         return cls(category, _rle.encode(np.asarray(mask)), score)
 
+    @classmethod
+    def measured(
+        cls, category: str | None, rle: Rle, score: float | None, area: int, bbox: tuple[int, int, int, int]
+    ) -> Mask:
+        """From run lengths whose area and box were computed before, which is much of the work of reading many."""
+        mask = object.__new__(cls)
+        for name, value in (("category", category), ("rle", rle), ("score", score), ("area", area), ("bbox", bbox)):
+            object.__setattr__(mask, name, value)
+        return mask
+
     def to_array(self) -> BoolArray:
         """Boolean (H, W) array."""
         return _rle.decode(self.rle)
@@ -201,6 +211,10 @@ class Category:
     color: str
     """#rrggbb"""
     supercategory: str = ""
+    shortcut: int | None = None
+    """The number key 1 to 9 that chooses it."""
+    synonyms: tuple[str, ...] = ()
+    """Other words for it in text prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +250,8 @@ class Annotation:
     """UTC, ISO 8601 with milliseconds"""
     updated_at: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    crowd: bool = False
+    """It marks a group or a region to ignore, not one object."""
 
 
 class AnnotationKey(NamedTuple):

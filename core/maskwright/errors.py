@@ -13,6 +13,7 @@ __all__ = [
     "BadReference",
     "BadWeights",
     "Cancelled",
+    "Conflict",
     "DeviceMissing",
     "EmptyPhrase",
     "EmptyPrompt",
@@ -20,6 +21,7 @@ __all__ = [
     "ImageUnreadable",
     "InvalidMask",
     "MaskwrightError",
+    "OtherImage",
     "PresetMissing",
     "ProjectUnwritable",
     "ShapeError",
@@ -122,6 +124,18 @@ class BadProject(MaskwrightError):
 
 class ProjectUnwritable(MaskwrightError):
     """A project that cannot be written: read-only, another user's, locked, or the disk is full."""
+
+
+class Conflict(MaskwrightError):
+    """Somebody else changed the same thing meanwhile; nothing was overwritten."""
+
+
+class OtherImage(MaskwrightError):
+    """The step to undo or redo was on another image than the one in view."""
+
+    def __init__(self, sentence: str, image_id: int) -> None:
+        super().__init__(sentence)
+        self.image_id = image_id
 
 
 class BadCoco(MaskwrightError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["area_size", "components", "slide", "slide_size"]
+__all__ = ["area_size", "clip_polygon", "components", "slide", "slide_size", "upright"]
 
 _LONGEST = 8
 """A picture longer than this many short sides is stretched, so that a 1 x 5000 strip stays affordable."""
@@ -70,3 +72,38 @@ def components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
         one[box] = inside == number
         found.append(one)
     return found
+
+
+def upright(array: NDArray[np.generic], orientation: int) -> NDArray[Any]:
+    """An (H, W) array in the frame of a file, as an upright picture has it, for an EXIF orientation from 1 to 8."""
+    turned: NDArray[Any] = array.T if orientation >= 5 else array
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    return turned
+
+
+def clip_polygon(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """What of a polygon, (N, 2) as (x, y), lies inside a picture, (M, 2); M is 0 when nothing does.
+
+    Source: Sutherland and Hodgman, "Reentrant polygon clipping", 1974.
+    """
+    for axis, edge, inward in (
+        (0, 0.0, 1.0),
+        (0, float(size_hw[1]), -1.0),
+        (1, 0.0, 1.0),
+        (1, float(size_hw[0]), -1.0),
+    ):
+        if not len(points):
+            break
+        depth = inward * (points[:, axis] - edge)
+        last, before = np.roll(points, 1, axis=0), np.roll(depth, 1)
+        crossing = (depth >= 0) != (before >= 0)
+        share = np.where(crossing, before / np.where(crossing, before - depth, 1.0), 0.0)
+        cut = last + share[:, None] * (points - last)
+        cut[:, axis] = edge
+        # for each side: where it crosses the edge, then its end if that is inside
+        both = np.stack([cut, points], axis=1).reshape(-1, 2)
+        points = both[np.stack([crossing, depth >= 0], axis=1).ravel()]
+    return points

@@ -148,7 +148,10 @@ def truth(
     annotations: Sequence[Annotation], labels: Mapping[str, int], size_hw: tuple[int, int], *, empty: int
 ) -> NDArray[np.int16]:
     """(H, W) label of each pixel of an annotated image, as `label_map`; classes without a label get -1."""
-    rows = [{"id": a.id, "category_id": a.category_id, "segmentation": dict(a.mask.rle)} for a in annotations]
+    rows = [
+        {"id": a.id, "category_id": a.category_id, "segmentation": dict(a.mask.rle), "iscrowd": a.crowd}
+        for a in annotations
+    ]
     classes = {one.category_id: labels.get(one.category, -1) for one in annotations}
     return label_map(rows, classes, size_hw, empty=empty, crowd=-1)
 

@@ -37,6 +37,25 @@ class PictureFolder:
                 return png
             return self._take_over(source, image.sha256 if copy else None)
 
+    def take(self, source: Path, wanted: str) -> tuple[Path, bool]:
+        """A copy of a picture at `wanted` (`images/...`) or under a like name; True unless that very file is there.
+
+        Raises:
+            ProjectUnwritable: the folder cannot be written.
+            MaskwrightError: the picture changed meanwhile.
+        """
+        with _writing(self.folder.parent / plain_name(wanted)) as target:
+            digest = sha256_of_file(source)
+            if target.is_file() and sha256_of_file(target) == digest:
+                return target, False
+            copy = self._reserve(target.relative_to(self.folder).as_posix())
+            try:
+                _copy(source, copy, digest)
+            except BaseException:
+                copy.unlink(missing_ok=True)
+                raise
+            return copy, True
+
     def _take_over(self, source: Path, sha256: str | None) -> Path:
         """A copy of (with its expected SHA-256) or a link to a picture, under a name that nobody else gets."""
         target = self._reserve(plain_name(source.name))
@@ -56,11 +75,14 @@ class PictureFolder:
         Readers of COCO files know an image by its path without suffix, and some disks do not tell capitals apart.
         """
         if not self._stems:
-            self._stems = {stem_key(file.name) for file in self.folder.iterdir()}
-        for file in (self.folder / one for one in numbered(name)):
-            if stem_key(file.name) in self._stems:
+            self._stems = {stem_key(file.relative_to(self.folder)) for file in self.folder.rglob("*")}
+        inside = (Path(name).with_name(one) for one in numbered(Path(name).name))
+        for file in (self.folder / one for one in inside):
+            key = stem_key(file.relative_to(self.folder))
+            if key in self._stems:
                 continue
-            self._stems.add(stem_key(file.name))
+            self._stems.add(key)
+            file.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 file.touch(exist_ok=False)
                 return file

@@ -9,16 +9,17 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.clicking import ClickPrompt, Step
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
-from maskwright.errors import BadPrompt, MaskwrightError
+from maskwright.duplicates import duplicates
+from maskwright.errors import BadPrompt, Conflict, MaskwrightError
 from maskwright.overlays import default_color
 from maskwright.project import Project, user_name
-from maskwright.store import NewAnnotation
+from maskwright.store import Changes, Correction, NewAnnotation
 
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
@@ -65,11 +66,18 @@ class Proposals:
     proposals: tuple[Proposal, ...]
     preview: str | None = None
     """Id, for `shown`, of what background cleaning left unlabelled; None when that is nothing."""
+    duplicates: tuple[Proposal, ...] = ()
+    """Proposals that say again what was accepted already; they are open, but not among `proposals`."""
 
     @property
     def ids(self) -> list[str]:
         """What to ask `shown` for: the proposals, and the preview."""
         return [proposal.id for proposal in self.proposals] + ([self.preview] if self.preview else [])
+
+    @property
+    def hidden_ids(self) -> list[str]:
+        """What to ask `shown` for besides, to see the duplicates."""
+        return [proposal.id for proposal in self.duplicates]
 
     @property
     def notice(self) -> str:
@@ -82,7 +90,9 @@ class Proposals:
         removed = self.prediction.removed
         if removed is not None and removed.any():
             parts.append(f"Cleaning left {100 * float(removed.mean()):.0f} % of the picture unlabelled (hatched).")
-        found = {proposal.mask.category for proposal in self.proposals}
+        if self.duplicates:
+            parts.append(f"{len(self.duplicates)} duplicate{'s' * (len(self.duplicates) != 1)} hidden.")
+        found = {proposal.mask.category for proposal in (*self.proposals, *self.duplicates)}
         scored = zip(self.prediction.categories, self.prediction.best, strict=True)
         missing = [(name, best) for name, best in scored if name not in found]
         threshold = self.prediction.provenance["parameters"].get("threshold")
@@ -274,10 +284,7 @@ class AnnotationSession:
     def decide(self, ids: Sequence[str], name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
         """Accept or reject proposals: what SAM found, which knows no names, under `name`; the rest under their own."""
         state = "accepted" if keep else "rejected"
-        found = {p.id for p in self.open_proposals(ids) if p.provenance["method"] == "sam"}
-        nameless, named = [key for key in ids if key in found], [key for key in ids if key not in found]
-        decided = self._decide(nameless, state, name.strip() or None, annotator) if nameless else []
-        return decided + (self._decide(named, state, None, annotator) if named else [])
+        return self._decide(ids, state, name.strip() or None, annotator, all_of_them=False)
 
     def decide_click(self, prompt: ClickPrompt, name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
         """Accept or reject the answer that is shown, under a name or its own; the others are forgotten."""
@@ -325,7 +332,16 @@ class AnnotationSession:
                 self._previews[preview] = image_id, Mask.from_array(prediction.removed, category="left unlabelled")
                 while len(self._previews) > _IMAGES_KEPT:
                     self._previews.popitem(last=False)
-        return Proposals(image_id, prediction, proposals, preview)
+        again = set() if corrects else self._again(image_id, proposals)
+        fresh, hidden = (tuple(p for p in proposals if (p.id in again) is known) for known in (False, True))
+        return Proposals(image_id, prediction, fresh, preview, hidden)
+
+    def _again(self, image_id: int, proposals: Sequence[Proposal]) -> set[str]:
+        """Ids of those that repeat an accepted mask of the image."""
+        named = [one for one in proposals if one.mask.category]
+        accepted = [one.mask for one in self.project.annotations(image_id) if not one.crowd] if named else []
+        repeats = duplicates([one.mask for one in named], accepted)
+        return {one.id for one, repeated in zip(named, repeats, strict=True) if repeated}
 
     def accept(self, ids: Sequence[str], *, category: str | None = None, annotator: str = "") -> list[Annotation]:
         """Keep proposals; they are on disk when this returns, and stay open when it raises."""
@@ -335,24 +351,32 @@ class AnnotationSession:
         """Turn proposals down; the project remembers them as negatives."""
         return self._decide(ids, "rejected", category, annotator)
 
-    def open_proposals(self, ids: Sequence[str], image_id: int | None = None) -> list[Proposal]:
-        """Those of the given proposals that nobody has decided on yet, and a batch's on the given image."""
+    def open_proposals(
+        self, ids: Sequence[str], image_id: int | None = None, *, with_duplicates: bool = False
+    ) -> list[Proposal]:
+        """Those of the given proposals that nobody has decided on yet, and a batch's on the given image.
+
+        A batch's proposals that repeat an accepted mask come only `with_duplicates`.
+        """
         with self._lock:
             opened = [self._open[key] for key in ids if key in self._open]
         if image_id is not None:
-            opened += [
+            stored = [
                 Proposal(f"{_STORED}{a.id}", image_id, a.mask, a.provenance, unfamiliar=False)
                 for a in self.project.annotations(image_id, ("proposed",))
             ]
+            again = set() if with_duplicates else self._again(image_id, stored)
+            opened += [one for one in stored if one.id not in again]
         return opened
 
-    def shown(self, image_id: int, proposals: Sequence[str] = ()) -> list[Shown]:
+    def shown(self, image_id: int, proposals: Sequence[str] = (), *, with_duplicates: bool = False) -> list[Shown]:
         """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours.
 
-        Last what background cleaning left unlabelled, where the id of that is among those given.
+        Last what background cleaning left unlabelled, where the id of that is among those given. A batch's proposals
+        that repeat an accepted mask come only `with_duplicates`.
         """
         accepted = self.project.annotations(image_id)
-        opened = self.open_proposals(proposals, image_id)
+        opened = self.open_proposals(proposals, image_id, with_duplicates=with_duplicates)
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
         marks: dict[int, list[tuple[str, bool]]] = {}
         for mark in self.project.store.reference_marks() if accepted else ():
@@ -362,6 +386,32 @@ class AnnotationSession:
             previews = [self._previews[key] for key in proposals if key in self._previews]
         left = [Shown(mask, _CLEANED, cleaned=True) for of, mask in previews if of == image_id]
         return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened] + left
+
+    def undo(self, image_id: int | None, *, annotator: str = "") -> str:
+        """Take back the last step on the image in view; a sentence that says what it was.
+
+        Raises:
+            OtherImage: the step was on another image, which it names; nothing was changed.
+            Conflict: somebody else has changed the same since; nothing was overwritten.
+            MaskwrightError: there is nothing to undo.
+        """
+        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).words}."
+
+    def redo(self, image_id: int | None, *, annotator: str = "") -> str:
+        """Do again what was undone last on the image in view; a sentence, and errors, as `undo`."""
+        return f"Done again: {self.project.redo(image_id, annotator=annotator or None).words}."
+
+    def delete(self, annotations: Sequence[int], *, annotator: str = "") -> list[Annotation]:
+        """Accepted masks as deleted, in one step that can be undone."""
+        return self.project.delete(annotations, annotator=annotator or None)
+
+    def history(self, annotation: int) -> list[str]:
+        """What happened to a mask, a sentence each, the oldest first."""
+        return self.project.history(annotation)
+
+    def changes(self, after: int) -> Changes:
+        """What any window has changed since a change number: which images to draw again."""
+        return self.project.store.changes(after)
 
     def counts(self) -> str:
         """One line: images, and accepted masks per category."""
@@ -480,38 +530,55 @@ class AnnotationSession:
         new = [name for name in dict.fromkeys(names) if name not in known]
         return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
 
-    def _decide(self, ids: Sequence[str], state: str, category: str | None, annotator: str) -> list[Annotation]:
+    def _decide(
+        self, ids: Sequence[str], state: str, category: str | None, annotator: str, *, all_of_them: bool = True
+    ) -> list[Annotation]:
+        """Decide in one transaction; the name is for all, or for those that a click found, which have none."""
+
+        def name(one: Proposal) -> str | None:
+            return category if all_of_them or one.provenance["method"] == "sam" else None
+
         who = annotator or user_name()
         stored = [int(key.removeprefix(_STORED)) for key in ids if key.startswith(_STORED)]
         chosen = self._taken([key for key in ids if not key.startswith(_STORED)])
-        store = self.project.store
-        kept: list[Annotation] = []
-        try:
-            # turned down, a correction leaves the mask as it is
-            kept += [
-                store.correct(p.corrects.id, p.corrects.revision, p.mask, who, p.provenance, category)
-                for p in chosen
-                if p.corrects is not None and state == "accepted"
-            ]
-            kept += store.add_annotations(
-                NewAnnotation(
-                    p.image_id,
-                    category or p.mask.category or "",
-                    p.mask,
-                    source=str(p.provenance["source"]),
-                    provenance=p.provenance,
-                    annotator=who,
-                    state=state,
-                )
-                for p in chosen
-                if p.corrects is None
+        new = [
+            NewAnnotation(
+                p.image_id, name(p) or p.mask.category or "", p.mask, str(p.provenance["source"]), p.provenance, who,
+                state,
             )
-        except BaseException:
+            for p in chosen
+            if p.corrects is None
+        ]  # fmt: skip
+        # turned down, a correction leaves the mask as it is
+        corrections = [
+            Correction(p.corrects.id, p.corrects.revision, p.mask, p.provenance, name(p))
+            for p in chosen
+            if p.corrects is not None and state == "accepted"
+        ]
+        try:
+            return self.project.store.decide(
+                state,
+                who,
+                new=new,
+                corrections=corrections,
+                stored=stored,
+                category=category if all_of_them else None,
+            )
+        except BaseException as error:
             # nothing was stored: the masks stay on screen
             with self._lock:
                 self._open.update((proposal.id, proposal) for proposal in chosen)
+            if isinstance(error, Conflict):
+                self._see_again(chosen)
             raise
-        return kept + (self.project.store.decide(stored, state, who, category) if stored else [])
+
+    def _see_again(self, chosen: Sequence[Proposal]) -> None:
+        """After somebody else's change both masks are shown; whoever accepts now has seen the other one."""
+        with self._lock:
+            for one in chosen:
+                if one.corrects is not None:
+                    seen = self.project.store.annotation(one.corrects.id)
+                    self._open[one.id] = replace(one, corrects=seen)
 
     def _taken(self, ids: Sequence[str]) -> list[Proposal]:
         """Open proposals, no longer open."""

@@ -1,90 +1,153 @@
-"""Annotations as a COCO instances dictionary (rules X-1 to X-15); the same values give the same dictionary."""
+"""Annotations as a COCO instances file (rules X-1 to X-15); the same values give the same bytes.
+
+The file is made row by row, so that memory does not grow with the dataset.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from maskwright import rle
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.export.files import json_text
-from maskwright.export.polygons import outlines
+from maskwright.export.polygons import filled, outlines, simplified
 
-__all__ = ["FORMAT_VERSION", "SEGMENTATIONS", "Dataset", "provenance_lines", "to_coco"]
+__all__ = [
+    "FORMAT_VERSION", "HOLES", "SEGMENTATIONS", "CocoOptions", "CocoSummary", "Dataset", "coco_text",
+    "prediction_text", "provenance_lines",
+]  # fmt: skip
 
 FORMAT_VERSION = "1.0"
-SEGMENTATIONS = ("rle", "polygon")
+SEGMENTATIONS = ("rle", "rle-list", "polygon")
+HOLES = ("rle", "fill")
 _NEVER = "1970-01-01T00:00:00.000Z"
 
 
 class Dataset(Protocol):
-    """What an exporter reads: images, categories and annotations of one moment."""
+    """What an exporter reads: images, categories and annotations of one moment, each in id order."""
 
-    @property
-    def images(self) -> Sequence[ImageRecord]:
-        """In any order; the file has them by id."""
+    def images(self) -> Iterable[ImageRecord]:
+        """All of them, also those without annotations."""
 
-    @property
     def categories(self) -> Sequence[Category]:
         """Those in use and those not."""
 
-    @property
-    def annotations(self) -> Sequence[Annotation]:
-        """Of these images and categories."""
+    def annotations(self) -> Iterable[Annotation]:
+        """Of these images and categories; none without pixels."""
+
+    def annotated(self) -> set[int]:
+        """Ids of images with an annotation."""
+
+    def used(self) -> set[int]:
+        """Ids of categories with an annotation."""
+
+    def newest(self) -> str:
+        """When the last annotation changed; empty without any."""
 
 
-def to_coco(
-    dataset: Dataset,
-    *,
-    description: str = "",
-    segmentation: str = "rle",
-    only_annotated: bool = False,
-    all_categories: bool = False,
-) -> dict[str, Any]:
-    """A COCO dictionary of plain JSON values, arrays sorted by id.
-
-    Args:
-        dataset: for example a store's snapshot.
-        description: goes into `info`.
-        segmentation: "rle", or "polygon": exact outlines along pixel edges; masks with holes stay RLE, for COCO
-            polygons cannot say "hole".
-        only_annotated: leave out images without a mask.
-        all_categories: keep categories without a mask.
+@dataclass(frozen=True, slots=True)
+class CocoOptions:
+    """How a COCO file is written.
 
     Raises:
-        MaskwrightError: unknown `segmentation`.
+        MaskwrightError: an unknown word, or a tolerance that is none.
     """
-    if segmentation not in SEGMENTATIONS:
-        raise MaskwrightError(f"There is no segmentation {segmentation!r}. Use one of: {', '.join(SEGMENTATIONS)}.")
-    annotations = _written(dataset)
-    annotated = {one.image_id for one in annotations}
-    used = {one.category_id for one in annotations}
-    images = [one for one in dataset.images if one.id in annotated or not only_annotated]
-    categories = [one for one in dataset.categories if one.id in used or all_categories]
-    return {
-        "info": _info(description, annotations),
-        "licenses": [{"id": 0, "name": "", "url": ""}],
-        "images": [_image(one) for one in sorted(images, key=lambda one: one.id)],
-        "annotations": [_annotation(one, segmentation) for one in annotations],
-        "categories": [_category(one) for one in sorted(categories, key=lambda one: one.id)],
-    }
+
+    description: str = ""
+    """Goes into `info`."""
+    segmentation: str = "rle"
+    """"rle"; "rle-list": uncompressed; "polygon": outlines along pixel edges."""
+    holes: str = "rle"
+    """What polygons, which cannot say "hole", do with one: "rle" writes that mask as RLE, "fill" fills the hole."""
+    simplify: float = 0.0
+    """Pixels by which an outline may differ; each mask keeps an IoU of 0.98, or is simplified less."""
+    only_annotated: bool = False
+    """Leave out images without a mask."""
+    all_categories: bool = False
+    """Keep categories without a mask."""
+
+    def __post_init__(self) -> None:
+        for word, known in ((self.segmentation, SEGMENTATIONS), (self.holes, HOLES)):
+            if word not in known:
+                what = "segmentation" if known is SEGMENTATIONS else "way with holes"
+                raise MaskwrightError(f"There is no {what} {word!r}. Use one of: {', '.join(known)}.")
+        if not 0 <= self.simplify <= 100:
+            raise MaskwrightError("The outlines can be simplified by 0 to 100 pixels. Choose a number in between.")
 
 
-def provenance_lines(dataset: Dataset) -> str:
+@dataclass(slots=True)
+class CocoSummary:
+    """What became of the masks, told once the text has been read to its end."""
+
+    images: int = 0
+    masks: int = 0
+    holes_as_rle: int = 0
+    """Masks with holes that stayed RLE in a file of polygons."""
+    holes_filled: int = 0
+    rotated: list[str] = field(default_factory=list)
+    """Pictures whose masks fit only after the EXIF orientation is applied."""
+    same_stem: list[str] = field(default_factory=list)
+    """Pictures that Datumaro cannot tell apart, because only their endings differ."""
+
+
+def coco_text(
+    dataset: Dataset,
+    options: CocoOptions | None = None,
+    summary: CocoSummary | None = None,
+    delivered: Mapping[int, ImageRecord] | None = None,
+) -> Iterator[str]:
+    """The text of the file, piece by piece.
+
+    Args:
+        dataset: for example a store's.
+        options: how masks are written, and which images and categories.
+        summary: filled in on the way.
+        delivered: images, by id, of which the file goes with another copy than the project has.
+    """
+    told, counted = options or CocoOptions(), summary or CocoSummary()
+    yield '{"info":' + json_text(_info(told.description, dataset.newest()))
+    yield ',"licenses":' + json_text([{"id": 0, "name": "", "url": ""}])
+    yield from _list("images", _images(dataset, told, counted, delivered or {}))
+    yield from _list("annotations", (_annotation(one, told, counted) for one in dataset.annotations()))
+    used = dataset.used()
+    yield from _list(
+        "categories", (_category(one) for one in dataset.categories() if one.id in used or told.all_categories)
+    )
+    yield "}\n"
+
+
+def provenance_lines(dataset: Dataset) -> Iterator[str]:
     """The full provenance of every exported mask, one JSON object with its `uid` a line."""
-    rows = ({"uid": one.uid, "source": one.source, "provenance": dict(one.provenance)} for one in _written(dataset))
-    return "".join(json_text(row) + "\n" for row in rows)
+    for one in dataset.annotations():
+        yield json_text({"uid": one.uid, "source": one.source, "provenance": dict(one.provenance)}) + "\n"
 
 
-def _written(dataset: Dataset) -> list[Annotation]:
-    # a mask without pixels is never written
-    return sorted((one for one in dataset.annotations if one.mask.area), key=lambda one: one.id)
+def prediction_text(dataset: Dataset) -> Iterator[str]:
+    """The masks as COCO's list of results, with a score of 1 where no model gave one (rule X-17)."""
+    yield "["
+    for number, one in enumerate(dataset.annotations()):
+        row = {
+            "image_id": one.image_id, "category_id": one.category_id, "segmentation": dict(one.mask.rle),
+            "score": _score(one.mask.score if one.mask.score is not None else 1.0),
+        }  # fmt: skip
+        yield ("," if number else "") + json_text(row)
+    yield "]\n"
 
 
-def _info(description: str, annotations: Iterable[Annotation]) -> dict[str, Any]:
+def _list(key: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield f',"{key}":['
+    for number, row in enumerate(rows):
+        yield ("," if number else "") + json_text(row)
+    yield "]"
+
+
+def _info(description: str, newest: str) -> dict[str, Any]:
     # the newest change, not the clock: an unchanged project gives the same bytes again
-    newest = max((one.updated_at for one in annotations), default=_NEVER)
+    newest = newest or _NEVER
     return {
         "description": description,
         "url": "",
@@ -95,38 +158,78 @@ def _info(description: str, annotations: Iterable[Annotation]) -> dict[str, Any]
     }
 
 
-def _image(image: ImageRecord) -> dict[str, Any]:
-    return {
-        "id": image.id,
-        "file_name": image.file_name,
-        "width": image.width,
-        "height": image.height,
-        "license": 0,
-        "coco_url": "",
-        "flickr_url": "",
-        "date_captured": image.captured,
-        "sha256": image.sha256,
-        "exif_orientation": image.orientation,
-    }
+def _images(
+    dataset: Dataset, options: CocoOptions, summary: CocoSummary, delivered: Mapping[int, ImageRecord]
+) -> Iterator[dict[str, Any]]:
+    annotated = dataset.annotated() if options.only_annotated else set()
+    stems: dict[str, str] = {}
+    for one in dataset.images():
+        if options.only_annotated and one.id not in annotated:
+            continue
+        image = delivered.get(one.id, one)
+        summary.images += 1
+        if image.orientation != 1:
+            summary.rotated.append(image.file_name)
+        other = stems.setdefault(image.file_name.rpartition(".")[0] or image.file_name, image.file_name)
+        if other != image.file_name:
+            summary.same_stem.append(f"{other} and {image.file_name}")
+        yield {
+            "id": image.id,
+            "file_name": image.file_name,
+            "width": image.width,
+            "height": image.height,
+            "license": 0,
+            "coco_url": "",
+            "flickr_url": "",
+            "date_captured": image.captured,
+            "sha256": image.sha256,
+            "exif_orientation": image.orientation,
+        }
 
 
-def _annotation(annotation: Annotation, segmentation: str) -> dict[str, Any]:
+def _annotation(annotation: Annotation, options: CocoOptions, summary: CocoSummary) -> dict[str, Any]:
     mask = annotation.mask
-    rings = outlines(mask.to_array()) if segmentation == "polygon" else None
+    summary.masks += 1
     row: dict[str, Any] = {
         "id": annotation.id,
         "image_id": annotation.image_id,
         "category_id": annotation.category_id,
-        "segmentation": {"size": list(mask.rle["size"]), "counts": mask.rle["counts"]} if rings is None else rings,
+        "segmentation": _segmentation(annotation, options, summary),
         "area": mask.area,
         "bbox": list(mask.bbox),
-        "iscrowd": 0,
+        "iscrowd": int(annotation.crowd),
     }
     if mask.score is not None:
-        # a predicted IoU may come out a little above 1
-        row["score"] = min(max(float(mask.score), 0.0), 1.0)
+        row["score"] = _score(mask.score)
     row["attributes"] = _attributes(annotation)
     return row
+
+
+def _segmentation(annotation: Annotation, options: CocoOptions, summary: CocoSummary) -> Any:
+    mask = annotation.mask
+    if options.segmentation == "rle-list":
+        return {"size": list(mask.rle["size"]), "counts": rle.runs_from_text(mask.rle["counts"]).tolist()}
+    compressed = {"size": list(mask.rle["size"]), "counts": mask.rle["counts"]}
+    if options.segmentation == "rle" or annotation.crowd:
+        return compressed
+    # only the box: the cost is that of the object, not of the picture
+    x, y, w, h = mask.bbox
+    part = mask.to_array()[y : y + h, x : x + w]
+    rings = outlines(part)
+    if rings is None and options.holes == "rle":
+        summary.holes_as_rle += 1
+        return compressed
+    if rings is None:
+        summary.holes_filled += 1
+        part = filled(part)
+        rings = outlines(part) or []
+    fitted = simplified(part, rings, options.simplify) if options.simplify else rings
+    return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in fitted]
+
+
+def _score(score: float) -> float:
+    # a predicted IoU may come out a little above 1
+    return min(max(float(score), 0.0), 1.0)
 
 
 def _attributes(annotation: Annotation) -> dict[str, str | int]:

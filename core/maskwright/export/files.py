@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,17 +25,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json_text(value) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str | Iterable[str]) -> None:
     """Write a UTF-8 file in one step, making its folder when there is none.
+
+    Args:
+        path: of the file.
+        text: as a whole, or in pieces, which are not kept.
 
     Raises:
         MaskwrightError: the file cannot be written; what was there before is still there.
     """
-    data = text.encode()
+    pieces = [text] if isinstance(text, str) else text
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece.encode())
     except OSError as error:
         raise MaskwrightError(
             f"Cannot write {path}: {error.strerror}. Free some space or choose another place, then try again."

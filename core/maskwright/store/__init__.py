@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
+from maskwright.store.dataset import StoredDataset
+from maskwright.store.imports import NewCategory, NewDataset, Stored
 from maskwright.store.store import Store
-from maskwright.store.values import STATES, Counts, DatasetSnapshot, NewAnnotation, NewImage, NewRun, check_mask
+from maskwright.store.values import (
+    STATES,
+    BoxPrompt,
+    Change,
+    Changes,
+    Correction,
+    Counts,
+    ImageSummary,
+    NewAnnotation,
+    NewImage,
+    NewRun,
+    Step,
+    check_mask,
+)
 
-__all__ = ["STATES", "Counts", "DatasetSnapshot", "NewAnnotation", "NewImage", "NewRun", "Store", "check_mask"]
+__all__ = [
+    "STATES",
+    "BoxPrompt",
+    "Change",
+    "Changes",
+    "Correction",
+    "Counts",
+    "ImageSummary",
+    "NewAnnotation",
+    "NewCategory",
+    "NewDataset",
+    "NewImage",
+    "NewRun",
+    "Step",
+    "Store",
+    "Stored",
+    "StoredDataset",
+    "check_mask",
+]

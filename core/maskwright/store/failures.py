@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
+from maskwright.store.backups import backups
 
 __all__ = ["cannot_write", "plain_errors"]
 
@@ -97,9 +98,14 @@ def _read_only(where: Path) -> ProjectUnwritable:
 
 
 def _damaged(file: Path) -> BadProject:
-    copies = sorted((file.parent / "backups").glob("*.db"))
-    way_out = f"the backup {copies[-1]}" if copies else "a backup copy of yours"
-    return BadProject(f"The project file is damaged. Put {way_out} in the place of {file}, then open it again.")
+    copies = backups(file)
+    if not copies:
+        return BadProject(f"The project file is damaged. Put a backup copy of yours in the place of {file}.")
+    newest = copies[0]
+    return BadProject(
+        f"The project file is damaged. Restore the backup of {newest.made:%Y-%m-%d} ({newest.masks} masks) with "
+        f"`maskwright project restore {file.parent}`; the damaged file is kept."
+    )
 
 
 def _no_room(file: Path) -> bool:

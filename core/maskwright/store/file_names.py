@@ -24,9 +24,9 @@ def numbered(name: str) -> Iterator[str]:
         yield stem + end
 
 
-def stem_key(name: str) -> str:
-    """What two file names share when readers of COCO files, or disks that ignore capitals, would mix them up."""
-    return unicodedata.normalize("NFC", Path(name).stem).casefold()
+def stem_key(file: Path) -> str:
+    """What two relative paths share when readers of COCO files, or disks that ignore capitals, would mix them up."""
+    return unicodedata.normalize("NFC", file.with_suffix("").as_posix()).casefold()
 
 
 def plain_text(text: str) -> str:

@@ -5,12 +5,8 @@ The revisions are modules in `versions/`; there is no alembic.ini and no env.py,
 
 from __future__ import annotations
 
-import os
 import re
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 from alembic.migration import MigrationContext
@@ -20,6 +16,7 @@ from sqlalchemy import Connection, Engine, inspect
 
 from maskwright import __version__
 from maskwright.errors import BadProject
+from maskwright.store.backups import back_up
 from maskwright.store.connection import sqlite_file, write_ahead
 
 __all__ = ["bring_up_to_date"]
@@ -47,7 +44,7 @@ def bring_up_to_date(engine: Engine, where: str, *, scripts: Path = _HERE) -> No
         journal = _journal(connection)
     file = sqlite_file(engine.url)
     if upgrading and current and file:
-        _back_up(file, current)
+        back_up(file)
     if file and journal != "wal":
         write_ahead(file)
     if upgrading:
@@ -92,17 +89,3 @@ def _journal(connection: Connection) -> str:
     if connection.dialect.name != "sqlite":
         return ""
     return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
-
-
-def _back_up(file: Path, revision: str) -> None:
-    """Copy a database that others may be using; the copy appears under its name only when it is whole."""
-    folder = file.parent / "backups"
-    folder.mkdir(exist_ok=True)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    whole = folder / f"{file.stem}-{stamp}-{revision}{file.suffix}"
-    partial = whole.with_suffix(".partial")
-    with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as target:
-        source.backup(target)
-    with partial.open("rb+") as handle:
-        os.fsync(handle.fileno())
-    partial.rename(whole)

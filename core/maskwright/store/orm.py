@@ -6,13 +6,28 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from maskwright.domain import Annotation, Category, ImageRecord, Mask, Run
-from maskwright.store.values import NewAnnotation, NewImage, NewRun
+from maskwright.rle import Rle
+from maskwright.store.values import Change, Checkpoint, NewAnnotation, NewImage, NewRun
 
-__all__ = ["AliasRow", "AnnotationRow", "Base", "CategoryRow", "EventRow", "ImageRow", "ReferenceRow", "RunRow", "now"]
+__all__ = [
+    "AliasRow",
+    "AnnotationRow",
+    "Base",
+    "CategoryRow",
+    "CheckpointRow",
+    "EventRow",
+    "ImageRow",
+    "PromptRow",
+    "ReferenceRow",
+    "RunRow",
+    "StepRow",
+    "TallyRow",
+    "now",
+]
 
 
 def now() -> str:
@@ -31,7 +46,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True)}
+    type_annotation_map: ClassVar = {dict[str, Any]: JSON(none_as_null=True), list[str]: JSON}
 
 
 class ImageRow(Base):
@@ -48,11 +63,15 @@ class ImageRow(Base):
     orientation: Mapped[int]
     captured: Mapped[str]
     added_at: Mapped[str]
+    # how many of its masks are so: a list of images with their numbers reads this table alone
+    accepted: Mapped[int] = mapped_column(default=0, server_default="0")
+    proposed: Mapped[int] = mapped_column(default=0, server_default="0")
 
     @classmethod
     def from_domain(cls, new: NewImage, at: str) -> ImageRow:
         """The row of an image added at the moment `at`."""
         return cls(
+            id=new.id,
             sha256=new.sha256,
             file_name=new.file_name,
             width=new.width,
@@ -89,10 +108,42 @@ class CategoryRow(Base):
     color: Mapped[str]
     supercategory: Mapped[str]
     created_at: Mapped[str]
+    shortcut: Mapped[int | None]
+    synonyms: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
+    # kept for the history and for undo; its name is free for the same category to come back
+    deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     def to_domain(self) -> Category:
         """The category as a value."""
-        return Category(self.id, self.name, self.color, self.supercategory)
+        return Category(self.id, self.name, self.color, self.supercategory, self.shortcut, tuple(self.synonyms))
+
+
+class TallyRow(Base):
+    """How many masks of a category are in a state, so that nobody has to count a million rows."""
+
+    __tablename__ = "tallies"
+
+    category_id: Mapped[int] = mapped_column(ForeignKey("categories.id"), primary_key=True)
+    state: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+
+
+class PromptRow(Base):
+    """What was asked of one image, and of what: the provenance of every mask that answers it.
+
+    A box that came in without a mask is a prompt that nobody has put to a model yet.
+    """
+
+    __tablename__ = "prompts"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    category_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"))
+    source: Mapped[str]
+    provenance: Mapped[dict[str, Any]]
+    who: Mapped[str]
+    at: Mapped[str]
 
 
 class AnnotationRow(Base):
@@ -120,50 +171,55 @@ class AnnotationRow(Base):
     score: Mapped[float | None]
     revision: Mapped[int]
     annotator: Mapped[str]
-    provenance: Mapped[dict[str, Any]]
     created_at: Mapped[str]
     updated_at: Mapped[str]
+    crowd: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # no foreign key: SQLite cannot add one to a table without copying it
+    prompt_id: Mapped[int | None]
 
-    @classmethod
-    def from_domain(cls, new: NewAnnotation, category_id: int, at: str) -> AnnotationRow:
-        """The first revision of a mask kept at the moment `at`."""
+    @staticmethod
+    def values(new: NewAnnotation, category_id: int, prompt_id: int, at: str) -> dict[str, Any]:
+        """The columns of a mask kept at the moment `at`."""
         x, y, w, h = new.mask.bbox
-        return cls(
-            uid=secrets.token_hex(16),
-            image_id=new.image_id,
-            category_id=category_id,
-            state=new.state,
-            source=new.source,
-            counts=new.mask.rle["counts"],
-            area=new.mask.area,
-            x=x,
-            y=y,
-            w=w,
-            h=h,
-            score=None if new.mask.score is None else float(new.mask.score),
-            revision=1,
-            annotator=new.annotator,
-            provenance=dict(new.provenance),
-            created_at=at,
-            updated_at=at,
-        )
+        return {
+            "uid": new.uid or secrets.token_hex(16),
+            "image_id": new.image_id,
+            "category_id": category_id,
+            "state": new.state,
+            "source": new.source,
+            "counts": new.mask.rle["counts"],
+            "area": new.mask.area,
+            "x": x,
+            "y": y,
+            "w": w,
+            "h": h,
+            "score": None if new.mask.score is None else float(new.mask.score),
+            "revision": new.revision,
+            "annotator": new.annotator,
+            "created_at": new.created_at or at,
+            "updated_at": new.updated_at or at,
+            "crowd": new.crowd,
+            "prompt_id": prompt_id,
+        } | ({"id": new.id} if new.id else {})
 
-    def to_domain(self, category: str, size_hw: tuple[int, int]) -> Annotation:
+    def to_domain(self, category: str, size_hw: tuple[int, int], provenance: dict[str, Any] | None) -> Annotation:
         """The annotation as a value, with its category's name and its image's (height, width)."""
+        rle = Rle(size=list(size_hw), counts=self.counts)
         return Annotation(
             id=self.id,
             uid=self.uid,
             image_id=self.image_id,
             category_id=self.category_id,
             category=category,
-            mask=Mask(category, {"size": list(size_hw), "counts": self.counts}, self.score),
+            mask=Mask.measured(category, rle, self.score, self.area, (self.x, self.y, self.w, self.h)),
             state=self.state,
             source=self.source,
             revision=self.revision,
             annotator=self.annotator,
             created_at=self.created_at,
             updated_at=self.updated_at,
-            provenance=self.provenance,
+            provenance=provenance or {},
+            crowd=self.crowd,
         )
 
 
@@ -177,20 +233,54 @@ class ReferenceRow(Base):
     shows: Mapped[bool]
 
 
-class EventRow(Base):
-    """One change, never altered. No foreign keys: the history outlives what it tells of."""
+class StepRow(Base):
+    """What a person did with one action, for undo and redo: done, undone, or void because of what came after."""
 
-    __tablename__ = "events"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __tablename__ = "steps"
+    __table_args__ = (Index(None, "who", "state", "id"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[str]
     who: Mapped[str]
     kind: Mapped[str]
-    annotation_id: Mapped[int | None]
+    image_id: Mapped[int | None]
+    state: Mapped[str]
+
+
+_NO_MASK = text("annotation_id IS NULL")
+
+
+class EventRow(Base):
+    """One change, never altered. No foreign keys: the history outlives what it tells of."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index(None, "kind", "id", sqlite_where=_NO_MASK, postgresql_where=_NO_MASK),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[str]
+    who: Mapped[str]
+    kind: Mapped[str]
+    annotation_id: Mapped[int | None] = mapped_column(index=True)
     image_id: Mapped[int | None]
     before: Mapped[dict[str, Any] | None]
     after: Mapped[dict[str, Any] | None]
+    step_id: Mapped[int | None] = mapped_column(index=True)
+
+    def to_domain(self) -> Change:
+        """The change as a value."""
+        return Change(
+            self.id,
+            self.at,
+            self.who,
+            self.kind,
+            self.annotation_id,
+            self.image_id,
+            self.before or {},
+            self.after or {},
+        )
 
 
 class RunRow(Base):
@@ -245,3 +335,20 @@ class RunRow(Base):
             created_at=self.created_at,
             updated_at=self.updated_at,
         )
+
+
+class CheckpointRow(Base):
+    """The weights that a run made; the row is written after the folder."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    folder: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str]
+    created_at: Mapped[str]
+
+    def to_domain(self, run: str) -> Checkpoint:
+        """The checkpoint as a value, with its run's name."""
+        return Checkpoint(run, self.folder, self.sha256, self.created_at)

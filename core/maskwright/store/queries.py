@@ -1,36 +1,50 @@
-"""The queries of the store: each runs in the transaction of the session it is given."""
+"""The reading queries of the store: each runs in the transaction of the session it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from maskwright.domain import Annotation, AnnotationKey, Category, ImageRecord, ReferenceMark
 from maskwright.errors import MaskwrightError
-from maskwright.overlays import default_color
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, ReferenceRow, RunRow, now
-from maskwright.store.values import Counts, NewAnnotation, check_state
+from maskwright.store.orm import (
+    AnnotationRow,
+    CategoryRow,
+    EventRow,
+    ImageRow,
+    PromptRow,
+    ReferenceRow,
+    RunRow,
+    TallyRow,
+)
+from maskwright.store.values import Changes, Counts, check_state
 
 __all__ = [
     "accepted_keys",
-    "added_event",
     "annotation_row",
-    "annotations_where",
     "categories",
-    "category",
     "category_row",
-    "change_state",
-    "correct",
+    "changes",
     "counts",
     "image_row",
     "images",
+    "number_of",
     "predicted",
     "reference_marks",
     "run_row",
+    "stored_annotations",
+    "tallied",
     "undecided",
 ]
+
+_AT_ONCE = 1000
+"""Rows that are in memory together while many are read."""
+_FEED = 10_000
+"""Changes beyond which it is cheaper to read again what is shown."""
 
 
 def image_row(db: Session, image_id: int) -> ImageRow:
@@ -57,106 +71,56 @@ def run_row(db: Session, name: str) -> RunRow:
     return row
 
 
+def number_of(db: Session, table: type[Any]) -> int:
+    """How many rows a small table has."""
+    return int(db.scalars(select(func.count()).select_from(table)).one())
+
+
 def images(db: Session, after_id: int = 0, limit: int | None = None) -> list[ImageRecord]:
     """Images in id order."""
     chosen = select(ImageRow).where(ImageRow.id > after_id).order_by(ImageRow.id).limit(limit)
     return [row.to_domain() for row in db.scalars(chosen)]
 
 
-def category_row(db: Session, name: str) -> CategoryRow | None:
-    """The row of a clean name, or None."""
-    return db.scalar(select(CategoryRow).where(CategoryRow.name == name))
-
-
-def category(db: Session, name: str, who: str, at: str) -> Category:
-    """The category of this clean name, made in this transaction when it is new."""
-    row = category_row(db, name)
-    if row is None:
-        count = db.scalars(select(func.count()).select_from(CategoryRow)).one()
-        row = CategoryRow(name=name, color=default_color(count), supercategory="", created_at=at)
-        db.add(row)
-        db.flush()
-        after = {"category_id": row.id, "name": name, "color": row.color}
-        db.add(EventRow(at=at, who=who, kind="category_added", after=after))
-    return row.to_domain()
+def category_row(db: Session, name: str, *, deleted: bool = False) -> CategoryRow | None:
+    """The row of a clean name, or None; with `deleted` also one that was deleted."""
+    chosen = select(CategoryRow).where(CategoryRow.name == name)
+    return db.scalar(chosen if deleted else chosen.where(CategoryRow.deleted.is_(False)))
 
 
 def categories(db: Session) -> list[Category]:
     """All categories in id order."""
-    return [row.to_domain() for row in db.scalars(select(CategoryRow).order_by(CategoryRow.id))]
+    chosen = select(CategoryRow).where(CategoryRow.deleted.is_(False)).order_by(CategoryRow.id)
+    return [row.to_domain() for row in db.scalars(chosen)]
 
 
-def added_event(row: AnnotationRow) -> EventRow:
-    """The history's line for a mask just added."""
-    # without the run lengths: the row holds them until an edit, whose event then keeps them as `before`
-    after = {"state": row.state, "category_id": row.category_id, "revision": row.revision}
-    return EventRow(
-        at=row.created_at,
-        who=row.annotator,
-        kind="annotation_added",
-        annotation_id=row.id,
-        image_id=row.image_id,
-        after=after,
-    )
+def stored_annotations(
+    db: Session, states: Sequence[str], image_id: int | None = None, ids: Sequence[int] | None = None
+) -> Iterator[Annotation]:
+    """Annotations in id order, of one image or by their ids when given, a thousand in memory at a time.
 
-
-def change_state(db: Session, row: AnnotationRow, state: str, who: str) -> None:
-    """Change the row and write the history's line for it."""
-    before = {"state": row.state, "revision": row.revision}
-    row.state, row.revision, row.updated_at = state, row.revision + 1, now()
-    db.add(
-        EventRow(
-            at=row.updated_at,
-            who=who,
-            kind="state_changed",
-            annotation_id=row.id,
-            image_id=row.image_id,
-            before=before,
-            after={"state": state, "revision": row.revision},
-        )
-    )
-    db.flush()
-
-
-def correct(db: Session, row: AnnotationRow, new: NewAnnotation, category_id: int) -> None:
-    """Give the row the new mask and category, and write the history's line with what it had before."""
-    before = {
-        "counts": row.counts, "score": row.score, "category_id": row.category_id, "revision": row.revision,
-        "annotator": row.annotator,
-    }  # fmt: skip
-    row.counts, row.area = new.mask.rle["counts"], new.mask.area
-    row.x, row.y, row.w, row.h = new.mask.bbox
-    # a score is a model's word on a mask as it was proposed
-    row.score, row.category_id, row.annotator = None, category_id, new.annotator
-    row.revision, row.updated_at = row.revision + 1, now()
-    after = {"category_id": category_id, "revision": row.revision, "provenance": dict(new.provenance)}
-    db.add(
-        EventRow(
-            at=row.updated_at, who=new.annotator, kind="edited", annotation_id=row.id, image_id=row.image_id,
-            before=before, after=after,
-        )
-    )  # fmt: skip
-    db.flush()
-
-
-def annotations_where(
-    db: Session, image_id: int | None, states: Sequence[str], annotation_id: int | None = None
-) -> list[Annotation]:
-    """Annotations in id order, of one image or by one id when given; raises MaskwrightError for an unknown state."""
+    Raises:
+        MaskwrightError: an unknown state.
+    """
     for state in states:
         check_state(state)
     chosen = (
-        select(AnnotationRow, CategoryRow.name, ImageRow.height, ImageRow.width)
-        .join(CategoryRow, CategoryRow.id == AnnotationRow.category_id)
-        .join(ImageRow, ImageRow.id == AnnotationRow.image_id)
+        select(AnnotationRow, PromptRow.provenance)
+        .outerjoin(PromptRow, PromptRow.id == AnnotationRow.prompt_id)
         .where(AnnotationRow.state.in_(states))
         .order_by(AnnotationRow.id)
     )
+    sizes = select(ImageRow.id, ImageRow.height, ImageRow.width)
     if image_id is not None:
         chosen = chosen.where(AnnotationRow.image_id == image_id)
-    if annotation_id is not None:
-        chosen = chosen.where(AnnotationRow.id == annotation_id)
-    return [row.to_domain(name, (height, width)) for row, name, height, width in db.execute(chosen)]
+        sizes = sizes.where(ImageRow.id == image_id)
+    if ids is not None:
+        chosen = chosen.where(AnnotationRow.id.in_(ids))
+        sizes = sizes.where(ImageRow.id.in_(select(AnnotationRow.image_id).where(AnnotationRow.id.in_(ids))))
+    names = dict(db.execute(select(CategoryRow.id, CategoryRow.name)).all())
+    size_hw = {key: (height, width) for key, height, width in db.execute(sizes)}
+    for row, provenance in db.execute(chosen.execution_options(yield_per=_AT_ONCE)):
+        yield row.to_domain(names[row.category_id], size_hw[row.image_id], provenance)
 
 
 def reference_marks(db: Session) -> list[ReferenceMark]:
@@ -173,7 +137,9 @@ def reference_marks(db: Session) -> list[ReferenceMark]:
 
 def predicted(db: Session, prompt: str) -> set[int]:
     """Images that a batch has been over with this prompt."""
-    chosen = select(EventRow.image_id, EventRow.after).where(EventRow.kind == "predicted")
+    chosen = select(EventRow.image_id, EventRow.after).where(
+        EventRow.kind == "predicted", EventRow.annotation_id.is_(None)
+    )
     return {image_id for image_id, after in db.execute(chosen) if image_id and (after or {}).get("prompt") == prompt}
 
 
@@ -187,32 +153,52 @@ def undecided(db: Session, image_id: int, category_id: int, source: str) -> list
 
 
 def accepted_keys(db: Session) -> list[AnnotationKey]:
-    """Accepted annotations without their masks, in id order."""
+    """Accepted annotations without their masks, in id order; groups are no objects and are left out."""
     row = AnnotationRow
     chosen = (
         select(row.uid, row.revision, row.image_id, row.category_id, CategoryRow.name)
         .join(CategoryRow, CategoryRow.id == row.category_id)
-        .where(row.state == "accepted")
+        .where(row.state == "accepted", row.crowd.is_(False))
         .order_by(row.id)
     )
     return [AnnotationKey(*values) for values in db.execute(chosen)]
 
 
 def counts(db: Session) -> Counts:
-    """How many images and masks there are."""
-    is_accepted = AnnotationRow.state == "accepted"
-    per_category = (
-        select(CategoryRow.name, func.count(AnnotationRow.id))
-        .outerjoin(AnnotationRow, (AnnotationRow.category_id == CategoryRow.id) & is_accepted)
-        .group_by(CategoryRow.id)
-        .order_by(CategoryRow.id)
-    )
-    annotated = select(func.count(AnnotationRow.image_id.distinct())).where(is_accepted)
-    per_state = dict(db.execute(select(AnnotationRow.state, func.count()).group_by(AnnotationRow.state)).all())
+    """How many images and masks there are, from the tallies."""
+    numbers = {(row.category_id, row.state): row.number for row in db.scalars(select(TallyRow))}
+    of_state = {
+        state: sum(number for (_, one), number in numbers.items() if one == state)
+        for state in ("rejected", "proposed", "deleted")
+    }
+    annotated = select(func.count()).select_from(ImageRow).where(ImageRow.accepted > 0)
     return Counts(
-        images=db.scalars(select(func.count()).select_from(ImageRow)).one(),
+        images=number_of(db, ImageRow),
         annotated_images=db.scalars(annotated).one(),
-        accepted=dict(db.execute(per_category).all()),
-        rejected=per_state.get("rejected", 0),
-        proposed=per_state.get("proposed", 0),
+        accepted={one.name: numbers.get((one.id, "accepted"), 0) for one in categories(db)},
+        **of_state,
+    )
+
+
+def tallied(db: Session, states: Sequence[str]) -> Counter[tuple[int, int, str]]:
+    """Minus the numbers of masks in these states, by (image, category, state): what to tally when they go."""
+    row = AnnotationRow
+    grouped = (
+        select(row.image_id, row.category_id, row.state, func.count())
+        .where(row.state.in_(states))
+        .group_by(row.image_id, row.category_id, row.state)
+    )
+    return Counter({(image, category, state): -number for image, category, state, number in db.execute(grouped)})
+
+
+def changes(db: Session, after: int) -> Changes:
+    """What the history has after a change number."""
+    number = db.scalar(select(func.max(EventRow.id))) or 0
+    if number - after > _FEED:
+        return Changes(number, frozenset(), others=True, complete=False)
+    rows = db.execute(select(EventRow.image_id, EventRow.kind).where(EventRow.id > after).distinct()).all()
+    return Changes(
+        number,
+        frozenset(image_id for image_id, _ in rows if image_id is not None),
+        others=any(image_id is None for image_id, _ in rows),
     )

@@ -9,17 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from maskwright.domain import Annotation, Category, ImageRecord, Mask
+from maskwright.domain import ImageRecord, Mask
 from maskwright.errors import InvalidMask, MaskwrightError
 
 __all__ = [
     "SOURCES",
     "STATES",
+    "BoxPrompt",
+    "Change",
+    "Changes",
+    "Checkpoint",
+    "Correction",
     "Counts",
-    "DatasetSnapshot",
+    "ImageSummary",
     "NewAnnotation",
     "NewImage",
     "NewRun",
+    "Step",
     "check_mask",
     "check_state",
     "clean_name",
@@ -31,7 +37,10 @@ SOURCES = ("manual", "text", "reference", "click", "box", "import", "finetuned")
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image to register; `alias` is the path it was added from, `who` the person who added it."""
+    """An image to register; `alias` is the path it was added from, `who` the person who added it.
+
+    `id` is a wish, of an import: it is granted where the project has never had an image.
+    """
 
     sha256: str
     file_name: str
@@ -41,11 +50,12 @@ class NewImage:
     captured: str = ""
     alias: str = ""
     who: str = ""
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewAnnotation:
-    """A mask to keep.
+    """A mask to keep; what follows `crowd` is what an import knows of its life in another project.
 
     Raises:
         MaskwrightError: no category name, an empty mask, a score that is no number, or a provenance JSON cannot carry.
@@ -58,6 +68,12 @@ class NewAnnotation:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     annotator: str = ""
     state: str = "accepted"
+    crowd: bool = False
+    id: int | None = None
+    uid: str = ""
+    revision: int = 1
+    created_at: str = ""
+    updated_at: str = ""
 
     def __post_init__(self) -> None:
         check_state(self.state)
@@ -83,12 +99,88 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetSnapshot:
-    """Images, categories and annotations of one moment, each in id order."""
+class Correction:
+    """Other pixels for an accepted mask, as a person saw it at `revision`; `category` None keeps its name."""
 
-    images: tuple[ImageRecord, ...]
-    categories: tuple[Category, ...]
-    annotations: tuple[Annotation, ...]
+    annotation_id: int
+    revision: int
+    mask: Mask
+    provenance: Mapping[str, Any]
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPrompt:
+    """A box around a thing that nobody has cut out yet, as (x, y, width, height) in pixels."""
+
+    image_id: int
+    category: str
+    bbox: tuple[float, float, float, float]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the history."""
+
+    id: int
+    at: str
+    who: str
+    kind: str
+    annotation_id: int | None
+    image_id: int | None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened since a change number: enough to know what to read again."""
+
+    number: int
+    """The newest change; ask for what comes after it next time."""
+    images: frozenset[int]
+    """Images whose masks changed, or that are new."""
+    others: bool
+    """Something else changed, too: a category, a run, the active model."""
+    complete: bool = True
+    """Whether these are all; when too much happened, read again whatever is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action of a person, undone or done again."""
+
+    kind: str
+    """What it was: accept, reject, delete, restore, edit, rename, merge, ..."""
+    image_id: int | None
+    """The image it was on; None for several or none."""
+    masks: int
+
+    @property
+    def words(self) -> str:
+        """Such as "accept of 3 masks"."""
+        return f"{self.kind} of {self.masks} mask{'s' * (self.masks != 1)}" if self.masks else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """An image and how much was done on it."""
+
+    record: ImageRecord
+    accepted: int
+    proposed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights that a fine-tuning run made."""
+
+    run: str
+    folder: str
+    """Relative to the project."""
+    sha256: str
+    created_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +195,7 @@ class Counts:
     rejected: int
     proposed: int
     """Proposals of a batch that nobody has decided on yet."""
+    deleted: int = 0
 
 
 def clean_name(name: str) -> str:

@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 
 from maskwright.domain import Annotation, Category, ImageRecord, Mask
+from maskwright.export import CocoOptions, coco_text
 
 
 @dataclass(frozen=True)
 class Data:
     """What an exporter reads."""
 
-    images: tuple[ImageRecord, ...]
-    categories: tuple[Category, ...]
-    annotations: tuple[Annotation, ...]
+    records: tuple[ImageRecord, ...]
+    kinds: tuple[Category, ...]
+    masks: tuple[Annotation, ...]
+
+    def images(self) -> tuple[ImageRecord, ...]:
+        return self.records
+
+    def categories(self) -> tuple[Category, ...]:
+        return self.kinds
+
+    def annotations(self) -> tuple[Annotation, ...]:
+        return self.masks
+
+    def of_image(self, image_id: int) -> list[Annotation]:
+        return [one for one in self.masks if one.image_id == image_id]
+
+    def annotated(self) -> set[int]:
+        return {one.image_id for one in self.masks}
+
+    def used(self) -> set[int]:
+        return {one.category_id for one in self.masks}
+
+    def newest(self) -> str:
+        return max((one.updated_at for one in self.masks), default="")
+
+
+def to_coco(data: Data, **options: object) -> dict[str, Any]:
+    """The file's text, read."""
+    found: dict[str, Any] = json.loads("".join(coco_text(data, CocoOptions(**options))))  # type: ignore[arg-type]
+    return found
 
 
 def mask_of(kind: str) -> Mask:
@@ -75,6 +105,5 @@ def data() -> Data:
     annotations = (
         annotation(2, "ring", provenance=told),
         annotation(4, mask=scored, category_id=1, updated_at="2026-03-04T05:06:07.890Z"),
-        annotation(9, "empty", updated_at="2027-01-01T00:00:00.000Z"),
     )
     return Data(images, categories, annotations)

@@ -1,0 +1,85 @@
+"""Pictures that go with an export: upright, so that readers which apply EXIF and readers which ignore it agree."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from maskwright.domain import ImageRecord
+from maskwright.errors import MaskwrightError
+from maskwright.export.files import replacing
+
+__all__ = ["Copies"]
+
+_ORIENTATION = 0x0112
+
+
+class Copies:
+    """Copies of a project's pictures in a folder, none of which share a path without its ending (rule X-5)."""
+
+    def __init__(self, project: Path, folder: Path) -> None:
+        """Take the folder of the project and the one to fill.
+
+        Raises:
+            MaskwrightError: the copies would fall on the project's own pictures.
+        """
+        if (folder / "images").resolve() == (project / "images").resolve():
+            raise MaskwrightError(
+                f"{folder} holds the project's own pictures. Choose another folder for an export with pictures."
+            )
+        self._project, self._folder = project, folder
+        self._stems: set[str] = set()
+        self.missing: list[str] = []
+        """Names of pictures whose file is not there."""
+
+    def deliver(self, record: ImageRecord) -> ImageRecord:
+        """Copy one picture; gives the record of the copy, or the same where the file is missing.
+
+        Raises:
+            MaskwrightError: the copy cannot be written.
+        """
+        source = self._project / record.file_name
+        name = self._name(record.file_name)
+        if not source.is_file():
+            self.missing.append(record.file_name)
+            return replace(record, file_name=name)
+        target = self._folder / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if record.orientation == 1:
+                with source.open("rb") as reader, replacing(target) as writer:
+                    shutil.copyfileobj(reader, writer)
+                return replace(record, file_name=name)
+            _write_upright(source, target)
+            digest = hashlib.sha256(target.read_bytes()).hexdigest()
+        except OSError as error:
+            raise MaskwrightError(
+                f"Cannot copy {record.file_name} to {self._folder}: {error.strerror or error}. Choose another place."
+            ) from error
+        return replace(record, file_name=name, orientation=1, sha256=digest)
+
+    def _name(self, wanted: str) -> str:
+        path, number = PurePosixPath(wanted), 1
+        while str(path.with_suffix("")).casefold() in self._stems:
+            number += 1
+            path = PurePosixPath(wanted).with_stem(f"{PurePosixPath(wanted).stem}-{number}")
+        self._stems.add(str(path.with_suffix("")).casefold())
+        return str(path)
+
+
+def _write_upright(source: Path, target: Path) -> None:
+    with Pillow.open(source) as opened:
+        kind, icc = opened.format or "PNG", opened.info.get("icc_profile")
+        upright = ImageOps.exif_transpose(opened)
+    exif = upright.getexif()
+    exif.pop(_ORIENTATION, None)
+    # the least loss that JPEG allows; other kinds lose nothing
+    finest = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+    profile = {"icc_profile": icc} if icc else {}
+    with replacing(target) as writer:
+        upright.save(writer, kind, exif=exif.tobytes(), **profile, **finest)

@@ -1,0 +1,204 @@
+"""Copies of a project's database: one a day, one before an upgrade, and any that a person asks for."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import threading
+import time
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from maskwright.errors import BadProject, ProjectUnwritable
+
+__all__ = ["Backup", "Keeper", "back_up", "backups", "restore"]
+
+_KEPT = 5
+"""Daily copies."""
+_LOOK = 0.5
+"""Seconds that opening spends on looking for damage; the daily copy is looked over as a whole."""
+_ABANDONED = 600.0
+"""Seconds after which a half-written copy is nobody's any more."""
+_DAILY = re.compile(r"(.+)-(\d{8})\.db")
+
+
+class Backup(NamedTuple):
+    """A copy in `backups/`."""
+
+    file: Path
+    made: datetime
+    masks: int
+    """Accepted ones."""
+
+
+class Keeper:
+    """Looks over a SQLite file when it is opened, and makes the copy of the day beside the work."""
+
+    def __init__(self, file: Path) -> None:
+        """Look over the file at once; copy it in a thread if today's copy is missing.
+
+        Raises:
+            sqlite3.DatabaseError: damaged.
+        """
+        self._file = file
+        _look_over(file, _LOOK)
+        self._thread: threading.Thread | None = None
+        if not _daily(file).exists():
+            self._thread = threading.Thread(target=self._copy, name="maskwright-backup")
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Until the copy is whole."""
+        if self._thread:
+            self._thread.join()
+
+    def _copy(self) -> None:
+        # a full disk must not stop the work, and whatever goes wrong here is said when the work meets it
+        with suppress(OSError, sqlite3.Error):
+            whole = _daily(self._file)
+            if not _being_written(whole):
+                _written(self._file, whole)
+                _forget_old(self._file)
+
+
+def back_up(file: Path) -> Path:
+    """A copy of a database that others may be using, in `backups/`; it appears under its name only when it is whole.
+
+    Raises:
+        OSError: it could not be written.
+        sqlite3.DatabaseError: the database is damaged.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    return _written(file, _folder(file) / f"{file.stem}-{stamp}.db")
+
+
+def backups(file: Path) -> list[Backup]:
+    """The copies of a database that can be read, the newest first."""
+    found = []
+    for copy in _folder(file).glob(f"{file.stem}-*.db"):
+        with suppress(OSError, sqlite3.Error):
+            found.append(Backup(copy, datetime.fromtimestamp(copy.stat().st_mtime, UTC), _accepted(copy)))
+    return sorted(found, key=lambda one: (one.made, one.file.name), reverse=True)
+
+
+def restore(file: Path, copy: Path | None = None) -> tuple[Backup, Path | None]:
+    """Put a copy, by default the newest, in the place of the database, which is kept beside the copies.
+
+    Returns:
+        The copy, and where the replaced file is now.
+
+    Raises:
+        BadProject: there is no copy, or it is damaged.
+        ProjectUnwritable: another program has the project open.
+    """
+    known = backups(file)
+    chosen = next((one for one in known if copy is None or one.file == copy.absolute()), None)
+    if chosen is None:
+        raise BadProject(
+            f"There is no backup {copy or ''} of {file} that can be read. Look into {_folder(file)} for others."
+        )
+    try:
+        _look_over(chosen.file, None)
+    except sqlite3.DatabaseError as error:
+        raise BadProject(f"The backup {chosen.file} is damaged, too. Name another one.") from error
+    _nobody_else(file)
+    aside = _put_aside(file) if file.exists() else None
+    _written(chosen.file, file)
+    return chosen, aside
+
+
+def _nobody_else(file: Path) -> None:
+    """Leaving write-ahead mode needs the file alone: the system itself says whether somebody has it open."""
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise ProjectUnwritable(
+                f"Another program has {file} open. Close it, then restore the backup again."
+            ) from error
+    except sqlite3.DatabaseError:
+        # damaged beyond that: nothing in it can be lost
+        pass
+
+
+def _put_aside(file: Path) -> Path:
+    folder = _folder(file)
+    folder.mkdir(exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    aside = folder / f"replaced-{stamp}.db"
+    # the log first: beside a new database it would be read as that one's
+    for suffix in ("-wal", "-shm", ""):
+        part = file.with_name(file.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _written(source: Path, whole: Path) -> Path:
+    whole.parent.mkdir(exist_ok=True)
+    partial = whole.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        # `with` on a connection would end a transaction, not close the file
+        with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(partial)) as new:
+            old.backup(new)
+            new.execute("PRAGMA journal_mode = DELETE")
+        _look_over(partial, None)
+        with partial.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(whole)
+    finally:
+        partial.unlink(missing_ok=True)
+    return whole
+
+
+def _look_over(file: Path, seconds: float | None) -> None:
+    """Raise sqlite3.DatabaseError when a check finds damage; None for a check of all, however long that takes."""
+    end = time.monotonic() + (seconds or 0)
+    with closing(sqlite3.connect(file, timeout=5)) as connection:
+        if seconds is not None:
+            connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+        try:
+            check = "integrity_check" if seconds is None else "quick_check"
+            (said,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return
+    if said != "ok":
+        damage = sqlite3.DatabaseError(said)
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage
+
+
+def _accepted(copy: Path) -> int:
+    with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM annotations WHERE state = 'accepted'").fetchone()[0])
+
+
+def _folder(file: Path) -> Path:
+    return file.parent / "backups"
+
+
+def _daily(file: Path) -> Path:
+    return _folder(file) / f"{file.stem}-{datetime.now(UTC):%Y%m%d}.db"
+
+
+def _being_written(whole: Path) -> bool:
+    """Whether another process is at the same copy right now."""
+    partial = whole.with_suffix(".partial")
+    with suppress(FileNotFoundError):
+        return time.time() - partial.stat().st_mtime < _ABANDONED
+    return False
+
+
+def _forget_old(file: Path) -> None:
+    days = sorted(copy for copy in _folder(file).glob(f"{file.stem}-*.db") if _DAILY.fullmatch(copy.name))
+    for copy in days[:-_KEPT]:
+        copy.unlink(missing_ok=True)
