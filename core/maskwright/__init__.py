@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from maskwright.errors import MaskwrightError
     from maskwright.project import Project
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 _HOMES = {
     "Annotation": "domain",

@@ -94,7 +94,8 @@ def carry_out(where: str, name: str) -> None:
         try:
             with _Pulse(project, run) as pulse:
                 after = _Work(project, run, pulse).do()
-            project.store.end_run(name, "done", after=after)
+            made = f"checkpoints/{name}", str(after["weights"])
+            project.store.end_run(name, "done", after=after, checkpoint=made)
         except Cancelled:
             project.store.end_run(name, "cancelled")
         except MaskwrightError as error:

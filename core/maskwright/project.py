@@ -167,6 +167,14 @@ class Project(ProjectImages, ProjectExchange):
         """Do again what this person has undone last; arguments and errors as `undo`."""
         return self.store.redo(annotator or user_name(), image)
 
+    def purge(self) -> tuple[int, Path | None]:
+        """Remove rejected and deleted masks for good; gives how many, and the copy of the database from before.
+
+        A project on a server has no such copy.
+        """
+        copy = self.store.back_up() if self.store.on_disk else None
+        return self.store.purge(user_name()), copy
+
     def history(self, annotation: Annotation | int) -> list[str]:
         """What happened to a mask, a sentence each, the oldest first."""
         annotation_id = annotation.id if isinstance(annotation, Annotation) else annotation

@@ -104,7 +104,7 @@ class ProjectImages:
         """Images in id order, at most `limit` of those with a larger id than `after_id`."""
         return self.store.images(after_id, limit)
 
-    def page(self, after_id: int = 0, limit: int = 100) -> list[ImageSummary]:
+    def page(self, after_id: int = 0, limit: int | None = 100) -> list[ImageSummary]:
         """Images with the numbers of their masks, in id order; the next page begins after the last id."""
         return self.store.page(after_id, limit)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from maskwright import __version__
-from maskwright.cli import clicks, examples, masks, models, projects, search, training, windows
+from maskwright.cli import bench, clicks, examples, exchange, masks, models, projects, search, training, windows
 from maskwright.cli.terminal import say
 from maskwright.errors import MaskwrightError
 
@@ -33,13 +33,14 @@ _COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (clicks.click, "click street.jpg --point 120,80 --point 40,60,0 --out masks"),
     (examples.predict, "predict streets --like-category car --accept-above 0.6"),
     (search.find, 'find streets "a red car"'),
-    (projects.export, "export streets coco.json"),
-    (projects.import_, "import streets labels/annotations.json"),
+    (exchange.export, "export streets coco.json"),
+    (exchange.import_, "import streets labels/annotations.json"),
+    (exchange.validate, "validate coco.json"),
     (training.finetune, "finetune streets --measure-on other-streets"),
     (training.runs, "runs streets"),
     (training.activate, "activate streets run-1"),
     (masks.evaluate, "evaluate data/msrc_v2 --task text --preset tiny --held-out --json"),
-    (examples.bench, "bench --task example --json"),
+    (bench.bench, "bench --task example --json"),
     (training.train, "train data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
     (training.train_projection, "train-projection photos-with-captions --out my-preset"),
     (training.ablate, "ablate data/msrc_v2 data/coco128 --measure data/msrc_v2 --steps 400 --out ablation"),

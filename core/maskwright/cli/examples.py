@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +12,7 @@ from typer.core import TyperCommand, TyperOption
 from maskwright.cli.terminal import Device, Folder, Json, Preset, answer, engine, progress, refinement, say
 from maskwright.errors import MaskwrightError
 
-__all__ = ["Pairs", "bench", "like", "predict"]
+__all__ = ["Pairs", "like", "predict"]
 
 _Pairs = list[str]
 """Picture and mask with a NUL between them, which no file name holds; see `Pairs`."""
@@ -174,86 +172,3 @@ def predict(
     answer(value, as_json, "\n".join([head, *lines]))
     if problems:
         raise typer.Exit(1)
-
-
-def bench(
-    task: Annotated[str, typer.Option(help="What is timed: example, click, text or refine.")] = "example",
-    rounds: Annotated[
-        int | None, typer.Option(min=1, help="Each number is the median of so many; default: 5, or 50 clicks.")
-    ] = None,
-    preset: Preset = "tiny",
-    method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg, dinotxt or talk2dino.")] = None,
-    random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="With --task text: dinov3.seg of the published size, untrained.")
-    ] = False,
-    device: Device = "cpu",
-    as_json: Json = False,
-) -> None:
-    """Time prompts by word, or clicks; or segmentation by example beside the way its authors compute it."""
-    if random_weights and task != "text":
-        raise MaskwrightError("Random weights are for --task text. Add it, or leave --random-weights out.")
-    if task == "click":
-        _bench_click(preset, device, rounds or 50, as_json)
-    elif task == "text":
-        _bench_text(preset, method, device, rounds or 5, as_json, random_weights=random_weights)
-    elif task == "refine":
-        _bench_refine(device, rounds or 1, as_json)
-    elif task == "example":
-        _bench_example(device, rounds or 5, as_json)
-    else:
-        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click, text, refine.")
-
-
-def _bench_click(preset: str, device: str, rounds: int, as_json: bool) -> None:
-    from maskwright.benchmark import bench_click
-
-    timed = bench_click(engine(preset, device), rounds=rounds)
-    head = f"{timed.preset} at {timed.longest} pixels on {json.dumps(timed.machine)}: first click "
-    first, further, slowest = (f"{1000 * t:.0f} ms" for t in (timed.first, timed.further, timed.slowest))
-    rest = f"{first}, further ones {further} (median of {timed.rounds}, at most {slowest})"
-    answer(asdict(timed), as_json, f"{head}{rest}, {timed.encoder_calls} encoder call")
-
-
-def _bench_text(
-    preset: str, method: str | None, device: str, rounds: int, as_json: bool, *, random_weights: bool
-) -> None:
-    from maskwright.benchmark import bench_text, published_size
-
-    timed_engine = published_size(device) if random_weights else engine(preset, device)
-    asked = bench_text(timed_engine, method=method, rounds=rounds)
-    height, width = asked.size_hw
-    text = (
-        f"{asked.preset} ({asked.method}), {width} x {height} pixels, {asked.classes} words, on "
-        f"{json.dumps(asked.machine)}: first prompt {asked.first:.2f} s, further ones {asked.further:.2f} s "
-        f"(median of {asked.rounds}), {asked.encoder_calls} encoder call; peak memory {asked.peak_mb:,.0f} MB"
-    )
-    answer(asdict(asked), as_json, text)
-
-
-def _bench_refine(device: str, rounds: int, as_json: bool) -> None:
-    from maskwright.benchmark import bench_refine
-    from maskwright.models.devices import choose_device
-
-    refined = bench_refine(rounds=rounds, device=str(choose_device(device)))
-    height, width = refined.size_hw
-    text = (
-        f"PAMR, {width} x {height} pixels, {refined.classes} classes, on {json.dumps(refined.machine)}: "
-        f"{refined.ours:.1f} s, authors' way {refined.authors:.1f} s; {refined.ratio:.2f} times as fast; peak "
-        f"memory {refined.peak_mb:,.0f} MB, authors' way {refined.authors_peak_mb:,.0f} MB; largest difference "
-        f"{refined.largest_difference:.1e}"
-    )
-    answer(asdict(refined), as_json, text)
-
-
-def _bench_example(device: str, rounds: int, as_json: bool) -> None:
-    from maskwright.benchmark import bench_example
-    from maskwright.models.devices import choose_device
-
-    found = bench_example(rounds=rounds, device=str(choose_device(device)))
-    lines = [f"{found.grid} x {found.grid} cells, {found.channels} channels, on {json.dumps(found.machine)}"]
-    for name, ours in found.ours.items():
-        lines.append(f"{name:22} {1000 * ours:8.1f} ms   authors' way {1000 * found.authors[name]:8.1f} ms")
-    lines.append(f"{'all':22} {1000 * found.ours_total:8.1f} ms   authors' way {1000 * found.authors_total:8.1f} ms")
-    lines.append(f"{found.ratio:.1f} times as fast; one dense product takes {1000 * found.product:.1f} ms")
-    lines.append(f"same clusters: {found.same_clusters}; same mask: {found.same_mask}")
-    answer(asdict(found), as_json, "\n".join(lines))

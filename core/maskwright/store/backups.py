@@ -179,7 +179,14 @@ def _look_over(file: Path, seconds: float | None) -> None:
 
 def _accepted(copy: Path) -> int:
     with closing(sqlite3.connect(f"{copy.as_uri()}?mode=ro", uri=True)) as connection:
-        return int(connection.execute("SELECT count(*) FROM annotations WHERE state = 'accepted'").fetchone()[0])
+        for counting in (
+            "SELECT coalesce(sum(number), 0) FROM tallies WHERE state = 'accepted'",
+            # copies from before version 0.7
+            "SELECT count(*) FROM annotations WHERE state = 'accepted'",
+        ):
+            with suppress(sqlite3.OperationalError):
+                return int(connection.execute(counting).fetchone()[0])
+        return 0
 
 
 def _folder(file: Path) -> Path:

@@ -40,7 +40,7 @@ class ImageStore(Transactions):
         with self._reading() as db:
             return queries.images(db, after_id, limit)
 
-    def page(self, after_id: int = 0, limit: int = 100) -> list[ImageSummary]:
+    def page(self, after_id: int = 0, limit: int | None = 100) -> list[ImageSummary]:
         """Images with the numbers of their masks, in id order; the next page begins after the last id."""
         chosen = select(ImageRow).where(ImageRow.id > after_id).order_by(ImageRow.id).limit(limit)
         with self._reading() as db:

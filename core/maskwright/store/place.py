@@ -11,7 +11,7 @@ from maskwright.settings import Settings
 from maskwright.store.connection import database_url, sqlite_file
 from maskwright.store.failures import cannot_write
 
-__all__ = ["locate", "make_folders"]
+__all__ = ["database_file", "locate", "make_folders"]
 
 _FOLDERS = ("images", "exports", "checkpoints")
 
@@ -32,6 +32,16 @@ def locate(where: str | Path, *, create: bool) -> tuple[Path, str | Path]:
     database = folder / "project.db"
     _require_project(folder, database, create)
     return folder, database
+
+
+def database_file(where: str | Path) -> Path:
+    """The SQLite file of a project that may be too damaged to open; raises BadProject when it is on a server."""
+    file = (
+        sqlite_file(database_url(where)) if "://" in str(where) else Path(where).expanduser().absolute() / "project.db"
+    )
+    if file is None:
+        raise BadProject("A project on a database server is backed up with the server's own tools, such as pg_dump.")
+    return file
 
 
 def _folder_for(address: str) -> Path:

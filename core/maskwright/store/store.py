@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from maskwright.errors import BadProject
 from maskwright.store import queries
-from maskwright.store.backups import Keeper
+from maskwright.store.backups import Keeper, back_up
 from maskwright.store.categories import CategoryStore
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.dataset import StoredDataset
@@ -22,6 +22,7 @@ from maskwright.store.imports import ImportStore
 from maskwright.store.masks import MaskStore
 from maskwright.store.migrations import bring_up_to_date
 from maskwright.store.orm import EventRow
+from maskwright.store.place import database_file
 from maskwright.store.runs import RunStore
 from maskwright.store.values import Changes, Counts
 
@@ -80,6 +81,25 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the database is a file, which can be copied, and not on a server."""
+        return self._file is not None
+
+    def back_up(self) -> Path:
+        """A copy of the database as it is now, in `backups/`.
+
+        Raises:
+            BadProject: it is on a server.
+            ProjectUnwritable: the copy cannot be written.
+        """
+        file = database_file(self._where) if self._file is None else self._file
+        try:
+            with plain_errors(self._where, file):
+                return back_up(file)
+        except OSError as error:
+            raise cannot_write(file.parent, error) from error
 
     def counts(self) -> Counts:
         """How many images and masks there are."""
