@@ -6,14 +6,15 @@ difference to the run before the last) into base-48 characters of five bits. Sou
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import InvalidMask
 
-__all__ = ["Rle", "area", "bbox", "decode", "encode", "runs_from_text", "runs_to_text"]
+__all__ = ["Rle", "area", "bbox", "compressed", "decode", "encode", "runs_from_text", "runs_to_text"]
 
 
 class Rle(TypedDict):
@@ -42,25 +43,49 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
     """Boolean (H, W) mask of a compressed RLE; raises InvalidMask when its runs do not fill its size."""
     height, width = rle["size"]
     runs = runs_from_text(rle["counts"])
-    if (runs.size and runs.min() < 0) or int(runs.sum()) != height * width:
-        raise InvalidMask(f"The mask's runs sum to {int(runs.sum())}, not to {height} x {width}.")
+    # no single run is longer than the mask, so that the sum of them cannot wrap around
+    damaged = runs.size and (runs.min() < 0 or int(runs.max()) > height * width)
+    if damaged or int(runs.sum()) != height * width:
+        raise InvalidMask(f"The mask's runs sum to {sum(runs.tolist())}, not to {height} x {width}.")
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape((height, width), order="F")
+
+
+def compressed(segmentation: Mapping[str, Any]) -> Rle:
+    """The RLE of a file, whose `counts` may also be a list of runs, in its compressed form.
+
+    Raises:
+        InvalidMask: not a size and run lengths; whether these fill the size is seen by `decode`.
+    """
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or any(type(one) is not int or one < 0 for one in size):
+        raise InvalidMask("The mask's size is not [height, width].")
+    if isinstance(counts, list):
+        try:
+            runs = np.array(counts if all(type(one) is int for one in counts) else [None], np.int64)
+        except (TypeError, OverflowError) as error:
+            raise InvalidMask("The mask's runs are not whole numbers.") from error
+        counts = runs_to_text(runs)
+    if not isinstance(counts, str):
+        raise InvalidMask("The mask has no run lengths.")
+    return {"size": [size[0], size[1]], "counts": counts}
 
 
 def runs_to_text(runs: NDArray[np.int64]) -> str:
     """Pack run lengths into the compressed text."""
     steps = runs.astype(np.int64)
     steps[3:] = runs[3:] - runs[1:-2]
-    out = []
-    for step in steps.tolist():
-        more = True
-        while more:
-            digit = step & 31
-            step >>= 5
-            more = step != (-1 if digit & 16 else 0)
-            out.append(48 + (digit | 32 if more else digit))
-    return bytes(out).decode("ascii")
+    # what takes bits: the number, or of a negative one its complement
+    extent = steps ^ (steps >> 63)
+    most = int(extent.max(initial=0))
+    sizes = np.ones(len(steps), np.int64)
+    for bits in range(4, most.bit_length(), 5):
+        sizes += extent >> bits != 0
+    ends = np.cumsum(sizes)
+    place = np.arange(sizes.sum()) - np.repeat(ends - sizes, sizes)
+    digits = np.repeat(steps, sizes) >> (5 * place) & 31 | 32
+    digits[ends - 1] &= 31
+    return (digits + 48).astype(np.uint8).tobytes().decode("ascii")
 
 
 def runs_from_text(text: str) -> NDArray[np.int64]:

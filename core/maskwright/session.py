@@ -6,6 +6,7 @@ What browser page and napari both show stands here once: masks with their colour
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -212,11 +213,13 @@ class AnnotationSession:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Proposals:
         """Masks for words; each prompt makes new proposals and leaves everything accepted alone."""
-        prediction = self.engine.segment_text(
-            self.image(image_id), words, method, background, refine, threshold=threshold,
+        engine, image = self.engine, self.image(image_id)
+        began = time.perf_counter()
+        prediction = engine.segment_text(
+            image, words, method, background, refine, threshold=threshold,
             cleaning=cleaning if background or threshold is not None else None, cancelled=cancelled,
         )  # fmt: skip
-        return self._proposed(image_id, prediction)
+        return self._proposed(image_id, prediction, began)
 
     def propose_reference(
         self,
@@ -228,16 +231,18 @@ class AnnotationSession:
     ) -> Proposals:
         """A mask of what accepted masks show, which are named by their ids, and of none of what `not_this` shows."""
         shows, against = ([self.project.reference(key) for key in keys] for keys in (references, not_this))
-        prediction = self.engine.segment_like(self.image(image_id), shows, not_this=against, cancelled=cancelled)
-        return self._proposed(image_id, prediction)
+        engine, image = self.engine, self.image(image_id)
+        began = time.perf_counter()
+        prediction = engine.segment_like(image, shows, not_this=against, cancelled=cancelled)
+        return self._proposed(image_id, prediction, began)
 
     def propose_like(self, image_id: int, category: str, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
         """A mask of what the references of a category show; see `Project.references`."""
         shows, not_this = self.project.references(category)
-        prediction = self.engine.segment_like(
-            self.image(image_id), shows, category, not_this=not_this, cancelled=cancelled
-        )
-        return self._proposed(image_id, prediction)
+        engine, image = self.engine, self.image(image_id)
+        began = time.perf_counter()
+        prediction = engine.segment_like(image, shows, category, not_this=not_this, cancelled=cancelled)
+        return self._proposed(image_id, prediction, began)
 
     def propose_click(
         self,
@@ -268,11 +273,13 @@ class AnnotationSession:
             if not opened or opened[0].image_id != image_id:
                 raise MaskwrightError("That proposal is no longer open. Click again.")
             start = opened[0].mask
-        prediction = self.engine.segment_click(
-            self.image(image_id), [point[:2] for point in points],
-            [point[2] if len(point) > 2 else 1 for point in points], box, start=start, category=category,
+        engine, image = self.engine, self.image(image_id)
+        began = time.perf_counter()
+        prediction = engine.segment_click(
+            image, [point[:2] for point in points], [point[2] if len(point) > 2 else 1 for point in points], box,
+            start=start, category=category,
         )  # fmt: skip
-        return self._proposed(image_id, prediction, corrected)
+        return self._proposed(image_id, prediction, began, corrected)
 
     def ask(self, prompt: ClickPrompt, step: Step) -> tuple[ClickPrompt, str]:
         """A prompt with its next step answered, and what a person should know of the answer."""
@@ -296,7 +303,9 @@ class AnnotationSession:
 
     def propose_everything(self, image_id: int, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
         """Masks of all things in an image, the most stable first."""
-        return self._proposed(image_id, self.engine.segment_everything(self.image(image_id), cancelled=cancelled))
+        engine, image = self.engine, self.image(image_id)
+        began = time.perf_counter()
+        return self._proposed(image_id, engine.segment_everything(image, cancelled=cancelled), began)
 
     def suggest(self, proposal: str) -> list[tuple[str, float]]:
         """Names of the project that an open proposal may have, each with its probability, the best first."""
@@ -314,10 +323,14 @@ class AnnotationSession:
             for key in ids:
                 self._open.pop(key, None)
 
-    def _proposed(self, image_id: int, prediction: Prediction, corrects: Annotation | None = None) -> Proposals:
+    def _proposed(
+        self, image_id: int, prediction: Prediction, began: float, corrects: Annotation | None = None
+    ) -> Proposals:
+        # how long the answer took is part of where a mask comes from (L-3)
+        told = {**prediction.provenance, "seconds": round(time.perf_counter() - began, 3)}
         proposals = tuple(
             Proposal(
-                uuid.uuid4().hex, image_id, mask, prediction.provenance, mask.category in prediction.unfamiliar,
+                uuid.uuid4().hex, image_id, mask, told, mask.category in prediction.unfamiliar,
                 corrects,
             )
             for mask in prediction.masks()
