@@ -130,7 +130,8 @@ COMMANDS = dict(_commands())
 def test_all_commands_of_this_version_are_there() -> None:
     wanted = {"segment", "project new", "project add", "project status", "project images", "export", "evaluate"}
     wanted |= {"import", "finetune", "runs", "activate", "napari", "like", "predict", "bench", "find", "click"}
-    wanted |= {"train-projection", "ablate"}
+    wanted |= {"train-projection", "ablate", "validate"}
+    wanted |= {"project relink", "project backup", "project restore", "project purge"}
     wanted |= {"models list", "models info", "models fetch", "models import", "models verify", "ui", "doctor", "train"}
     assert wanted <= set(COMMANDS)
 
@@ -176,7 +177,7 @@ def test_version(run: Run) -> None:
         "project",
         "project frob",
         "export p",
-        "export p out.json --format yolo",
+        "export p out.json --format tiff",
         "export p out.json --segmentation box",
         "evaluate data",
         "evaluate data --task guess",
@@ -476,7 +477,7 @@ def test_project_from_new_to_export(run: Run, picture: Path, home: Path) -> None
 
     rows = run("project", "images", "streets", "--json").json
     assert [set(row) for row in rows] == [
-        {"id", "sha256", "file_name", "width", "height", "orientation", "captured"}
+        {"id", "sha256", "file_name", "width", "height", "orientation", "captured", "accepted", "proposed"}
     ] * 2
     assert {row["file_name"] for row in rows} == {"images/street.png", "images/whole.jpg"}
     assert "images/street.png  60 x 40" in run("project", "images", "streets").out
@@ -484,8 +485,11 @@ def test_project_from_new_to_export(run: Run, picture: Path, home: Path) -> None
     with Project.open(home / "streets") as project:
         project.accept(Image.open(picture), Mask.from_array(np.eye(40, 60, dtype=bool)), "cow")
     status = run("project", "status", "streets", "--json").json
-    assert status == {"images": 2, "annotated_images": 1, "accepted": {"cow": 1}, "rejected": 0}
-    assert run("project", "status", "streets").out == "2 images, 1 with accepted masks\ncow: 1\n"
+    counted = {"images": 2, "annotated_images": 1, "accepted": {"cow": 1}, "rejected": 0, "proposed": 0, "deleted": 0}
+    assert {key: status[key] for key in counted} == counted
+    assert status["missing"] == status["checkpoints"] == []
+    told = run("project", "status", "streets").out
+    assert told.startswith("2 images, 1 with accepted masks\ncow: 1\n0 proposed, 0 rejected, 0 deleted\n")
 
     done = run("export", "streets", "out/coco.json", "--json")
     assert done.status == 0

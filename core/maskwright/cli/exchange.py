@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -86,12 +88,17 @@ def import_(
     """Take the masks of a COCO file, all or nothing; a second import of the same file adds nothing."""
     from maskwright.intake import ImportOptions
     from maskwright.project import Project
+    from maskwright.store.place import exists
 
     if images is not None and not images.is_dir():
         raise MaskwrightError(f"There is no folder {images}. Check the name.")
     options = ImportOptions(images and images.absolute(), as_proposals, rotate, groups_as_objects, dry_run)
-    with Project.open(project, create=not dry_run) as opened, progress("Images") as bar:
-        done = opened.import_coco(file, options=options, progress=bar)
+    with ExitStack() as stack:
+        if dry_run and not exists(project):
+            # what a new project would get, without making one
+            project = stack.enter_context(TemporaryDirectory())
+        opened = stack.enter_context(Project.open(project, create=True))
+        done = opened.import_coco(file, options=options, progress=stack.enter_context(progress("Images")))
     for lines in (done.warnings, done.skipped):
         for line in lines[:_TOLD]:
             say(line)

@@ -6,12 +6,14 @@ import errno
 import os
 from pathlib import Path
 
+from sqlalchemy import URL
+
 from maskwright.errors import BadProject
 from maskwright.settings import Settings
 from maskwright.store.connection import database_url, sqlite_file
 from maskwright.store.failures import cannot_write
 
-__all__ = ["database_file", "locate", "make_folders"]
+__all__ = ["database_file", "exists", "locate", "make_folders"]
 
 _FOLDERS = ("images", "exports", "checkpoints")
 
@@ -36,12 +38,20 @@ def locate(where: str | Path, *, create: bool) -> tuple[Path, str | Path]:
 
 def database_file(where: str | Path) -> Path:
     """The SQLite file of a project that may be too damaged to open; raises BadProject when it is on a server."""
-    file = (
-        sqlite_file(database_url(where)) if "://" in str(where) else Path(where).expanduser().absolute() / "project.db"
-    )
+    file = sqlite_file(_database(where))
     if file is None:
         raise BadProject("A project on a database server is backed up with the server's own tools, such as pg_dump.")
     return file
+
+
+def exists(where: str | Path) -> bool:
+    """Whether a project is there, as far as can be told without opening it: a server may have one."""
+    file = sqlite_file(_database(where))
+    return file is None or file.is_file()
+
+
+def _database(where: str | Path) -> URL:
+    return database_url(where if "://" in str(where) else Path(where).expanduser().absolute() / "project.db")
 
 
 def _folder_for(address: str) -> Path:
