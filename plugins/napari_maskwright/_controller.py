@@ -5,82 +5,26 @@ Every slow step runs in a thread; answers that come too late are dropped.
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from maskwright.clicking import ClickPrompt, Step
 from maskwright.domain import Image
-from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.session import AnnotationSession, Improvement, Proposals, Shown
-
-if TYPE_CHECKING:
-    # torch comes with the search, and a window should open before it
-    from maskwright.search import Found, Matches
+from maskwright.errors import Conflict, MaskwrightError, OtherImage
+from maskwright.session import AnnotationSession, Improvement, Proposals
+from napari_maskwright._background import Background, Lane, Latest, sentence
+from napari_maskwright._decisions import Decision, Unsaved, counted, not_written
+from napari_maskwright._looking import Answer, Look, look
+from napari_maskwright._screen import Screen
+from napari_maskwright._searching import Searches
+from napari_maskwright._view import AnnotatorView
+from napari_maskwright._watch import Watcher
 
 __all__ = ["AnnotatorView", "Controller"]
 
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-
-_LOOK = 0.5
-"""Seconds between two looks at what other windows have changed."""
-_TOLD = 0.1
-"""Seconds between two reports of a search: images seen before would flood the window with them."""
-
-
-class AnnotatorView(Protocol):
-    """What the controller asks of a window; all but `call_soon` is only ever called on its own thread."""
-
-    def call_soon(self, call: Callable[[], None]) -> None:
-        """Run `call` on the window's thread; may be asked from any thread."""
-
-    def show_images(self, choices: Sequence[tuple[str, int]], current: int | None) -> None:
-        """The project's images by (name, id)."""
-
-    def show_image(self, image_id: int, image: Image) -> None:
-        """Another image."""
-
-    def show_masks(self, rows: Sequence[Shown]) -> None:
-        """The accepted masks of the image, its open proposals, and what cleaning left unlabelled."""
-
-    def show_clicks(self, prompt: ClickPrompt | None) -> None:
-        """The clicks and the box of a prompt, and which of its answers is shown."""
-
-    def show_status(self, text: str) -> None:
-        """One line that stays."""
-
-    def show_busy(self, text: str) -> None:
-        """What is being worked on; empty when nothing is."""
-
-    def show_searching(self, running: bool) -> None:
-        """Whether images are being looked at for a phrase."""
-
-    def show_matches(self, found: Sequence[Found], notice: str) -> None:
-        """The images that were found, the best first, and a sentence on the search, or none."""
-
-    def show_improvement(self, told: Improvement) -> None:
-        """Where fine-tuning stands."""
-
-    def show_error(self, sentence: str) -> None:
-        """Something the person can mend."""
-
-
-class _Latest:
-    """Of several requests of one kind only the latest counts."""
-
-    def __init__(self) -> None:
-        self._number = 0
-
-    def begin(self) -> Callable[[], bool]:
-        """Give up the request before; the answer says whether this one has been given up in its turn."""
-        self._number += 1
-        number = self._number
-        return lambda: number != self._number
+_NO_IMAGE = "Open or select an image first."
 
 
 class Controller:
@@ -88,28 +32,44 @@ class Controller:
 
     def __init__(self, session: AnnotationSession, view: AnnotatorView) -> None:
         self.session, self._view = session, view
-        self.image_id: int | None = None
         self.prompt: ClickPrompt | None = None
         """What was clicked on the image."""
-        self._proposals: list[str] = []
-        self._prompts, self._searches = _Latest(), _Latest()
-        self._reads = 0
-        self._busy: list[str] = []
-        self._search = ""
-        self._closed = threading.Event()
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="maskwright")
-        # a search may take minutes, and a click must not wait behind it
-        self._search_pool = ThreadPoolExecutor(1, thread_name_prefix="maskwright-search")
-        self._watcher = threading.Thread(target=self._watch, name="maskwright-watch", daemon=True)
-        self._watcher.start()
-        self._work(self.session.choices, self._show_first, "Opening the project")
+        self._unsaved, self._saving = Unsaved(), set[str]()
+        self._prompts, self._histories = Latest(), Latest()
+        self._background = Background(view)
+        self._screen = Screen(session, view, self._background, self._unsaved, first=self.open_image)
+        self._searches = Searches(session, view, self._background)
+        self._watcher = Watcher(
+            session, self._background.closed,
+            changed=lambda changes: self._background.call_soon(lambda: self._screen.change(changes)),
+            improved=lambda told: self._background.call_soon(lambda: view.show_improvement(told)),
+        )  # fmt: skip
 
-    # what a person does
+        def opened(first: Look) -> None:
+            self._screen.show_look(first)
+            self._watcher.begin(first.number)
+
+        def failed(_: Exception) -> bool:
+            # whatever kept it from being read may pass
+            self._watcher.begin(0)
+            return False
+
+        self._background.work(
+            lambda: look(session, None, Answer(), masks=False, images=True), opened, "Opening the project",
+            failed=failed,
+        )  # fmt: skip
+
+    @property
+    def image_id(self) -> int | None:
+        """The image in view."""
+        return self._screen.image_id
+
+    # images
 
     def open_image(self, image_id: int) -> None:
         """Show another image; its proposals are made anew, its accepted masks are in the project."""
-        self._work(
-            lambda: (self.session.image(image_id), self.session.shown(image_id)),
+        self._background.work(
+            lambda: (self.session.image(image_id), self._screen.look_at(image_id)),
             lambda loaded: self._show_image(image_id, *loaded), "Opening the image", stale=self._prompts.begin(),
         )  # fmt: skip
 
@@ -122,7 +82,7 @@ class Controller:
             place = ids.index(current) + by if current in ids else 0
             return ids[place] if 0 <= place < len(ids) else None
 
-        self._work(neighbour, lambda found: self.open_image(found) if found is not None else None, "")
+        self._background.work(neighbour, lambda found: self.open_image(found) if found is not None else None)
 
     def take(self, make: Callable[[], Image], then: Callable[[int], None]) -> None:
         """Add the image that `make` gives, which may be slow, and show it; `then` is told its id first."""
@@ -131,7 +91,19 @@ class Controller:
             then(image_id)
             self.open_image(image_id)
 
-        self._work(lambda: self.session.project.add_image(make()).id, added, "Adding the image")
+        self._background.work(
+            lambda: self.session.project.add_image(make()).id, added, "Adding the image", lane=Lane.MODEL
+        )
+
+    def find(self, phrase: str) -> None:
+        """Rank the project's images for a phrase; a search that is still running is given up, a prompt is not."""
+        self._searches.find(phrase)
+
+    def stop_search(self) -> None:
+        """Give up the running search."""
+        self._searches.stop()
+
+    # prompts
 
     def propose(
         self,
@@ -145,34 +117,16 @@ class Controller:
     ) -> None:
         """Masks for words, see `AnnotationSession.propose_text`; a prompt that is still running is given up."""
         if self.image_id is None:
-            self._view.show_error("Open or select an image first.")
+            self._view.show_error(_NO_IMAGE)
             return
         image_id, stale = self.image_id, self._prompts.begin()
-        self._work(
+        self._background.work(
             lambda: self.session.propose_text(
                 image_id, words, method=method, background=background, threshold=threshold if background else None,
                 refine=refine, cleaning=cleaning, cancelled=stale,
             ),
-            self._show_proposals, "Finding masks", stale=stale,
+            self._show_proposals, "Finding masks", lane=Lane.MODEL, stale=stale,
         )  # fmt: skip
-
-    def find(self, phrase: str) -> None:
-        """Rank the project's images for a phrase; a search that is still running is given up, a prompt is not."""
-        stale = self._searches.begin()
-        self._view.show_matches((), "")
-        self._show_search("Searching the images")
-        self._work(
-            lambda: self.session.find(phrase, progress=self._reporter(stale), cancelled=stale),
-            lambda matches: self._view.show_matches(matches.found, _notice(matches)),
-            "", stale=stale, ended=lambda: self._show_search(""), pool=self._search_pool,
-        )  # fmt: skip
-
-    def stop_search(self) -> None:
-        """Give up the running search."""
-        if self._search:
-            self._searches.begin()
-            self._show_search("")
-            self._view.show_matches((), "Stopped. The next search goes on from here.")
 
     def click(self, x: float, y: float, sign: int, *, near: float = 0.0) -> None:
         """A point on the thing (1) or beside it (0), in pixels; one that lies within `near` pixels is taken away."""
@@ -195,11 +149,6 @@ class Controller:
         if self.image_id is not None:
             self._turn(ClickPrompt(self.image_id, annotation), "Click on what is missing, or beside what is too much.")
 
-    def undo_click(self) -> None:
-        """Take the last click back."""
-        if self.prompt is not None and self.prompt.steps:
-            self._turn(self.prompt.undone())
-
     def clear_clicks(self) -> None:
         """Give the clicks up; accepted masks stay as they are."""
         if self.prompt is not None:
@@ -217,65 +166,174 @@ class Controller:
             self._view.show_error("Click on a thing first.")
             return
         proposal = self.prompt.proposal
-        self._work(lambda: self.session.suggest(proposal), show, "Comparing with words")
-
-    def _begun(self) -> ClickPrompt | None:
-        if self.image_id is None:
-            self._view.show_error("Open or select an image first.")
-            return None
-        return self.prompt or ClickPrompt(self.image_id)
-
-    def _turn(self, prompt: ClickPrompt | None, status: str = "") -> None:
-        self._prompts.begin()
-        self.prompt = prompt
-        self._view.show_clicks(prompt)
-        self._reload(self.image_id, status)
-
-    def _ask(self, prompt: ClickPrompt, step: Step) -> None:
-        """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
-        stale = self._prompts.begin()
-        self.prompt = prompt.answered(step)
-        self._view.show_clicks(self.prompt)
-
-        def show(told: tuple[ClickPrompt, str]) -> None:
-            self.prompt, notice = told
-            self._view.show_clicks(self.prompt)
-            self._reload(self.image_id, notice)
-
-        self._work(lambda: self.session.ask(prompt, step), show, "Finding the mask", stale=stale)
+        self._background.work(lambda: self.session.suggest(proposal), show, "Comparing with words", lane=Lane.MODEL)
 
     def cancel(self) -> None:
         """Give up the running prompt."""
         self._prompts.begin()
 
+    def show_duplicates(self, wanted: bool) -> None:
+        """Show proposals that repeat an accepted mask, which can then be decided on like the others, or hide them."""
+        self._screen.show_duplicates(wanted)
+
+    def _begun(self) -> ClickPrompt | None:
+        if self.image_id is None:
+            self._view.show_error(_NO_IMAGE)
+            return None
+        return self.prompt or ClickPrompt(self.image_id)
+
+    def _turn(self, prompt: ClickPrompt | None, message: str = "") -> None:
+        self._prompts.begin()
+        self._set_prompt(prompt)
+        self._screen.reload(message)
+
+    def _set_prompt(self, prompt: ClickPrompt | None) -> None:
+        self.prompt = prompt
+        self._screen.answer = replace(self._screen.answer, prompt=prompt, disputed=False)
+        self._view.show_clicks(prompt)
+
+    def _ask(self, prompt: ClickPrompt, step: Step) -> None:
+        """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
+        stale = self._prompts.begin()
+        self._set_prompt(prompt.answered(step))
+
+        def show(told: tuple[ClickPrompt, str]) -> None:
+            answered, notice = told
+            self._set_prompt(answered)
+            self._screen.reload(notice)
+
+        self._background.work(
+            lambda: self.session.ask(prompt, step), show, "Finding the mask", lane=Lane.MODEL, stale=stale
+        )
+
+    # decisions
+
     def decide(self, accept: bool, ids: Sequence[str] = (), name: str = "") -> None:
-        """Accept or reject proposals, by default all that are open; a clicked one is kept under `name`."""
-        image_id, prompt = self.image_id, self.prompt
+        """Accept or reject proposals, by default all that are shown; a clicked one is kept under `name`."""
+        prompt = self.prompt
         clicked = prompt.proposal if prompt is not None else None
-        opened = self.session.open_proposals(ids or self._proposals, image_id)
-        chosen = [p.id for p in opened if (not ids or p.id in ids) and p.id != clicked]
-        if clicked is not None and ids and clicked not in ids:
-            clicked = None
-        if not chosen and clicked is None:
+        answers = prompt.answers if prompt is not None else ()
+        shown = [row.proposal for row in self._screen.shown if row.proposal and row.proposal not in answers]
+        wanted = [key for key in [clicked, *shown] if key and (not ids or key in ids)]
+        if not wanted:
             self._view.show_error("There is no open mask. Type class names and press Find masks first, or click.")
             return
+        for earlier in self._unsaved.among(wanted):
+            if accept and earlier.keep:
+                # under the name that was given then
+                self._save(earlier)
+            name = name or earlier.name
+        wanted = [key for key in wanted if key not in self._saving]
+        if wanted:
+            ours = prompt if clicked in wanted else None
+            self._save(Decision(self.image_id, tuple(wanted), name, accept, ours))
 
-        def decide() -> None:
-            if prompt is not None and clicked is not None:
-                self.session.decide_click(prompt, name, keep=accept)
-            if chosen:
-                (self.session.accept if accept else self.session.reject)(chosen)
+    def retry(self) -> None:
+        """Try again to save what could not be saved."""
+        for decision in self._unsaved.all():
+            self._save(decision)
 
-        def kept(_: None) -> None:
-            if clicked is not None and self.prompt is prompt:
-                self.prompt = None
-                self._view.show_clicks(None)
-            if not self.session.open_proposals(self._proposals):
+    def delete(self, annotations: Sequence[int]) -> None:
+        """Delete accepted masks, in one step that can be undone."""
+        if not annotations:
+            self._view.show_error("Choose an accepted mask first.")
+            return
+
+        def deleted(_: object) -> None:
+            if self.prompt is not None and self.prompt.corrects in annotations:
+                self._set_prompt(None)
+            self._screen.written(f"Deleted {counted(len(annotations))}.")
+
+        self._background.work(lambda: self.session.delete(annotations), deleted, "Deleting", lane=Lane.SAVING)
+
+    def undo(self) -> None:
+        """Take back the last click of an open prompt, else what could not be saved, else the last step."""
+        waiting = self._unsaved.ids(self.image_id)
+        if self.prompt is not None and self.prompt.steps:
+            self._turn(self.prompt.undone())
+        elif waiting:
+            self._unsaved.drop(waiting)
+            self._screen.show_unsaved(f"Taken back: {counted(len(waiting))} not saved.")
+        else:
+            self._retrace(self.session.undo, "Undoing")
+
+    def redo(self) -> None:
+        """Do again what was undone last."""
+        self._retrace(self.session.redo, "Doing again")
+
+    def history(self, annotation: int | None) -> None:
+        """Tell what happened to an accepted mask; to none, nothing."""
+        stale = self._histories.begin()
+        if annotation is None:
+            self._view.show_history(())
+        else:
+            self._background.work(lambda: self.session.history(annotation), self._view.show_history, stale=stale)
+
+    def _save(self, decision: Decision) -> None:
+        if not self._saving.isdisjoint(decision.ids):
+            return
+        self._saving.update(decision.ids)
+
+        def save() -> None:
+            self.session.decide(decision.ids, decision.name, keep=decision.keep)
+            if decision.prompt is not None:
+                self.session.drop(decision.prompt.answers)
+
+        def saved(_: None) -> None:
+            self._unsaved.drop(decision.ids)
+            self._end_clicks(decision)
+            if not self.session.open_proposals(self._screen.answer.ids):
                 # with nothing left to decide, what cleaning took away is of no interest either
-                self._proposals = []
-            self._reload(image_id, "Saved" if accept else "Rejected")
+                self._screen.answer = Answer(prompt=self.prompt)
+            self._screen.written(decision.words)
 
-        self._work(decide, kept, "Saving")
+        self._background.work(
+            save, saved, "Saving", lane=Lane.SAVING, ended=lambda: self._saving.difference_update(decision.ids),
+            failed=lambda error: self._not_saved(decision, error),
+        )  # fmt: skip
+
+    def _not_saved(self, decision: Decision, error: Exception) -> bool:
+        """Keep what could not be written on screen; a decision that was refused is open again."""
+        if not_written(error):
+            self._unsaved.add(decision, sentence(error))
+            self._end_clicks(decision)
+            if decision.image_id == self.image_id:
+                self._screen.keep(decision.ids)
+        else:
+            self._unsaved.drop(decision.ids)
+            # whoever accepts a second time has seen both masks
+            self._screen.answer = replace(self._screen.answer, disputed=isinstance(error, Conflict))
+        self._screen.show_unsaved()
+        self._screen.reload()
+        return False
+
+    def _end_clicks(self, decision: Decision) -> None:
+        if decision.prompt is not None and self.prompt is decision.prompt:
+            self._set_prompt(None)
+
+    def _retrace(self, go: Callable[[int | None], str], busy: str) -> None:
+        if self.image_id is None:
+            self._view.show_error(_NO_IMAGE)
+            return
+        if self.prompt is not None and not self.prompt.steps:
+            # the mask that was to be corrected may be gone afterwards
+            self._set_prompt(None)
+        image_id = self.image_id
+        self._background.work(
+            lambda: go(image_id), self._screen.written, busy, lane=Lane.SAVING, failed=self._cannot_retrace
+        )
+
+    def _cannot_retrace(self, error: Exception) -> bool:
+        if isinstance(error, OtherImage):
+            self._view.show_elsewhere(str(error), error.image_id)
+        elif type(error) is MaskwrightError:
+            # nothing to undo is no mistake
+            self._screen.say(str(error))
+        else:
+            return False
+        return True
+
+    # the project
 
     def act(self, action: str) -> None:
         """Start, cancel, resume a run, or change the model; see `AnnotationSession.improvement`."""
@@ -284,175 +342,38 @@ class Controller:
             self.session.act(action)
             return self.session.improvement()
 
-        self._work(acted, self._view.show_improvement, "Starting")
+        self._background.work(acted, self._view.show_improvement, "Starting", lane=Lane.MODEL)
 
     def export(self, file: Path) -> None:
         """Write the accepted masks as COCO."""
-        self._work(
-            lambda: self.session.project.export_coco(file), lambda done: self._view.show_status(f"Wrote {done}"),
-            "Exporting",
+        self._background.work(
+            lambda: self.session.project.export_coco(file), lambda done: self._screen.say(f"Wrote {done}"),
+            "Exporting", lane=Lane.MODEL,
         )  # fmt: skip
 
     def close(self) -> None:
         """Stop everything that belongs to this window; a fine-tuning run is a process of its own and goes on."""
-        self._prompts.begin()
-        self._searches.begin()
-        self._closed.set()
-        for pool in (self._pool, self._search_pool):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for latest in (self._prompts, self._histories):
+            latest.begin()
+        self._searches.close()
+        self._screen.close()
+        self._background.close()
 
         def last_one_out() -> None:
-            self._watcher.join()
-            for pool in (self._pool, self._search_pool):
-                pool.shutdown(wait=True)
+            self._watcher.wait()
+            self._background.wait()
             self.session.project.close()
 
         threading.Thread(target=last_one_out, name="maskwright-close").start()
 
     # what comes back
 
-    def _show_first(self, choices: list[tuple[str, int]]) -> None:
-        self._view.show_images(choices, self.image_id)
-        if choices and self.image_id is None:
-            self.open_image(choices[0][1])
-
-    def _show_image(self, image_id: int, image: Image, rows: list[Shown]) -> None:
-        self.image_id, self._proposals, self.prompt = image_id, [], None
-        self._view.show_image(image_id, image)
-        self._view.show_clicks(None)
-        self._view.show_masks(rows)
-        self._reload(image_id, "")
+    def _show_image(self, image_id: int, image: Image, seen: Look) -> None:
+        self._screen.show_image(image_id, image, seen)
+        self._set_prompt(None)
 
     def _show_proposals(self, found: Proposals) -> None:
-        # with the preview's, which is shown and never decided on
-        self._proposals = found.ids
-        self._reload(found.image_id, found.notice)
-
-    def _reload(self, image_id: int | None, status: str = "") -> None:
-        """Read again what is shown of an image, and the list of images."""
-        self._reads += 1
-        number, proposals, prompt = self._reads, list(self._proposals), self.prompt
-        clicked = prompt.previous if prompt is not None else None
-
-        def read() -> tuple[list[tuple[str, int]], list[Shown], str]:
-            rows = (
-                [] if image_id is None else self.session.shown(image_id, [*proposals, *([clicked] if clicked else [])])
-            )
-            if prompt is not None and clicked is not None:
-                # the correction stands where the mask was
-                rows = [row for row in rows if row.annotation is None or row.annotation != prompt.corrects]
-            return self.session.choices(), rows, self.session.counts()
-
-        def show(told: tuple[list[tuple[str, int]], list[Shown], str]) -> None:
-            if image_id != self.image_id:
-                return
-            choices, rows, counts = told
-            # of two reads the later one is right, also when it comes back first
-            if number == self._reads and image_id is None:
-                self._show_first(choices)
-            elif number == self._reads:
-                self._view.show_images(choices, image_id)
-                self._view.show_masks(rows)
-            elif not status:
-                return
-            self._view.show_status(f"{status}\n{counts}" if status else counts)
-
-        self._work(read, show, "")
-
-    def _show_search(self, text: str) -> None:
-        """Show how far the search is; with an empty text, that none is running."""
-        self._search = text
-        self._view.show_searching(bool(text))
-        self._show_busy()
-
-    def _show_busy(self) -> None:
-        """Show what was begun last; of a search only while nothing else is done."""
-        self._view.show_busy(self._busy[-1] if self._busy else self._search)
-
-    # threads
-
-    def _reporter(self, stale: Callable[[], bool]) -> Callable[[int, int], None]:
-        """What a search tells how far it is, in its own thread."""
-        last = float("-inf")
-
-        def report(done: int, total: int) -> None:
-            nonlocal last
-            if done < total and time.monotonic() - last >= _TOLD:
-                last = time.monotonic()
-                text = f"Looking at image {done + 1} of {total}"
-                self._view.call_soon(lambda: None if stale() else self._show_search(text))
-
-        return report
-
-    def _work(
-        self,
-        job: Callable[[], T],
-        done: Callable[[T], None],
-        busy: str,
-        *,
-        stale: Callable[[], bool] = lambda: False,
-        ended: Callable[[], None] = lambda: None,
-        pool: ThreadPoolExecutor | None = None,
-    ) -> None:
-        """Run `job` in a thread, then `ended` and `done` on the window's thread, unless it has become stale meanwhile.
-
-        A job that fails has ended, too.
-        """
-        if self._closed.is_set():
-            return
-        if busy:
-            self._busy.append(busy)
-            self._show_busy()
-
-        def show(future: Future[T]) -> None:
-            if self._closed.is_set():
-                return
-            if busy:
-                self._busy.remove(busy)
-                self._show_busy()
-            if stale():
-                return
-            ended()
-            try:
-                answer = future.result()
-            except Cancelled:
-                return
-            except MaskwrightError as error:
-                self._view.show_error(str(error))
-                return
-            except Exception as error:
-                log.exception("in napari")
-                self._view.show_error(f"Unexpected failure ({type(error).__name__}: {error}). See the log.")
-                return
-            done(answer)
-
-        future = (pool or self._pool).submit(job)
-        future.add_done_callback(lambda f: None if f.cancelled() else self._view.call_soon(lambda: show(f)))
-
-    def _watch(self) -> None:
-        """Look at the project now and then: other windows and runs change it, too."""
-        seen: tuple[int, Improvement | None] = (-1, None)
-        while not self._closed.wait(_LOOK):
-            try:
-                change, told = self.session.change_number(), self.session.improvement()
-            except MaskwrightError as error:
-                log.warning("cannot look at the project: %s", error)
-                continue
-            if told != seen[1]:
-                self._view.call_soon(lambda told=told: self._unless_closed(self._view.show_improvement, told))  # type: ignore[misc]
-            if change != seen[0] and seen[0] >= 0:
-                self._view.call_soon(lambda: self._unless_closed(self._reload, self.image_id))
-            seen = change, told
-
-    def _unless_closed(self, call: Callable[..., None], *told: Any) -> None:
-        if not self._closed.is_set():
-            call(*told)
-
-
-def _notice(matches: Matches) -> str:
-    """What a person should know of a search, or empty."""
-    problems = matches.problems
-    if not problems:
-        return "" if matches.found else "This project has no image yet."
-    count = f"{len(problems)} images could not be looked at. " if len(problems) > 1 else ""
-    return count + problems[0]
+        self._screen.answer = replace(self._screen.answer, ids=(*found.ids, *found.hidden_ids))
+        self._screen.keep(tuple(self._unsaved.ids(found.image_id)))
+        # while duplicates are shown, the notice shall not say that they are hidden
+        self._screen.reload(found.told if self._screen.with_duplicates else found.notice)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from maskwright.engine import Engine
 from maskwright.project import Project
+from maskwright.session import AnnotationSession
+from napari_maskwright._controller import Controller
 
 from ..display import display
+from .window import Window
 
 __all__ = ["display"]
 
@@ -31,3 +36,27 @@ def place(tmp_path: Path, rng: np.random.Generator) -> Path:
             Pillow.fromarray(pixels).save(tmp_path / f"{name}.png")
             project.add(tmp_path / f"{name}.png")
     return folder
+
+
+@pytest.fixture
+def window() -> Window:
+    return Window()
+
+
+@pytest.fixture
+def controller(place: Path, small_preset: Path, window: Window) -> Iterator[Controller]:
+    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(small_preset))
+    controller = Controller(session, window.view)
+    window.until(lambda: controller.image_id)
+    yield controller
+    controller.close()
+
+
+@pytest.fixture
+def talker(place: Path, talking_preset: Path, window: Window) -> Iterator[Controller]:
+    """As `controller`, with a model that has Talk2DINO."""
+    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(talking_preset))
+    controller = Controller(session, window.view)
+    window.until(lambda: controller.image_id)
+    yield controller
+    controller.close()

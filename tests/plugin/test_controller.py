@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -17,83 +14,9 @@ from PIL import Image as Pillow
 from maskwright.engine import Engine
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
-from napari_maskwright._controller import AnnotatorView, Controller
+from napari_maskwright._controller import Controller
 
-
-class Window:
-    """A window's thread without a window: calls wait until the test lets them run."""
-
-    def __init__(self) -> None:
-        self.calls: queue.Queue[Callable[[], None]] = queue.Queue()
-        self.view = create_autospec(AnnotatorView, instance=True)
-        self.view.call_soon.side_effect = self.calls.put
-        self.rows: list[Any] = []
-        self.view.show_masks.side_effect = lambda rows: setattr(self, "rows", list(rows))
-        self.found: Sequence[Any] = ()
-        self.notice = ""
-        self.view.show_matches.side_effect = lambda found, notice: self.__dict__.update(found=found, notice=notice)
-
-    def said(self) -> list[str]:
-        """What was shown as being worked on, in turn."""
-        return [call.args[0] for call in self.view.show_busy.call_args_list]
-
-    def searching(self) -> bool:
-        return bool(self.view.show_searching.call_args.args[0])
-
-    def until(self, ready: Callable[[], Any], seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
-        while not ready():
-            assert time.monotonic() < end, "it never came"
-            try:
-                self.calls.get(timeout=0.05)()
-            except queue.Empty:
-                continue
-
-    def settle(self, seconds: float = 0.3) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                self.calls.get(timeout=0.05)()
-            except queue.Empty:
-                continue
-
-
-class Gate:
-    """Something that is slow until the test says go."""
-
-    def __init__(self, real: Callable[..., Any]) -> None:
-        self.real, self.calls = real, 0
-        self.reached, self.go = threading.Event(), threading.Event()
-
-    def __call__(self, *given: Any, **told: Any) -> Any:
-        self.calls += 1
-        self.reached.set()
-        assert self.go.wait(30)
-        return self.real(*given, **told)
-
-
-@pytest.fixture
-def window() -> Window:
-    return Window()
-
-
-@pytest.fixture
-def controller(place: Path, small_preset: Path, window: Window) -> Iterator[Controller]:
-    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(small_preset))
-    controller = Controller(session, window.view)
-    window.until(lambda: controller.image_id)
-    yield controller
-    controller.close()
-
-
-@pytest.fixture
-def talker(place: Path, talking_preset: Path, window: Window) -> Iterator[Controller]:
-    """As `controller`, with a model that has Talk2DINO."""
-    session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(talking_preset))
-    controller = Controller(session, window.view)
-    window.until(lambda: controller.image_id)
-    yield controller
-    controller.close()
+from .window import Gate, Window
 
 
 def _proposals(window: Window) -> list[Any]:
@@ -419,7 +342,7 @@ def test_clicks_grow_and_shrink_and_are_kept_under_their_name(
     window.until(lambda: controller.prompt and controller.prompt.last.answers)
     assert controller.prompt.last.points == ((30, 20, 1), (5, 5, 0)), "the second click builds on the first"
     window.until(lambda: any(row.proposal for row in window.rows))
-    controller.undo_click()
+    controller.undo()
     assert controller.prompt.last.points == ((30, 20, 1),)
     controller.clear_clicks()
     assert controller.prompt is None

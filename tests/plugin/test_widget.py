@@ -120,7 +120,7 @@ def test_what_cleaning_left_unlabelled_has_its_own_layer(talker: Any, viewer: An
     talker._method.setCurrentText("Talk2DINO")
     talker._words.setText("cow, sky")
     _asked(talker, qtbot)
-    name = f"{talker._anchor.name} left unlabelled by cleaning"
+    name = f"{talker._canvas.anchor.name} left unlabelled by cleaning"
     (cleaned,) = [row for row in talker._rows if row.cleaned]
     layer, proposals = viewer.layers[name], talker._layers["proposals"]
     assert np.array_equal(np.asarray(layer.data) > 0, cleaned.mask.to_array())
@@ -149,9 +149,9 @@ def test_another_image_takes_the_cleaned_layer_along(talker: Any, viewer: Any, q
     talker._words.setText("cow, sky")
     _asked(talker, qtbot)
     (layer,) = [layer for layer in viewer.layers if layer.name.endswith("left unlabelled by cleaning")]
-    before = talker._anchor
+    before = talker._canvas.anchor
     talker.gesture("next")
-    qtbot.waitUntil(lambda: talker._anchor is not before and "accepted" in talker._layers, timeout=20_000)
+    qtbot.waitUntil(lambda: talker._canvas.anchor is not before and "accepted" in talker._layers, timeout=20_000)
     assert layer not in viewer.layers
 
 
@@ -210,6 +210,8 @@ def test_layers_that_were_deleted_come_back_and_masks_stay(widget: Any, viewer: 
     viewer.layers.clear()
     with Project.open(place) as project:
         assert project.annotations()
+    # what is found again repeats what was accepted
+    widget._repeated.setChecked(True)
     _find(widget, qtbot)
     qtbot.waitUntil(lambda: widget._layers["proposals"] in viewer.layers, timeout=20_000)
 
@@ -220,7 +222,7 @@ def test_a_layer_of_the_users_own_keeps_its_place_in_the_world(
     layer = viewer.add_image(rng.random((50, 70)), scale=(0.5, 0.25), rotate=30, name="mine")
     viewer.layers.selection.active = layer
     widget.take_layer()
-    qtbot.waitUntil(lambda: widget._anchor is layer and "accepted" in widget._layers, timeout=20_000)
+    qtbot.waitUntil(lambda: widget._canvas.anchor is layer and "accepted" in widget._layers, timeout=20_000)
     _find(widget, qtbot)
     labels = widget._layers["proposals"]
     assert labels.data.shape == (50, 70)
@@ -229,14 +231,22 @@ def test_a_layer_of_the_users_own_keeps_its_place_in_the_world(
 
 
 def test_keys_are_free_and_bound(widget: Any, viewer: Any) -> None:
+    from app_model.types import KeyBinding
+    from napari import layers
     from napari.utils.shortcuts import default_shortcuts
 
     from napari_maskwright._widget import KEYS
 
-    taken = {str(key) for keys in default_shortcuts.values() for key in keys}
-    for key in KEYS:
-        assert key.replace("-", "+") not in taken
-    assert {str(key) for key in viewer.keymap} >= {key.replace("-", "+") for key in KEYS}
+    ours = {key: KeyBinding.from_str(key.replace("-", "+")) for key in KEYS}
+    taken = {str(KeyBinding.validate(key)) for keys in default_shortcuts.values() for key in keys}
+    # some are bound without being listed there, such as Ctrl+Z in a Labels layer
+    kinds = [getattr(layers, name) for name in ("Image", "Labels", "Points", "Shapes", "Surface", "Tracks", "Vectors")]
+    taken |= {str(key) for kind in kinds for key in kind.class_keymap}
+    assert "Ctrl+Z" in taken
+    assert not taken & {str(key) for key in ours.values()}
+    assert {str(key) for key in viewer.keymap} >= {str(key) for key in ours.values()}
+    assert KEYS["Shift-U"][0] == "undo"
+    assert KEYS["Shift-R"][0] == "redo"
 
 
 def test_two_widgets(widget: Any, viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> None:
@@ -259,6 +269,11 @@ def _everything(widget: Any) -> None:
     widget.show_matches([Found(record, 0.5)] * 20, f"Cannot read {name}.")
     told = Improvement("run-1: mIoU 0.1 before, 0.2 after.", share=0.5, actions=tuple(widget._run_buttons))
     widget.show_improvement(told)
+    widget.show_unsaved("The disk is full; nothing was lost. Free 200 MB, then try again. 12 masks kept on screen.")
+    widget.show_images([(name, 1)], 1)
+    widget.show_elsewhere("The step to undo (correction) was on another image. Go there first.", 1)
+    widget.show_duplicates(120)
+    widget.show_status(f"Undone: accept of 3 masks.\nSaved 11:11:11. 3 images, 4 accepted masks: {name[:90]} 4")
 
 
 def test_in_a_narrow_dock_nothing_is_cut_off(widget: Any, viewer: Any, qtbot: Any) -> None:

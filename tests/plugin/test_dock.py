@@ -1,0 +1,300 @@
+"""Undo, delete, history, duplicates and failed writes in a real napari window."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maskwright.project import Project
+
+from .test_widget import Press, viewer, widget
+
+__all__ = ["viewer", "widget"]
+
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("display")]
+
+
+def _box(left: int, right: int, top: int = 5, bottom: int = 30) -> Any:
+    region = np.zeros((40, 60), bool)
+    region[top:bottom, left:right] = True
+    return region
+
+
+def _kept(widget: Any, qtbot: Any, *regions: Any) -> list[int]:
+    project = widget.controller.session.project
+    ids = [project.accept(widget.controller.image_id, region, "cow").id for region in regions]
+    qtbot.waitUntil(lambda: set(ids) <= {row.annotation for row in widget._rows}, timeout=10_000)
+    return ids
+
+
+def _listed(widget: Any) -> list[str]:
+    return [widget._accepted.list.item(n).text() for n in range(widget._accepted.list.count())]
+
+
+def _stored(place: Path) -> list[int]:
+    with Project.open(place) as project:
+        return [one.id for one in project.annotations()]
+
+
+def _find(widget: Any) -> None:
+    widget._words.setText("grass, cow, sky")
+    widget._background.setChecked(False)
+    widget.gesture("run")
+
+
+def _press_key(viewer: Any, key: str) -> None:
+    from app_model.types import KeyBinding
+
+    viewer.keymap[KeyBinding.from_str(key)](viewer)
+
+
+def test_undo_and_redo_by_button_and_key(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+    _find(widget)
+    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    shapes = np.asarray(widget._layers["proposals"].data) > 0
+    widget.gesture("accept")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() > 0, timeout=20_000)
+    assert not np.asarray(widget._layers["proposals"].data).any()
+    widget._undo.click()
+    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=20_000)
+    assert np.array_equal(np.asarray(widget._layers["proposals"].data) > 0, shapes), "a proposal again"
+    assert not np.asarray(widget._layers["accepted"].data).any()
+    assert widget._status.text().startswith("Undone: accept of ")
+    assert _stored(place) == []
+    widget._redo.click()
+    qtbot.waitUntil(lambda: widget._accepted.list.count() > 0, timeout=20_000)
+    assert _stored(place)
+    _press_key(viewer, "Shift+U")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == 0, timeout=20_000)
+    _press_key(viewer, "Shift+R")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() > 0, timeout=20_000)
+
+
+def test_undo_and_redo_wait_for_an_image(viewer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_maskwright._widget import AnnotatorWidget
+
+    monkeypatch.setenv("MASKWRIGHT_PROJECT", str(tmp_path / "none yet"))
+    empty = AnnotatorWidget(viewer)
+    for button in (empty._undo, empty._redo, empty._accepted.delete, empty._accepted.history):
+        assert not button.isEnabled()
+        assert button.toolTip()
+    empty.gesture("undo")
+    empty.deleteLater()
+
+
+def test_the_step_of_another_image_is_a_button_away(widget: Any, place: Path, qtbot: Any) -> None:
+    _kept(widget, qtbot, _box(5, 25))
+    first = widget.controller.image_id
+    widget.gesture("next")
+    qtbot.waitUntil(lambda: widget.controller.image_id != first, timeout=20_000)
+    assert not widget._elsewhere.isVisibleTo(widget)
+    widget._undo.click()
+    qtbot.waitUntil(lambda: widget._elsewhere.isVisibleTo(widget), timeout=20_000)
+    assert "another image" in widget._elsewhere.label.text()
+    assert "a.png" in widget._elsewhere.button.toolTip()
+    assert len(_stored(place)) == 1
+    widget._elsewhere.button.click()
+    qtbot.waitUntil(lambda: widget._images.currentData() == first, timeout=20_000)
+    assert widget.controller.image_id == first
+    assert not widget._elsewhere.isVisibleTo(widget)
+    assert len(_stored(place)) == 1, "to go there undoes nothing"
+    widget._undo.click()
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == 0, timeout=20_000)
+    assert _stored(place) == []
+
+
+def test_a_chosen_mask_is_filled_deleted_and_brought_back(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+    from qtpy.QtCore import Qt
+
+    ids = _kept(widget, qtbot, _box(5, 25), _box(30, 50))
+    box = widget._accepted
+    assert _listed(widget) == [f"{ids[0]}: cow  20.8 %", f"{ids[1]}: cow  20.8 %"]
+    assert not box.delete.isEnabled()
+    assert box.delete.toolTip().startswith("Choose an accepted mask first")
+    selected = set(viewer.layers.selection)
+    box.list.setCurrentRow(1)
+    assert np.array_equal(np.asarray(widget._layers["chosen"].data) > 0, _box(30, 50))
+    assert set(viewer.layers.selection) == selected, "a layer that comes and goes takes no selection"
+    assert box.delete.isEnabled()
+    assert "Undo" in box.delete.toolTip()
+    box.delete.click()
+    qtbot.waitUntil(lambda: _listed(widget) == [f"{ids[0]}: cow  20.8 %"], timeout=20_000)
+    assert _stored(place) == ids[:1]
+    assert "chosen" not in widget._layers
+    assert not box.delete.isEnabled()
+    assert widget._status.text().startswith("Deleted 1 mask.\nSaved ")
+    widget._undo.click()
+    qtbot.waitUntil(lambda: box.list.count() == 2, timeout=20_000)
+    box.list.selectAll()
+    qtbot.keyClick(box.list, Qt.Key_Delete)
+    qtbot.waitUntil(lambda: box.list.count() == 0, timeout=20_000)
+    widget._undo.click()
+    qtbot.waitUntil(lambda: box.list.count() == 2, timeout=20_000)
+    assert _stored(place) == ids, "both came back in one step"
+
+
+def test_what_was_chosen_stays_chosen_when_another_window_changes_something(
+    widget: Any, place: Path, qtbot: Any
+) -> None:
+    first, second = _kept(widget, qtbot, _box(5, 25), _box(30, 50))
+    _find(widget)
+    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    widget._list.setCurrentRow(0)
+    widget._accepted.choose([second])
+    with Project.open(place) as other:
+        other.delete([first], annotator="bob")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == 1, timeout=2_000)
+    assert widget._accepted.ids == [second]
+    assert len(widget._list.selectedItems()) == 1
+
+
+def test_a_click_on_the_picture_chooses_the_mask_on_top_and_then_the_one_below(
+    widget: Any, viewer: Any, qtbot: Any
+) -> None:
+    large, small = _kept(widget, qtbot, _box(5, 50), _box(10, 20, 8, 16))
+    box = widget._accepted
+    for expected in ([small], [large], [small]):
+        Press(viewer, [(15, 10), (15, 10)])
+        assert box.ids == expected
+    Press(viewer, [(40, 20), (40, 20)])
+    assert box.ids == [large]
+    Press(viewer, [(15, 10), (25, 25), (30, 30)])
+    assert box.ids == [large], "a drag moves the view"
+    Press(viewer, [(2, 2), (2, 2)])
+    assert box.ids == []
+    for outside in ((-5, 10), (500, 10), (15, -1)):
+        Press(viewer, [outside, outside])
+        assert box.ids == []
+    mine = viewer.add_labels(np.zeros((40, 60), int), name="mine")
+    mine.mode = "paint"
+    Press(viewer, [(40, 20), (40, 20)])
+    assert box.ids == [], "while the user paints, a click paints"
+    mine.mode = "pan_zoom"
+    Press(viewer, [(40, 20), (40, 20)])
+    assert box.ids == [large]
+    widget.gesture("tool")
+    Press(viewer, [(15, 10), (15, 10)])
+    assert box.ids == [large], "now a click is a prompt"
+    widget.gesture("clear")
+
+
+def test_the_history_follows_the_chosen_mask(widget: Any, qtbot: Any) -> None:
+    first, second = _kept(widget, qtbot, _box(5, 25), _box(30, 50))
+    box, session = widget._accepted, widget.controller.session
+
+    def lines() -> list[str]:
+        return [box.sentences.item(n).text() for n in range(box.sentences.count())]
+
+    assert not box.history.isEnabled()
+    box.choose([first])
+    assert not box.sentences.isVisibleTo(widget)
+    box.history.click()
+    assert box.sentences.isVisibleTo(widget)
+    qtbot.waitUntil(lambda: lines() == session.history(first), timeout=10_000)
+    assert len(lines()) == 1
+    box.delete.click()
+    qtbot.waitUntil(lambda: box.list.count() == 1, timeout=10_000)
+    assert not box.sentences.isVisibleTo(widget)
+    widget._undo.click()
+    qtbot.waitUntil(lambda: box.list.count() == 2, timeout=10_000)
+    box.choose([first])
+    qtbot.waitUntil(lambda: len(lines()) == 3, timeout=10_000)
+    assert lines() == session.history(first)
+    box.choose([first, second])
+    assert "single mask" in box.history.toolTip()
+    assert not box.sentences.isVisibleTo(widget)
+    box.choose([second])
+    qtbot.waitUntil(lambda: lines() == session.history(second), timeout=10_000)
+    box.history.click()
+    assert not box.sentences.isVisibleTo(widget)
+
+
+def test_the_switch_shows_duplicates(widget: Any, place: Path, qtbot: Any) -> None:
+    assert not widget._repeated.isChecked()
+    assert widget._repeated.toolTip()
+    _find(widget)
+    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    number = widget._list.count()
+    widget.gesture("accept")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == number, timeout=20_000)
+    _find(widget)
+    notice = f"{number} duplicate{'s' * (number != 1)} hidden"
+    qtbot.waitUntil(lambda: widget._hidden.text() == notice, timeout=60_000)
+    assert f"{notice}." in widget._status.text()
+    assert widget._list.count() == 0
+    assert not np.asarray(widget._layers["proposals"].data).any()
+    assert not widget._accept.isEnabled()
+    widget._repeated.click()
+    assert widget._hidden.text() == ""
+    assert widget._list.count() == number
+    assert "(duplicate)" in widget._list.item(0).text()
+    assert np.asarray(widget._layers["proposals"].data).any()
+    widget._list.setCurrentRow(0)
+    widget.gesture("accept")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == number + 1, timeout=20_000)
+    assert len(_stored(place)) == number + 1
+    widget._repeated.click()
+    assert widget._list.count() == 0
+
+
+def test_a_failed_write_is_marked_and_one_click_mends_it(widget: Any, place: Path, qtbot: Any) -> None:
+    _find(widget)
+    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    shapes = np.asarray(widget._layers["proposals"].data).copy()
+    other = sqlite3.connect(place / "project.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    widget.gesture("accept")
+    qtbot.waitUntil(lambda: widget._unsaved.isVisibleTo(widget), timeout=20_000)
+    assert widget._unsaved.label.text().startswith("Cannot save: ")
+    texts = [widget._list.item(n).text() for n in range(widget._list.count())]
+    assert all("(not saved)" in text for text in texts)
+    assert np.array_equal(np.asarray(widget._layers["proposals"].data), shapes), "they stay on screen"
+    assert "Saved" not in widget._status.text()
+    assert "not saved" in widget._status.text()
+    other.rollback()
+    other.close()
+    assert _stored(place) == []
+    widget._unsaved.button.click()
+    qtbot.waitUntil(lambda: len(_stored(place)) == len(texts), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget._unsaved.isVisibleTo(widget), timeout=20_000)
+    assert "Saved " in widget._status.text()
+
+
+def test_commands_reach_the_open_widget(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+    from napari._app_model import get_app_model
+
+    commands = get_app_model().commands
+    _kept(widget, qtbot, _box(5, 25))
+    commands.execute_command("maskwright.undo").result()
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == 0, timeout=20_000)
+    assert _stored(place) == []
+    commands.execute_command("maskwright.redo").result()
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == 1, timeout=20_000)
+    first = widget.controller.image_id
+    commands.execute_command("maskwright.next_image").result()
+    qtbot.waitUntil(lambda: widget.controller.image_id != first, timeout=20_000)
+    commands.execute_command("maskwright.previous_image").result()
+    qtbot.waitUntil(lambda: widget.controller.image_id == first, timeout=20_000)
+
+
+def test_commands_without_a_widget_say_what_to_open(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_maskwright import _commands
+
+    told: list[str] = []
+    monkeypatch.setattr(_commands, "show_info", told.append)
+    for name in _commands.__all__:
+        getattr(_commands, name)(viewer)
+    assert told == ["Open Plugins > Maskwright first."] * 7
+
+
+def test_every_control_has_a_tooltip(widget: Any) -> None:
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListWidget, QSlider
+
+    for kind in (QAbstractButton, QComboBox, QLineEdit, QListWidget, QSlider):
+        for part in widget.findChildren(kind):
+            inside = isinstance(part.parent(), (QComboBox, QListWidget))
+            assert inside or part.toolTip(), f"{part} {getattr(part, 'text', str)()}"
