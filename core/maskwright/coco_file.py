@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import math
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright import rle
 from maskwright.errors import BadCoco, InvalidMask
-from maskwright.geometry import clip_polygon, upright
+from maskwright.geometry import clip_polygon, upright, upright_box
 from maskwright.groundtruth import read_coco
 
-__all__ = ["CocoCategory", "CocoFile", "CocoImage", "Frame", "Region", "box_of", "region_of"]
+__all__ = [
+    "CocoCategory", "CocoFile", "CocoImage", "Frame", "Region", "box_of", "is_number", "one_line", "plain",
+    "provenance_beside", "region_of", "shown",
+]  # fmt: skip
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LONGEST_NAME, _LONGEST_PATH = 255, 1000
+"""Bytes that the usual disks take."""
+_SHOWN = 60
+_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 Row = Mapping[str, Any]
 
 
@@ -37,7 +44,7 @@ class CocoImage:
 
     id: Any
     name: str
-    """Its path, with forward slashes."""
+    """Its path, with forward slashes; empty where the file names none."""
     size_hw: tuple[int, int] | None
     """As the file says it; None where it says nothing that can be a size."""
     sha256: str
@@ -47,10 +54,16 @@ class CocoImage:
 
     @property
     def inside(self) -> PurePosixPath | None:
-        """The path, unless it leaves the file's own folder: such a path is never opened."""
+        """The path, unless it leaves the file's own folder (it is then never opened) or no disk takes it."""
         path = PurePosixPath(self.name)
-        safe = bool(path.name) and not path.is_absolute() and ".." not in path.parts and "\0" not in self.name
-        return path if safe and not re.match("[A-Za-z]:", self.name) else None
+        safe = bool(path.name) and not path.is_absolute() and ".." not in path.parts
+        fits = len(self.name.encode()) <= _LONGEST_PATH and all(len(p.encode()) <= _LONGEST_NAME for p in path.parts)
+        return path if safe and fits and not re.match("[A-Za-z]:", self.name) else None
+
+    @property
+    def shown(self) -> str:
+        """What a person knows it by."""
+        return one_line(self.name)[:_LONGEST_NAME] or f"image {shown(self.id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +91,8 @@ class CocoFile:
                 before = images.setdefault(row["id"], image)
                 if before is not image and before.name != image.name:
                     raise BadCoco(
-                        f"Image id {row['id']} stands twice in {file.name}, for {before.name} and {image.name}. "
-                        "Export it again."
+                        f"Image id {shown(row['id'])} stands twice in {file.name}, for {before.shown} and "
+                        f"{image.shown}. Export it again."
                     )
         except TypeError as error:
             # an id that is a list or an object
@@ -94,13 +107,14 @@ def _categories(rows: Sequence[Any]) -> tuple[CocoCategory, ...]:
     found: dict[Any, CocoCategory] = {}
     for number, row in enumerate(rows):
         name = row.get("name") if isinstance(row, Mapping) else None
-        if row is None or name is None or row.get("id") is None or not str(name).strip() or "\0" in str(name):
+        if name is None or row.get("id") is None or not str(name).strip():
             raise BadCoco(f"Entry {number} of categories has no id or no name. Export the file again.")
         above = row.get("supercategory")
         one = CocoCategory(row["id"], str(name), plain(above) if isinstance(above, str) else "")
         if found.setdefault(one.id, one).name != one.name:
             raise BadCoco(
-                f"Category id {one.id} stands for {found[one.id].name} and {one.name}. Export the file again."
+                f"Category id {shown(one.id)} stands for {shown(found[one.id].name)} and {shown(one.name)}. "
+                "Export the file again."
             )
     return tuple(found.values())
 
@@ -115,8 +129,8 @@ def _annotations(rows: Sequence[Any], categories: set[Any]) -> tuple[dict[Any, l
             continue
         if row.get("category_id") not in categories:
             raise BadCoco(
-                f"Annotation {row.get('id')} names category {row.get('category_id')}, which the file does not "
-                "list. Export it again."
+                f"Annotation {shown(row.get('id'))} names category {shown(row.get('category_id'))}, which the file "
+                "does not list. Export it again."
             )
         found.setdefault(row["image_id"], []).append(row)
     return found, skipped
@@ -124,15 +138,16 @@ def _annotations(rows: Sequence[Any], categories: set[Any]) -> tuple[dict[Any, l
 
 def _image(row: Row, rows: tuple[Row, ...]) -> CocoImage:
     # LVIS names no file, only where it was published: the split's folder and the file are the last two parts
-    name = row.get("file_name") or "/".join(str(row.get("coco_url", "")).split("/")[-2:])
-    size = row.get("height"), row.get("width")
-    known = all(isinstance(one, int | float) and math.isfinite(one) and 1 <= one < 1 << 31 for one in size)
+    name = row.get("file_name")
+    if not name or not isinstance(name, str | int):
+        name = "/".join(str(row.get("coco_url") or "").split("/")[-2:])
+    height, width = _pixels(row.get("height")), _pixels(row.get("width"))
     orientation, sha256 = row.get("exif_orientation"), row.get("sha256")
     captured = row.get("date_captured")
     return CocoImage(
         row["id"],
-        str(name).replace("\\", "/"),
-        (int(size[0] or 0), int(size[1] or 0)) if known else None,
+        plain(str(name)).replace("\\", "/"),
+        (height, width) if height and width else None,
         sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else "",
         orientation if type(orientation) is int and 1 <= orientation <= 8 else 1,
         plain(captured) if isinstance(captured, str) else "",
@@ -140,26 +155,49 @@ def _image(row: Row, rows: tuple[Row, ...]) -> CocoImage:
     )
 
 
+def _pixels(value: object) -> int:
+    """A side's length, or 0 for what is none."""
+    return int(value) if is_number(value) and value >= 1 and value == int(value) else 0
+
+
 def plain(text: str) -> str:
     """The text without what no database takes: NUL, and halves of characters."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
+def one_line(text: str) -> str:
+    """The text as a message can hold it."""
+    return _BREAKS.sub(" ", plain(text))
+
+
+def shown(value: object) -> str:
+    """A value of the file as a short text for a message."""
+    text = one_line(str(value))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is one that can be counted on: not NaN, and so small that sums of products are numbers, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """How masks of a file lie on an upright picture."""
+    """How masks of a file lie on a picture."""
 
     size_hw: tuple[int, int]
     """Of the upright picture."""
-    turned_by: int = 1
-    """EXIF orientation that brings the file's frame upright."""
-    swapped: bool = False
-    """Whether run lengths whose size is [width, height] are to be turned over."""
+    orientation: int = 1
+    """EXIF orientation of the picture."""
+    turned: bool = False
+    """Whether the file speaks of the picture before it was turned upright."""
+    rotate: bool = False
+    """Whether run lengths of a size with width and height swapped are to be turned, too."""
 
     @property
     def written_hw(self) -> tuple[int, int]:
         """The size in the file."""
-        return self.size_hw[::-1] if self.turned_by >= 5 else self.size_hw
+        return self.size_hw[::-1] if self.turned and self.orientation >= 5 else self.size_hw
 
 
 @dataclass(slots=True)
@@ -181,68 +219,95 @@ def region_of(row: Row, frame: Frame) -> Region:
     if isinstance(shape, Mapping):
         mask = _run_lengths(shape, frame)
     elif isinstance(shape, list):
-        mask = _polygons(shape, frame.written_hw, warnings)
+        mask = _upright(_polygons(shape, frame.written_hw, warnings), frame)
     else:
         raise BadCoco("its segmentation is neither run lengths nor polygons")
     if not mask.any():
         raise BadCoco("its mask is empty")
-    return Region(upright(mask, frame.turned_by), warnings)
+    return Region(mask, warnings)
+
+
+def _upright(mask: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
+    return upright(mask, frame.orientation) if frame.turned else mask
 
 
 def _run_lengths(shape: Row, frame: Frame) -> NDArray[np.bool_]:
-    size, counts = shape.get("size"), shape.get("counts")
-    height, width = frame.written_hw
-    wrong_way = size == [width, height] and height != width
-    if size != [height, width] and not (wrong_way and frame.swapped):
-        hint = "; its width and height are swapped, --rotate reads it so" if wrong_way else ""
-        raise BadCoco(f"its run lengths are for size {size}, the picture has [{height}, {width}]{hint}")
+    size, (height, width) = shape.get("size"), frame.written_hw
+    told = f"its run lengths are for size {shown(size)}, the picture has [{height}, {width}]"
+    swapped = size == [width, height] and height != width
+    before_turn = swapped and frame.orientation >= 5 and not frame.turned
+    if swapped and not frame.rotate:
+        why = (
+            f"made before EXIF orientation {frame.orientation} turned it" if before_turn else "width and height swapped"
+        )
+        raise BadCoco(f"{told} ({why}); --rotate turns it")
+    if size != [height, width] and not swapped:
+        raise BadCoco(told)
     try:
-        if isinstance(counts, list):
-            runs = np.asarray(counts, np.int64)
-            if runs.ndim != 1 or any(type(one) is not int for one in counts):
-                raise TypeError("not whole numbers")
-            counts = rle.runs_to_text(runs)
-        if not isinstance(counts, str):
-            raise TypeError("no run lengths")
-        mask = rle.decode({"size": [width, height] if wrong_way else [height, width], "counts": counts})
-    except (InvalidMask, TypeError, ValueError, OverflowError, MemoryError) as error:
+        mask = rle.decode(rle.compressed(shape))
+    except InvalidMask as error:
         raise BadCoco(f"its run lengths are damaged ({error})") from error
-    return mask.T if wrong_way else mask
+    if before_turn:
+        return upright(mask, frame.orientation)
+    return _upright(mask.T if swapped else mask, frame)
 
 
 def _polygons(shape: Sequence[Any], size_hw: tuple[int, int], warnings: list[str]) -> NDArray[np.bool_]:
     from pycocotools import mask as coco
 
-    polygons = [shape] if shape and all(isinstance(one, int | float) for one in shape) else shape
+    polygons = [shape] if all(isinstance(one, int | float) for one in shape) else shape
     kept = []
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not all(map(_is_number, polygon)):
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not all(map(is_number, polygon)):
             warnings.append("a polygon with fewer than three points, an odd length or no numbers was left out")
             continue
         points = np.array(polygon, float).reshape(-1, 2)
         outside = np.maximum(-points, points - (size_hw[1], size_hw[0])).max()
-        if outside > 1:
-            warnings.append(f"a polygon that left the picture by {outside:.0f} pixels was clipped")
         if outside > 0:
             points = clip_polygon(points, size_hw)
-        if len(points) > 2:
-            kept.append(points.ravel().tolist())
+        if len(points) < 3:
+            warnings.append("a polygon outside the picture was left out")
+            continue
+        if outside > 1:
+            warnings.append(f"a polygon that left the picture by {outside:.0f} pixels was clipped")
+        kept.append(points.ravel().tolist())
     if not kept:
-        raise BadCoco("; ".join(dict.fromkeys(warnings)) or "its polygons lie outside the picture")
+        raise BadCoco("; ".join(dict.fromkeys(warnings)))
     mask: NDArray[np.bool_] = coco.decode(coco.merge(coco.frPyObjects(kept, *size_hw))).astype(bool)
     return mask
 
 
-def _is_number(value: object) -> bool:
-    # beyond that, sums of products are no numbers any more
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
-
-
-def box_of(row: Row, size_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """The row's box as (x, y, width, height), cut off at the border; None when there is none inside the picture."""
+def box_of(row: Row, frame: Frame) -> tuple[float, float, float, float] | None:
+    """The row's box on the upright picture as (x, y, width, height), cut off at the border; None without one inside."""
     box = row.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return None
     x, y, w, h = map(float, box)
-    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, size_hw[1]), min(y + h, size_hw[0])
-    return (left, top, right - left, bottom - top) if right > left and bottom > top else None
+    height, width = frame.written_hw
+    left, top, right, bottom = max(x, 0.0), max(y, 0.0), min(x + w, width), min(y + h, height)
+    if right <= left or bottom <= top:
+        return None
+    inside = left, top, right - left, bottom - top
+    return upright_box(inside, frame.orientation, frame.size_hw) if frame.turned else inside
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def provenance_beside(file: Path) -> dict[str, Mapping[str, Any]]:
+    """The provenance that our own export writes beside a file, by `uid`; lines that are none are passed over."""
+    beside = file.with_name(file.name.removesuffix(".json") + ".provenance.jsonl")
+    found: dict[str, Mapping[str, Any]] = {}
+    if not beside.is_file():
+        return found
+    with beside.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line, parse_constant=_refuse)
+                # halves of characters are no text
+                json.dumps(row, ensure_ascii=False).encode()
+                found[str(row["uid"])] = dict(row["provenance"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+    return found

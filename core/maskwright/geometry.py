@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["area_size", "clip_polygon", "components", "slide", "slide_size", "upright"]
+__all__ = ["area_size", "clip_polygon", "components", "slide", "slide_size", "upright", "upright_box"]
 
 _LONGEST = 8
 """A picture longer than this many short sides is stretched, so that a 1 x 5000 strip stays affordable."""
@@ -82,6 +82,20 @@ def upright(array: NDArray[np.generic], orientation: int) -> NDArray[Any]:
     if orientation in (3, 4, 7, 8):
         turned = turned[::-1]
     return turned
+
+
+def upright_box(
+    box_xywh: tuple[float, float, float, float], orientation: int, size_hw: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """A box in the frame of a file as it lies on the upright picture, whose size is given; see `upright`."""
+    x, y, w, h = box_xywh
+    if orientation >= 5:
+        x, y, w, h = y, x, h, w
+    if orientation in (2, 3, 6, 7):
+        x = size_hw[1] - x - w
+    if orientation in (3, 4, 7, 8):
+        y = size_hw[0] - y - h
+    return x, y, w, h
 
 
 def clip_polygon(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.float64]:

@@ -85,12 +85,18 @@ def read_coco(file: Path, keys: Sequence[str] = ("images", "annotations", "categ
         raise MaskwrightError(f"There is no file {file}. Check the name.")
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise BadCoco(f"{file} is not a COCO dataset: it is nested too deep. Choose another file.") from error
     except (OSError, ValueError) as error:
         raise BadCoco(f"{file} is not a JSON file ({error}). Export it again.") from error
     for key in keys:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing. Choose another file.")
     return data
+
+
+_FARTHEST = 1e6
+"""Pixels beyond which no corner of a polygon is drawn."""
 
 
 def label_map(
@@ -164,12 +170,9 @@ def mask_of(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
     """
     shape = row["segmentation"]
     try:
-        if isinstance(shape, dict) and isinstance(shape["counts"], str):
-            region = rle.decode({"size": shape["size"], "counts": shape["counts"]})
-        elif isinstance(shape, dict):
-            # uncompressed; pycocotools would read past the end of runs that do not fill the size
-            runs = np.asarray(shape["counts"], np.int64).ravel()
-            region = rle.decode({"size": shape["size"], "counts": rle.runs_to_text(runs)})
+        if isinstance(shape, dict):
+            # pycocotools would read past the end of runs that do not fill the size
+            region = rle.decode(rle.compressed(shape))
         else:
             from pycocotools import mask as coco
 
@@ -177,6 +180,9 @@ def mask_of(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
                 raise TypeError("neither run lengths nor polygons")
             # fewer than three points cover nothing, but four numbers would be taken for a box
             polygons = [polygon for polygon in shape if len(polygon) >= 6]
+            # what is no number, or far away, ends the process there
+            if not all(abs(one) <= _FARTHEST for polygon in polygons for one in polygon):
+                raise ValueError("a corner lies far outside")
             if not polygons:
                 return np.zeros(size_hw, np.bool_)
             region = coco.decode(coco.merge(coco.frPyObjects(polygons, *size_hw))).astype(bool)

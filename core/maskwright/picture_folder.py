@@ -24,7 +24,7 @@ class PictureFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stems: set[str] = set()
+        self._taken: set[str] = set()
 
     def place(self, source: Path | None, image: Image, copy: bool) -> Path:
         """The image's file in `images/`: where it lies there already, a copy of or link to it, or a new PNG."""
@@ -37,51 +37,66 @@ class PictureFolder:
                 return png
             return self._take_over(source, image.sha256 if copy else None)
 
-    def take(self, source: Path, wanted: str) -> tuple[Path, bool]:
-        """A copy of a picture at `wanted` (`images/...`) or under a like name; True unless that very file is there.
+    def take(self, source: Path, wanted: str, sha256: str) -> tuple[Path, bool]:
+        """A copy of a picture with these bytes at `wanted` (`images/...`); True unless that very file is there.
+
+        Another picture of that name gives the copy a number.
 
         Raises:
             ProjectUnwritable: the folder cannot be written.
             MaskwrightError: the picture changed meanwhile.
         """
         with _writing(self.folder.parent / plain_name(wanted)) as target:
-            digest = sha256_of_file(source)
-            if target.is_file() and sha256_of_file(target) == digest:
+            if target.is_file() and sha256_of_file(target) == sha256:
                 return target, False
-            copy = self._reserve(target.relative_to(self.folder).as_posix())
-            try:
-                _copy(source, copy, digest)
-            except BaseException:
-                copy.unlink(missing_ok=True)
-                raise
-            return copy, True
+            copy = self._reserve(target.relative_to(self.folder).as_posix(), exact=True)
+            return self._copied(source, copy, sha256), True
+
+    def forget(self, file: Path) -> None:
+        """Remove a picture that nobody has come to know, and the folders that were made for it."""
+        file.unlink(missing_ok=True)
+        self._taken -= set(_keys(file.relative_to(self.folder)))
+        with suppress(OSError):
+            # ends at the first that is not empty
+            for parent in file.relative_to(self.folder).parents[:-1]:
+                (self.folder / parent).rmdir()
 
     def _take_over(self, source: Path, sha256: str | None) -> Path:
         """A copy of (with its expected SHA-256) or a link to a picture, under a name that nobody else gets."""
         target = self._reserve(plain_name(source.name))
+        if sha256:
+            return self._copied(source, target, sha256)
         try:
-            if sha256:
-                _copy(source, target, sha256)
-            else:
-                _link(source, target)
+            _link(source, target)
         except BaseException:
-            target.unlink(missing_ok=True)
+            self.forget(target)
             raise
         return target
 
-    def _reserve(self, name: str) -> Path:
+    def _copied(self, source: Path, target: Path, sha256: str) -> Path:
+        try:
+            _copy(source, target, sha256)
+        except BaseException:
+            self.forget(target)
+            raise
+        return target
+
+    def _reserve(self, name: str, *, exact: bool = False) -> Path:
         """An empty file under the given name, or one with a number when its stem is taken.
 
         Readers of COCO files know an image by its path without suffix, and some disks do not tell capitals apart.
+        `exact` takes the name as it is, although another suffix may have its stem.
         """
-        if not self._stems:
-            self._stems = {stem_key(file.relative_to(self.folder)) for file in self.folder.rglob("*")}
-        inside = (Path(name).with_name(one) for one in numbered(Path(name).name))
-        for file in (self.folder / one for one in inside):
-            key = stem_key(file.relative_to(self.folder))
-            if key in self._stems:
+        if not self._taken:
+            there = (file.relative_to(self.folder) for file in self.folder.rglob("*"))
+            self._taken = {key for file in there for key in _keys(file)}
+        for number, one in enumerate(numbered(Path(name).name)):
+            inside = Path(name).with_name(one)
+            stem, whole = _keys(inside)
+            if (whole if exact and not number else stem) in self._taken:
                 continue
-            self._stems.add(key)
+            self._taken |= {stem, whole}
+            file = self.folder / inside
             file.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 file.touch(exist_ok=False)
@@ -92,6 +107,12 @@ class PictureFolder:
         """Copy a picture back to where its file was lost; raises ProjectUnwritable."""
         with _writing(missing):
             _copy(source, missing, sha256)
+
+
+def _keys(file: Path) -> tuple[str, str]:
+    """A relative path without its suffix and, unlike any such, with it."""
+    stem = stem_key(file)
+    return stem, f"{stem}/{file.suffix.casefold()}"
 
 
 @contextmanager

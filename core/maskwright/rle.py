@@ -42,11 +42,7 @@ def encode(mask: NDArray[np.bool_]) -> Rle:
 def decode(rle: Rle) -> NDArray[np.bool_]:
     """Boolean (H, W) mask of a compressed RLE; raises InvalidMask when its runs do not fill its size."""
     height, width = rle["size"]
-    runs = runs_from_text(rle["counts"])
-    # no single run is longer than the mask, so that the sum of them cannot wrap around
-    damaged = runs.size and (runs.min() < 0 or int(runs.max()) > height * width)
-    if damaged or int(runs.sum()) != height * width:
-        raise InvalidMask(f"The mask's runs sum to {sum(runs.tolist())}, not to {height} x {width}.")
+    runs = _filling(rle)
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape((height, width), order="F")
 
@@ -55,7 +51,7 @@ def compressed(segmentation: Mapping[str, Any]) -> Rle:
     """The RLE of a file, whose `counts` may also be a list of runs, in its compressed form.
 
     Raises:
-        InvalidMask: not a size and run lengths; whether these fill the size is seen by `decode`.
+        InvalidMask: not a size and run lengths, or they do not fill the size.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if not isinstance(size, list) or len(size) != 2 or any(type(one) is not int or one < 0 for one in size):
@@ -68,24 +64,33 @@ def compressed(segmentation: Mapping[str, Any]) -> Rle:
         counts = runs_to_text(runs)
     if not isinstance(counts, str):
         raise InvalidMask("The mask has no run lengths.")
-    return {"size": [size[0], size[1]], "counts": counts}
+    found = Rle(size=[size[0], size[1]], counts=counts)
+    _filling(found)
+    return found
+
+
+def _filling(rle: Rle) -> NDArray[np.int64]:
+    """The runs; raises InvalidMask when they do not fill the size."""
+    height, width = rle["size"]
+    runs = runs_from_text(rle["counts"])
+    # as no single run is longer than the mask, their sum cannot wrap around
+    damaged = runs.size and (runs.min() < 0 or int(runs.max()) > height * width)
+    if damaged or int(runs.sum()) != height * width:
+        raise InvalidMask(f"The mask's runs sum to {sum(runs.tolist())}, not to {height} x {width}.")
+    return runs
 
 
 def runs_to_text(runs: NDArray[np.int64]) -> str:
     """Pack run lengths into the compressed text."""
     steps = runs.astype(np.int64)
     steps[3:] = runs[3:] - runs[1:-2]
-    # what takes bits: the number, or of a negative one its complement
-    extent = steps ^ (steps >> 63)
-    most = int(extent.max(initial=0))
-    sizes = np.ones(len(steps), np.int64)
-    for bits in range(4, most.bit_length(), 5):
-        sizes += extent >> bits != 0
-    ends = np.cumsum(sizes)
-    place = np.arange(sizes.sum()) - np.repeat(ends - sizes, sizes)
-    digits = np.repeat(steps, sizes) >> (5 * place) & 31 | 32
-    digits[ends - 1] &= 31
-    return (digits + 48).astype(np.uint8).tobytes().decode("ascii")
+    columns, kept = list[NDArray[np.uint8]](), [np.ones(len(steps), np.bool_)]
+    # a column for each further character; a number takes them until what is left of it is nothing but its sign
+    while not columns or kept[-1].any():
+        kept.append(steps + 16 >> 5 != 0)
+        columns.append(((steps & 31) + 48 + 32 * kept[-1]).astype(np.uint8))
+        steps = steps >> 5
+    return np.stack(columns, 1)[np.stack(kept[:-1], 1)].tobytes().decode("ascii")
 
 
 def runs_from_text(text: str) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ def theirs(mask: np.ndarray) -> dict[str, object]:
 
 
 @given(masks)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_same_text_area_and_box_as_pycocotools(mask: np.ndarray) -> None:
     packed = rle.encode(mask)
     assert packed == theirs(mask)
@@ -45,6 +45,74 @@ def test_reads_what_pycocotools_wrote(mask: np.ndarray) -> None:
 def test_runs_of_any_length_survive(runs: list[int]) -> None:
     values = np.array(runs, np.int64)
     assert rle.runs_from_text(rle.runs_to_text(values)).tolist() == runs
+
+
+@given(st.lists(st.integers(-(2**61), 2**61), max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_the_text_is_written_as_the_source_says_it(runs: list[int]) -> None:
+    """The loop of `rleToString` in the COCO API, number by number."""
+    text = ""
+    for place, run in enumerate(runs):
+        left, more = run - (runs[place - 2] if place > 2 else 0), True
+        while more:
+            digit = left & 0x1F
+            left >>= 5
+            more = left != -1 if digit & 0x10 else left != 0
+            text += chr(48 + (digit | 0x20 if more else digit))
+    assert rle.runs_to_text(np.array(runs, np.int64)) == text
+
+
+@given(st.lists(st.integers(1, 2**27), min_size=1, max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_long_runs_are_packed_as_pycocotools_packs_them(runs: list[int]) -> None:
+    """No mask is needed: pycocotools packs a list of runs, too."""
+    height, width = 1, sum(runs)
+    packed = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    assert rle.runs_to_text(np.array(runs, np.int64)) == packed["counts"].decode()
+
+
+@given(masks)
+@settings(max_examples=100, deadline=None)
+def test_a_file_may_have_the_runs_as_a_list(mask: np.ndarray) -> None:
+    packed = rle.encode(mask)
+    runs = rle.runs_from_text(packed["counts"]).tolist()
+    assert rle.compressed({"size": packed["size"], "counts": runs}) == packed
+    assert rle.compressed({"size": packed["size"], "counts": packed["counts"], "more": 1}) == packed
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        pytest.param({}, id="nothing"),
+        pytest.param({"size": [3, 4]}, id="no counts"),
+        pytest.param({"counts": [12]}, id="no size"),
+        pytest.param({"size": [3, 4, 1], "counts": [12]}, id="three sides"),
+        pytest.param({"size": [-3, -4], "counts": [12]}, id="negative size"),
+        pytest.param({"size": [3.0, 4], "counts": [12]}, id="size with fractions"),
+        pytest.param({"size": "34", "counts": [12]}, id="size as text"),
+        pytest.param({"size": [3, 4], "counts": [12.0]}, id="runs with fractions"),
+        pytest.param({"size": [3, 4], "counts": [True, 11]}, id="runs that are true"),
+        pytest.param({"size": [3, 4], "counts": [[12]]}, id="nested runs"),
+        pytest.param({"size": [3, 4], "counts": ["12"]}, id="runs as text"),
+        pytest.param({"size": [3, 4], "counts": [1 << 80]}, id="beyond 64 bits"),
+        pytest.param({"size": [3, 4], "counts": [13, -1]}, id="negative run"),
+        pytest.param({"size": [3, 4], "counts": [11]}, id="too short"),
+        pytest.param({"size": [3, 4], "counts": []}, id="no runs"),
+        pytest.param({"size": [3, 4], "counts": [1 << 62] * 4 + [12]}, id="sum that wraps around"),
+        pytest.param({"size": [3, 4], "counts": 12}, id="a number"),
+        pytest.param({"size": [3, 4], "counts": b"<"}, id="bytes"),
+    ],
+)
+def test_what_is_no_rle_is_refused(segmentation: dict[str, object]) -> None:
+    with pytest.raises(InvalidMask):
+        rle.compressed(segmentation)
+
+
+def test_runs_that_wrap_around_to_the_right_sum_are_refused() -> None:
+    runs = np.array([1 << 58] * 64 + [12], np.int64)
+    assert int(runs.sum()) == 12
+    with pytest.raises(InvalidMask, match="not to 3 x 4"):
+        rle.decode({"size": [3, 4], "counts": rle.runs_to_text(runs)})
 
 
 @pytest.mark.parametrize("hw", [(1, 1), (1, 7), (7, 1), (640, 480)])

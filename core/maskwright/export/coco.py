@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple, Protocol
 
 from maskwright import rle
 from maskwright.domain import Annotation, Category, ImageRecord
@@ -170,7 +171,7 @@ def _images(
         summary.images += 1
         if image.orientation != 1:
             summary.rotated.append(image.file_name)
-        other = stems.setdefault(image.file_name.rpartition(".")[0] or image.file_name, image.file_name)
+        other = stems.setdefault(str(PurePosixPath(image.file_name).with_suffix("")), image.file_name)
         if other != image.file_name:
             summary.same_stem.append(f"{other} and {image.file_name}")
         yield {
@@ -188,28 +189,37 @@ def _images(
 
 
 def _annotation(annotation: Annotation, options: CocoOptions, summary: CocoSummary) -> dict[str, Any]:
-    mask = annotation.mask
+    written = _written(annotation, options, summary)
     summary.masks += 1
     row: dict[str, Any] = {
         "id": annotation.id,
         "image_id": annotation.image_id,
         "category_id": annotation.category_id,
-        "segmentation": _segmentation(annotation, options, summary),
-        "area": mask.area,
-        "bbox": list(mask.bbox),
+        "segmentation": written.segmentation,
+        "area": written.area,
+        "bbox": list(written.bbox),
         "iscrowd": int(annotation.crowd),
     }
-    if mask.score is not None:
-        row["score"] = _score(mask.score)
+    if annotation.mask.score is not None:
+        row["score"] = _score(annotation.mask.score)
     row["attributes"] = _attributes(annotation)
     return row
 
 
-def _segmentation(annotation: Annotation, options: CocoOptions, summary: CocoSummary) -> Any:
+class _Written(NamedTuple):
+    """A mask as the file has it, with the measures of just that: a filled or simplified one is another mask."""
+
+    segmentation: Any
+    area: int
+    bbox: tuple[int, int, int, int]
+
+
+def _written(annotation: Annotation, options: CocoOptions, summary: CocoSummary) -> _Written:
     mask = annotation.mask
+    size, counts = list(mask.rle["size"]), mask.rle["counts"]
     if options.segmentation == "rle-list":
-        return {"size": list(mask.rle["size"]), "counts": rle.runs_from_text(mask.rle["counts"]).tolist()}
-    compressed = {"size": list(mask.rle["size"]), "counts": mask.rle["counts"]}
+        return _Written({"size": size, "counts": rle.runs_from_text(counts).tolist()}, mask.area, mask.bbox)
+    compressed = _Written({"size": size, "counts": counts}, mask.area, mask.bbox)
     if options.segmentation == "rle" or annotation.crowd:
         return compressed
     # only the box: the cost is that of the object, not of the picture
@@ -223,8 +233,18 @@ def _segmentation(annotation: Annotation, options: CocoOptions, summary: CocoSum
         summary.holes_filled += 1
         part = filled(part)
         rings = outlines(part) or []
-    fitted = simplified(part, rings, options.simplify) if options.simplify else rings
-    return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in fitted]
+    if not options.simplify:
+        return _Written(_moved(rings, x, y), int(part.sum()), mask.bbox)
+    from pycocotools import mask as coco
+
+    polygons = _moved(simplified(part, rings, options.simplify), x, y)
+    drawn = coco.merge(coco.frPyObjects(polygons, *size))
+    left, top, width, height = (int(one) for one in coco.toBbox(drawn))
+    return _Written(polygons, int(coco.area(drawn)), (left, top, width, height))
+
+
+def _moved(rings: Sequence[Sequence[int]], x: int, y: int) -> list[list[int]]:
+    return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in rings]
 
 
 def _score(score: float) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any
 
 from PIL import Image as Pillow
 from PIL import ImageOps
@@ -13,10 +14,13 @@ from PIL import ImageOps
 from maskwright.domain import ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.export.files import replacing
+from maskwright.export.names import DistinctNames
 
 __all__ = ["Copies"]
 
 _ORIENTATION = 0x0112
+_FINEST: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+"""The least loss that JPEG allows; other kinds lose nothing."""
 
 
 class Copies:
@@ -33,7 +37,7 @@ class Copies:
                 f"{folder} holds the project's own pictures. Choose another folder for an export with pictures."
             )
         self._project, self._folder = project, folder
-        self._stems: set[str] = set()
+        self._names = DistinctNames()
         self.missing: list[str] = []
         """Names of pictures whose file is not there."""
 
@@ -44,7 +48,7 @@ class Copies:
             MaskwrightError: the copy cannot be written.
         """
         source = self._project / record.file_name
-        name = self._name(record.file_name)
+        name = self._names.free(record.file_name)
         if not source.is_file():
             self.missing.append(record.file_name)
             return replace(record, file_name=name)
@@ -61,25 +65,20 @@ class Copies:
             raise MaskwrightError(
                 f"Cannot copy {record.file_name} to {self._folder}: {error.strerror or error}. Choose another place."
             ) from error
+        except (ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
+            raise MaskwrightError(
+                f"Cannot turn {record.file_name} upright: {error}. Leave the pictures out."
+            ) from error
         return replace(record, file_name=name, orientation=1, sha256=digest)
-
-    def _name(self, wanted: str) -> str:
-        path, number = PurePosixPath(wanted), 1
-        while str(path.with_suffix("")).casefold() in self._stems:
-            number += 1
-            path = PurePosixPath(wanted).with_stem(f"{PurePosixPath(wanted).stem}-{number}")
-        self._stems.add(str(path.with_suffix("")).casefold())
-        return str(path)
 
 
 def _write_upright(source: Path, target: Path) -> None:
     with Pillow.open(source) as opened:
-        kind, icc = opened.format or "PNG", opened.info.get("icc_profile")
+        # telephones put further pictures behind a JPEG
+        kind, icc = "JPEG" if opened.format == "MPO" else opened.format or "PNG", opened.info.get("icc_profile")
         upright = ImageOps.exif_transpose(opened)
     exif = upright.getexif()
     exif.pop(_ORIENTATION, None)
-    # the least loss that JPEG allows; other kinds lose nothing
-    finest = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     profile = {"icc_profile": icc} if icc else {}
     with replacing(target) as writer:
-        upright.save(writer, kind, exif=exif.tobytes(), **profile, **finest)
+        upright.save(writer, kind, exif=exif.tobytes(), **profile, **_FINEST.get(kind, {}))

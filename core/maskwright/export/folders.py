@@ -14,6 +14,7 @@ from PIL import Image as Pillow
 from maskwright.domain import Annotation, Category, ImageRecord, Mask
 from maskwright.export.coco import Dataset
 from maskwright.export.files import json_text, replacing, write_json, write_text
+from maskwright.export.names import DistinctNames
 from maskwright.export.polygons import filled, outlines
 
 __all__ = ["FolderDataset", "write_datasets_folder", "write_index_masks", "write_yolo"]
@@ -101,6 +102,7 @@ def write_index_masks(dataset: FolderDataset, folder: Path) -> None:
     kinds = _kinds(dataset)
     numbers = {one.id: number for number, one in enumerate(kinds, start=1)}
     palette = b"\0\0\0" + b"".join(bytes.fromhex(one.color[1:]) for one in kinds[:255])
+    names = DistinctNames()
     for image in dataset.images():
         labels = np.zeros((image.height, image.width), np.uint8 if len(kinds) < 256 else np.uint16)
         found = (one for one in dataset.of_image(image.id) if not one.crowd)
@@ -111,7 +113,8 @@ def write_index_masks(dataset: FolderDataset, folder: Path) -> None:
             picture.putpalette(palette)
         encoded = io.BytesIO()
         picture.save(encoded, "PNG")
-        file = folder / PurePosixPath("masks", *PurePosixPath(image.file_name).parts[1:]).with_suffix(".png")
+        inside = PurePosixPath("masks", *PurePosixPath(image.file_name).parts[1:]).with_suffix(".png")
+        file = folder / names.free(str(inside))
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as stream:
             stream.write(encoded.getvalue())

@@ -38,7 +38,7 @@ def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return solid
 
 
-def simplified(mask: NDArray[np.bool_], rings: list[list[int]], pixels: float) -> list[list[float]]:
+def simplified(mask: NDArray[np.bool_], rings: list[list[int]], pixels: float) -> list[list[int]]:
     """Rings of a (H, W) mask with fewer points; where too much would be lost, with more (Douglas and Peucker, 1973).
 
     Args:
@@ -54,16 +54,17 @@ def simplified(mask: NDArray[np.bool_], rings: list[list[int]], pixels: float) -
 
     tolerance = pixels
     while tolerance >= 0.25:
-        made: list[list[float]] = []
+        made: list[list[int]] = []
         for ring in rings:
-            points = np.array(ring, float).reshape(-1, 2)
+            points = np.array(ring).reshape(-1, 2)
+            # some of the points, none moved
             fewer = approximate_polygon(np.vstack([points, points[:1]]), tolerance)[:-1]
-            made.append([round(float(value), 2) for value in (fewer if len(fewer) > 2 else points).ravel()])
+            made.append((fewer if len(fewer) > 2 else points).ravel().tolist())
         drawn = coco.decode(coco.merge(coco.frPyObjects(made, *mask.shape))).astype(bool)
         if (drawn & mask).sum() >= _LEAST_IOU * (drawn | mask).sum():
             return made
         tolerance /= 2
-    return [[float(value) for value in ring] for ring in rings]
+    return rings
 
 
 def _edges(mask: NDArray[np.bool_]) -> Edges:

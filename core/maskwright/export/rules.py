@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,10 +13,12 @@ from maskwright.errors import InvalidMask
 
 __all__ = ["FORBIDDEN_ATTRIBUTES", "validate"]
 
+_LARGEST = 1 << 16
+"""Pixels of a side: what no picture has need not be drawn."""
 _SECTIONS = ("info", "licenses", "images", "annotations", "categories")
 _INFO = {"description": str, "url": str, "version": str, "year": int, "contributor": str, "date_created": str}
 _IMAGE_TEXTS = ("coco_url", "flickr_url", "date_captured", "sha256")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 FORBIDDEN_ATTRIBUTES = frozenset(
     {"label", "mask", "bounding_box", "confidence", "index", "tags"}
@@ -32,10 +34,16 @@ def validate(coco: Mapping[str, Any]) -> list[str]:
     """What is wrong with a COCO dictionary, one sentence each; empty when every rule holds."""
     if tuple(coco) != _SECTIONS:
         return [f"The keys must be {', '.join(_SECTIONS)}, in this order."]
+    odd = [section for section in _SECTIONS[1:] if not _is_list_of_objects(coco[section])]
+    if odd or not isinstance(coco["info"], Mapping):
+        return [f"{section} must be a list of objects." for section in odd] or ["info must be an object."]
     found = list(_info(coco["info"]))
-    images = {row.get("id"): row for row in coco["images"]}
-    categories = {row.get("id") for row in coco["categories"]}
-    licenses = {row.get("id") for row in coco["licenses"]}
+    for section in _SECTIONS[1:]:
+        found += _ids(section, coco[section])
+    images = {row["id"]: row for row in coco["images"] if _is_int(row.get("id"), 1)}
+    categories, licenses = (
+        {row["id"] for row in coco[section] if _is_int(row.get("id"), 0)} for section in ("categories", "licenses")
+    )
     checks: dict[str, Callable[[Row], Iterator[str]]] = {
         "licenses": lambda row: _unless(isinstance(row.get("name"), str), "name must be text"),
         "images": lambda row: _image(row, licenses),
@@ -43,11 +51,14 @@ def validate(coco: Mapping[str, Any]) -> list[str]:
         "categories": _category,
     }
     for section, check in checks.items():
-        found += _ids(section, coco[section])
         found += [f"{section} {row.get('id')}: {fault}." for row in coco[section] for fault in check(row)]
-    names = [row.get("name") for row in coco["categories"]]
+    names = [str(row.get("name")) for row in coco["categories"]]
     found += _unless(len(set(names)) == len(names), "Two categories have the same name.")
     return found
+
+
+def _is_list_of_objects(rows: object) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)
 
 
 def _unless(holds: bool, fault: str) -> Iterator[str]:
@@ -59,6 +70,10 @@ def _is_int(value: object, least: int) -> bool:
     return type(value) is int and value >= least
 
 
+def _is_known(value: object, ids: Container[int]) -> bool:
+    return type(value) is int and value in ids
+
+
 def _info(info: Row) -> Iterator[str]:
     yield from _unless(tuple(info) == tuple(_INFO), f"info must have the keys {', '.join(_INFO)}, in this order.")
     for key, kind in _INFO.items():
@@ -68,12 +83,11 @@ def _info(info: Row) -> Iterator[str]:
 
 
 def _ids(section: str, rows: list[Row]) -> Iterator[str]:
-    ids = [row.get("id") for row in rows]
+    ids: list[Any] = [row.get("id") for row in rows]
     least = 0 if section == "licenses" else 1
-    numbers = [one for one in ids if isinstance(one, int) and _is_int(one, least)]
-    if len(numbers) < len(ids):
+    if not all(_is_int(one, least) for one in ids):
         yield f"{section}: every id must be a whole number from {least}."
-    elif numbers != sorted(set(numbers)):
+    elif ids != sorted(set(ids)):
         yield f"{section}: ids must be unique and in order."
 
 
@@ -86,7 +100,7 @@ def _image(row: Row, licenses: set[Any]) -> Iterator[str]:
     yield from _unless(
         _is_int(row.get("width"), 1) and _is_int(row.get("height"), 1), "width and height must be pixels"
     )
-    yield from _unless(row.get("license") in licenses, "license is not in the file")
+    yield from _unless(_is_known(row.get("license"), licenses), "license is not in the file")
     for key in _IMAGE_TEXTS:
         yield from _unless(isinstance(row.get(key), str), f"{key} must be text")
     orientation = row.get("exif_orientation")
@@ -99,59 +113,71 @@ def _category(row: Row) -> Iterator[str]:
     yield from _unless(isinstance(row.get("supercategory"), str), "supercategory must be text")
 
 
-def _annotation(row: Row, images: Mapping[Any, Row], categories: set[Any]) -> Iterator[str]:
-    yield from _unless(row.get("category_id") in categories, "category_id is not in the file")
-    yield from _unless(row.get("iscrowd") in (0, 1), "iscrowd must be 0 or 1")
+def _annotation(row: Row, images: Mapping[int, Row], categories: set[int]) -> Iterator[str]:
+    yield from _unless(_is_known(row.get("category_id"), categories), "category_id is not in the file")
+    yield from _unless(type(row.get("iscrowd")) is int and row["iscrowd"] in (0, 1), "iscrowd must be 0 or 1")
     yield from _unless(_is_int(row.get("area"), 1), "area must be a number of pixels")
     box = row.get("bbox")
     yield from _unless(isinstance(box, list) and all(type(one) is int for one in box), "bbox must be whole numbers")
-    image = images.get(row.get("image_id"))
-    if image is None:
+    if not _is_known(row.get("image_id"), images):
         yield "image_id is not in the file"
-    elif isinstance(row.get("segmentation"), Mapping):
-        yield from _run_lengths(row, image)
     else:
-        yield from _unless(row.get("iscrowd") == 0, "a crowd must be RLE")
-        yield from _polygons(row.get("segmentation"), image)
+        image = images[row["image_id"]]
+        if not all(_is_int(image.get(side), 1) and image[side] < _LARGEST for side in ("width", "height")):
+            yield "its image has no size"
+        elif isinstance(row.get("segmentation"), Mapping):
+            yield from _run_lengths(row, [image["height"], image["width"]])
+        else:
+            yield from _unless(row.get("iscrowd") == 0, "a crowd must be RLE")
+            yield from _polygons(row, [image["height"], image["width"]])
     if "score" in row:
         score = row["score"]
         yield from _unless(type(score) is float and 0 <= score <= 1, "score must be a number from 0 to 1")
     yield from _attributes(row.get("attributes"))
 
 
-def _run_lengths(row: Row, image: Row) -> Iterator[str]:
-    segmentation = row["segmentation"]
-    if segmentation.get("size") != [image.get("height"), image.get("width")]:
+def _run_lengths(row: Row, size: list[int]) -> Iterator[str]:
+    if row["segmentation"].get("size") != size:
         yield "the segmentation's size must be the image's [height, width]"
         return
     try:
-        area = int(rle.decode(segmentation).sum())
-    except (InvalidMask, KeyError, AttributeError, TypeError) as error:
+        packed = rle.compressed(row["segmentation"])
+    except InvalidMask as error:
         yield f"the segmentation cannot be read ({error})"
         return
-    box = list(rle.bbox(segmentation))
-    yield from _unless(area > 0, "the mask is empty")
-    yield from _unless(row.get("area") == area, f"area must be {area}")
-    yield from _unless(row.get("bbox") == box, f"bbox must be {box}")
+    yield from _measures(row, rle.area(packed), list(rle.bbox(packed)))
 
 
-def _polygons(polygons: object, image: Row) -> Iterator[str]:
+def _polygons(row: Row, size: list[int]) -> Iterator[str]:
+    polygons = row.get("segmentation")
     if not isinstance(polygons, list) or not polygons:
         yield "segmentation must be RLE or a list of polygons"
         return
-    for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            yield "a polygon must be a flat list of at least three points"
-        elif not all(isinstance(one, int | float) and math.isfinite(one) for one in polygon):
-            yield "a polygon must hold numbers"
-        else:
-            inside = (0 <= x <= image["width"] and 0 <= y <= image["height"] for x, y in _points(polygon))
-            yield from _unless(all(inside), "a polygon leaves the image")
-            yield from _unless(all(round(one, 2) == one for one in polygon), "a polygon has more than 2 decimals")
+    faults = [fault for polygon in polygons for fault in _polygon(polygon, size)]
+    yield from faults
+    if not faults:
+        from pycocotools import mask as coco
+
+        drawn = coco.merge(coco.frPyObjects(polygons, *size))
+        yield from _measures(row, int(coco.area(drawn)), [int(one) for one in coco.toBbox(drawn)])
 
 
-def _points(polygon: list[float]) -> Iterator[tuple[float, float]]:
-    return zip(polygon[::2], polygon[1::2], strict=True)
+def _polygon(polygon: object, size: list[int]) -> Iterator[str]:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        yield "a polygon must be a flat list of at least three points"
+    elif not all(type(one) in (int, float) and abs(one) < math.inf for one in polygon):
+        yield "a polygon must hold numbers"
+    else:
+        height, width = size
+        inside = all(0 <= x <= width and 0 <= y <= height for x, y in zip(polygon[::2], polygon[1::2], strict=True))
+        yield from _unless(inside, "a polygon leaves the image")
+        yield from _unless(all(round(one, 2) == one for one in polygon), "a polygon has more than 2 decimals")
+
+
+def _measures(row: Row, area: int, box: list[int]) -> Iterator[str]:
+    yield from _unless(area > 0, "the mask is empty")
+    yield from _unless(row.get("area") == area, f"area must be {area}")
+    yield from _unless(row.get("bbox") == box, f"bbox must be {box}")
 
 
 def _attributes(attributes: object) -> Iterator[str]:
