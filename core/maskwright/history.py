@@ -8,8 +8,8 @@ from maskwright.store import Change
 
 __all__ = ["sentence"]
 
-_STATES = {"proposed": "proposed", "accepted": "accepted", "rejected": "rejected", "deleted": "deleted"}
 _AGAIN = {"undone": " (undo)", "redone": " (redo)"}
+_SHOWS = {True: "chosen as an example of", False: "chosen as what is not", None: "no longer speaks for"}
 
 
 def sentence(change: Change, names: Mapping[int, str]) -> str:
@@ -20,16 +20,20 @@ def sentence(change: Change, names: Mapping[int, str]) -> str:
         names: of categories, by id.
     """
     before, after = change.before, change.after
-    parts = []
-    if "counts" in after:
-        parts.append("outline changed")
-    if "state" in after:
-        parts.append(_STATES[after["state"]])
+    name, former = (names.get(side.get("category_id", 0)) for side in (after, before))
     if "category_id" in after:
-        name = names.get(after["category_id"], "a deleted category")
-        former = names.get(before.get("category_id", 0))
-        parts.append(f"from {former} to {name}" if former else f"as {name}")
+        name = name or "a deleted category"
+    parts = []
     if "shows" in after:
-        parts.append("chosen as an example" if after["shows"] is not None else "no longer an example")
+        parts.append(f"{_SHOWS[after['shows']]} {name}")
+    else:
+        if "counts" in after:
+            parts.append("outline changed")
+        if "state" in after:
+            parts.append(after["state"] + (f" as {name}" if name and not former else ""))
+        elif name and not former:
+            parts.append(f"now {name}")
+        if name and former:
+            parts.append(f"from {former} to {name}")
     what = ", ".join(parts) or change.kind.replace("_", " ")
     return f"{change.at[:19].replace('T', ' ')} {change.who}: {what}{_AGAIN.get(change.kind, '')}"

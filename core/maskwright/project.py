@@ -178,7 +178,7 @@ class Project(ProjectImages, ProjectExchange):
     def history(self, annotation: Annotation | int) -> list[str]:
         """What happened to a mask, a sentence each, the oldest first."""
         annotation_id = annotation.id if isinstance(annotation, Annotation) else annotation
-        names = {one.id: one.name for one in self.categories()}
+        names = {one.id: one.name for one in self.store.categories(deleted=True)}
         return [sentence(change, names) for change in self.store.history(annotation_id)]
 
     def annotations(self, image: Image | int | None = None, states: Sequence[str] = ("accepted",)) -> list[Annotation]:

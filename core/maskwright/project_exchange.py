@@ -182,9 +182,10 @@ class ProjectExchange:
     ) -> Imported:
         """Take the masks of a COCO instances file; what is there already is not added again, and it is all or nothing.
 
-        Pictures are matched by SHA-256, then by the file beside the JSON (in `images/` or at its relative path), which
-        is added when it is new, then by a path or file name that only one image of the project has. An image that
-        cannot be found is kept without its picture when the file gives its SHA-256, and left out when not.
+        Pictures are matched by SHA-256, then by the file near the JSON (at its relative path, there or in `images/`, or
+        where COCO and FiftyOne have it), which is added when it is new, then by a path or file name that only one image
+        of the project has. An image that cannot be found is kept without its picture when the file gives its SHA-256,
+        and left out when not.
 
         Args:
             file: the JSON file.

@@ -69,6 +69,8 @@ class Proposals:
     """Id, for `shown`, of what background cleaning left unlabelled; None when that is nothing."""
     duplicates: tuple[Proposal, ...] = ()
     """Proposals that say again what was accepted already; they are open, but not among `proposals`."""
+    answers: tuple[Proposal, ...] = ()
+    """All of them as the model gave them, duplicates too: the same whatever was accepted before."""
 
     @property
     def ids(self) -> list[str]:
@@ -82,7 +84,14 @@ class Proposals:
 
     @property
     def notice(self) -> str:
-        """What a person should know of the answer, or empty: unfamiliar words, names that were not found."""
+        """What a person should know of the answer, or empty: `told`, and how many duplicates are hidden."""
+        number = len(self.duplicates)
+        hidden = f"{number} duplicate{'s' * (number != 1)} hidden." if number else ""
+        return " ".join(part for part in (self.told, hidden) if part)
+
+    @property
+    def told(self) -> str:
+        """What there is to say of the answer itself, or empty: unfamiliar words, names that were not found."""
         parts = [self.prediction.note] if self.prediction.note else []
         words = self.prediction.unfamiliar
         if words:
@@ -91,8 +100,6 @@ class Proposals:
         removed = self.prediction.removed
         if removed is not None and removed.any():
             parts.append(f"Cleaning left {100 * float(removed.mean()):.0f} % of the picture unlabelled (hatched).")
-        if self.duplicates:
-            parts.append(f"{len(self.duplicates)} duplicate{'s' * (len(self.duplicates) != 1)} hidden.")
         found = {proposal.mask.category for proposal in (*self.proposals, *self.duplicates)}
         scored = zip(self.prediction.categories, self.prediction.best, strict=True)
         missing = [(name, best) for name, best in scored if name not in found]
@@ -127,6 +134,8 @@ class Shown:
     """Not a mask: what background cleaning left unlabelled."""
     speaks: tuple[tuple[str, bool], ...] = ()
     """The categories it was chosen as a reference of, and whether it shows them or is what they are not."""
+    duplicate: bool = False
+    """A proposal that says again what is accepted on the image now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,15 +354,18 @@ class AnnotationSession:
                 self._previews[preview] = image_id, Mask.from_array(prediction.removed, category="left unlabelled")
                 while len(self._previews) > _IMAGES_KEPT:
                     self._previews.popitem(last=False)
-        again = set() if corrects else self._again(image_id, proposals)
+        again = self._again(image_id, proposals)
         fresh, hidden = (tuple(p for p in proposals if (p.id in again) is known) for known in (False, True))
-        return Proposals(image_id, prediction, fresh, preview, hidden)
+        return Proposals(image_id, prediction, fresh, preview, hidden, proposals)
 
-    def _again(self, image_id: int, proposals: Sequence[Proposal]) -> set[str]:
-        """Ids of those that repeat an accepted mask of the image."""
-        named = [one for one in proposals if one.mask.category]
-        accepted = [one.mask for one in self.project.annotations(image_id) if not one.crowd] if named else []
-        repeats = duplicates([one.mask for one in named], accepted)
+    def _again(
+        self, image_id: int, proposals: Sequence[Proposal], accepted: Sequence[Annotation] | None = None
+    ) -> set[str]:
+        """Ids of those that repeat an accepted mask of the image; what was clicked never does, for it is asked for."""
+        named = [one for one in proposals if one.mask.category and not _clicked(one)]
+        if accepted is None:
+            accepted = self.project.annotations(image_id) if named else []
+        repeats = duplicates([one.mask for one in named], [one.mask for one in accepted if not one.crowd])
         return {one.id for one, repeated in zip(named, repeats, strict=True) if repeated}
 
     def accept(self, ids: Sequence[str], *, category: str | None = None, annotator: str = "") -> list[Annotation]:
@@ -386,10 +398,13 @@ class AnnotationSession:
         """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours.
 
         Last what background cleaning left unlabelled, where the id of that is among those given. A batch's proposals
-        that repeat an accepted mask come only `with_duplicates`.
+        that repeat an accepted mask come only `with_duplicates`; those given come always, and are marked.
         """
         accepted = self.project.annotations(image_id)
-        opened = self.open_proposals(proposals, image_id, with_duplicates=with_duplicates)
+        opened = self.open_proposals(proposals, image_id, with_duplicates=True)
+        again = self._again(image_id, opened, accepted)
+        if not with_duplicates:
+            opened = [one for one in opened if one.id not in again or not one.id.startswith(_STORED)]
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
         marks: dict[int, list[tuple[str, bool]]] = {}
         for mark in self.project.store.reference_marks() if accepted else ():
@@ -398,7 +413,11 @@ class AnnotationSession:
         with self._lock:
             previews = [self._previews[key] for key in proposals if key in self._previews]
         left = [Shown(mask, _CLEANED, cleaned=True) for of, mask in previews if of == image_id]
-        return kept + [Shown(p.mask, colors[str(p.mask.category)], p.id, p.unfamiliar) for p in opened] + left
+        found = [
+            Shown(one.mask, colors[str(one.mask.category)], one.id, one.unfamiliar, duplicate=one.id in again)
+            for one in opened
+        ]
+        return kept + found + left
 
     def undo(self, image_id: int | None, *, annotator: str = "") -> str:
         """Take back the last step on the image in view; a sentence that says what it was.
@@ -599,6 +618,11 @@ class AnnotationSession:
             if any(key not in self._open for key in ids):
                 raise MaskwrightError("That proposal is no longer open. Run the prompt again.")
             return [self._open.pop(key) for key in dict.fromkeys(ids)]
+
+
+def _clicked(one: Proposal) -> bool:
+    """Whether it answers clicks or a box, which are told as a mapping; words and references are not."""
+    return isinstance(one.provenance.get("prompt"), Mapping)
 
 
 def _running(run: Run) -> Improvement:

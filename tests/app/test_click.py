@@ -55,7 +55,7 @@ def test_a_prompt_grows_and_shrinks(clicked: Handlers) -> None:
     assert prompt is not None
     assert prompt.last.points == ((60, 60, 1), (20, 20, 0))
     assert 'class="mw-beside"' in clicked.view(2, [], prompt=prompt).picture
-    prompt = clicked.undo(prompt)
+    prompt = clicked.undo_click(prompt)
     assert prompt is not None
     assert prompt.answers == first
     assert clicked.session.open_proposals(first)
@@ -63,7 +63,7 @@ def test_a_prompt_grows_and_shrinks(clicked: Handlers) -> None:
     assert again is None, "a click on the only point takes it away"
     assert not clicked.session.open_proposals(first)
     with pytest.raises(MaskwrightError, match="no click to undo"):
-        clicked.undo(None)
+        clicked.undo_click(None)
     with pytest.raises(MaskwrightError, match="select an image"):
         clicked.click(None, None, at(1, 1))
 

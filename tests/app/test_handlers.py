@@ -10,9 +10,14 @@ import pytest
 import maskwright as mw
 from maskwright import rle
 from maskwright.session import Shown
+from maskwright.store import Changes
+from maskwright_app.decisions import Panel
 from maskwright_app.handlers import Handlers, Words
-from maskwright_app.render import legend, picture
+from maskwright_app.mask_list import legend
+from maskwright_app.render import picture
 from maskwright_app.samples import samples
+
+from .batch import add_pictures, region
 
 
 def _opened(handlers: Handlers, path: Path) -> int:
@@ -46,7 +51,8 @@ def test_a_new_prompt_leaves_accepted_masks_alone(handlers: Handlers, sample_pat
     before = handlers.session.project.annotations(image_id)
     ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
     assert handlers.session.project.annotations(image_id) == before
-    assert handlers.view(image_id, ids).legend.count("<li") == len(before) + len(ids)
+    view = handlers.view(image_id, ids, panel=Panel(duplicates=True))
+    assert view.legend.count("<li") == len(before) + len(ids)
 
 
 def test_failed_write_keeps_the_proposals_open(
@@ -56,10 +62,10 @@ def test_failed_write_keeps_the_proposals_open(
     ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
     with monkeypatch.context() as broken:
 
-        def full(rows: object) -> None:
+        def full(*rows: object, **more: object) -> None:
             raise mw.MaskwrightError("The disk is full; nothing was lost.")
 
-        broken.setattr(handlers.session.project.store, "add_annotations", full)
+        broken.setattr(handlers.session.project.store, "decide", full)
         with pytest.raises(mw.MaskwrightError, match="disk is full"):
             handlers.accept(ids)
     assert [proposal.id for proposal in handlers.session.open_proposals(ids)] == ids
@@ -125,6 +131,29 @@ def test_samples_are_readable_and_attributed() -> None:
         assert sample.licence
         assert sample.credit
         assert sample.source.startswith("http")
+
+
+def test_news_tell_what_to_read_again(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = handlers.session.project
+    add_pictures(project, 2)
+    project.accept(1, region(0, 9), "cow")
+    number = project.store.change_number()
+    assert handlers.news(number, 2, 1) == (number, False, False), "nothing happened"
+    project.accept(1, region(9, 19), "cow")
+    here, there = (handlers.news(number, 2, image_id) for image_id in (1, 2))
+    assert (here.picture, there.picture) == (True, False)
+    assert here.number == there.number > number
+    assert not here.pictures
+    assert handlers.news(here.number, 2, 1) == (here.number, False, False), "told once"
+    add_pictures(project, 3)
+    assert handlers.news(here.number, 2, 1)[1:] == (False, True)
+    number = project.store.change_number()
+    project.accept(2, region(0, 9), "a new class")
+    assert handlers.news(number, 3, 1).picture, "a class is everywhere"
+    monkeypatch.setattr(
+        handlers.session, "changes", lambda after: Changes(9, frozenset(), others=False, complete=False)
+    )
+    assert handlers.news(0, 3, 1) == (9, True, True)
 
 
 def test_export_holds_what_the_endpoint_gave(handlers: Handlers, sample_path: Path) -> None:

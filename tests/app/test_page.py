@@ -94,7 +94,7 @@ def test_endpoints(page_server: Page) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {
         "/segment_text", "/segment_like", "/segment_click", "/find_images", "/accept", "/reject", "/export_coco",
-        "/finetune", "/job_status", "/job_cancel",
+        "/delete", "/undo", "/redo", "/finetune", "/job_status", "/job_cancel",
     }  # fmt: skip
     path = next(sample.path for sample in samples() if "giraffe" in sample.words)
     found = client.predict(handle_file(path), "tree, giraffe", api_name="/segment_text")

@@ -17,11 +17,11 @@ from PIL import Image as Pillow
 from pycocotools.coco import COCO
 
 from maskwright.domain import Image, Mask
-from maskwright.errors import BadProject, InvalidMask, MaskwrightError, ProjectUnwritable
+from maskwright.errors import BadProject, Conflict, InvalidMask, MaskwrightError, OtherImage, ProjectUnwritable
 from maskwright.export import validate
 from maskwright.export.files import replacing
 from maskwright.project import Project
-from maskwright.store import NewAnnotation, Store
+from maskwright.store import STATES, NewAnnotation, Store
 from maskwright.store.file_names import numbered
 
 
@@ -393,6 +393,29 @@ def test_several_at_once_and_reject(project: Project) -> None:
     assert project.accept_many(image, [], "cow") == []
 
 
+def test_deleting_restoring_and_taking_back(project: Project) -> None:
+    image = some_image()
+    kept = project.accept_many(image, [BLOCK, ~BLOCK], "cow", source="text")
+    assert [one.state for one in project.delete(kept)] == ["deleted", "deleted"]
+    with pytest.raises(Conflict, match="revision 2, you saw 1"):
+        project.restore(kept[:1])
+    assert [one.state for one in project.restore([kept[0].id])] == ["accepted"]
+    assert project.undo(kept[0].image_id).words == "restoration of 1 mask"
+    assert project.undo().words == "deletion of 2 masks"
+    assert len(project.annotations()) == 2
+    assert project.redo().masks == 2
+    other = project.accept(some_image(1), BLOCK, "cow")
+    with pytest.raises(OtherImage) as caught:
+        project.undo(kept[0].image_id)
+    assert caught.value.image_id == other.image_id
+    removed, copy = project.purge()
+    assert removed == 2
+    assert copy is not None
+    assert project.annotations(states=STATES) == [other]
+    with Project.open(copy.rename(copy.with_name("project.db")).parent) as before:
+        assert [one.id for one in before.annotations(states=("deleted",))] == [one.id for one in kept]
+
+
 def test_a_user_without_a_name(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody() -> str:
         raise KeyError("uid")
@@ -487,14 +510,15 @@ def test_an_export_without_room_keeps_the_old_one(
 
 
 def test_moving_the_folder_moves_the_project(annotated: Project, tmp_path: Path) -> None:
-    snapshot = annotated.store.snapshot()
+    images, masks = annotated.images(), annotated.annotations(states=STATES)
     annotated.close()
     moved = tmp_path / "élsewhere #2" / "project"
     moved.parent.mkdir()
     annotated.folder.rename(moved)
     assert str(annotated.folder).encode() not in (moved / "project.db").read_bytes()
     with Project.open(moved) as project:
-        assert project.store.snapshot() == snapshot
+        assert project.images() == images
+        assert project.annotations(states=STATES) == masks
         for record in project.images():
             assert project.image(record.id).sha256 == record.sha256
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import secrets
 import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +25,9 @@ _LOOK = 0.5
 """Seconds that opening spends on looking for damage; the daily copy is looked over as a whole."""
 _ABANDONED = 600.0
 """Seconds after which a half-written copy is nobody's any more."""
-_DAILY = re.compile(r"(.+)-(\d{8})\.db")
+_DAILY = r"-\d{8}\.db"
+# versions before 0.7 put the tables' revision behind the moment
+_ANY = r"-\d{8}(T\d+Z)?(-\d[^/]*)?\.db"
 
 
 class Backup(NamedTuple):
@@ -58,10 +63,8 @@ class Keeper:
     def _copy(self) -> None:
         # a full disk must not stop the work, and whatever goes wrong here is said when the work meets it
         with suppress(OSError, sqlite3.Error):
-            whole = _daily(self._file)
-            if not _being_written(whole):
-                _written(self._file, whole)
-                _forget_old(self._file)
+            _written(self._file, _daily(self._file))
+            _forget_old(self._file)
 
 
 def back_up(file: Path) -> Path:
@@ -78,7 +81,7 @@ def back_up(file: Path) -> Path:
 def backups(file: Path) -> list[Backup]:
     """The copies of a database that can be read, the newest first."""
     found = []
-    for copy in _folder(file).glob(f"{file.stem}-*.db"):
+    for copy in _copies(file, _ANY):
         with suppress(OSError, sqlite3.Error):
             found.append(Backup(copy, datetime.fromtimestamp(copy.stat().st_mtime, UTC), _accepted(copy)))
     return sorted(found, key=lambda one: (one.made, one.file.name), reverse=True)
@@ -92,7 +95,7 @@ def restore(file: Path, copy: Path | None = None) -> tuple[Backup, Path | None]:
 
     Raises:
         BadProject: there is no copy, or it is damaged.
-        ProjectUnwritable: another program has the project open.
+        ProjectUnwritable: another program has the project open, or there is no room; nothing was replaced.
     """
     known = backups(file)
     chosen = next((one for one in known if copy is None or one.file == copy.absolute()), None)
@@ -105,8 +108,12 @@ def restore(file: Path, copy: Path | None = None) -> tuple[Backup, Path | None]:
     except sqlite3.DatabaseError as error:
         raise BadProject(f"The backup {chosen.file} is damaged, too. Name another one.") from error
     _nobody_else(file)
-    aside = _put_aside(file) if file.exists() else None
-    _written(chosen.file, file)
+    try:
+        with _copied(chosen.file, file) as whole:
+            aside = _put_aside(file) if file.exists() else None
+            whole.replace(file)
+    except (OSError, sqlite3.Error) as error:
+        raise ProjectUnwritable(f"The backup could not be put in place: {error}. Mend that, then try again.") from error
     return chosen, aside
 
 
@@ -142,8 +149,16 @@ def _put_aside(file: Path) -> Path:
 
 def _written(source: Path, whole: Path) -> Path:
     whole.parent.mkdir(exist_ok=True)
-    partial = whole.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
+    with _copied(source, whole) as partial:
+        partial.replace(whole)
+    return whole
+
+
+@contextmanager
+def _copied(source: Path, whole: Path) -> Iterator[Path]:
+    """A copy that is looked over and on disk, under a name of its own, to be given that of the whole one."""
+    # another process may be making the same copy
+    partial = whole.with_name(f"{whole.stem}-{secrets.token_hex(4)}.partial")
     try:
         # `with` on a connection would end a transaction, not close the file
         with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(partial)) as new:
@@ -152,10 +167,9 @@ def _written(source: Path, whole: Path) -> Path:
         _look_over(partial, None)
         with partial.open("rb+") as handle:
             os.fsync(handle.fileno())
-        partial.replace(whole)
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
-    return whole
 
 
 def _look_over(file: Path, seconds: float | None) -> None:
@@ -197,15 +211,16 @@ def _daily(file: Path) -> Path:
     return _folder(file) / f"{file.stem}-{datetime.now(UTC):%Y%m%d}.db"
 
 
-def _being_written(whole: Path) -> bool:
-    """Whether another process is at the same copy right now."""
-    partial = whole.with_suffix(".partial")
-    with suppress(FileNotFoundError):
-        return time.time() - partial.stat().st_mtime < _ABANDONED
-    return False
+def _copies(file: Path, ending: str) -> list[Path]:
+    """The copies of this database and of no other one in its folder, in the order of their names."""
+    name = re.compile(re.escape(file.stem) + ending)
+    return sorted(copy for copy in _folder(file).glob("*.db") if name.fullmatch(copy.name))
 
 
 def _forget_old(file: Path) -> None:
-    days = sorted(copy for copy in _folder(file).glob(f"{file.stem}-*.db") if _DAILY.fullmatch(copy.name))
-    for copy in days[:-_KEPT]:
+    for copy in _copies(file, _DAILY)[:-_KEPT]:
         copy.unlink(missing_ok=True)
+    for partial in _folder(file).glob(f"{glob.escape(file.stem)}-*.partial*"):
+        with suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > _ABANDONED:
+                partial.unlink()

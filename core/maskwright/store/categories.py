@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from maskwright.store.transactions import Transactions
 from maskwright.store.values import clean_name
 
 __all__ = ["CategoryStore"]
+
+_COLOR = re.compile("#[0-9a-f]{6}")
 
 
 class CategoryStore(Transactions):
@@ -38,10 +41,10 @@ class CategoryStore(Transactions):
             ledger.category(db, name, who, now())
             return _found(db, name).to_domain()
 
-    def categories(self) -> list[Category]:
-        """All categories in id order."""
+    def categories(self, *, deleted: bool = False) -> list[Category]:
+        """All categories in id order; with `deleted` also those that were deleted, as the history knows them."""
         with self._reading() as db:
-            return queries.categories(db)
+            return queries.categories(db, deleted=deleted)
 
     def alike(self, name: str) -> list[str]:
         """Names of other categories that differ from this one in capitals only."""
@@ -50,23 +53,27 @@ class CategoryStore(Transactions):
             names = [one.name for one in queries.categories(db)]
         return sorted(one for one in names if one != name and one.casefold() == name.casefold())
 
-    def change_category(self, name: str, who: str, **values: Any) -> Category:
+    def change_category(self, name: str, who: str, /, **values: Any) -> Category:
         """A category with another name, color, supercategory, shortcut (1 to 9 or None) or synonyms; one step.
 
         Raises:
-            MaskwrightError: no such category, a name or key that another has, or a key that is none.
+            MaskwrightError: no such category, a name or key that another has, or a color or key that is none.
         """
         if "name" in values:
             values["name"] = clean_name(values["name"])
         if "synonyms" in values:
             values["synonyms"] = list(dict.fromkeys(clean_name(one) for one in values["synonyms"]))
+        if "color" in values:
+            values["color"] = values["color"].lower()
+        if not _COLOR.fullmatch(values.get("color", "#000000")):
+            raise MaskwrightError("A colour is written as # and six of the digits 0 to 9 and a to f. Choose one so.")
         if values.get("shortcut") not in (None, *range(1, 10)):
             raise MaskwrightError("A category's key is a number from 1 to 9. Choose one of them, or none.")
         with self._writing() as db:
             row = _found(db, clean_name(name))
-            ledger.change_category(
-                db, row, "category_changed", who, ledger.begin_step(db, who, "change of a category"), **values
-            )
+            if any(getattr(row, key) != value for key, value in values.items()):
+                step = ledger.begin_step(db, who, "change of a category")
+                ledger.change_category(db, row, "category_changed", who, step, **values)
             return row.to_domain()
 
     def merge_categories(self, source: str, into: str, who: str) -> Category:

@@ -17,8 +17,8 @@ from maskwright.errors import BadProject
 __all__ = ["connect", "database_url", "sqlite_file", "write_ahead"]
 
 _BUSY_SECONDS = 5
-# any constant does, as long as every Maskwright process takes the same one
-_SERVER_WRITE_LOCK = "SELECT pg_advisory_xact_lock(77650118)"
+# any constant does, as long as every Maskwright process takes the same one; waiting ends as it does with SQLite
+_SERVER_WRITE_LOCK = "SELECT set_config('lock_timeout', '{}s', true), pg_advisory_xact_lock(77650118)"
 
 
 def database_url(where: str | Path) -> URL:
@@ -90,4 +90,4 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_server(connection: Connection) -> None:
     # one writer at a time, as with SQLite: change numbers then become visible in order
     if connection.get_execution_options().get("write"):
-        connection.exec_driver_sql(_SERVER_WRITE_LOCK)
+        connection.exec_driver_sql(_SERVER_WRITE_LOCK.format(_BUSY_SECONDS))

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.store.backups import backups
 
-__all__ = ["cannot_write", "plain_errors"]
+__all__ = ["cannot_write", "damaged", "plain_errors"]
 
 _FULL = "The disk is full; nothing was lost. Free 200 MB, then try again."
 _LOCKED = (
@@ -25,6 +25,10 @@ _LOCKED = (
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
+# lock_not_available, deadlock_detected; disk_full; read_only_sql_transaction, insufficient_privilege
+_SERVER_BUSY = ("55P03", "40P01")
+_SERVER_FULL = "53100"
+_SERVER_REFUSED = ("25006", "42501")
 
 
 @contextmanager
@@ -49,7 +53,7 @@ def plain_errors(where: str, file: Path | None) -> Iterator[None]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         if file is None:
             raise
-        raise _damaged(file) from error
+        raise damaged(file) from error
 
 
 def cannot_write(where: Path, error: OSError) -> ProjectUnwritable:
@@ -65,12 +69,24 @@ def cannot_write(where: Path, error: OSError) -> ProjectUnwritable:
     return ProjectUnwritable(f"Cannot save in {where}: {error.strerror}. Check the disk, or choose another folder.")
 
 
+def damaged(file: Path) -> BadProject:
+    """The sentence for a file that is no whole database, with the newest copy to go back to."""
+    copies = backups(file)
+    if not copies:
+        return BadProject(f"The project file is damaged. Put a backup copy of yours in the place of {file}.")
+    newest = copies[0]
+    return BadProject(
+        f"The project file is damaged. Restore the backup of {newest.made:%Y-%m-%d} ({newest.masks} masks) with "
+        f"`maskwright project restore {file.parent}`; the damaged file is kept."
+    )
+
+
 def _from_sqlite(error: DBAPIError | sqlite3.Error, file: Path) -> MaskwrightError | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
     # the lower byte is the kind, the rest says where it happened
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED or "Could not decode to UTF-8" in str(error):
-        return _damaged(file)
+        return damaged(file)
     if code in _BUSY:
         return ProjectUnwritable(_LOCKED)
     # a full disk shows as SQLITE_IOERR where SQLite grows its shared-memory file
@@ -84,9 +100,17 @@ def _from_sqlite(error: DBAPIError | sqlite3.Error, file: Path) -> MaskwrightErr
 
 
 def _from_server(error: DBAPIError | sqlite3.Error, where: str) -> MaskwrightError | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code = getattr(cause, "sqlstate", None)
+    if code in _SERVER_BUSY:
+        return ProjectUnwritable(_LOCKED)
+    if code == _SERVER_FULL:
+        return ProjectUnwritable(_FULL)
+    if code in _SERVER_REFUSED:
+        return ProjectUnwritable(f"Cannot save: the database {where} does not let you write. Ask who runs the server.")
     if not isinstance(error, OperationalError):
         return None
-    reason = str(error.orig).strip().partition("\n")[0]
+    reason = str(cause).strip().partition("\n")[0]
     return ProjectUnwritable(f"Cannot reach the project's database {where}: {reason}. Check that the server runs.")
 
 
@@ -94,17 +118,6 @@ def _read_only(where: Path) -> ProjectUnwritable:
     return ProjectUnwritable(
         f"Cannot save: {where} is read-only or belongs to another user. "
         "Change its permissions, or choose a folder of your own."
-    )
-
-
-def _damaged(file: Path) -> BadProject:
-    copies = backups(file)
-    if not copies:
-        return BadProject(f"The project file is damaged. Put a backup copy of yours in the place of {file}.")
-    newest = copies[0]
-    return BadProject(
-        f"The project file is damaged. Restore the backup of {newest.made:%Y-%m-%d} ({newest.masks} masks) with "
-        f"`maskwright project restore {file.parent}`; the damaged file is kept."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -19,6 +19,8 @@ from maskwright.store.values import BoxPrompt, NewAnnotation, NewImage
 __all__ = ["ImportStore", "NewCategory", "NewDataset", "Stored"]
 
 _AT_ONCE = 5000
+_LARGEST_WISH = 1 << 30
+"""A server counts to twice as many: there must be room for what comes after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +61,28 @@ class ImportStore(Transactions):
         """Add what is not there yet: masks are known by `uid`, or else by image, category and pixels."""
         with self._writing() as db:
             fresh = _Fresh(db)
-            for kind in new.categories:
-                wanted = kind.id if fresh.categories else None
-                ledger.category(db, kind.name, new.who, now(), kind.supercategory, wanted)
-            ids = [
-                one if isinstance(one, int) else add_image(db, one if fresh.images else replace(one, id=None)).id
-                for one in new.images
-            ]
-            placed = [
-                replace(one, image_id=ids[one.image_id], id=one.id if fresh.annotations else None)
-                for one in new.annotations
-            ]
+            for kind in fresh.wished_first(CategoryRow, new.categories):
+                ledger.category(db, kind.name, new.who, now(), kind.supercategory, kind.id)
+            ids = _image_ids(db, fresh, new.images)
+            placed = [replace(one, image_id=ids[one.image_id]) for one in new.annotations]
             missing = list(_missing(db, placed))
-            for part in _parts(sorted(missing, key=lambda one: one.id is None)):
-                for chosen in ([one for one in part if one.id], [one for one in part if not one.id]):
-                    ledger.add_masks(db, chosen)
+            for part in fresh.in_parts(AnnotationRow, missing):
+                ledger.add_masks(db, part)
             boxes = _add_boxes(db, [replace(one, image_id=ids[one.image_id]) for one in new.boxes], new.who)
             if missing or boxes:
                 after = {"file": new.file, "masks": len(missing), "boxes": boxes}
                 db.add(EventRow(at=now(), who=new.who, kind="imported", after=after))
-            fresh.catch_up()
             return Stored(len(missing), len(placed) - len(missing), boxes)
 
-    def known(self, masks: Sequence[NewAnnotation], images: Sequence[int | None]) -> int:
-        """How many of these masks the project has; their `image_id` is a place in `images`, None for a new one."""
-        placed = [replace(one, image_id=images[one.image_id] or -one.image_id - 1) for one in masks]
+    def foretell(self, new: NewDataset) -> Stored:
+        """What `import_dataset` would give; nothing is written."""
+        # a new image has nothing yet: any number that no image has will do
+        ids = [one if isinstance(one, int) else -place for place, one in enumerate(new.images, start=1)]
+        masks = [replace(one, image_id=ids[one.image_id]) for one in new.annotations]
+        boxes = [replace(one, image_id=ids[one.image_id]) for one in new.boxes]
         with self._reading() as db:
-            return len(placed) - len(list(_missing(db, placed)))
+            missing = len(list(_missing(db, masks)))
+            return Stored(missing, len(masks) - missing, len(list(_missing_boxes(db, boxes))))
 
     def image_of_masks(self, uids: Sequence[str]) -> ImageRecord | None:
         """The image of the first of these masks that the project has, or None."""
@@ -98,33 +95,60 @@ class ImportStore(Transactions):
         return None
 
 
+def _image_ids(db: Session, fresh: _Fresh, images: Sequence[NewImage | int]) -> list[int]:
+    """The project's ids for a file's images, in the file's order."""
+    added = {
+        one.sha256: add_image(db, one).id
+        for one in fresh.wished_first(ImageRow, [one for one in images if not isinstance(one, int)])
+    }
+    return [one if isinstance(one, int) else added[one.sha256] for one in images]
+
+
+_Wish = TypeVar("_Wish", NewCategory, NewImage, NewAnnotation)
+
+
 class _Fresh:
     """Which tables have never had a row, so that a file's own ids can be taken."""
 
     def __init__(self, db: Session) -> None:
         self._db = db
         purged = db.scalar(select(EventRow.id).where(EventRow.kind == "purged", EventRow.annotation_id.is_(None)))
-        self.images = self._empty(ImageRow)
-        self.categories = self._empty(CategoryRow)
-        self.annotations = purged is None and self._empty(AnnotationRow)
+        self._tables = [table for table in (ImageRow, CategoryRow, AnnotationRow) if self._empty(table)]
+        if purged is not None and AnnotationRow in self._tables:
+            self._tables.remove(AnnotationRow)
+
+    def wished_first(self, table: type[Any], rows: Sequence[_Wish]) -> Iterator[_Wish]:
+        """The rows one by one, those with a wish that is granted before those that get the next free id."""
+        wishing, others = self._sorted(table, rows)
+        yield from wishing
+        self._catch_up(table)
+        yield from others
+
+    def in_parts(self, table: type[Any], rows: Sequence[_Wish]) -> Iterator[Sequence[_Wish]]:
+        """As `wished_first`, in handfuls of one kind."""
+        wishing, others = self._sorted(table, rows)
+        yield from _parts(wishing)
+        self._catch_up(table)
+        yield from _parts(others)
+
+    def _sorted(self, table: type[Any], rows: Sequence[_Wish]) -> tuple[list[_Wish], list[_Wish]]:
+        def granted(one: _Wish) -> bool:
+            return table in self._tables and one.id is not None and one.id <= _LARGEST_WISH
+
+        return [one for one in rows if granted(one)], [replace(one, id=None) for one in rows if not granted(one)]
 
     def _empty(self, table: type[Any]) -> bool:
         return self._db.scalar(select(table.id).limit(1)) is None
 
-    def catch_up(self) -> None:
+    def _catch_up(self, table: type[Any]) -> None:
         """A server's counters do not see ids that were given; SQLite's do."""
-        if self._db.get_bind().dialect.name != "postgresql":
+        if table not in self._tables or self._db.get_bind().dialect.name != "postgresql":
             return
         self._db.flush()
-        for table, fresh in (
-            (ImageRow, self.images),
-            (CategoryRow, self.categories),
-            (AnnotationRow, self.annotations),
-        ):
-            highest = self._db.scalar(select(func.max(table.id)))
-            if fresh and highest:
-                sequence = f"{table.__tablename__}_id_seq"
-                self._db.execute(text("SELECT setval(:sequence, :highest)"), {"sequence": sequence, "highest": highest})
+        highest = self._db.scalar(select(func.max(table.id)))
+        if highest:
+            sequence = f"{table.__tablename__}_id_seq"
+            self._db.execute(text("SELECT setval(:sequence, :highest)"), {"sequence": sequence, "highest": highest})
 
 
 def _missing(db: Session, placed: Sequence[NewAnnotation]) -> Iterator[NewAnnotation]:
@@ -156,30 +180,35 @@ def _pixels(db: Session, image_ids: Iterable[int]) -> set[tuple[int, str, str]]:
     }
 
 
-def _add_boxes(db: Session, boxes: Sequence[BoxPrompt], who: str) -> int:
-    at, rows, known = now(), list[dict[str, Any]](), set[tuple[float, ...]]()
+def _missing_boxes(db: Session, boxes: Sequence[BoxPrompt]) -> Iterator[BoxPrompt]:
+    """Those that the project does not have, each once."""
+    row = PromptRow
+    chosen = (
+        select(row.image_id, CategoryRow.name, row.provenance)
+        .join(CategoryRow, CategoryRow.id == row.category_id)
+        .where(row.source == "box")
+    )
+    known = {
+        (image_id, name, *told["box"])
+        for part in _parts(list({one.image_id for one in boxes}))
+        for image_id, name, told in db.execute(chosen.where(row.image_id.in_(part)))
+    }
     for one in boxes:
-        key = ledger.category(db, one.category, who, at)
-        if (one.image_id, key) not in known:
-            known.add((one.image_id, key))
-            told: dict[str, Any]
-            there = select(PromptRow.provenance).where(
-                PromptRow.image_id == one.image_id, PromptRow.category_id == key, PromptRow.source == "box"
-            )
-            known |= {(one.image_id, key, *told["box"]) for told in db.scalars(there)}
-        if (one.image_id, key, *one.bbox) not in known:
-            known.add((one.image_id, key, *one.bbox))
-            told = {**one.provenance, "box": list(one.bbox)}
-            rows.append(
-                {
-                    "image_id": one.image_id,
-                    "category_id": key,
-                    "source": "box",
-                    "provenance": told,
-                    "who": who,
-                    "at": at,
-                }
-            )
+        key = (one.image_id, one.category, *one.bbox)
+        if key not in known:
+            known.add(key)
+            yield one
+
+
+def _add_boxes(db: Session, boxes: Sequence[BoxPrompt], who: str) -> int:
+    at = now()
+    rows = [
+        {
+            "image_id": one.image_id, "category_id": ledger.category(db, one.category, who, at), "source": "box",
+            "provenance": {**one.provenance, "box": list(one.bbox)}, "who": who, "at": at,
+        }
+        for one in _missing_boxes(db, boxes)
+    ]  # fmt: skip
     ledger.add_boxes(db, rows)
     return len(rows)
 

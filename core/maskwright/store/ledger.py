@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from maskwright.domain import Mask
 from maskwright.errors import Conflict, MaskwrightError, OtherImage
@@ -24,6 +24,7 @@ _MASK_FIELDS = ("state", "category_id", "counts", "score", "annotator", "crowd")
 _CATEGORY_FIELDS = ("name", "color", "supercategory", "shortcut", "synonyms", "deleted")
 _BY_MODEL = ("text", "reference", "click", "box", "finetuned")
 _TAKEN_BACK = ("undone", "redone")
+_IN_USE = ("accepted", "proposed")
 
 
 def begin_step(db: Session, who: str, kind: str, image_ids: Iterable[int] = ()) -> int:
@@ -46,8 +47,7 @@ def category(db: Session, name: str, who: str, at: str, supercategory: str = "",
         db.flush()
         after = {"category_id": row.id, "name": name, "color": row.color}
         db.add(EventRow(at=at, who=who, kind="category_added", after=after))
-    elif row.deleted:
-        change_category(db, row, "category_changed", who, None, deleted=False)
+    _bring_back(db, row.id, who)
     return row.id
 
 
@@ -62,7 +62,10 @@ def add_masks(db: Session, wanted: Sequence[NewAnnotation], step_id: int | None 
         return []
     at = now()
     images = {key: queries.image_row(db, key) for key in {one.image_id for one in wanted}}
-    categories = {one.category: category(db, one.category, one.annotator, at) for one in wanted}
+    categories: dict[str, int] = {}
+    for one in wanted:
+        if one.category not in categories:
+            categories[one.category] = category(db, one.category, one.annotator, at)
     for one in wanted:
         check_mask(one.mask, (images[one.image_id].height, images[one.image_id].width))
     prompts = _prompts(db, wanted, at)
@@ -142,6 +145,8 @@ def change(
     for name, value in after.items():
         setattr(row, name, value)
     moved.update([(row.image_id, row.category_id, row.state)])
+    if row.state in _IN_USE:
+        _bring_back(db, row.category_id, who)
     if "counts" in after:
         image = queries.image_row(db, row.image_id)
         mask = Mask(None, Rle(size=[image.height, image.width], counts=row.counts))
@@ -159,6 +164,13 @@ def change(
     tally(db, moved)
 
 
+def _bring_back(db: Session, category_id: int, who: str) -> None:
+    """A mask that is seen again needs its category, which may have been deleted meanwhile."""
+    kind = db.get_one(CategoryRow, category_id)
+    if kind.deleted:
+        change_category(db, kind, "category_changed", who, None, deleted=False)
+
+
 def change_category(db: Session, row: CategoryRow, kind: str, who: str, step_id: int | None, **fields: Any) -> None:
     """Give a category's row new values, and the history its line.
 
@@ -168,6 +180,11 @@ def change_category(db: Session, row: CategoryRow, kind: str, who: str, step_id:
     name, shortcut = fields.get("name", row.name), fields.get("shortcut", row.shortcut)
     other = queries.category_row(db, name, deleted=True)
     if other is not None and other.id != row.id:
+        if other.deleted:
+            raise MaskwrightError(
+                f"{name!r} was deleted, and its name is kept for undo. Choose another name, or use {name!r} again and "
+                "merge the two."
+            )
         raise MaskwrightError(f"There is a category {name!r} already. Merge the two, or choose another name.")
     taken = select(CategoryRow).where(CategoryRow.shortcut == shortcut, CategoryRow.id != row.id)
     if shortcut is not None and (holder := db.scalar(taken.where(CategoryRow.deleted.is_(False)))) is not None:
@@ -247,6 +264,7 @@ def _retrace(db: Session, step: StepRow, who: str, image_id: int | None, *, back
         raise OtherImage(
             f"The step to {word} ({step.kind}) was on another image. Go there first.", int(step.image_id or 0)
         )
+    _untouched(db, step, who)
     lines = select(EventRow).where(EventRow.step_id == step.id, EventRow.kind.not_in(_TAKEN_BACK))
     events = list(db.scalars(lines.order_by(EventRow.id.desc() if back else EventRow.id)))
     kind = "undone" if back else "redone"
@@ -255,6 +273,25 @@ def _retrace(db: Session, step: StepRow, who: str, image_id: int | None, *, back
         _turn(db, event, kind, who, here, there)
     step.state = "undone" if back else "done"
     return Step(step.kind, step.image_id, len({event.annotation_id for event in events} - {None}))
+
+
+def _untouched(db: Session, step: StepRow, who: str) -> None:
+    """Raise Conflict when somebody else has changed one of the step's masks since, in whatever way."""
+    later = aliased(EventRow)
+    found = db.scalar(
+        select(later.annotation_id)
+        .join(EventRow, (EventRow.annotation_id == later.annotation_id) & (EventRow.id < later.id))
+        .join(StepRow, StepRow.id == later.step_id)
+        .where(EventRow.step_id == step.id, EventRow.kind.not_in(_TAKEN_BACK))
+        .where(StepRow.id != step.id, StepRow.who != who, StepRow.state == "done", later.kind.not_in(_TAKEN_BACK))
+        .limit(1)
+    )
+    if found is not None:
+        raise _changed_since(f"Mask {found}")
+
+
+def _changed_since(what: str) -> Conflict:
+    return Conflict(f"{what} was changed by someone else since; nothing was overwritten. Change it by hand.")
 
 
 def _turn(db: Session, event: EventRow, kind: str, who: str, here: dict[str, Any], there: dict[str, Any]) -> None:
@@ -267,8 +304,7 @@ def _turn(db: Session, event: EventRow, kind: str, who: str, here: dict[str, Any
         row, names = db.get(CategoryRow, (event.after or {}).get("category_id", 0)), _CATEGORY_FIELDS
     fields = {name: there[name] for name in names if name in there and name in here}
     if row is None or any(getattr(row, name) != here[name] for name in fields):
-        what = f"Mask {event.annotation_id}" if of_mask else "The category"
-        raise Conflict(f"{what} was changed by someone else since; nothing was overwritten. Change it by hand.")
+        raise _changed_since(f"Mask {event.annotation_id}" if of_mask else "The category")
     if isinstance(row, AnnotationRow):
         change(db, row, kind, who, event.step_id, **fields)
     elif fields:

@@ -73,6 +73,8 @@ class MaskStore(Transactions):
             InvalidMask: a mask has another size than its image.
         """
         check_state(state)
+        if not (new or corrections or stored):
+            return []
         with self._writing() as db:
             rows = [queries.annotation_row(db, key) for key in stored]
             if any(row.state != "proposed" for row in rows):
@@ -122,10 +124,11 @@ class MaskStore(Transactions):
         """Annotations under another name, all or none, in one step; arguments and errors as `set_states`."""
         with self._writing() as db:
             rows = _seen(db, annotations)
-            step = ledger.begin_step(db, who, "change of category", (row.image_id for row in rows))
             key = ledger.category(db, clean_name(category), who, now())
-            for row in rows:
-                ledger.change(db, row, "category_changed", who, step, category_id=key)
+            if any(row.category_id != key for row in rows):
+                step = ledger.begin_step(db, who, "change of category", (row.image_id for row in rows))
+                for row in rows:
+                    ledger.change(db, row, "category_changed", who, step, category_id=key)
             return _values(db, list(annotations))
 
     def correct(self, correction: Correction, who: str) -> Annotation:
@@ -174,12 +177,14 @@ class MaskStore(Transactions):
         """Remove rejected and deleted masks for good; gives how many. What the history tells of them stays."""
         gone = select(AnnotationRow.id).where(AnnotationRow.state.in_(_GONE))
         with self._writing() as db:
+            moved = queries.tallied(db, _GONE)
+            if not moved:
+                return 0
             steps = select(EventRow.step_id).where(EventRow.annotation_id.in_(gone), EventRow.step_id.is_not(None))
             db.execute(
                 StepRow.__table__.update().where(StepRow.id.in_(steps)).values(state="void")  # type: ignore[attr-defined]
             )
             db.execute(delete(ReferenceRow).where(ReferenceRow.annotation_id.in_(gone)))
-            moved = queries.tallied(db, _GONE)
             number = -sum(moved.values())
             db.execute(delete(AnnotationRow).where(AnnotationRow.state.in_(_GONE)))
             answered = select(AnnotationRow.prompt_id).where(AnnotationRow.prompt_id.is_not(None))

@@ -24,21 +24,24 @@ __all__ = ["bring_up_to_date"]
 _HERE = Path(__file__).parent
 
 
-def bring_up_to_date(engine: Engine, where: str, *, scripts: Path = _HERE) -> None:
+def bring_up_to_date(engine: Engine, where: str, *, create: bool = True, scripts: Path = _HERE) -> None:
     """Make the tables of a new database, or upgrade an older one after keeping a copy of its file in `backups/`.
 
     Args:
         engine: of `connection.connect`.
         where: the project as a person knows it, for messages.
+        create: whether an empty database is to become a project.
         scripts: the folder whose `versions/` holds the revisions.
 
     Raises:
-        BadProject: made by a newer version, or another program's database; the file was not changed.
+        BadProject: empty, made by a newer version, or another program's database; it was not changed.
         OSError: the copy could not be written; nothing was upgraded.
     """
     directory = ScriptDirectory(str(scripts))
     with engine.connect() as connection:
         current = _revision(connection, where)
+        if current is None and not create:
+            raise BadProject(f"There is no project in {where}. Create one with `maskwright project new`.")
         _refuse_unknown(current, directory, where)
         upgrading = _missing(directory, current)
         journal = _journal(connection)
@@ -63,8 +66,10 @@ def _upgrade(engine: Engine, directory: ScriptDirectory, where: str) -> None:
 
 def _revision(connection: Connection, where: str) -> str | None:
     """The revision of the tables, or None in an empty database."""
+    # in this order: another process may be making them right now, which a server shows from one look to the next
+    tables = inspect(connection).get_table_names()
     heads = MigrationContext.configure(connection).get_current_heads()
-    if not heads and inspect(connection).get_table_names():
+    if tables and not heads:
         raise BadProject(f"{where} is a database, but not a Maskwright project. Choose another folder or database.")
     return heads[0] if heads else None
 

@@ -88,10 +88,10 @@ def category_row(db: Session, name: str, *, deleted: bool = False) -> CategoryRo
     return db.scalar(chosen if deleted else chosen.where(CategoryRow.deleted.is_(False)))
 
 
-def categories(db: Session) -> list[Category]:
-    """All categories in id order."""
-    chosen = select(CategoryRow).where(CategoryRow.deleted.is_(False)).order_by(CategoryRow.id)
-    return [row.to_domain() for row in db.scalars(chosen)]
+def categories(db: Session, *, deleted: bool = False) -> list[Category]:
+    """All categories in id order; with `deleted` also those that were deleted."""
+    chosen = select(CategoryRow).order_by(CategoryRow.id)
+    return [row.to_domain() for row in db.scalars(chosen if deleted else chosen.where(CategoryRow.deleted.is_(False)))]
 
 
 def stored_annotations(

@@ -16,7 +16,7 @@ from maskwright.store.backups import Keeper, back_up
 from maskwright.store.categories import CategoryStore
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.dataset import StoredDataset
-from maskwright.store.failures import cannot_write, plain_errors
+from maskwright.store.failures import cannot_write, damaged, plain_errors
 from maskwright.store.images import ImageStore
 from maskwright.store.imports import ImportStore
 from maskwright.store.masks import MaskStore
@@ -59,11 +59,12 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
         engine = connect(url)
         try:
             with plain_errors(shown, file):
-                bring_up_to_date(engine, shown)
+                # a file that is there was meant to become a project
+                bring_up_to_date(engine, shown, create=create or file is not None)
                 return cls(engine, shown)
         except OSError as error:
             engine.dispose()
-            raise cannot_write(file or Path(), error) from error
+            raise cannot_write(Path(error.filename or file or ""), error) from error
         except BaseException:
             engine.dispose()
             raise
@@ -99,7 +100,7 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
             with plain_errors(self._where, file):
                 return back_up(file)
         except OSError as error:
-            raise cannot_write(file.parent, error) from error
+            raise cannot_write(Path(error.filename or file.parent), error) from error
 
     def counts(self) -> Counts:
         """How many images and masks there are."""
@@ -132,7 +133,7 @@ def _require_file(file: Path, create: bool) -> None:
     if not create and not there:
         raise BadProject(f"There is no project database {file}. Check the name, or create the project first.")
     if not create and not size:
-        raise BadProject(f"The project file is damaged. {file} is empty; put a backup copy in its place.")
+        raise damaged(file)
     for needed in [file.parent, *([file] if there else [])]:
         if not os.access(needed, os.W_OK):
             raise cannot_write(file.parent, PermissionError(13, "Permission denied"))

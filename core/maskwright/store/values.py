@@ -52,6 +52,10 @@ class NewImage:
     who: str = ""
     id: int | None = None
 
+    def __post_init__(self) -> None:
+        # cameras pad the moment with NUL, which PostgreSQL does not take
+        object.__setattr__(self, "captured", self.captured.replace("\0", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class NewAnnotation:
@@ -207,6 +211,8 @@ def clean_name(name: str) -> str:
         cleaned.encode()
     except UnicodeEncodeError as error:
         raise MaskwrightError("The category name holds bytes that are not text. Type it again.") from error
+    if "\0" in cleaned:
+        raise MaskwrightError("The category name holds bytes that are not text. Type it again.")
     return cleaned
 
 

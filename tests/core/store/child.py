@@ -1,4 +1,4 @@
-"""What the tests run in processes of their own: `python child.py NAME FOLDER`; answers are lines on stdout."""
+"""What the tests run in processes of their own: `python child.py NAME PLACE`; answers are lines on stdout."""
 
 from __future__ import annotations
 
@@ -26,12 +26,41 @@ def accept_for_ever(folder: Path) -> None:
             print(store.add_annotation(NewAnnotation(image.id, "cow", MASK)).id, flush=True)
 
 
-def accept_hundred(folder: Path) -> None:
+def accept_forty(address: str | Path) -> None:
     """Create or open the project together with other processes and accept one by one."""
-    with Store.open(folder / "project.db", create=True) as store:
+    with Store.open(address, create=True) as store:
         image = store.add_image(NewImage("a" * 64, "images/a.png", 64, 64))
-        for number in range(100):
+        for number in range(40):
             print(store.add_annotation(NewAnnotation(image.id, f"class {number % 7}", MASK)).uid)
+
+
+def accept_thousand(folder: Path) -> None:
+    """One picture for all processes and ten of our own, through the project as a person's program does it."""
+    pixels = np.random.default_rng(os.getpid())
+    ours = [Image(pixels.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(10)]
+    pictures = [Image(np.zeros((64, 64, 3), np.uint8)), *ours]
+    with Project.open(folder, create=True) as project:
+        for number in range(1000):
+            kept = project.accept(pictures[number % 11], MASK, f"class {number % 7}")
+            print(kept.id, kept.uid)
+
+
+def delete_one(address: str | Path) -> None:
+    """Delete the mask of the id in $MASK."""
+    with Store.open(address) as store:
+        store.set_state(int(os.environ["MASK"]), "deleted", "bob")
+
+
+def hold_open(file: Path) -> None:
+    """Have a project open until a line comes in, then accept one more; wait to be killed when the line is "stay"."""
+    with Store.open(file) as store:
+        print("open", flush=True)
+        wish = sys.stdin.readline()
+        size = store.images()[0]
+        store.add_annotation(NewAnnotation(size.id, "cow", Mask.from_array(np.ones((size.height, size.width), bool))))
+        print(len(store.annotations()), "accepted", flush=True)
+        if wish == "stay\n":
+            sys.stdin.readline()
 
 
 def open_as_nobody(folder: Path) -> None:
@@ -98,4 +127,4 @@ def _try(action: object) -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](Path(sys.argv[2]))
+    globals()[sys.argv[1]](sys.argv[2] if "://" in sys.argv[2] else Path(sys.argv[2]))

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskwright.domain import ImageRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.project import Project
-from maskwright.store import Store
+from maskwright.store import Store, backups
 from maskwright.store import connection as store_connection
-from tests.core.store.conftest import MakeAnnotation
+from tests.core.store.conftest import MakeAnnotation, changed, on_server, on_sqlite
 from tests.core.store.test_processes import CHILD
 
 as_root = pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can play another user")
@@ -80,6 +79,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     ]
 
 
+@on_sqlite
 def test_sqlite_out_of_room(store: Store, new: MakeAnnotation) -> None:
     kept = store.add_annotation(new())
     with store._engine.connect() as connection:
@@ -94,6 +94,7 @@ def test_sqlite_out_of_room(store: Store, new: MakeAnnotation) -> None:
     assert len(store.annotations()) == 2
 
 
+@on_sqlite
 def test_another_program_holds_the_lock(
     monkeypatch: pytest.MonkeyPatch, store: Store, new: MakeAnnotation, file: Path
 ) -> None:
@@ -126,29 +127,90 @@ def test_a_file_that_is_no_database(file: Path, content: bytes) -> None:
     assert file.read_bytes() == content
 
 
-def test_a_database_damaged_in_the_middle(store: Store, new: MakeAnnotation, file: Path) -> None:
+@on_sqlite
+def test_a_database_damaged_in_the_middle(
+    store: Store, new: MakeAnnotation, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.add_annotations(new(provenance={"note": str(n) * 200}) for n in range(200))
     store.close()
-    (file.parent / "backups").mkdir()
-    shutil.copy(file, file.parent / "backups" / "project-20260101-0.1_first.db")
     content = bytearray(file.read_bytes())
     content[-4096 * 20 :] = np.random.default_rng(0).bytes(4096 * 20)
     file.write_bytes(content)
-    # the first pages are whole, so it is found where the masks are read
-    with Store.open(file) as again, pytest.raises(BadProject, match=r"^The project file is damaged\. .*0\.1_first\.db"):
-        again.snapshot(states=("accepted", "rejected"))
+    with pytest.raises(BadProject, match=r"^The project file is damaged\. "):
+        Store.open(file)
+    # a project too large to be looked over in time is opened, and the damage is met where it is read
+    monkeypatch.setattr(backups, "_look_over", lambda file, seconds: None)
+    with Store.open(file) as again, pytest.raises(BadProject, match=r"^The project file is damaged\. "):
+        again.annotations(states=("accepted", "rejected"))
 
 
-@pytest.mark.parametrize("column", ["provenance", "annotator", "counts"])
-def test_a_row_that_is_not_what_we_wrote(store: Store, new: MakeAnnotation, file: Path, column: str) -> None:
+@on_sqlite
+@pytest.mark.parametrize(
+    ("table", "column"), [("prompts", "provenance"), ("annotations", "annotator"), ("annotations", "counts")]
+)
+def test_a_row_that_is_not_what_we_wrote(store: Store, new: MakeAnnotation, table: str, column: str) -> None:
     store.add_annotation(new())
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute(f"UPDATE annotations SET {column} = CAST(x'7bff' AS TEXT)")
-        connection.commit()
+    changed(store, f"UPDATE {table} SET {column} = CAST(x'7bff' AS TEXT)")
     with pytest.raises(MaskwrightError, match="damaged"):
         store.annotations()
 
 
-def test_our_own_mistakes_surface(store: Store, image: ImageRecord) -> None:
+@on_server
+def test_another_program_holds_the_servers_lock(
+    monkeypatch: pytest.MonkeyPatch, store: Store, new: MakeAnnotation, address: str
+) -> None:
+    monkeypatch.setattr(store_connection, "_BUSY_SECONDS", 0.2)
+    draft = new()
+    with Store.open(address) as other, store._writing() as holder:
+        holder.connection()
+        with pytest.raises(ProjectUnwritable, match="Cannot save: another program is writing to the project"):
+            other.add_annotation(draft)
+        assert other.annotations() == []
+    store.add_annotation(draft)
+
+
+@on_server
+def test_a_server_that_does_not_let_us_write(store: Store, new: MakeAnnotation, address: str) -> None:
+    kept, draft = store.add_annotation(new()), new()
+    name = address.rpartition("?")[0].rpartition("/")[2]
+    changed(store, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with Store.open(address) as other:
+        assert other.annotations() == [kept]
+        with pytest.raises(ProjectUnwritable, match=r"Cannot save: the database \S+ does not let you write\."):
+            other.add_annotation(draft)
+
+
+@on_server
+def test_a_server_that_goes_away_and_comes_back(store: Store, new: MakeAnnotation, address: str) -> None:
+    draft = new()
+    with Store.open(address) as other:
+        kept = other.add_annotation(draft)
+        others = "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        changed(store, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity {others}")
+        with pytest.raises(
+            ProjectUnwritable, match=r"Cannot reach the project's database \S+: .*Check that the server"
+        ):
+            other.add_annotation(draft)
+        assert other.annotations() == [kept]
+        assert other.add_annotation(draft).id > kept.id
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        pytest.param(
+            "postgresql+psycopg://nobody:secret@127.0.0.1:9/x", r"127\.0\.0\.1.*Check that the server", id="port"
+        ),
+        pytest.param("postgresql+psycopg://nobody@/x?host=/nowhere", "Check that the server runs", id="socket"),
+    ],
+)
+def test_a_server_that_is_not_there(address: str, says: str) -> None:
+    with pytest.raises(ProjectUnwritable, match=says) as caught:
+        Store.open(address)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_our_own_mistakes_surface(store: Store) -> None:
     with pytest.raises(ZeroDivisionError), store._reading():
         _ = 1 / 0
