@@ -135,7 +135,8 @@ def _predict(
             )
             for mask, accept in zip(masks, sure, strict=True)
         ]  # fmt: skip
-        project.store.add_prediction(record.id, drafts, key, user_name())
+        source = str(found.provenance["source"])
+        project.store.add_prediction(record.id, drafts, key, user_name(), source=source, names=names)
         best = max((mask.score or 0.0 for mask in masks), default=0.0)
         yield Predicted(record, best, len(masks) - sum(sure), sum(sure))
     progress(len(records), len(records))

@@ -142,12 +142,11 @@ class Project(ProjectImages, ProjectExchange):
         return self._turned(annotations, "deleted", annotator)
 
     def restore(self, annotations: Iterable[Annotation | int], *, annotator: str | None = None) -> list[Annotation]:
-        """Rejected or deleted annotations as accepted again, in one step; errors as `delete`."""
-        return self._turned(annotations, "accepted", annotator)
+        """Deleted annotations as accepted again, rejected ones as proposals, in one step; errors as `delete`."""
+        return self.store.restore(_as_seen(annotations), annotator or user_name())
 
     def _turned(self, annotations: Iterable[Annotation | int], state: str, annotator: str | None) -> list[Annotation]:
-        pairs = ((one.id, one.revision) if isinstance(one, Annotation) else (one, None) for one in annotations)
-        return self.store.set_states(dict(pairs), state, annotator or user_name())
+        return self.store.set_states(_as_seen(annotations), state, annotator or user_name())
 
     def undo(self, image: int | None = None, *, annotator: str | None = None) -> Step:
         """Take back what this person did last: accept, reject, delete, another class, a correction, a merge.
@@ -278,3 +277,8 @@ class Project(ProjectImages, ProjectExchange):
             who=user_name(), recipe=recipe, base=None if base is None else str(base), epochs=epochs,
             measure_on=None if measure_on is None else Path(measure_on), device=device, seed=seed,
         )  # fmt: skip
+
+
+def _as_seen(annotations: Iterable[Annotation | int]) -> dict[int, int | None]:
+    """Ids with the revisions that somebody saw, if they tell."""
+    return dict((one.id, one.revision) if isinstance(one, Annotation) else (one, None) for one in annotations)

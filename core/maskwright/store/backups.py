@@ -21,7 +21,7 @@ __all__ = ["Backup", "Keeper", "back_up", "backups", "restore"]
 
 _KEPT = 5
 """Daily copies."""
-_LOOK = 0.5
+_LOOK = 0.2
 """Seconds that opening spends on looking for damage; the daily copy is looked over as a whole."""
 _ABANDONED = 600.0
 """Seconds after which a half-written copy is nobody's any more."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from maskwright.domain import Category
 from maskwright.errors import MaskwrightError
 from maskwright.store import ledger, queries
-from maskwright.store.orm import AnnotationRow, CategoryRow, now
+from maskwright.store.orm import AnnotationRow, CategoryRow, ReferenceRow, now
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import clean_name
 
@@ -89,6 +89,10 @@ class CategoryStore(Transactions):
             step = ledger.begin_step(db, who, "merge")
             for row in _masks(db, one.id):
                 ledger.change(db, row, "category_changed", who, step, category_id=other.id)
+            for mark in db.scalars(select(ReferenceRow).where(ReferenceRow.category_id == one.id)):
+                if db.get(ReferenceRow, (mark.annotation_id, other.id)) is None:
+                    db.add(ReferenceRow(annotation_id=mark.annotation_id, category_id=other.id, shows=mark.shows))
+                db.delete(mark)
             synonyms = list(dict.fromkeys([*other.synonyms, one.name, *one.synonyms]))
             ledger.change_category(db, one, "category_changed", who, step, deleted=True, shortcut=None)
             ledger.change_category(db, other, "category_changed", who, step, synonyms=synonyms)

@@ -18,7 +18,18 @@ from maskwright.store import queries
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, StepRow, TallyRow, now
 from maskwright.store.values import NewAnnotation, Step, check_mask, check_state
 
-__all__ = ["add_boxes", "add_masks", "begin_step", "category", "change", "change_category", "redo", "tally", "undo"]
+__all__ = [
+    "add_boxes",
+    "add_masks",
+    "begin_step",
+    "category",
+    "change",
+    "change_category",
+    "give_up",
+    "redo",
+    "tally",
+    "undo",
+]
 
 _MASK_FIELDS = ("state", "category_id", "counts", "score", "annotator", "crowd")
 _CATEGORY_FIELDS = ("name", "color", "supercategory", "shortcut", "synonyms", "deleted")
@@ -90,9 +101,7 @@ def add_boxes(db: Session, boxes: Sequence[dict[str, Any]]) -> None:
 
 def _prompts(db: Session, wanted: Sequence[NewAnnotation], at: str) -> list[int]:
     """The id of each mask's prompt; masks of one image and one provenance share it."""
-    keys = [
-        (one.image_id, one.source, one.annotator, json.dumps(dict(one.provenance), sort_keys=True)) for one in wanted
-    ]
+    keys = [(one.image_id, one.source, one.annotator, json.dumps(dict(one.provenance))) for one in wanted]
     rows = {
         key: {
             "image_id": one.image_id, "source": one.source, "provenance": dict(one.provenance), "who": one.annotator,
@@ -254,6 +263,14 @@ def redo(db: Session, who: str, image_id: int | None) -> Step:
     return _retrace(db, found, who, image_id, back=False)
 
 
+def give_up(db: Session, who: str, *, back: bool) -> None:
+    """Forget the step that cannot be undone or redone, so that those before it can."""
+    state, order = ("done", StepRow.id.desc()) if back else ("undone", StepRow.id)
+    step = db.scalar(_steps(who, state).order_by(order))
+    if step is not None:
+        step.state = "void"
+
+
 def _steps(who: str, state: str) -> Any:
     return select(StepRow).where(StepRow.who == who, StepRow.state == state).limit(1)
 
@@ -291,7 +308,7 @@ def _untouched(db: Session, step: StepRow, who: str) -> None:
 
 
 def _changed_since(what: str) -> Conflict:
-    return Conflict(f"{what} was changed by someone else since; nothing was overwritten. Change it by hand.")
+    return Conflict(f"{what} was changed by someone else since; nothing was overwritten. Change it by hand instead.")
 
 
 def _turn(db: Session, event: EventRow, kind: str, who: str, here: dict[str, Any], there: dict[str, Any]) -> None:

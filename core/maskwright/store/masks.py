@@ -120,6 +120,17 @@ class MaskStore(Transactions):
                     ledger.change(db, row, "state_changed", who, step, state=state)
             return _values(db, list(annotations))
 
+    def restore(self, annotations: dict[int, int | None], who: str) -> list[Annotation]:
+        """Deleted annotations as accepted, rejected ones as proposals, all or none, in one step; see `set_states`."""
+        with self._writing() as db:
+            rows = [row for row in _seen(db, annotations) if row.state in _GONE]
+            if rows:
+                step = ledger.begin_step(db, who, "restoration", (row.image_id for row in rows))
+                for row in rows:
+                    state = "accepted" if row.state == "deleted" else "proposed"
+                    ledger.change(db, row, "state_changed", who, step, state=state)
+            return _values(db, list(annotations))
+
     def reclassify(self, annotations: dict[int, int | None], category: str, who: str) -> list[Annotation]:
         """Annotations under another name, all or none, in one step; arguments and errors as `set_states`."""
         with self._writing() as db:
@@ -143,13 +154,21 @@ class MaskStore(Transactions):
 
     def undo(self, who: str, image_id: int | None = None) -> Step:
         """Take back what a person did last, on the image in view; see `ledger.undo`."""
-        with self._writing() as db:
-            return ledger.undo(db, who, image_id)
+        return self._retraced(who, image_id, back=True)
 
     def redo(self, who: str, image_id: int | None = None) -> Step:
         """Do again what a person has undone last, on the image in view; see `ledger.undo`."""
-        with self._writing() as db:
-            return ledger.redo(db, who, image_id)
+        return self._retraced(who, image_id, back=False)
+
+    def _retraced(self, who: str, image_id: int | None, *, back: bool) -> Step:
+        try:
+            with self._writing() as db:
+                return (ledger.undo if back else ledger.redo)(db, who, image_id)
+        except Conflict:
+            # told once; otherwise it would stand in the way of every earlier step
+            with self._writing() as db:
+                ledger.give_up(db, who, back=back)
+            raise
 
     def annotations(self, image_id: int | None = None, states: Sequence[str] = ("accepted",)) -> list[Annotation]:
         """Annotations of one image or of all, in id order."""
@@ -195,7 +214,16 @@ class MaskStore(Transactions):
 
     # a batch
 
-    def add_prediction(self, image_id: int, new: Sequence[NewAnnotation], prompt: str, who: str) -> list[Annotation]:
+    def add_prediction(
+        self,
+        image_id: int,
+        new: Sequence[NewAnnotation],
+        prompt: str,
+        who: str,
+        *,
+        source: str = "",
+        names: Sequence[str] = (),
+    ) -> list[Annotation]:
         """What a batch found on one image, and that it has been there; its earlier open proposals there are replaced.
 
         Args:
@@ -203,12 +231,15 @@ class MaskStore(Transactions):
             new: masks to propose or to accept, perhaps none.
             prompt: what tells this batch from others.
             who: the person who started it.
+            source: where its masks come from, if there may be none.
+            names: of the categories that it asked for, also of those it did not find.
         """
         with self._writing() as db:
             queries.image_row(db, image_id)
-            for one in new:
-                kind = ledger.category(db, one.category, who, now())
-                for row in queries.undecided(db, image_id, kind, one.source):
+            asked = dict.fromkeys([(one.category, one.source) for one in new] + [(name, source) for name in names])
+            for name, whence in asked:
+                known = queries.category_row(db, clean_name(name))
+                for row in queries.undecided(db, image_id, known.id, whence) if known else ():
                     ledger.change(db, row, "state_changed", who, None, state="deleted")
             ids = ledger.add_masks(db, new)
             db.add(EventRow(at=now(), who=who, kind="predicted", image_id=image_id, after={"prompt": prompt}))

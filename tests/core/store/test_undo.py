@@ -250,10 +250,11 @@ def test_what_somebody_else_changed_since_is_not_undone(
     with pytest.raises(Conflict, match=r"^Mask \d was changed by someone else since; nothing was overwritten\."):
         store.undo("ann")
     assert (everything(store), store.change_number()) == (before, number)
-    # when they take that back, it can be undone
-    store.undo("bob")
-    store.undo("ann")
-    assert store.annotations() == []
+    # and is not tried again, although they may take theirs back
+    assert store.undo("bob").masks
+    with pytest.raises(MaskwrightError, match="nothing to undo"):
+        store.undo("ann")
+    assert {one.category for one in store.annotations()} == {"cow"}
 
 
 def test_what_somebody_else_changed_since_is_not_redone(store: Store, new: MakeAnnotation) -> None:
@@ -373,3 +374,42 @@ def project_user() -> str:
     from maskwright.project import user_name
 
     return user_name()
+
+
+def test_a_step_that_cannot_be_undone_is_told_once(store: Store, new: MakeAnnotation) -> None:
+    first, second = (store.add_annotation(new(annotator="ann")) for _ in range(2))
+    store.reclassify({second.id: None}, "dog", "bob")
+    with pytest.raises(Conflict):
+        store.undo("ann")
+    assert store.undo("ann").kind == "accept"
+    assert store.annotation(first.id).state == "deleted"
+    assert store.annotation(second.id).category == "dog"
+
+
+def test_deleted_masks_come_back_accepted_and_rejected_ones_as_proposals(store: Store, new: MakeAnnotation) -> None:
+    deleted, rejected = (store.add_annotation(new(annotator="ann")) for _ in range(2))
+    store.set_state(deleted.id, "deleted", "ann")
+    store.set_state(rejected.id, "rejected", "ann")
+    found = store.restore({deleted.id: None, rejected.id: None}, "ann")
+    assert [one.state for one in found] == ["accepted", "proposed"]
+    assert store.undo("ann").masks == 2
+    assert [store.annotation(one.id).state for one in (deleted, rejected)] == ["deleted", "rejected"]
+
+
+def test_a_batch_that_finds_nothing_takes_its_earlier_proposals_back(store: Store, new: MakeAnnotation) -> None:
+    (open_before,) = store.add_prediction(
+        new().image_id, [new(state="proposed", source="text")], "p", "ann", source="text", names=["cow"]
+    )
+    other = store.add_annotation(new(state="proposed", source="reference"))
+    assert store.add_prediction(new().image_id, [], "p", "ann", source="text", names=["cow", "dog"]) == []
+    assert store.annotation(open_before.id).state == "deleted"
+    assert store.annotation(other.id).state == "proposed"
+    assert [one.name for one in store.categories()] == ["cow"]
+
+
+def test_merging_takes_the_marks_along(store: Store, new: MakeAnnotation) -> None:
+    kept = store.add_annotation(new("cow"))
+    store.add_annotation(new("Kuh"))
+    store.mark_reference(kept.id, "cow", True, "ann")
+    store.merge_categories("cow", "Kuh", "ann")
+    assert [(mark.annotation_id, mark.category) for mark in store.reference_marks()] == [(kept.id, "Kuh")]
