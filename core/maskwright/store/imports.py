@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from maskwright.domain import ImageRecord
-from maskwright.store import ledger
+from maskwright.store import ledger, queries
 from maskwright.store.images import add_image
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, now
 from maskwright.store.transactions import Transactions
@@ -18,7 +18,6 @@ from maskwright.store.values import BoxPrompt, NewAnnotation, NewImage
 
 __all__ = ["ImportStore", "NewCategory", "NewDataset", "Stored"]
 
-_AT_ONCE = 5000
 _LARGEST_WISH = 1 << 30
 """A server counts to twice as many: there must be room for what comes after."""
 
@@ -87,7 +86,7 @@ class ImportStore(Transactions):
     def image_of_masks(self, uids: Sequence[str]) -> ImageRecord | None:
         """The image of the first of these masks that the project has, or None."""
         with self._reading() as db:
-            for part in _parts(uids):
+            for part in queries.parts(uids):
                 chosen = select(ImageRow).join(AnnotationRow, AnnotationRow.image_id == ImageRow.id)
                 row = db.scalar(chosen.where(AnnotationRow.uid.in_(part)).limit(1))
                 if row is not None:
@@ -127,9 +126,9 @@ class _Fresh:
     def in_parts(self, table: type[Any], rows: Sequence[_Wish]) -> Iterator[Sequence[_Wish]]:
         """As `wished_first`, in handfuls of one kind."""
         wishing, others = self._sorted(table, rows)
-        yield from _parts(wishing)
+        yield from queries.parts(wishing)
         self._catch_up(table)
-        yield from _parts(others)
+        yield from queries.parts(others)
 
     def _sorted(self, table: type[Any], rows: Sequence[_Wish]) -> tuple[list[_Wish], list[_Wish]]:
         def granted(one: _Wish) -> bool:
@@ -155,7 +154,9 @@ def _missing(db: Session, placed: Sequence[NewAnnotation]) -> Iterator[NewAnnota
     """Those that the project does not have, each once."""
     uids = [one.uid for one in placed if one.uid]
     known = {
-        uid for part in _parts(uids) for uid in db.scalars(select(AnnotationRow.uid).where(AnnotationRow.uid.in_(part)))
+        uid
+        for part in queries.parts(uids)
+        for uid in db.scalars(select(AnnotationRow.uid).where(AnnotationRow.uid.in_(part)))
     }
     pixels = _pixels(db, {one.image_id for one in placed if not one.uid})
     for one in placed:
@@ -175,7 +176,7 @@ def _pixels(db: Session, image_ids: Iterable[int]) -> set[tuple[int, str, str]]:
     chosen = select(row.image_id, CategoryRow.name, row.counts).join(CategoryRow, CategoryRow.id == row.category_id)
     return {
         (image_id, name, counts)
-        for part in _parts(list(image_ids))
+        for part in queries.parts(list(image_ids))
         for image_id, name, counts in db.execute(chosen.where(row.image_id.in_(part)))
     }
 
@@ -190,7 +191,7 @@ def _missing_boxes(db: Session, boxes: Sequence[BoxPrompt]) -> Iterator[BoxPromp
     )
     known = {
         (image_id, name, *told["box"])
-        for part in _parts(list({one.image_id for one in boxes}))
+        for part in queries.parts(list({one.image_id for one in boxes}))
         for image_id, name, told in db.execute(chosen.where(row.image_id.in_(part)))
     }
     for one in boxes:
@@ -211,8 +212,3 @@ def _add_boxes(db: Session, boxes: Sequence[BoxPrompt], who: str) -> int:
     ]  # fmt: skip
     ledger.add_boxes(db, rows)
     return len(rows)
-
-
-def _parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The rows in handfuls: a statement takes some ten thousand values at most."""
-    return (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))

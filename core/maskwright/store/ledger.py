@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from maskwright.domain import Mask
@@ -27,6 +27,7 @@ __all__ = [
     "change_category",
     "give_up",
     "redo",
+    "settle",
     "tally",
     "undo",
 ]
@@ -36,6 +37,7 @@ _CATEGORY_FIELDS = ("name", "color", "supercategory", "shortcut", "synonyms", "d
 _BY_MODEL = ("text", "reference", "click", "box", "finetuned")
 _TAKEN_BACK = ("undone", "redone")
 _IN_USE = ("accepted", "proposed")
+_MOVED = "moved"
 
 
 def begin_step(db: Session, who: str, kind: str, image_ids: Iterable[int] = ()) -> int:
@@ -169,7 +171,6 @@ def change(
             after=after, step_id=step_id,
         )
     )  # fmt: skip
-    db.flush()
     tally(db, moved)
 
 
@@ -210,7 +211,13 @@ def change_category(db: Session, row: CategoryRow, kind: str, who: str, step_id:
 
 
 def tally(db: Session, moved: Counter[tuple[int, int, str]]) -> None:
-    """Keep count of masks by image, and by category and state; the keys are (image, category, state)."""
+    """Note how many masks came to or left an (image, category, state), for `settle`."""
+    db.info.setdefault(_MOVED, Counter()).update(moved)
+
+
+def settle(db: Session) -> None:
+    """Bring the numbers of masks by image, and by category and state, up to date: once, at a transaction's end."""
+    moved: Counter[tuple[int, int, str]] = db.info.pop(_MOVED, Counter())
     states: Counter[tuple[int, str]] = Counter()
     images: dict[str, Counter[int]] = {"accepted": Counter(), "proposed": Counter()}
     for (image_id, category_id, state), number in moved.items():
@@ -218,6 +225,8 @@ def tally(db: Session, moved: Counter[tuple[int, int, str]]) -> None:
         if state in images:
             images[state][image_id] += number
     for (category_id, state), number in states.items():
+        if not number:
+            continue
         row = db.get(TallyRow, (category_id, state))
         if row is None:
             db.add(TallyRow(category_id=category_id, state=state, number=number))
@@ -285,9 +294,13 @@ def _retrace(db: Session, step: StepRow, who: str, image_id: int | None, *, back
     lines = select(EventRow).where(EventRow.step_id == step.id, EventRow.kind.not_in(_TAKEN_BACK))
     events = list(db.scalars(lines.order_by(EventRow.id.desc() if back else EventRow.id)))
     kind = "undone" if back else "redone"
+    ids = [event.annotation_id for event in events if event.annotation_id is not None]
+    # all at once; one by one would be a question each
+    masks = {row.id: row for part in queries.parts(ids) for row in db.scalars(_with_ids(part))}
     for event in events:
         here, there = (event.after or {}, event.before or {}) if back else (event.before or {}, event.after or {})
-        _turn(db, event, kind, who, here, there)
+        row = masks.get(event.annotation_id) if event.annotation_id is not None else _category_of(db, event)
+        _turn(db, row, event, kind, who, here, there)
     step.state = "undone" if back else "done"
     return Step(step.kind, step.image_id, len({event.annotation_id for event in events} - {None}))
 
@@ -311,14 +324,26 @@ def _changed_since(what: str) -> Conflict:
     return Conflict(f"{what} was changed by someone else since; nothing was overwritten. Change it by hand instead.")
 
 
-def _turn(db: Session, event: EventRow, kind: str, who: str, here: dict[str, Any], there: dict[str, Any]) -> None:
+def _with_ids(ids: Sequence[int]) -> Select[AnnotationRow]:
+    return select(AnnotationRow).where(AnnotationRow.id.in_(ids))
+
+
+def _category_of(db: Session, event: EventRow) -> CategoryRow | None:
+    return db.get(CategoryRow, (event.after or {}).get("category_id", 0))
+
+
+def _turn(
+    db: Session,
+    row: AnnotationRow | CategoryRow | None,
+    event: EventRow,
+    kind: str,
+    who: str,
+    here: dict[str, Any],
+    there: dict[str, Any],
+) -> None:
     """Bring one row from the values it had on one side of an event to those on the other."""
     of_mask = event.annotation_id is not None
-    row: AnnotationRow | CategoryRow | None
-    if of_mask:
-        row, names = db.get(AnnotationRow, event.annotation_id), _MASK_FIELDS
-    else:
-        row, names = db.get(CategoryRow, (event.after or {}).get("category_id", 0)), _CATEGORY_FIELDS
+    names = _MASK_FIELDS if of_mask else _CATEGORY_FIELDS
     fields = {name: there[name] for name in names if name in there and name in here}
     if row is None or any(getattr(row, name) != here[name] for name in fields):
         raise _changed_since(f"Mask {event.annotation_id}" if of_mask else "The category")

@@ -288,9 +288,7 @@ def _step(db: Session, wanted: Sequence[NewAnnotation]) -> int | None:
 
 
 def _values(db: Session, ids: Sequence[int]) -> list[Annotation]:
-    # a statement takes some ten thousand values at most
-    parts = (ids[start : start + 5000] for start in range(0, len(ids), 5000))
-    found = {one.id: one for part in parts for one in queries.stored_annotations(db, STATES, ids=part)}
+    found = {one.id: one for part in queries.parts(ids) for one in queries.stored_annotations(db, STATES, ids=part)}
     return [found[key] for key in ids]
 
 

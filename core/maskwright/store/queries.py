@@ -33,6 +33,7 @@ __all__ = [
     "image_row",
     "images",
     "number_of",
+    "parts",
     "predicted",
     "reference_marks",
     "run_row",
@@ -43,8 +44,14 @@ __all__ = [
 
 _AT_ONCE = 1000
 """Rows that are in memory together while many are read."""
+_HANDFUL = 5000
 _FEED = 10_000
 """Changes beyond which it is cheaper to read again what is shown."""
+
+
+def parts(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The rows in handfuls: a statement takes some ten thousand values at most."""
+    return (rows[start : start + _HANDFUL] for start in range(0, len(rows), _HANDFUL))
 
 
 def image_row(db: Session, image_id: int) -> ImageRow:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from maskwright.store.connection import sqlite_file
 from maskwright.store.failures import plain_errors
+from maskwright.store.ledger import settle
 
 __all__ = ["Transactions"]
 
@@ -34,3 +35,4 @@ class Transactions:
     def _writing(self) -> Iterator[Session]:
         with plain_errors(self._where, self._file), self._writers.begin() as db:
             yield db
+            settle(db)
