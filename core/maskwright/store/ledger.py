@@ -37,7 +37,7 @@ _CATEGORY_FIELDS = ("name", "color", "supercategory", "shortcut", "synonyms", "d
 _BY_MODEL = ("text", "reference", "click", "box", "finetuned")
 _TAKEN_BACK = ("undone", "redone")
 _IN_USE = ("accepted", "proposed")
-_MOVED = "moved"
+_MOVED, _KINDS = "moved", "kinds"
 
 
 def begin_step(db: Session, who: str, kind: str, image_ids: Iterable[int] = ()) -> int:
@@ -176,7 +176,9 @@ def change(
 
 def _bring_back(db: Session, category_id: int, who: str) -> None:
     """A mask that is seen again needs its category, which may have been deleted meanwhile."""
-    kind = db.get_one(CategoryRow, category_id)
+    # held for the transaction: a session forgets what nobody holds, and would ask again for every mask
+    kinds: dict[int, CategoryRow] = db.info.setdefault(_KINDS, {})
+    kind = kinds.setdefault(category_id, kinds.get(category_id) or db.get_one(CategoryRow, category_id))
     if kind.deleted:
         change_category(db, kind, "category_changed", who, None, deleted=False)
 
