@@ -1,4 +1,4 @@
-"""Pictures for the page: the image, one flattened overlay over it, and the legend."""
+"""Pictures for the page: the image, one flattened overlay over it, and the bars above and below."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maskwright.domain import Reference
 from maskwright.overlays import Layer, flatten
 from maskwright.session import Improvement, Shown
 
-__all__ = ["click_bar", "improvement", "legend", "like_bar", "picture"]
+__all__ = ["click_bar", "improvement", "like_bar", "picture", "shown_in"]
 
 _LONGEST = 1280
 """Pixels of the longest side that the browser is sent; masks stay at full resolution here."""
@@ -35,10 +35,17 @@ def _shrunk(size_hw: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(size_hw[1] * scale)), max(1, round(size_hw[0] * scale))
 
 
-def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str, prompt: ClickPrompt | None = None) -> str:
+def picture(
+    pixels: NDArray[np.uint8],
+    rows: Sequence[Shown],
+    name: str,
+    prompt: ClickPrompt | None = None,
+    image_id: int | None = None,
+) -> str:
     """HTML of the image under its overlay and its clicks; the page's slider sets the overlay's opacity in the browser.
 
-    Every picture has a mark of its own in `data-view`, by which the page knows whether it still shows it.
+    Every picture has a mark of its own in `data-view`, by which the page knows whether it still shows it; `shown_in`
+    tells the image's id from the mark.
     """
     size_hw = (pixels.shape[0], pixels.shape[1])
     base = Pillow.fromarray(pixels).resize(_shrunk(size_hw), Pillow.Resampling.LANCZOS)
@@ -46,12 +53,17 @@ def picture(pixels: NDArray[np.uint8], rows: Sequence[Shown], name: str, prompt:
     overlay = Pillow.fromarray(flatten(layers, _shrunk(size_hw)))
     shown = ", ".join(dict.fromkeys(str(row.mask.category) for row in rows)) or "no masks yet"
     return (
-        f'<figure class="mw-picture" data-view="{secrets.token_hex(4)}">'
+        f'<figure class="mw-picture" data-view="{image_id or 0}-{secrets.token_hex(4)}">'
         f'<img class="mw-image" draggable="false" data-width="{size_hw[1]}" data-height="{size_hw[0]}"'
         f' src="{_data_uri(base, "JPEG", quality=88)}" alt="{html.escape(name, quote=True)}">'
         f'<img class="mw-overlay" draggable="false" src="{_data_uri(overlay, "PNG")}"'
         f' alt="masks: {html.escape(shown, quote=True)}">{_markers(prompt, size_hw)}</figure>'
     )
+
+
+def shown_in(mark: str) -> int | None:
+    """Id of the image that a picture with this mark shows; None without a picture."""
+    return int(mark.partition("-")[0]) if mark else None
 
 
 def _markers(prompt: ClickPrompt | None, size_hw: tuple[int, int]) -> str:
@@ -106,63 +118,6 @@ def click_bar(prompt: ClickPrompt | None, score: float | None, names: Sequence[t
         for name, chance in names
     )
     return f'<div class="mw-click" role="status"><span>{told}</span>{row}{chips}</div>'
-
-
-def legend(rows: Sequence[Shown], size_hw: tuple[int, int], looked_for: str | None = None) -> str:
-    """HTML of the lines with colour, name, share and score.
-
-    Open proposals have Accept and Reject buttons; an accepted mask can become a reference of its category, or of what
-    the category that is looked for is not.
-    """
-    if not rows:
-        return '<p class="mw-empty">No masks on this image yet.</p>'
-    total = size_hw[0] * size_hw[1]
-    return f'<ul class="mw-legend">{"".join(_line(row, total, looked_for) for row in rows)}</ul>'
-
-
-def _line(row: Shown, total: int, looked_for: str | None) -> str:
-    name = html.escape(str(row.mask.category), quote=True)
-    facts = f"{100 * row.mask.area / total:.1f} %"
-    if row.cleaned:
-        return (
-            '<li class="mw-cleaned"><span class="mw-swatch"></span><span class="mw-name">left unlabelled</span>'
-            f'<span class="mw-facts">{facts}, by background cleaning</span></li>'
-        )
-    if row.mask.score is not None:
-        facts += f", score {row.mask.score:.2f}"
-    hint = ' <abbr title="not among the words this model was taught">unfamiliar</abbr>'
-    hint = hint if row.unfamiliar else ""
-    if row.proposal is None:
-        end = _choices(row, name, looked_for)
-    else:
-        end = "".join(
-            f'<button type="button" data-act="{act}" data-id="{row.proposal}" aria-label="{act} {name}">'
-            f"{act.capitalize()}</button>"
-            for act in ("accept", "reject")
-        )
-    return (
-        f'<li class="{"mw-accepted" if row.proposal is None else "mw-proposal"}">'
-        f'<span class="mw-swatch" style="background:{row.color}"></span>'
-        f'<span class="mw-name">{name}{hint}</span><span class="mw-facts">{facts}</span>{end}</li>'
-    )
-
-
-def _choices(row: Shown, name: str, looked_for: str | None) -> str:
-    """What can be done with an accepted mask."""
-    own = (str(row.mask.category), True) in row.speaks
-    buttons = [
-        ("like", "Reference" if own else "Find like this", own, f"find masks like this {name}"),
-        ("correct", "Correct", False, f"correct this {name} with clicks"),
-    ]
-    if looked_for is not None and looked_for != row.mask.category:
-        other = html.escape(looked_for, quote=True)
-        chosen = (looked_for, False) in row.speaks
-        buttons.append(("not", f"Not {other}", chosen, f"this {name} is not {other}"))
-    return '<span class="mw-kept">accepted</span>' + "".join(
-        f'<button type="button" data-act="{act}" data-id="{row.annotation}" aria-pressed="{str(pressed).lower()}"'
-        f' aria-label="{label}">{text}</button>'
-        for act, text, pressed, label in buttons
-    )
 
 
 _THUMBNAIL = 72

@@ -138,22 +138,24 @@ def test_news_tell_what_to_read_again(handlers: Handlers, monkeypatch: pytest.Mo
     add_pictures(project, 2)
     project.accept(1, region(0, 9), "cow")
     number = project.store.change_number()
-    assert handlers.news(number, 2, 1) == (number, False, False), "nothing happened"
+    assert handlers.news(number, 2, 1, 1) == (number, False, False), "nothing happened"
+    assert handlers.news(number, 2, 1, None) == (number, False, False), "nothing is drawn yet"
+    assert handlers.news(number, 2, 1, 2) == (number, True, False), "another one is drawn"
     project.accept(1, region(9, 19), "cow")
-    here, there = (handlers.news(number, 2, image_id) for image_id in (1, 2))
+    here, there = (handlers.news(number, 2, image_id, image_id) for image_id in (1, 2))
     assert (here.picture, there.picture) == (True, False)
     assert here.number == there.number > number
     assert not here.pictures
-    assert handlers.news(here.number, 2, 1) == (here.number, False, False), "told once"
+    assert handlers.news(here.number, 2, 1, 1) == (here.number, False, False), "told once"
     add_pictures(project, 3)
-    assert handlers.news(here.number, 2, 1)[1:] == (False, True)
+    assert handlers.news(here.number, 2, 1, 1)[1:] == (False, True)
     number = project.store.change_number()
     project.accept(2, region(0, 9), "a new class")
-    assert handlers.news(number, 3, 1).picture, "a class is everywhere"
+    assert handlers.news(number, 3, 1, 1).picture, "a class is everywhere"
     monkeypatch.setattr(
         handlers.session, "changes", lambda after: Changes(9, frozenset(), others=False, complete=False)
     )
-    assert handlers.news(0, 3, 1) == (9, True, True)
+    assert handlers.news(0, 3, 1, 1) == (9, True, True)
 
 
 def test_export_holds_what_the_endpoint_gave(handlers: Handlers, sample_path: Path) -> None:
