@@ -163,7 +163,7 @@ class Endpoints:
 
     def export_coco(self, options: Mapping[str, Any] | None = None) -> str:
         """Write the accepted masks as a COCO file and give its path."""
-        known = {"segmentation", "only_annotated", "all_categories", "description"}
+        known = {"segmentation", "holes", "simplify", "states", "only_annotated", "all_categories", "description"}
         unknown = sorted(set(options or {}) - known)
         if unknown:
             raise MaskwrightError(f"There is no export option {unknown[0]}. Known: {', '.join(sorted(known))}.")

@@ -213,25 +213,6 @@ def test_what_another_window_does_is_seen_within_two_seconds(
     tab.get_by_role("option", name=f"{newest}:").wait_for()
 
 
-@needs_chromium
-def test_an_answer_that_comes_after_the_tab_has_turned_is_not_left_standing(
-    page_server: Page, pair: tuple[int, int], tab: Any
-) -> None:
-    tab.wait_for_selector("#mw-legend .mw-proposal >> nth=1")
-    first = f'[data-view^="{pair[0]}-"]'
-    for _ in range(3):
-        # whichever of the two is answered last
-        press(tab, UNDO)
-        tab.keyboard.press("Shift+N")
-        tab.wait_for_timeout(3000)
-        assert tab.locator(f"#mw-picture figure{first}").count() == 1
-        assert tab.locator("#mw-legend li").count() == 1
-        press(tab, "n")
-        tab.wait_for_selector("#mw-legend li >> nth=1")
-        press(tab, "g")
-        tab.wait_for_selector("#mw-legend .mw-accepted >> nth=1")
-
-
 def test_endpoints_of_steps(page_server: Page, pair: tuple[int, int]) -> None:
     client = Client(page_server.url, verbose=False)
     described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]

@@ -17,14 +17,16 @@ from typing import NamedTuple
 
 from maskwright.errors import BadProject, ProjectUnwritable
 
-__all__ = ["Backup", "Keeper", "back_up", "backups", "restore"]
+__all__ = ["DAMAGED", "Backup", "Keeper", "back_up", "backups", "restore"]
 
 _KEPT = 5
 """Daily copies."""
-_LOOK = 0.2
-"""Seconds that opening spends on looking for damage; the daily copy is looked over as a whole."""
+_SMALL = 64 << 20
+"""Bytes up to which opening looks over the whole file; of a larger one only what it takes to find the rest."""
+_FIRST = ("images", "categories", "tallies")
 _ABANDONED = 600.0
 """Seconds after which a half-written copy is nobody's any more."""
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DAILY = r"-\d{8}\.db"
 # versions before 0.7 put the tables' revision behind the moment
 _ANY = r"-\d{8}(T\d+Z)?(-\d[^/]*)?\.db"
@@ -49,7 +51,9 @@ class Keeper:
             sqlite3.DatabaseError: damaged.
         """
         self._file = file
-        _look_over(file, _LOOK)
+        _glance(file)
+        self.damaged = False
+        """Whether the daily look over the whole file has found damage."""
         self._thread: threading.Thread | None = None
         if not _daily(file).exists():
             self._thread = threading.Thread(target=self._copy, name="maskwright-backup")
@@ -62,9 +66,13 @@ class Keeper:
 
     def _copy(self) -> None:
         # a full disk must not stop the work, and whatever goes wrong here is said when the work meets it
-        with suppress(OSError, sqlite3.Error):
+        try:
             _written(self._file, _daily(self._file))
             _forget_old(self._file)
+        except sqlite3.DatabaseError as error:
+            self.damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
+        except OSError:
+            pass
 
 
 def back_up(file: Path) -> Path:
@@ -104,7 +112,7 @@ def restore(file: Path, copy: Path | None = None) -> tuple[Backup, Path | None]:
             f"There is no backup {copy or ''} of {file} that can be read. Look into {_folder(file)} for others."
         )
     try:
-        _look_over(chosen.file, None)
+        _look_over(chosen.file)
     except sqlite3.DatabaseError as error:
         raise BadProject(f"The backup {chosen.file} is damaged, too. Name another one.") from error
     _nobody_else(file)
@@ -164,7 +172,7 @@ def _copied(source: Path, whole: Path) -> Iterator[Path]:
         with closing(sqlite3.connect(source, timeout=30)) as old, closing(sqlite3.connect(partial)) as new:
             old.backup(new)
             new.execute("PRAGMA journal_mode = DELETE")
-        _look_over(partial, None)
+        _look_over(partial)
         with partial.open("rb+") as handle:
             os.fsync(handle.fileno())
         yield partial
@@ -172,19 +180,22 @@ def _copied(source: Path, whole: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _look_over(file: Path, seconds: float | None) -> None:
-    """Raise sqlite3.DatabaseError when a check finds damage; None for a check of all, however long that takes."""
-    end = time.monotonic() + (seconds or 0)
+def _glance(file: Path) -> None:
+    """Raise sqlite3.DatabaseError for damage that can be seen at once, however large the file is."""
     with closing(sqlite3.connect(file, timeout=5)) as connection:
-        if seconds is not None:
-            connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
-        try:
-            check = "integrity_check" if seconds is None else "quick_check"
-            (said,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-                raise
-            return
+        small = file.stat().st_size <= _SMALL
+        for check in ["quick_check(1)"] if small else [f"quick_check({table})" for table in _FIRST]:
+            _expect_ok(connection, check)
+
+
+def _look_over(file: Path) -> None:
+    """Raise sqlite3.DatabaseError when a check of all finds damage."""
+    with closing(sqlite3.connect(file, timeout=5)) as connection:
+        _expect_ok(connection, "integrity_check(1)")
+
+
+def _expect_ok(connection: sqlite3.Connection, check: str) -> None:
+    (said,) = connection.execute(f"PRAGMA {check}").fetchone()
     if said != "ok":
         damage = sqlite3.DatabaseError(said)
         damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT

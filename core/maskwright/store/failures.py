@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
-from maskwright.store.backups import backups
+from maskwright.store.backups import DAMAGED, backups
 
 __all__ = ["cannot_write", "damaged", "plain_errors"]
 
@@ -22,7 +22,6 @@ _LOCKED = (
     "Cannot save: another program is writing to the project and keeps it locked. "
     "Wait a moment or close that program, then try again."
 )
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
 # lock_not_available, deadlock_detected; disk_full; read_only_sql_transaction, insufficient_privilege
@@ -85,7 +84,7 @@ def _from_sqlite(error: DBAPIError | sqlite3.Error, file: Path) -> MaskwrightErr
     cause = error.orig if isinstance(error, DBAPIError) else error
     # the lower byte is the kind, the rest says where it happened
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    if code in _DAMAGED or "Could not decode to UTF-8" in str(error):
+    if code in DAMAGED or "Could not decode to UTF-8" in str(error):
         return damaged(file)
     if code in _BUSY:
         return ProjectUnwritable(_LOCKED)

@@ -75,6 +75,10 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
             self._keeper.wait()
         self._engine.dispose()
 
+    def _refuse_damaged(self) -> None:
+        if self._keeper and self._keeper.damaged and self._file:
+            raise damaged(self._file)
+
     def __enter__(self) -> Store:
         return self
 

@@ -33,6 +33,10 @@ class Transactions:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
+        self._refuse_damaged()
         with plain_errors(self._where, self._file), self._writers.begin() as db:
             yield db
             settle(db)
+
+    def _refuse_damaged(self) -> None:
+        """Raise BadProject when damage was found since opening: nothing more is written into a damaged file."""

@@ -132,11 +132,11 @@ def test_another_process_that_makes_the_same_copy_meanwhile_spoils_nothing(
     whole = closed.parent / "backups" / TODAY
     real, others = backups._look_over, list[Path]()
 
-    def meanwhile(file: Path, seconds: float | None) -> None:
+    def meanwhile(file: Path) -> None:
         if not others:
             others.append(whole)
             backups._written(closed, whole)
-        real(file, seconds)
+        real(file)
 
     monkeypatch.setattr(backups, "_look_over", meanwhile)
     backups._written(closed, whole)
@@ -367,3 +367,23 @@ def test_no_room_for_restoring_replaces_nothing(
     assert masks(closed) == 3
     assert copies(closed) == [TODAY]
     assert sorted(one.name for one in closed.parent.iterdir()) == ["backups", "project.db"]
+
+
+def test_damage_that_opening_did_not_see_stops_writing(
+    store: Store, new: MakeAnnotation, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add_annotations(new() for _ in range(2000))
+    store.close()
+    for copy in (file.parent / "backups").glob("*"):
+        copy.unlink()
+    # as of a file so large that opening looks at its small tables only
+    monkeypatch.setattr(backups, "_SMALL", 0)
+    with file.open("rb+") as handle:
+        handle.seek(file.stat().st_size // 8192 * 4096)
+        handle.write(b"\7" * 65536)
+    with Store.open(file) as opened:
+        assert opened._keeper is not None
+        opened._keeper.wait()
+        with pytest.raises(BadProject, match="The project file is damaged"):
+            opened.category("late")
+    assert copies(file) == []

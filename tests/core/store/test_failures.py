@@ -139,7 +139,7 @@ def test_a_database_damaged_in_the_middle(
     with pytest.raises(BadProject, match=r"^The project file is damaged\. "):
         Store.open(file)
     # a project too large to be looked over in time is opened, and the damage is met where it is read
-    monkeypatch.setattr(backups, "_look_over", lambda file, seconds: None)
+    monkeypatch.setattr(backups, "_glance", lambda file: None)
     with Store.open(file) as again, pytest.raises(BadProject, match=r"^The project file is damaged\. "):
         again.annotations(states=("accepted", "rejected"))
 
