@@ -206,9 +206,11 @@ class Intake:
     def _tidy(self, placed: list[tuple[Path, str]]) -> None:
         """Remove the copies that no row names, after an error or where another process was faster."""
         for file, sha256 in placed:
-            record = None
-            with suppress(MaskwrightError):
+            try:
                 record = self._store.image_by_sha256(sha256)
+            except MaskwrightError:
+                # a copy too many harms nobody; one too few would be a lost picture
+                continue
             if record is None or record.file_name != file.relative_to(self._folder).as_posix():
                 self._pictures.forget(file)
 

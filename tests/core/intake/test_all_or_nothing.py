@@ -74,7 +74,7 @@ def test_a_failure_in_the_transaction(
     with monkeypatch.context() as patch:
         patch.setattr(ledger, name, fail_at(1 if name == "add_boxes" else 2, error, getattr(ledger, name)))
         if name == "add_masks":
-            patch.setattr("maskwright.store.imports._AT_ONCE", 3)
+            patch.setattr("maskwright.store.queries._HANDFUL", 3)
         with pytest.raises(type(error)):
             project.import_coco(file)
     assert (everything(project), project.store.change_number()) == (before, number)
