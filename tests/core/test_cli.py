@@ -721,7 +721,7 @@ def test_labels_in_a_better_model_out_and_back(
     done = run("import", "second", meadows / "coco.json", "--json")
     assert (done.status, done.json["masks"], done.json["images"]) == (0, 12, 6)
     assert run("import", "second", meadows / "coco.json").out.startswith(
-        "0 masks added on 6 images (0 of them new), 12"
+        "Added 0 masks (0 as proposals) on 6 images (0 of them new), 12"
     )
     words = ["--base", small_preset, "--device", "cpu"]
     done = run("finetune", "second", *words, "--epochs", 30, "--json")
