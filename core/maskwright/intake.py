@@ -30,7 +30,7 @@ from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.matching import Finder, Match, Unmatched
 from maskwright.picture_folder import PictureFolder
 from maskwright.store import STATES, BoxPrompt, NewAnnotation, NewCategory, NewDataset, NewImage, Store
-from maskwright.store.values import SOURCES, clean_name
+from maskwright.store.values import LARGEST_ID, SOURCES, clean_name
 
 __all__ = ["ImportOptions", "Imported", "Intake"]
 
@@ -38,7 +38,6 @@ _DIFFERENCE = 0.02
 _NAMED = 3
 _UID = re.compile(r"[0-9a-f]{32}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
-_LARGEST_ID = 1 << 30
 _LARGEST_CATEGORY = (1 << 16) - 1
 """Category numbers should be small: beyond this the project gives its own."""
 
@@ -142,7 +141,7 @@ class Intake:
             )
         if self._no_ids:
             self._warnings.append(
-                f"{self._no_ids} annotation ids are no numbers from 1 to {_LARGEST_ID}; they get new ones."
+                f"{self._no_ids} annotation ids are no numbers from 1 to {LARGEST_ID}; they get new ones."
             )
 
     def report(self, masks: int, known: int, boxes: int, dry_run: bool) -> Imported:
@@ -219,7 +218,6 @@ class Intake:
     def _category_names(self) -> dict[Any, str]:
         """The project's spelling of each category, by its id in the file."""
         names, seen = dict[Any, str](), set[str]()
-        there = [kind.name for kind in self._store.categories()]
         for one in self._coco.categories:
             try:
                 cleaned = names[one.id] = clean_name(one.name)
@@ -231,8 +229,7 @@ class Intake:
             seen.add(cleaned)
             self._warnings += [
                 f"{shown(cleaned)} and {shown(other)}, which the project has, differ in capitals only."
-                for other in there
-                if other != cleaned and other.casefold() == cleaned.casefold()
+                for other in self._store.alike(cleaned)
             ]
         odd = [one.id for one in self._coco.categories if not _is_id(one.id, _LARGEST_CATEGORY)]
         if odd:
@@ -401,7 +398,7 @@ class Intake:
         return {"source": "import", "file": self._name, "annotation": _plain_id(row.get("id"))}
 
 
-def _is_id(value: object, largest: int = _LARGEST_ID) -> TypeGuard[int]:
+def _is_id(value: object, largest: int = LARGEST_ID) -> TypeGuard[int]:
     return type(value) is int and 1 <= value <= largest
 
 

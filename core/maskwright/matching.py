@@ -14,10 +14,10 @@ from maskwright.pictures import is_picture
 from maskwright.settings import Settings
 from maskwright.store import NewImage, Store
 from maskwright.store.images import file_names
+from maskwright.store.values import LARGEST_ID
 
 __all__ = ["Finder", "Match", "Unmatched"]
 
-_LARGEST_ID = 1 << 30
 _OTHER_BYTES = "the picture there is not the one that the masks were made on (SHA-256 differs); look whether they fit"
 
 
@@ -182,7 +182,7 @@ class Finder:
 
 
 def _new(image: CocoImage, sha256: str, size_hw: tuple[int, int], orientation: int, captured: str) -> NewImage:
-    wish = image.id if type(image.id) is int and 1 <= image.id <= _LARGEST_ID else None
+    wish = image.id if type(image.id) is int and 1 <= image.id <= LARGEST_ID else None
     height, width = size_hw
     return NewImage(sha256, _inside_images(image), width, height, orientation, captured, id=wish)
 

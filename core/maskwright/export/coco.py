@@ -15,7 +15,7 @@ from maskwright import rle
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.export.files import json_text
-from maskwright.export.polygons import filled, outlines, simplified
+from maskwright.export.polygons import moved, outlined, simplified
 
 __all__ = [
     "FORMAT_VERSION", "HOLES", "SEGMENTATIONS", "CocoOptions", "CocoSummary", "Dataset", "coco_text",
@@ -222,29 +222,20 @@ def _written(annotation: Annotation, options: CocoOptions, summary: CocoSummary)
     compressed = _Written({"size": size, "counts": counts}, mask.area, mask.bbox)
     if options.segmentation == "rle" or annotation.crowd:
         return compressed
-    # only the box: the cost is that of the object, not of the picture
-    x, y, w, h = mask.bbox
-    part = mask.to_array()[y : y + h, x : x + w]
-    rings = outlines(part)
-    if rings is None and options.holes == "rle":
+    found = outlined(mask, fill=options.holes == "fill")
+    if found.rings is None:
         summary.holes_as_rle += 1
         return compressed
-    if rings is None:
-        summary.holes_filled += 1
-        part = filled(part)
-        rings = outlines(part) or []
+    summary.holes_filled += found.had_hole
+    corner = mask.bbox[:2]
     if not options.simplify:
-        return _Written(_moved(rings, x, y), int(part.sum()), mask.bbox)
+        return _Written(moved(found.rings, *corner), int(found.pixels.sum()), mask.bbox)
     from pycocotools import mask as coco
 
-    polygons = _moved(simplified(part, rings, options.simplify), x, y)
+    polygons = moved(simplified(found.pixels, found.rings, options.simplify), *corner)
     drawn = coco.merge(coco.frPyObjects(polygons, *size))
     left, top, width, height = (int(one) for one in coco.toBbox(drawn))
     return _Written(polygons, int(coco.area(drawn)), (left, top, width, height))
-
-
-def _moved(rings: Sequence[Sequence[int]], x: int, y: int) -> list[list[int]]:
-    return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in rings]
 
 
 def _score(score: float) -> float:

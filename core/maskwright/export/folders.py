@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from PIL import Image as Pillow
 
-from maskwright.domain import Annotation, Category, ImageRecord, Mask
+from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.export.coco import Dataset
 from maskwright.export.files import json_text, replacing, write_json, write_text
 from maskwright.export.names import DistinctNames
-from maskwright.export.polygons import filled, outlines
+from maskwright.export.polygons import moved, outlined
 
 __all__ = ["FolderDataset", "write_datasets_folder", "write_index_masks", "write_yolo"]
 
@@ -49,10 +49,11 @@ def write_yolo(dataset: FolderDataset, folder: Path, deliver: Deliver) -> dict[s
             if one.crowd:
                 told["groups_left_out"] += 1
                 continue
-            rings, had_hole = _rings(one.mask)
+            found = outlined(one.mask, fill=True)
+            rings = moved(found.rings or [], *one.mask.bbox[:2])
             told["masks"] += 1
             told["split"] += len(rings) > 1
-            told["holes_filled"] += had_hole
+            told["holes_filled"] += found.had_hole
             for ring in rings:
                 scaled = (value / (image.height if place % 2 else image.width) for place, value in enumerate(ring))
                 lines.append(" ".join([str(numbers[one.category_id]), *(f"{value:.6f}" for value in scaled)]))
@@ -124,14 +125,3 @@ def write_index_masks(dataset: FolderDataset, folder: Path) -> None:
 def _kinds(dataset: Dataset) -> list[Category]:
     used = dataset.used()
     return [one for one in dataset.categories() if one.id in used]
-
-
-def _rings(mask: Mask) -> tuple[list[list[int]], bool]:
-    """Outlines of a mask in the picture's pixels, and whether a hole was filled for them."""
-    x, y, w, h = mask.bbox
-    part = mask.to_array()[y : y + h, x : x + w]
-    rings = outlines(part)
-    had_hole = rings is None
-    if rings is None:
-        rings = outlines(filled(part)) or []
-    return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in rings], had_hole

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["filled", "outlines", "simplified"]
+from maskwright.domain import Mask
+
+__all__ = ["Outlined", "filled", "moved", "outlined", "outlines", "simplified"]
 
 _LEAST_IOU = 0.98
 
@@ -27,6 +32,32 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[int]] | None:
                 return None
             rings.append([coordinate for point in ring for coordinate in point])
     return rings
+
+
+class Outlined(NamedTuple):
+    """The outlines of a mask within its box: the cost is that of the object, not of the picture."""
+
+    rings: list[list[int]] | None
+    """None for a mask with a hole that was not to be filled."""
+    pixels: NDArray[np.bool_]
+    """(h, w) of the box, as the rings enclose them."""
+    had_hole: bool
+
+
+def outlined(mask: Mask, *, fill: bool) -> Outlined:
+    """A mask's outlines, its holes filled if they are to be."""
+    x, y, w, h = mask.bbox
+    part = mask.to_array()[y : y + h, x : x + w]
+    rings = outlines(part)
+    if rings is not None or not fill:
+        return Outlined(rings, part, rings is None)
+    solid = filled(part)
+    return Outlined(outlines(solid), solid, had_hole=True)
+
+
+def moved(rings: Sequence[Sequence[int]], x: int, y: int) -> list[list[int]]:
+    """Flat rings, each point moved by (x, y)."""
+    return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in rings]
 
 
 def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

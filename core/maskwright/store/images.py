@@ -52,12 +52,6 @@ class ImageStore(Transactions):
         with self._reading() as db:
             return [row.to_domain() for row in db.scalars(chosen)]
 
-    def aliases(self, image_id: int) -> list[str]:
-        """The paths that an image was added from."""
-        chosen = select(AliasRow.path).where(AliasRow.image_id == image_id).order_by(AliasRow.path)
-        with self._reading() as db:
-            return list(db.scalars(chosen))
-
     def relocate(self, image_id: int, who: str, **changed: str) -> ImageRecord:
         """The image under another `file_name`, and where its file is another one with another `sha256`."""
         with self._writing() as db:

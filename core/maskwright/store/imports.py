@@ -14,12 +14,9 @@ from maskwright.store import ledger, queries
 from maskwright.store.images import add_image
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, now
 from maskwright.store.transactions import Transactions
-from maskwright.store.values import BoxPrompt, NewAnnotation, NewImage
+from maskwright.store.values import LARGEST_ID, BoxPrompt, NewAnnotation, NewImage
 
 __all__ = ["ImportStore", "NewCategory", "NewDataset", "Stored"]
-
-_LARGEST_WISH = 1 << 30
-"""A server counts to twice as many: there must be room for what comes after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ class _Fresh:
 
     def _sorted(self, table: type[Any], rows: Sequence[_Wish]) -> tuple[list[_Wish], list[_Wish]]:
         def granted(one: _Wish) -> bool:
-            return table in self._tables and one.id is not None and one.id <= _LARGEST_WISH
+            return table in self._tables and one.id is not None and one.id <= LARGEST_ID
 
         return [one for one in rows if granted(one)], [replace(one, id=None) for one in rows if not granted(one)]
 

@@ -13,6 +13,7 @@ from maskwright.domain import ImageRecord, Mask
 from maskwright.errors import InvalidMask, MaskwrightError
 
 __all__ = [
+    "LARGEST_ID",
     "SOURCES",
     "STATES",
     "BoxPrompt",
@@ -31,6 +32,8 @@ __all__ = [
     "clean_name",
 ]
 
+LARGEST_ID = 1 << 30
+"""Of the ids that an import may bring: a server counts to twice as many, and what comes after needs room."""
 STATES = ("proposed", "accepted", "rejected", "deleted")
 SOURCES = ("manual", "text", "reference", "click", "box", "import", "finetuned")
 
