@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError, OtherImage, ProjectUnwritable
 from maskwright.session import AnnotationSession, Shown
 from maskwright_app.mask_list import Unfolded

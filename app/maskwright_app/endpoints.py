@@ -8,7 +8,7 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import BadPrompt, MaskwrightError, OtherImage
 from maskwright.session import AnnotationSession, Proposals
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image as Pillow
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import MaskwrightError
 from maskwright.session import CLEANING, METHODS, AnnotationSession
 from maskwright_app.decisions import Decisions, Panel

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright_app.decisions import Decision, Outcome, Panel
 from maskwright_app.handlers import Handlers
 from maskwright_app.scripts import CLICKED, STATUS

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Reference
-from maskwright.overlays import Layer, flatten
+from maskwright.overlay import Layer, flatten
 from maskwright.session import Improvement, Shown
 
 __all__ = ["click_bar", "improvement", "like_bar", "picture", "shown_in"]

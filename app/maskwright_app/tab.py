@@ -9,7 +9,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 import gradio as gr
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import MaskwrightError
 from maskwright_app.decisions import Panel
 from maskwright_app.handlers import Handlers

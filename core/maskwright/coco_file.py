@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import BadCoco, InvalidMask
 from maskwright.geometry import clip_polygon, upright, upright_box
 from maskwright.groundtruth import read_coco

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.clicking import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
 from maskwright.duplicates import duplicates
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError
-from maskwright.overlays import default_color
+from maskwright.domain.palette import default_color
 from maskwright.project import Project, user_name
 from maskwright.store import Changes, Correction, NewAnnotation
 

@@ -10,7 +10,7 @@ from napari.layers import Labels, Points, Shapes
 from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Image
 from maskwright.session import Shown
 from napari_maskwright._layers import colors_of, hatched, labels_of, placement

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from maskwright.clicking import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.domain import Image
 from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.session import AnnotationSession, Improvement, Proposals

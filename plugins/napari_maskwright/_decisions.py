@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 
 __all__ = ["Decision", "Unsaved", "counted", "not_written"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.session import AnnotationSession, Shown
 
 __all__ = ["Answer", "Look", "look"]

@@ -11,7 +11,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project

@@ -11,7 +11,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import maskwright as mw
-from maskwright.clicking import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
 from maskwright_app.handlers import Handlers

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 import maskwright as mw
-from maskwright.clicking import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.errors import MaskwrightError, ProjectUnwritable
 from maskwright.project import Project, user_name
 from maskwright.store import Correction

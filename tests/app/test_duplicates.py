@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gradio_client import Client
 
-from maskwright.clicking import ClickPrompt
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.project import Project
 from maskwright.session import METHODS
 from maskwright_app.decisions import Panel

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.session import Shown
 from maskwright.store import Changes
 from maskwright_app.decisions import Panel

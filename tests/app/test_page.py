@@ -14,8 +14,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from pycocotools.coco import COCO
 
-from maskwright import rle
-from maskwright.overlays import PALETTE
+from maskwright.domain import rle
+from maskwright.domain.palette import PALETTE
 from maskwright_app.samples import samples
 
 from ..browser import choose, closed_vocabulary, find, needs_chromium, overlay

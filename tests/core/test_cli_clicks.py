@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from maskwright import rle
+from maskwright.domain import rle
 
 from .test_cli import ANSWER, Run, home, labelled, picture, run
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.episodes import draw, evaluate_example
 from maskwright.errors import MaskwrightError

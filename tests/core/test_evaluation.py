@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.domain import ModelRef, Prediction
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.groundtruth import mask_of, read_coco
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.domain import Mask
 from maskwright.errors import InvalidMask
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.export.files import json_text

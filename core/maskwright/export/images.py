@@ -15,7 +15,8 @@ from PIL import Image as Pillow
 from maskwright.domain import Image, Prediction
 from maskwright.errors import MaskwrightError
 from maskwright.export.files import json_text, replacing, write_text
-from maskwright.overlays import Layer, blend, default_color
+from maskwright.domain.palette import default_color
+from maskwright.overlay import Layer, blend
 
 __all__ = ["write_prediction", "written_before"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import InvalidMask
 
 __all__ = ["FORBIDDEN_ATTRIBUTES", "validate"]

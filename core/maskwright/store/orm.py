@@ -10,7 +10,7 @@ from sqlalchemy import JSON, ForeignKey, Index, MetaData, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from maskwright.domain import Annotation, Category, ImageRecord, Mask, Run
-from maskwright.rle import Rle
+from maskwright.domain.rle import Rle
 from maskwright.store.values import Change, Checkpoint, NewAnnotation, NewImage, NewRun
 
 __all__ = [

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.project import Project
 
 Labels = dict[str, Any]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import ProjectUnwritable
 from maskwright.picture_folder import PictureFolder
 from maskwright.project import Project

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import MaskwrightError
 from maskwright.export import validate
 from maskwright.intake import Imported, ImportOptions

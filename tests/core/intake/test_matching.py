@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.geometry import upright
 from maskwright.intake import Imported, ImportOptions
 from maskwright.project import Project

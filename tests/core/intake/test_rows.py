@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.errors import BadCoco
 from maskwright.intake import ImportOptions
 from maskwright.project import Project

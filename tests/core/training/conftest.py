@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.models.presets import seg_settings
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.data import Source, read_source

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.groundtruth import held_out

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file
 from torch import Tensor
 
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.groundtruth import held_out

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file
 
 import maskwright as mw
-from maskwright import rle
+from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.groundtruth import LabelledFolder, held_out
 from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig

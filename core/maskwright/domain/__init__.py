@@ -1,0 +1,23 @@
+"""The values of the field, frozen: image, mask, prompt, prediction, annotation, category, fine-tuning run."""
+
+from __future__ import annotations
+
+from maskwright.domain.annotation import Annotation, AnnotationKey, Category, ReferenceMark
+from maskwright.domain.finetune_run import Run
+from maskwright.domain.image import Image, ImageRecord
+from maskwright.domain.mask import Mask
+from maskwright.domain.prediction import ModelRef, Prediction, Reference
+
+__all__ = [
+    "Annotation",
+    "AnnotationKey",
+    "Category",
+    "Image",
+    "ImageRecord",
+    "Mask",
+    "ModelRef",
+    "Prediction",
+    "Reference",
+    "ReferenceMark",
+    "Run",
+]

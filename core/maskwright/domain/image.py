@@ -1,0 +1,101 @@
+"""Images: pixels in memory, and the record of one in a project."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.errors import ImageUnreadable, MaskwrightError, ShapeError
+from maskwright.pictures import read_picture
+
+__all__ = ["BoolArray", "Image", "ImageRecord"]
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """An upright picture: `mw.Image(array)` or `mw.Image.open(path)`.
+
+    Raises:
+        ShapeError: the array is not (H, W, 3) uint8 with at least one pixel.
+    """
+
+    pixels: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB, read-only"""
+    name: str = ""
+    path: Path | None = None
+    sha256: str = ""
+    """Of the file's bytes; for an array of shape, dtype and pixels."""
+    orientation: int = 1
+    """EXIF orientation of the file; `pixels` are upright already."""
+    captured: str = ""
+
+    def __post_init__(self) -> None:
+        pixels = np.asarray(self.pixels)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ShapeError(f"An image must be (H, W, 3) uint8, got {pixels.dtype} {pixels.shape}.")
+        object.__setattr__(self, "pixels", read_only(pixels))
+        if not self.sha256:
+            object.__setattr__(self, "sha256", _array_sha256(self.pixels))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Image:
+        """Read a picture file upright.
+
+        Raises:
+            MaskwrightError: missing, unreadable, unsupported or too large; the sentence says which.
+        """
+        path = Path(path)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise MaskwrightError(f"There is no file {path}. Check the name.") from error
+        except IsADirectoryError as error:
+            raise MaskwrightError(f"{path} is a folder, not a picture. Name one file.") from error
+        except OSError as error:
+            raise ImageUnreadable(path.name) from error
+        return cls.from_bytes(data, path.name, path=path)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
+        """Decode a picture file's bytes; raises as `open` does."""
+        picture = read_picture(data, name)
+        return cls(picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.pixels.shape[0]), int(self.pixels.shape[1])
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A read-only copy, or the array itself when nobody can write to it any more."""
+    if not (array.flags.owndata and not array.flags.writeable):
+        array = array.copy()
+        array.flags.writeable = False
+    return array
+
+
+def _array_sha256(pixels: NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image of a project; `file_name` is relative to the project's folder, with forward slashes."""
+
+    id: int
+    sha256: str
+    file_name: str
+    width: int
+    height: int
+    orientation: int
+    captured: str
