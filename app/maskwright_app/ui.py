@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 from maskwright.errors import Cancelled
-from maskwright.pictures import SUFFIXES
+from maskwright.imaging.reading import SUFFIXES
 from maskwright.session import CLEANING, METHODS
 from maskwright_app.handlers import Handlers, Words
 from maskwright_app.masks_panel import MasksPanel

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from maskwright.domain import Image, Mask, Reference
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
-from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, mask_of
+from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, held_out, mask_of
 
 __all__ = ["EPISODES", "Episode", "ExampleScores", "draw", "evaluate_example"]
 

@@ -15,7 +15,7 @@ from maskwright.domain import Image
 from maskwright.engine import Engine
 from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
-from maskwright.groundtruth import LabelledFolder, LabelledImage, held_out, label_map
+from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, held_out, label_map
 
 __all__ = ["CLEANING_TABLE", "IGNORED", "Confusion", "TextScores", "Way", "evaluate_text", "score_text"]
 

@@ -26,7 +26,7 @@ from maskwright.domain import Annotation, Image, Run
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.evaluation import IGNORED, evaluate_text, score_text
-from maskwright.groundtruth import truth
+from maskwright.formats.labelled_folder import truth
 from maskwright.models.checkpoints import CONFIG, atomic_save, save_record
 from maskwright.models.devices import choose_device
 from maskwright.models.presets import find, load_text

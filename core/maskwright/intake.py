@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from maskwright.coco_file import (
+from maskwright.formats.coco_reader import (
     CocoFile,
     CocoImage,
     Frame,

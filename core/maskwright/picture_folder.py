@@ -12,9 +12,9 @@ from PIL import Image as Pillow
 
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
-from maskwright.export import replacing, sync_folder
+from maskwright.files.atomic import replacing, sync_folder
 from maskwright.store.failures import cannot_write
-from maskwright.store.file_names import numbered, plain_name, stem_key
+from maskwright.files.names import numbered, plain_name, stem_key
 
 __all__ = ["PictureFolder", "sha256_of_file"]
 

@@ -8,18 +8,12 @@ from pathlib import Path
 
 from maskwright.domain import ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.export import (
-    CocoOptions,
-    CocoSummary,
-    Copies,
-    coco_text,
-    prediction_text,
-    provenance_lines,
-    write_datasets_folder,
-    write_index_masks,
-    write_text,
-    write_yolo,
-)
+from maskwright.files.atomic import write_text
+from maskwright.formats.coco_writer import CocoOptions, CocoSummary, coco_text, prediction_text, provenance_lines
+from maskwright.formats.image_copies import Copies
+from maskwright.formats.imagefolder import write_datasets_folder
+from maskwright.formats.index_png import write_index_masks
+from maskwright.formats.yolo import write_yolo
 from maskwright.intake import Imported, ImportOptions, Intake
 from maskwright.picture_folder import PictureFolder
 from maskwright.project_images import user_name

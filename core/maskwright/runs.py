@@ -15,7 +15,7 @@ from pathlib import Path
 from maskwright import jobs
 from maskwright.domain import Run
 from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.groundtruth import LabelledFolder
+from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.store import NewRun, Store
 from maskwright.store.failures import cannot_write
 from maskwright.training.plan import Plan, make_plan

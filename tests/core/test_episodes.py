@@ -16,7 +16,7 @@ from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.episodes import draw, evaluate_example
 from maskwright.errors import MaskwrightError
-from maskwright.groundtruth import LabelledFolder
+from maskwright.formats.labelled_folder import LabelledFolder
 
 CAT, DOG, CAR = 1, 2, 3
 

@@ -18,7 +18,7 @@ from maskwright.domain import ModelRef, Prediction
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.evaluation import CLEANING_TABLE, Confusion, TextScores, Way, evaluate_text
-from maskwright.groundtruth import LabelledFolder, held_out
+from maskwright.formats.labelled_folder import LabelledFolder, held_out
 
 SKY, COW, CAR = 7, 3, 9
 CATEGORIES = [{"id": SKY, "name": "sky"}, {"id": COW, "name": "cow"}, {"id": CAR, "name": "car"}]

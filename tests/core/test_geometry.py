@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from maskwright.geometry import clip_polygon, components, slide, slide_size, upright, upright_box
+from maskwright.imaging.geometry import clip_polygon, components, slide, slide_size, upright, upright_box
 
 
 @pytest.mark.parametrize("size", [(384, 384), (512, 768), (400, 385), (384, 5000)])

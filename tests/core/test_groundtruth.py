@@ -10,7 +10,7 @@ import pytest
 
 from maskwright.domain import rle
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.groundtruth import mask_of, read_coco
+from maskwright.formats.labelled_folder import mask_of, read_coco
 
 BLOCK = np.zeros((30, 40), bool)
 BLOCK[2:9, 3:20] = True

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 import maskwright as mw
 from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
-from maskwright.pictures import SUFFIXES, is_picture, read_picture, to_rgb8
+from maskwright.imaging.reading import SUFFIXES, is_picture, read_picture, to_rgb8
 
 UPRIGHT = {
     1: lambda s: s,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from maskwright.geometry import slide
+from maskwright.imaging.geometry import slide
 from maskwright.models import (
     anyup,
     cost_aggregation,

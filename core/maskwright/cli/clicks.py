@@ -28,7 +28,7 @@ def click(
 ) -> None:
     """Find the thing that is clicked on: up to three masks, the best first, which alone is in label map and overlay."""
     from maskwright.domain import Image
-    from maskwright.export.images import write_prediction
+    from maskwright.formats.prediction_files import write_prediction
 
     points = [_numbers(words, "--point", (2, 3)) for words in point or []]
     corners = None if box is None else _numbers(box, "--box", (4,))

@@ -61,7 +61,7 @@ def like(
 ) -> None:
     """Find in other pictures what a mask shows in one; the most certain finds are listed first."""
     from maskwright.domain import Image
-    from maskwright.export.images import write_prediction, written_before
+    from maskwright.formats.prediction_files import write_prediction, written_before
 
     pictures = list(_pictures(images))
     if not pictures:
@@ -100,7 +100,7 @@ def like(
 
 def _pictures(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Each picture with the folder its answers go to, inside that of all answers."""
-    from maskwright.pictures import is_picture
+    from maskwright.imaging.reading import is_picture
 
     for path in paths:
         if not path.is_dir():
@@ -114,7 +114,7 @@ def _pictures(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _reference(pair: str, category: str) -> Any:
     from maskwright.domain import Image, Mask, Reference
-    from maskwright.pictures import read_mask
+    from maskwright.imaging.reading import read_mask
 
     picture, mask = map(Path, pair.split("\0"))
     return Reference(Image.open(picture), Mask.from_array(read_mask(mask), category=category))

@@ -53,7 +53,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the accepted masks as COCO, or in another format."""
-    from maskwright.export import CocoOptions
+    from maskwright.formats.coco_writer import CocoOptions
     from maskwright.project import Project
 
     options = CocoOptions("", segmentation.value, holes.value, simplify, only_annotated, all_categories)
@@ -114,8 +114,8 @@ def import_(
 
 def validate(file: Annotated[Path, typer.Argument(help="COCO instances file.")], as_json: Json = False) -> None:
     """Check that common readers take a COCO file as it is meant."""
-    from maskwright.export import validate as faults_of
-    from maskwright.groundtruth import read_coco
+    from maskwright.formats.coco_rules import validate as faults_of
+    from maskwright.formats.labelled_folder import read_coco
 
     try:
         faults = faults_of(read_coco(file))

@@ -41,7 +41,7 @@ def segment(
 ) -> None:
     """Find regions by words: writes a label map, an overlay and the masks."""
     from maskwright.domain import Image
-    from maskwright.export.images import write_prediction
+    from maskwright.formats.prediction_files import write_prediction
 
     picture = Image.open(image)
     model = engine(preset, device)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import ImageUnreadable, MaskwrightError, ShapeError
-from maskwright.pictures import read_picture
+from maskwright.imaging.reading import read_picture
 
 __all__ = ["BoolArray", "Image", "ImageRecord"]
 

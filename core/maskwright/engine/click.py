@@ -16,7 +16,7 @@ from torch import Tensor
 from maskwright.errors import BadPrompt
 from maskwright.models.presets import ClickPreset
 from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 
 __all__ = ["Answer", "Clicks", "SamEmbedding", "checked", "decode", "encode", "everything"]
 

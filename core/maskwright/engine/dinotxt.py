@@ -14,12 +14,12 @@ from torch import Tensor
 
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, enlarged, normalised
-from maskwright.geometry import slide, slide_size
+from maskwright.imaging.geometry import slide, slide_size
 from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
 from maskwright.models.presets import DinoTxtPreset, TextPreset
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 
 __all__ = ["DinoTxtMethod", "Pyramid", "Windows", "inside"]
 

@@ -19,7 +19,7 @@ from maskwright.models.checkpoints import atomic_save
 from maskwright.models.talk2dino import image_similarity
 from maskwright.models.talk2dino_preset import Talk2DinoPreset
 from maskwright.models.tokens import clean
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 
 __all__ = ["Matcher"]
 

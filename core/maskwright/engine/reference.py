@@ -26,7 +26,7 @@ from maskwright.models.dense import DenseConfig, dense_features, picture
 from maskwright.models.insid3 import Cells, Example
 from maskwright.models.pamr import pamr
 from maskwright.models.presets import DensePreset
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 
 __all__ = [
     "Region",

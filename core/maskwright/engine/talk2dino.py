@@ -14,10 +14,10 @@ from torch import Tensor
 
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, normalised
-from maskwright.geometry import slide, slide_size
+from maskwright.imaging.geometry import slide, slide_size
 from maskwright.models.talk2dino import class_attention, clean, scores
 from maskwright.models.talk2dino_preset import Talk2DinoPreset, WindowProtocol
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 
 __all__ = ["Talk2DinoMethod", "WindowPatches"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskwright.geometry import slide
+from maskwright.imaging.geometry import slide
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.models.presets import SegProtocol

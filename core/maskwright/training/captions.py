@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.groundtruth import held_out, read_coco
+from maskwright.formats.labelled_folder import held_out, read_coco
 
 __all__ = ["Captioned", "read_captions"]
 

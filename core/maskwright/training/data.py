@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from maskwright.domain import Image
-from maskwright.groundtruth import LabelledFolder, held_out, label_map, objects
-from maskwright.pictures import stretched
+from maskwright.formats.labelled_folder import LabelledFolder, held_out, label_map, objects
+from maskwright.imaging.reading import stretched
 from maskwright.training.config import TrainConfig
 from maskwright.training.vocabulary import Vocabulary
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from maskwright.domain import Annotation, Image
-from maskwright.groundtruth import truth
+from maskwright.formats.labelled_folder import truth
 from maskwright.models.checkpoints import save_part, write_part
 from maskwright.models.preset_files import sections
 from maskwright.models.presets import DinoTxtPreset, TextPreset
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
 from maskwright.training.loop import Fit, Step

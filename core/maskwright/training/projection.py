@@ -36,7 +36,7 @@ from maskwright.models.talk2dino import (
 )
 from maskwright.models.talk2dino_preset import PART
 from maskwright.models.tokens import Tokenizer
-from maskwright.pictures import stretched
+from maskwright.imaging.reading import stretched
 from maskwright.training.captions import Captioned
 from maskwright.training.data import MEAN, STD
 from maskwright.training.prompts import PROMPTS

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from maskwright.errors import MaskwrightError
-from maskwright.groundtruth import LabelledFolder
+from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.models.checkpoints import CONFIG
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig

@@ -18,7 +18,7 @@ from maskwright.domain import Image
 from maskwright.engine import Engine, seg
 from maskwright.engine.engine import choose_device
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
-from maskwright.geometry import area_size, slide
+from maskwright.imaging.geometry import area_size, slide
 from maskwright.models.checkpoints import save_part
 from maskwright.models.presets import Preset, SegPreset, bundled, load
 from maskwright.settings import Settings

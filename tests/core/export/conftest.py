@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from maskwright.domain import Annotation, Category, ImageRecord, Mask
-from maskwright.export import CocoOptions, coco_text
+from maskwright.formats.coco_writer import CocoOptions, coco_text
 
 
 @dataclass(frozen=True)

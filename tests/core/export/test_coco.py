@@ -13,8 +13,10 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from maskwright.errors import MaskwrightError
-from maskwright.export import coco_text, provenance_lines, validate, write_json
-from maskwright.export.rules import FORBIDDEN_ATTRIBUTES
+from maskwright.files.atomic import write_json
+from maskwright.formats.coco_rules import validate
+from maskwright.formats.coco_writer import coco_text, provenance_lines
+from maskwright.formats.coco_rules import FORBIDDEN_ATTRIBUTES
 from tests.core.export.conftest import Data, to_coco
 
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.export import Copies
+from maskwright.formats.image_copies import Copies
 
 
 def record(name: str, orientation: int = 1, number: int = 1) -> ImageRecord:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import MaskwrightError
-from maskwright.export import write_json, write_text
-from maskwright.export.files import replacing
+from maskwright.files.atomic import write_json, write_text
+from maskwright.files.atomic import replacing
 
 
 def names(folder: Path) -> list[str]:

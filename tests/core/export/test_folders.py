@@ -18,7 +18,8 @@ from pycocotools.coco import COCO
 
 from maskwright.domain import Category, ImageRecord, Mask
 from maskwright.errors import MaskwrightError
-from maskwright.export import prediction_text, write_index_masks
+from maskwright.formats.coco_writer import prediction_text
+from maskwright.formats.index_png import write_index_masks
 from maskwright.project import Project
 from maskwright.store import NewAnnotation
 from tests.core.export.conftest import Data, annotation

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from skimage.measure import label
 
-from maskwright.export.polygons import filled, outlines, simplified
+from maskwright.formats.contours import filled, outlines, simplified
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.booleans())
 

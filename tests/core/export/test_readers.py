@@ -22,7 +22,8 @@ from pycocotools.coco import COCO
 
 import maskwright as mw
 from maskwright.domain import Annotation
-from maskwright.export import CocoOptions, validate
+from maskwright.formats.coco_rules import validate
+from maskwright.formats.coco_writer import CocoOptions
 from maskwright.project import Project
 from maskwright.store import NewAnnotation
 

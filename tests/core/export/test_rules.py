@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from maskwright.domain import Mask
-from maskwright.export import validate
+from maskwright.formats.coco_rules import validate
 from tests.core.export.conftest import Data, annotation, to_coco
 
 

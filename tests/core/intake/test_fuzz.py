@@ -19,7 +19,7 @@ import pytest
 
 from maskwright.domain import rle
 from maskwright.errors import MaskwrightError
-from maskwright.export import validate
+from maskwright.formats.coco_rules import validate
 from maskwright.intake import Imported, ImportOptions
 from maskwright.project import Project
 from tests.core.intake.conftest import REGIONS, Labels, corners, draw, region, runs

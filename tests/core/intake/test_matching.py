@@ -14,7 +14,7 @@ from PIL import ImageOps
 
 import maskwright as mw
 from maskwright.domain import rle
-from maskwright.geometry import upright
+from maskwright.imaging.geometry import upright
 from maskwright.intake import Imported, ImportOptions
 from maskwright.project import Project
 from tests.core.intake.conftest import REGIONS, Labels, corners, draw, region, runs, write

@@ -16,7 +16,8 @@ from PIL import Image as Pillow
 from PIL import ImageOps
 
 import maskwright as mw
-from maskwright.export import CocoOptions, validate
+from maskwright.formats.coco_rules import validate
+from maskwright.formats.coco_writer import CocoOptions
 from maskwright.intake import ImportOptions
 from maskwright.project import Project
 from maskwright.store import Correction, NewAnnotation

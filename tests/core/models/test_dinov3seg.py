@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskwright.geometry import slide
+from maskwright.imaging.geometry import slide
 from maskwright.models import cost_aggregation, dinov3seg
 from maskwright.models.anyup import AnyUp, AnyUpConfig, convert_official
 from maskwright.models.cost_aggregation import AggregatorConfig

@@ -375,7 +375,7 @@ def test_any_file_name_and_the_url_of_a_file(tmp_path: Path) -> None:
 
 
 def test_the_store_needs_no_torch() -> None:
-    code = "import sys, maskwright.store, maskwright.export, maskwright.project; sys.exit('torch' in sys.modules)"
+    code = "import sys, maskwright.store, maskwright.formats, maskwright.project; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

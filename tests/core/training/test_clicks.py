@@ -17,7 +17,7 @@ import maskwright as mw
 from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
-from maskwright.groundtruth import held_out
+from maskwright.formats.labelled_folder import held_out
 from maskwright.models.checkpoints import save_part
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config

@@ -20,7 +20,7 @@ from torch import Tensor
 from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
-from maskwright.groundtruth import held_out
+from maskwright.formats.labelled_folder import held_out
 from maskwright.models.checkpoints import write_part
 from maskwright.models.importing import import_talk2dino
 from maskwright.models.preset_files import sections

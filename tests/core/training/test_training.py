@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import maskwright as mw
 from maskwright.domain import rle
 from maskwright.engine import Engine
-from maskwright.groundtruth import LabelledFolder, held_out
+from maskwright.formats.labelled_folder import LabelledFolder, held_out
 from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.training.config import TrainConfig

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from maskwright.domain import Image, Prediction
 from maskwright.errors import MaskwrightError
-from maskwright.export.files import json_text, replacing, write_text
+from maskwright.files.atomic import json_text, replacing, write_text
 from maskwright.domain.palette import default_color
 from maskwright.overlay import Layer, blend
 

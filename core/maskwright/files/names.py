@@ -1,4 +1,4 @@
-"""Names for picture files that keep the original and work on every disk."""
+"""File names that keep the original, work on every disk, and do not collide."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import unicodedata
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-__all__ = ["numbered", "plain_name", "plain_text", "stem_key"]
+__all__ = ["DistinctNames", "numbered", "plain_name", "plain_text", "stem_key"]
 
 _LONGEST = 255
 """Bytes, of one name on the usual Linux disks."""
@@ -38,3 +38,19 @@ def plain_name(name: str) -> str:
     """A file name or path with forward slashes only that is the same on every system."""
     # a backslash is a letter here and a folder on Windows
     return plain_text(name).replace("\\", "_")
+
+
+class DistinctNames:
+    """Gives out names; some disks do not tell capitals apart, some readers do not look at endings."""
+
+    def __init__(self) -> None:
+        self._stems: set[str] = set()
+
+    def free(self, wanted: str) -> str:
+        """The path, or one with a number when its stem is taken."""
+        path, number = PurePosixPath(wanted), 1
+        while str(path.with_suffix("")).casefold() in self._stems:
+            number += 1
+            path = PurePosixPath(wanted).with_stem(f"{PurePosixPath(wanted).stem}-{number}")
+        self._stems.add(str(path.with_suffix("")).casefold())
+        return str(path)

@@ -13,8 +13,8 @@ from PIL import ImageOps
 
 from maskwright.domain import ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.export.files import replacing
-from maskwright.export.names import DistinctNames
+from maskwright.files.atomic import replacing
+from maskwright.files.names import DistinctNames
 
 __all__ = ["Copies"]
 

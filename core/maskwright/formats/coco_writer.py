@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 from maskwright.domain import rle
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.export.files import json_text
-from maskwright.export.polygons import moved, outlined, simplified
+from maskwright.files.atomic import json_text
+from maskwright.formats.contours import moved, outlined, simplified
 
 __all__ = [
     "FORMAT_VERSION", "HOLES", "SEGMENTATIONS", "CocoOptions", "CocoSummary", "Dataset", "coco_text",

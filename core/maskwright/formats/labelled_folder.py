@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from maskwright.domain import rle
 from maskwright.domain import Annotation
 from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
-from maskwright.geometry import components
+from maskwright.imaging.geometry import components
 
 __all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "objects", "read_coco", "truth"]
 
