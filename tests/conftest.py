@@ -70,11 +70,11 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from maskwright.models.checkpoints import save_part, write_part
     from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
     from maskwright.models.dinov3 import DinoV3Config
     from maskwright.models.sam import Sam, SamConfig
-    from maskwright.models.tokens import train_tokenizer
+    from maskwright.models.tokenizer import train_tokenizer
+    from maskwright.presets.weights import save_part, write_part
 
     folder = tmp_path_factory.mktemp("presets") / "small"
     folder.mkdir()
@@ -123,7 +123,7 @@ def segmenting_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFacto
     from maskwright.models.anyup import AnyUpConfig
     from maskwright.models.cost_aggregation import AggregatorConfig
     from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
-    from maskwright.models.presets import load, save_seg
+    from maskwright.presets.loading import load, save_seg
 
     folder = tmp_path_factory.mktemp("presets") / "segmenting"
     shutil.copytree(small_preset, folder)
@@ -154,11 +154,11 @@ def talking_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFactory)
     """
     import torch
 
-    from maskwright.models.checkpoints import write_part
-    from maskwright.models.preset_files import sections
-    from maskwright.models.presets import load_text
     from maskwright.models.talk2dino import Projection, ProjectionConfig
-    from maskwright.models.talk2dino_preset import save_projection
+    from maskwright.presets.config_io import sections
+    from maskwright.presets.loading import load_text
+    from maskwright.presets.talk2dino import save_projection
+    from maskwright.presets.weights import write_part
 
     folder = tmp_path_factory.mktemp("presets") / "talking"
     shutil.copytree(small_preset, folder)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Reference
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.overlay import Layer, flatten
 from maskwright.session import Improvement, Shown
 

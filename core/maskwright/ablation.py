@@ -10,11 +10,11 @@ from pathlib import Path
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation import evaluate_text
-from maskwright.models.checkpoints import write_part
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import prompt_settings
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import prompt_settings
+from maskwright.presets.weights import write_part
 from maskwright.training.config import TINY_SEG, SegConfig
-from maskwright.training.run import Order, train_segmenter
+from maskwright.training.recipes import Order, train_segmenter
 
 __all__ = ["ROWS", "AblationRow", "ablate", "as_plain", "as_table"]
 

@@ -11,7 +11,8 @@ from maskwright.domain import Image, ImageRecord, Prediction
 from maskwright.engine import Engine
 from maskwright.engine.text import class_names
 from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.project import Project, user_name
+from maskwright.project import Project
+from maskwright.project_images import user_name
 from maskwright.store import NewAnnotation
 
 __all__ = ["Predicted", "predict_like", "predict_text"]

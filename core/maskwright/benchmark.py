@@ -24,8 +24,9 @@ from maskwright.models.dinov3seg import SPECS as DINOV3SEG
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import Cells, Example, Insid3Config
 from maskwright.models.pamr import DILATIONS, ITERATIONS, pamr
-from maskwright.models.presets import DinoTxtPreset, Preset, SegPreset, SegSettings, TextPreset, bundled
-from maskwright.models.tokens import Tokenizer
+from maskwright.models.tokenizer import Tokenizer
+from maskwright.presets.config import SegSettings, TextPreset
+from maskwright.presets.loading import DinoTxtPreset, Preset, SegPreset, bundled
 from maskwright.settings import Settings
 
 __all__ = [

@@ -75,9 +75,9 @@ def _front_ends() -> Iterator[Line]:
 
 
 def _models() -> Iterator[Line]:
-    from maskwright.models.catalogue import describe
-    from maskwright.models.presets import installed
-    from maskwright.models.registry import OFFICIAL
+    from maskwright.presets.catalog import describe
+    from maskwright.presets.loading import installed
+    from maskwright.presets.official import OFFICIAL
 
     settings = Settings.load()
     here = installed(settings)

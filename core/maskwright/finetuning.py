@@ -27,9 +27,9 @@ from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.evaluation import IGNORED, evaluate_text, score_text
 from maskwright.formats.labelled_folder import truth
-from maskwright.models.checkpoints import CONFIG, atomic_save, save_record
 from maskwright.models.devices import choose_device
-from maskwright.models.presets import find, load_text
+from maskwright.presets.loading import find, load_text
+from maskwright.presets.weights import CONFIG, atomic_save, save_record
 from maskwright.project import Project
 from maskwright.settings import Settings
 from maskwright.training.finetune import finetune, sample, tuning_config

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from maskwright.domain import Mask
+from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.formats.coco_reader import (
     CocoFile,
     CocoImage,
@@ -25,8 +27,6 @@ from maskwright.formats.coco_reader import (
     region_of,
     shown,
 )
-from maskwright.domain import Mask
-from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.matching import Finder, Match, Unmatched
 from maskwright.picture_folder import PictureFolder
 from maskwright.store import STATES, BoxPrompt, NewAnnotation, NewCategory, NewDataset, NewImage, Store

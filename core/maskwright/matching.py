@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from maskwright.formats.coco_reader import CocoImage
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.picture_folder import sha256_of_file
+from maskwright.formats.coco_reader import CocoImage
 from maskwright.imaging.reading import is_picture
+from maskwright.picture_folder import sha256_of_file
 from maskwright.settings import Settings
 from maskwright.store import NewImage, Store
 from maskwright.store.images import file_names

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
-from maskwright.picture_folder import PictureFolder, sha256_of_file
-from maskwright.imaging.reading import is_picture
-from maskwright.store import ImageSummary, NewImage, Store
 from maskwright.files.names import plain_text
+from maskwright.imaging.reading import is_picture
+from maskwright.picture_folder import PictureFolder, sha256_of_file
+from maskwright.store import ImageSummary, NewImage, Store
 
 __all__ = ["Added", "ProjectImages", "Relinked", "user_name"]
 

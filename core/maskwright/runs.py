@@ -18,7 +18,7 @@ from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.store import NewRun, Store
 from maskwright.store.failures import cannot_write
-from maskwright.training.plan import Plan, make_plan
+from maskwright.training.split import Plan, make_plan
 
 __all__ = ["FinetuneRun", "Runs"]
 

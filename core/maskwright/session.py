@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
+from maskwright.domain.click_prompt import ClickPrompt, Step
+from maskwright.domain.palette import default_color
 from maskwright.duplicates import duplicates
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError
-from maskwright.domain.palette import default_color
-from maskwright.project import Project, user_name
+from maskwright.project import Project
+from maskwright.project_images import user_name
 from maskwright.store import Changes, Correction, NewAnnotation
 
 if TYPE_CHECKING:

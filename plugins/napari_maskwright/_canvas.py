@@ -10,8 +10,8 @@ from napari.layers import Labels, Points, Shapes
 from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
-from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Image
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.session import Shown
 from napari_maskwright._layers import colors_of, hatched, labels_of, placement
 

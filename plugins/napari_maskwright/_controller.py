@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.domain import Image
+from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.session import AnnotationSession, Improvement, Proposals
 from napari_maskwright._background import Background, Lane, Latest, sentence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Image
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.session import Improvement, Shown
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 
-from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain import Image
+from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
 from maskwright.session import AnnotationSession, Improvement, Shown

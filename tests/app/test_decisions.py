@@ -11,7 +11,8 @@ import pytest
 import maskwright as mw
 from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.errors import MaskwrightError, ProjectUnwritable
-from maskwright.project import Project, user_name
+from maskwright.project import Project
+from maskwright.project_images import user_name
 from maskwright.store import Correction
 from maskwright_app.decisions import Decision, Panel
 from maskwright_app.handlers import Handlers

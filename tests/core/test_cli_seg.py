@@ -10,7 +10,7 @@ import pytest
 
 from maskwright.ablation import ROWS
 from maskwright.benchmark import DINOV3SEG
-from maskwright.models.presets import bundled, seg_settings
+from maskwright.presets.loading import bundled, seg_settings
 
 from .test_cli import Run, home, labelled, picture, run
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from maskwright.domain import Image
-from maskwright.models.preset_files import sections
+from maskwright.presets.config_io import sections
 from maskwright.project import Project
 
 from .test_cli import Run, home, labelled, picture, run

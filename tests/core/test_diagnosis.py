@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.diagnosis import Line, diagnose
-from maskwright.models.registry import OFFICIAL
+from maskwright.presets.official import OFFICIAL
 from maskwright.project import Project
 
 

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright.domain import rle
-from maskwright.domain import ModelRef, Prediction
+from maskwright.domain import ModelRef, Prediction, rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.evaluation import CLEANING_TABLE, Confusion, TextScores, Way, evaluate_text

@@ -18,11 +18,11 @@ from pycocotools.coco import COCO
 
 from maskwright.domain import Image, Mask
 from maskwright.errors import BadProject, Conflict, InvalidMask, MaskwrightError, OtherImage, ProjectUnwritable
-from maskwright.formats.coco_rules import validate
 from maskwright.files.atomic import replacing
+from maskwright.files.names import numbered
+from maskwright.formats.coco_rules import validate
 from maskwright.project import Project
 from maskwright.store import STATES, NewAnnotation, Store
-from maskwright.files.names import numbered
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from maskwright.domain import rle
-from maskwright.domain import Mask
+from maskwright.domain import Mask, rle
 from maskwright.errors import InvalidMask
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))

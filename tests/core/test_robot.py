@@ -11,8 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright.domain import rle
-from maskwright.domain import Prediction
+from maskwright.domain import Prediction, rle
 from maskwright.engine import Engine
 from maskwright.robot import deepest, evaluate_click, next_click
 

@@ -16,14 +16,15 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
 from maskwright.domain import Image
-from maskwright.engine import Engine, matching
+from maskwright.engine import Engine
+from maskwright.engine import retrieval as matching
 from maskwright.engine.text import normalised
 from maskwright.errors import Cancelled, EmptyPhrase, MaskwrightError
-from maskwright.models.checkpoints import write_part
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import load
 from maskwright.models.talk2dino import Projection
-from maskwright.models.talk2dino_preset import save_projection
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import load
+from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.weights import write_part
 from maskwright.project import Project
 from maskwright.search import find_images
 from maskwright.session import AnnotationSession

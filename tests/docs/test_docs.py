@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from maskwright import cli
-from maskwright.models.presets import bundled
+from maskwright.presets.loading import bundled
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,8 +27,8 @@ from maskwright.models import (
     sam,
     talk2dino,
 )
-from maskwright.models.checkpoints import load_exactly
-from maskwright.models.tokens import clip_tokenizer
+from maskwright.models.state_dict import load_exactly
+from maskwright.models.tokenizer import clip_tokenizer
 
 from ..conftest import PARITY, SHARED
 

@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 
 import maskwright as mw
 from maskwright.engine import Engine
-from maskwright.models.importing import import_sam
 from maskwright.models.sam import SamConfig
+from maskwright.presets.convert import import_sam
 
 CONFIG = SamConfig(
     size=128, longest=128, width=48, depth=4, heads=3, window=3, global_blocks=(1, 3), out=32, decoder_heads=4,

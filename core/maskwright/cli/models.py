@@ -20,8 +20,8 @@ app = typer.Typer(
 @app.command("list", epilog="Example: maskwright models list")
 def models_list(as_json: Json = False) -> None:
     """List presets on this computer and official ones that can be added."""
-    from maskwright.models.presets import installed
-    from maskwright.models.registry import OFFICIAL
+    from maskwright.presets.loading import installed
+    from maskwright.presets.official import OFFICIAL
     from maskwright.settings import Settings
 
     here = installed(Settings.load())
@@ -33,7 +33,7 @@ def models_list(as_json: Json = False) -> None:
 @app.command("info", epilog="Example: maskwright models info dinov3txt-l")
 def models_info(name: str, as_json: Json = False) -> None:
     """Say which files a preset needs, where they are published, and their licence."""
-    from maskwright.models.catalogue import describe
+    from maskwright.presets.catalog import describe
     from maskwright.settings import Settings
 
     facts = describe(name, Settings.load())
@@ -47,7 +47,7 @@ def models_import(
     as_json: Json = False,
 ) -> None:
     """Make a preset of the authors' files; missing or misshapen keys are refused by name."""
-    from maskwright.models.importing import import_preset
+    from maskwright.presets.convert import import_preset
     from maskwright.settings import Settings
 
     folder = import_preset(files, name, Settings.load().presets.expanduser())
@@ -57,7 +57,7 @@ def models_import(
 @app.command("fetch", epilog="Example: maskwright models fetch dinov3txt-l")
 def models_fetch(name: str, as_json: Json = False) -> None:
     """Get a preset's files from the Hugging Face hub; says which must be downloaded by hand."""
-    from maskwright.models.catalogue import fetch
+    from maskwright.presets.catalog import fetch
 
     got = fetch(name)
     answer(got.values, as_json, got.text)
@@ -68,7 +68,7 @@ def models_fetch(name: str, as_json: Json = False) -> None:
 @app.command("verify", epilog="Example: maskwright models verify tiny")
 def models_verify(name: str, as_json: Json = False) -> None:
     """Check that a preset's files are whole and fit their model."""
-    from maskwright.models.presets import find, load
+    from maskwright.presets.loading import find, load
     from maskwright.settings import Settings
 
     folder = find(name, Settings.load())
@@ -90,7 +90,8 @@ def models_count(
 
     from maskwright.models.dinov3seg import SPECS
     from maskwright.models.operations import count
-    from maskwright.models.presets import SegProtocol, find, seg_settings
+    from maskwright.presets.config import SegProtocol
+    from maskwright.presets.loading import find, seg_settings
     from maskwright.settings import Settings
 
     if name == "dinov3seg-l":

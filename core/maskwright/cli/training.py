@@ -41,7 +41,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a preset like `tiny` from scratch on labelled images."""
-    from maskwright.training.run import Order, train_preset, train_promptable, train_segmenter
+    from maskwright.training.recipes import Order, train_preset, train_promptable, train_segmenter
 
     shares = _shares(data, weight, background)
     if task is _Task.click and background:
@@ -81,10 +81,10 @@ def train_projection(
     as_json: Json = False,
 ) -> None:
     """Teach a preset Talk2DINO: words into the space of its patches, from pictures with captions."""
-    from maskwright.models.presets import find
+    from maskwright.presets.loading import find
     from maskwright.settings import Settings
     from maskwright.training.projection import settings_for
-    from maskwright.training.run import train_projection as learn
+    from maskwright.training.recipes import train_projection as learn
 
     base = find(preset, Settings.load())
     given = {"epochs": epochs, "rate": rate, "batch": batch}
@@ -125,9 +125,9 @@ def ablate(
 ) -> None:
     """Train dinov3.seg with one part left out at a time, and print what each part is worth (mIoU)."""
     from maskwright.ablation import ablate, as_plain, as_table
-    from maskwright.models.presets import find
+    from maskwright.presets.loading import find
     from maskwright.settings import Settings
-    from maskwright.training.run import Order
+    from maskwright.training.recipes import Order
 
     with progress("Steps") as bar:
         order = Order(
@@ -185,7 +185,8 @@ def finetune(
     as_json: Json = False,
 ) -> None:
     """Make a better model of the accepted masks, and measure it before and after on the same images."""
-    from maskwright.project import Project, user_name
+    from maskwright.project import Project
+    from maskwright.project_images import user_name
 
     with Project.open(project) as opened:
         if resume:
@@ -260,7 +261,8 @@ def activate(
     as_json: Json = False,
 ) -> None:
     """Choose the model that the project uses."""
-    from maskwright.project import Project, user_name
+    from maskwright.project import Project
+    from maskwright.project_images import user_name
 
     with Project.open(project) as opened:
         opened.runs.activate(None if run == "base" else run, who=user_name())

@@ -15,11 +15,12 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.imaging.geometry import slide, slide_size
+from maskwright.imaging.reading import stretched
 from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
-from maskwright.models.presets import DinoTxtPreset, TextPreset
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
-from maskwright.imaging.reading import stretched
+from maskwright.presets.config import TextPreset
+from maskwright.presets.loading import DinoTxtPreset
 
 __all__ = ["DinoTxtMethod", "Pyramid", "Windows", "inside"]
 

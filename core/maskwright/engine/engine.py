@@ -17,18 +17,20 @@ from torch import Tensor
 
 from maskwright import __version__
 from maskwright.domain import Image, Mask, ModelRef, Prediction, Reference
-from maskwright.engine import click, dinotxt, reference, text
+from maskwright.engine import clicks as click
+from maskwright.engine import dinotxt, text
+from maskwright.engine import references as reference
+from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod
-from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
-from maskwright.engine.matching import Matcher
-from maskwright.engine.seg import SegMethod
+from maskwright.engine.dinov3seg import SegMethod
+from maskwright.engine.retrieval import Matcher
 from maskwright.engine.talk2dino import Talk2DinoMethod
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import Cells
-from maskwright.models.presets import ClickPreset, DensePreset, Preset, find, load, no_method
 from maskwright.models.talk2dino import LAMBDA
-from maskwright.models.tokens import clean
+from maskwright.models.tokenizer import clean
+from maskwright.presets.loading import ClickPreset, DensePreset, Preset, find, load, no_method
 from maskwright.settings import Settings
 
 __all__ = ["METHODS", "REFINEMENTS", "Engine"]

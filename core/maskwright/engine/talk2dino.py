@@ -15,9 +15,10 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, normalised
 from maskwright.imaging.geometry import slide, slide_size
-from maskwright.models.talk2dino import class_attention, clean, scores
-from maskwright.models.talk2dino_preset import Talk2DinoPreset, WindowProtocol
 from maskwright.imaging.reading import stretched
+from maskwright.models.talk2dino import class_attention, clean, scores
+from maskwright.presets.config import WindowProtocol
+from maskwright.presets.talk2dino import Talk2DinoPreset
 
 __all__ = ["Talk2DinoMethod", "WindowPatches"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.errors import EmptyPrompt
 from maskwright.models.pamr import affinity, refine
-from maskwright.models.tokens import clean
+from maskwright.models.tokenizer import clean
 
 __all__ = [
     "Asked",

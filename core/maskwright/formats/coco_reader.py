@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from maskwright.domain import rle
 from maskwright.errors import BadCoco, InvalidMask
-from maskwright.imaging.geometry import clip_polygon, upright, upright_box
 from maskwright.formats.labelled_folder import read_coco
+from maskwright.imaging.geometry import clip_polygon, upright, upright_box
 
 __all__ = [
     "CocoCategory", "CocoFile", "CocoImage", "Frame", "Region", "box_of", "is_number", "one_line", "plain",

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
-from maskwright.domain import rle
-from maskwright.domain import Annotation, Category, ImageRecord
+from maskwright.domain import Annotation, Category, ImageRecord, rle
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import json_text
 from maskwright.formats.contours import moved, outlined, simplified

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import rle
-from maskwright.domain import Annotation
+from maskwright.domain import Annotation, rle
 from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
 from maskwright.imaging.geometry import components
 

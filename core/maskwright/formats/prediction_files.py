@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from maskwright.domain import Image, Prediction
+from maskwright.domain.palette import default_color
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import json_text, replacing, write_text
-from maskwright.domain.palette import default_color
 from maskwright.overlay import Layer, blend
 
 __all__ = ["write_prediction", "written_before"]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from maskwright.imaging.geometry import slide
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
-from maskwright.models.presets import SegProtocol
+from maskwright.presets.config import SegProtocol
 
 __all__ = ["Count", "count"]
 

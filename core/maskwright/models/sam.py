@@ -20,8 +20,8 @@ from transformers import SamConfig as _Config
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamMaskDecoder, SamPromptEncoder, SamVisionEncoder
 
 from maskwright.errors import ShapeError
-from maskwright.models.checkpoints import check_exactly
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
+from maskwright.models.state_dict import check_exactly
 
 __all__ = [
     "SPECS",

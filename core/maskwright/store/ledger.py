@@ -11,9 +11,9 @@ from sqlalchemy import Select, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from maskwright.domain import Mask
-from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.domain.palette import default_color
 from maskwright.domain.rle import Rle
+from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.store import queries
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, StepRow, TallyRow, now
 from maskwright.store.values import NewAnnotation, Step, check_mask, check_state

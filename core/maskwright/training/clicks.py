@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamAttention
 
-from maskwright.models.checkpoints import save_part, save_record
-from maskwright.models.presets import load_text
 from maskwright.models.sam import HybridEncoder, Prompts, Sam
+from maskwright.presets.loading import load_text
+from maskwright.presets.weights import save_part, save_record
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import Batch, Source, Steps
 from maskwright.training.loop import Fit, Step, until

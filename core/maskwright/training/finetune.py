@@ -19,10 +19,11 @@ import torch
 
 from maskwright.domain import Annotation, Image
 from maskwright.formats.labelled_folder import truth
-from maskwright.models.checkpoints import save_part, write_part
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import DinoTxtPreset, TextPreset
 from maskwright.imaging.reading import stretched
+from maskwright.presets.config import TextPreset
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import DinoTxtPreset
+from maskwright.presets.weights import save_part, write_part
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
 from maskwright.training.loop import Fit, Step

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from maskwright.errors import MaskwrightError
-from maskwright.models.checkpoints import atomic_save
+from maskwright.presets.weights import atomic_save
 from maskwright.training.data import Batch, Steps
 
 __all__ = ["STATE", "Fit", "Objective", "Schedule", "Step", "until"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from maskwright.models.dinotxt import DinoTxt, dense_similarity, global_half, local_half
 from maskwright.models.dinov3 import DinoFeatures
-from maskwright.models.tokens import Tokenizer
+from maskwright.models.tokenizer import Tokenizer
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Source
 from maskwright.training.prompts import drawn_prompts, templates

@@ -23,9 +23,7 @@ from torch import Tensor
 
 from maskwright.domain import Image
 from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.models.checkpoints import atomic_save
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import Preset
+from maskwright.imaging.reading import stretched
 from maskwright.models.talk2dino import (
     InfoNce,
     Pooling,
@@ -34,9 +32,11 @@ from maskwright.models.talk2dino import (
     Talk2Dino,
     pooled,
 )
-from maskwright.models.talk2dino_preset import PART
-from maskwright.models.tokens import Tokenizer
-from maskwright.imaging.reading import stretched
+from maskwright.models.tokenizer import Tokenizer
+from maskwright.presets.config import PART
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import Preset
+from maskwright.presets.weights import atomic_save
 from maskwright.training.captions import Captioned
 from maskwright.training.data import MEAN, STD
 from maskwright.training.prompts import PROMPTS

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from maskwright.models.checkpoints import save_part, save_record, write_part
 from maskwright.models.dinotxt import DinoTxt, global_half, local_half
-from maskwright.models.tokens import Tokenizer, train_tokenizer
+from maskwright.models.tokenizer import Tokenizer, train_tokenizer
+from maskwright.presets.weights import save_part, save_record, write_part
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import Source, crops
 from maskwright.training.loop import STATE, Fit, Step, until

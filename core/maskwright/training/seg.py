@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.checkpoints import load_exactly, read_weights, save_record
 from maskwright.models.dinov3 import ConvStem
 from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import SegSettings, inherited, load_click, load_text, save_seg, seg_settings
-from maskwright.models.tokens import Tokenizer
+from maskwright.models.state_dict import load_exactly
+from maskwright.models.tokenizer import Tokenizer
+from maskwright.presets.config import SegSettings
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import inherited, load_click, load_text, save_seg, seg_settings
+from maskwright.presets.weights import read_weights, save_record
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, Batch, Source, Steps
 from maskwright.training.loop import Fit, Step, until

@@ -12,7 +12,7 @@ import torch
 
 import maskwright as mw
 from maskwright.engine import Engine
-from maskwright.engine.click import _distinct, starting_logits
+from maskwright.engine.clicks import _distinct, starting_logits
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.sam import postprocess
 

@@ -14,11 +14,11 @@ import torch
 import maskwright as mw
 from maskwright.domain import ModelRef
 from maskwright.engine import Engine
+from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows
-from maskwright.engine.embeddings import EmbeddingCache, EmbeddingKey
 from maskwright.engine.text import Labels, class_names, labelled
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
-from maskwright.models.presets import load_text, read_config
+from maskwright.presets.loading import load_text, read_config
 from maskwright.settings import Settings
 
 

@@ -94,7 +94,7 @@ def test_references_are_encoded_once(engine: Engine, shown: mw.Reference, rng: n
 def test_the_positional_basis_is_kept_on_disk_and_made_again_when_damaged(
     small_preset: Path, settings: Settings, shown: mw.Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from maskwright.engine import reference
+    from maskwright.engine import references as reference
 
     def answer() -> np.ndarray[Any, Any]:
         return Engine.load(small_preset, "cpu", settings=settings).segment_like(shown.image, [shown]).label_map
@@ -207,7 +207,7 @@ def test_a_preset_of_the_backbone_alone(tmp_path: Path, shown: mw.Reference) -> 
     from safetensors.torch import save_file
 
     from maskwright.models.dinov3 import DinoV3, DinoV3Config
-    from maskwright.models.importing import import_insid3
+    from maskwright.presets.convert import import_insid3
 
     config = DinoV3Config(width=32, depth=1, heads=2)
     torch.manual_seed(0)

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from maskwright.domain import Image
-from maskwright.engine import Engine, seg
-from maskwright.engine.engine import choose_device
+from maskwright.engine import Engine
+from maskwright.engine import dinov3seg as seg
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
 from maskwright.imaging.geometry import area_size, slide
-from maskwright.models.checkpoints import save_part
-from maskwright.models.presets import Preset, SegPreset, bundled, load
+from maskwright.models.devices import choose_device
+from maskwright.presets.loading import Preset, SegPreset, bundled, load
+from maskwright.presets.weights import save_part
 from maskwright.settings import Settings
 
 WORDS = ["grass", "cow", "sky", "a zebra"]

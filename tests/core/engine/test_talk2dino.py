@@ -20,11 +20,11 @@ from maskwright.engine import Engine, text
 from maskwright.engine.talk2dino import Talk2DinoMethod, WindowPatches
 from maskwright.engine.text import Scores, enlarged, labelled, refined
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
-from maskwright.models.checkpoints import save_part, write_part
-from maskwright.models.importing import import_talk2dino
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import load, load_text
-from maskwright.models.talk2dino_preset import Talk2DinoPreset
+from maskwright.presets.config_io import sections
+from maskwright.presets.convert import import_talk2dino
+from maskwright.presets.loading import load, load_text
+from maskwright.presets.talk2dino import Talk2DinoPreset
+from maskwright.presets.weights import save_part, write_part
 from maskwright.settings import Settings
 
 from ..models.test_importing_talk2dino import (

@@ -14,9 +14,8 @@ from pycocotools.coco import COCO
 
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import write_json
-from maskwright.formats.coco_rules import validate
+from maskwright.formats.coco_rules import FORBIDDEN_ATTRIBUTES, validate
 from maskwright.formats.coco_writer import coco_text, provenance_lines
-from maskwright.formats.coco_rules import FORBIDDEN_ATTRIBUTES
 from tests.core.export.conftest import Data, to_coco
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import MaskwrightError
-from maskwright.files.atomic import write_json, write_text
-from maskwright.files.atomic import replacing
+from maskwright.files.atomic import replacing, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:

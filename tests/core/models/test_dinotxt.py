@@ -9,7 +9,7 @@ import torch
 
 from maskwright.errors import BadWeights, ShapeError
 from maskwright.models import dinotxt, dinov3
-from maskwright.models.checkpoints import load_exactly
+from maskwright.models.state_dict import load_exactly
 
 from ...conftest import SHARED
 

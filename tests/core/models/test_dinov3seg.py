@@ -18,8 +18,8 @@ from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.models.operations import count
-from maskwright.models.presets import SegProtocol
 from maskwright.models.sam import SamConfig
+from maskwright.presets.config import SegProtocol
 
 from ...conftest import SHARED
 

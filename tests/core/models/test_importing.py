@@ -22,9 +22,9 @@ from maskwright.models.cost_aggregation import AggregatorConfig
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.models.importing import import_dinotxt, import_dinov3seg, import_preset
-from maskwright.models.presets import seg_settings
 from maskwright.models.sam import Sam, SamConfig, official_name
+from maskwright.presets.convert import import_dinotxt, import_dinov3seg, import_preset
+from maskwright.presets.loading import seg_settings
 from maskwright.training.config import SegConfig
 from maskwright.training.seg import started
 
@@ -108,7 +108,7 @@ def files(tmp_path: Path, model: DinoTxt) -> list[Path]:
 
 
 def _same(folder: Path, model: DinoTxt) -> None:
-    from maskwright.models.presets import load_text
+    from maskwright.presets.loading import load_text
 
     loaded = load_text(folder).model.state_dict()
     wanted = model.state_dict()

@@ -20,14 +20,15 @@ from torch import Tensor, nn
 
 from maskwright.errors import BadWeights, MaskwrightError
 from maskwright.models import clip_text, dinov2, dinov3
-from maskwright.models.checkpoints import check_exactly, read_official
 from maskwright.models.clip_text import ClipTextConfig
 from maskwright.models.dinov2 import DinoV2, DinoV2Config
 from maskwright.models.dinov3 import DinoV3Config
-from maskwright.models.importing import import_preset, import_talk2dino
-from maskwright.models.presets import load
+from maskwright.models.state_dict import check_exactly
 from maskwright.models.talk2dino import SPECS, ProjectionConfig, Talk2Dino, Talk2DinoConfig, convert_official
-from maskwright.models.torchscript import is_archive, read_archive
+from maskwright.presets.convert import import_preset, import_talk2dino
+from maskwright.presets.loading import load
+from maskwright.presets.torchscript import is_archive, read_archive
+from maskwright.presets.weights import read_official
 
 from ...conftest import SHARED
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from maskwright.errors import BadWeights, MaskwrightError, ShapeError
-from maskwright.models.catalogue import describe
-from maskwright.models.checkpoints import CONFIG
-from maskwright.models.importing import import_preset, import_sam
-from maskwright.models.presets import load, load_text
 from maskwright.models.sam import SPECS, Sam, SamConfig, VitEncoder, convert_official, official_name
+from maskwright.presets.catalog import describe
+from maskwright.presets.convert import import_preset, import_sam
+from maskwright.presets.loading import load, load_text
+from maskwright.presets.weights import CONFIG
 from maskwright.settings import Settings
 
 from ...conftest import SHARED

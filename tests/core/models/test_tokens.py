@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.errors import BadWeights
-from maskwright.models.tokens import Tokenizer, clean, clip_tokenizer, train_tokenizer
+from maskwright.models.tokenizer import Tokenizer, clean, clip_tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module")

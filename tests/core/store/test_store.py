@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from maskwright.domain import Image, ImageRecord, Mask
-from maskwright.errors import BadProject, InvalidMask, MaskwrightError
 from maskwright.domain.palette import PALETTE, default_color
+from maskwright.errors import BadProject, InvalidMask, MaskwrightError
 from maskwright.project import Project
 from maskwright.store import Correction, NewAnnotation, NewDataset, NewImage, Store
 from tests.core.store.conftest import MakeAnnotation, changed, on_server, on_sqlite, rectangle, rows

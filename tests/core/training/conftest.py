@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from maskwright.domain import rle
-from maskwright.models.presets import seg_settings
+from maskwright.presets.loading import seg_settings
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.data import Source, read_source
 from maskwright.training.vocabulary import Vocabulary

@@ -18,11 +18,11 @@ from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.formats.labelled_folder import held_out
-from maskwright.models.checkpoints import save_part
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.sam import SamConfig
-from maskwright.models.tokens import train_tokenizer
+from maskwright.models.tokenizer import train_tokenizer
+from maskwright.presets.weights import save_part
 from maskwright.training.clicks import _click, _mask_loss, _noisy_boxes, _rough, train_clicks
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import read_objects

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from maskwright.domain import Annotation, Image, Mask
 from maskwright.engine import Engine
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import load_text
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import load_text
 from maskwright.training.data import IGNORE, NONE, Sample
 from maskwright.training.finetune import finetune, sample, tuning_config
 

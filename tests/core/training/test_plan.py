@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from maskwright.domain import AnnotationKey
 from maskwright.errors import MaskwrightError
-from maskwright.training.plan import make_plan
+from maskwright.training.split import make_plan
 
 
 def _masks(*rows: tuple[int, str]) -> list[AnnotationKey]:

@@ -21,12 +21,12 @@ from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.formats.labelled_folder import held_out
-from maskwright.models.checkpoints import write_part
-from maskwright.models.importing import import_talk2dino
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import load
 from maskwright.models.talk2dino import Pooling, Talk2Dino
-from maskwright.models.talk2dino_preset import save_projection
+from maskwright.presets.config_io import sections
+from maskwright.presets.convert import import_talk2dino
+from maskwright.presets.loading import load
+from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.weights import write_part
 from maskwright.training import projection as module
 from maskwright.training.captions import Captioned, read_captions
 from maskwright.training.projection import (
@@ -39,7 +39,7 @@ from maskwright.training.projection import (
     teach,
 )
 from maskwright.training.prompts import PROMPTS
-from maskwright.training.run import train_projection
+from maskwright.training.recipes import train_projection
 
 from ..models.test_importing_talk2dino import (
     V2,

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation import evaluate_text
-from maskwright.models.checkpoints import write_part
-from maskwright.models.presets import bundled, load, load_seg, seg_settings
+from maskwright.presets.loading import bundled, load, load_seg, seg_settings
+from maskwright.presets.weights import write_part
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
 from maskwright.training.loop import Fit
-from maskwright.training.run import Order, train_segmenter
+from maskwright.training.recipes import Order, train_segmenter
 from maskwright.training.seg import SegObjective, SegTrained, seg_steps, started, train_seg
 from maskwright.training.vocabulary import Vocabulary
 
@@ -196,7 +196,7 @@ def test_imported_parts_are_trained_as_published(meadows: Path, out: Path, monke
     kept = load_file(out / "dinov3seg.safetensors")
     used: list[SegConfig] = []
     monkeypatch.setattr(
-        "maskwright.training.run.train_seg",
+        "maskwright.training.recipes.train_seg",
         lambda sources, words, config, *args, **kw: used.append(config) or True,
     )
     assert train_segmenter(Order([meadows], out, steps=7, seed=3))

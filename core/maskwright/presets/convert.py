@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from maskwright.errors import BadWeights, MaskwrightError
 from maskwright.models.anyup import AnyUp
 from maskwright.models.anyup import convert_official as convert_anyup
-from maskwright.models.checkpoints import load_exactly, read_official, save_part, write_part
 from maskwright.models.clip_text import convert_hub as convert_clip_hub
 from maskwright.models.clip_text import convert_official as convert_clip
 from maskwright.models.dense import DenseConfig
@@ -31,16 +30,18 @@ from maskwright.models.dinov3 import DinoV3, DinoV3Config, convert_hub, convert_
 from maskwright.models.dinov3seg import SPECS as SEG_SPECS
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.insid3 import Insid3Config, components_for
-from maskwright.models.registry import OFFICIAL
 from maskwright.models.sam import SPECS as SAM_SPECS
 from maskwright.models.sam import Sam, SamConfig
 from maskwright.models.sam import convert_hub as convert_sam_hub
 from maskwright.models.sam import convert_official as convert_sam
+from maskwright.models.state_dict import load_exactly
 from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
 from maskwright.models.talk2dino import Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
-from maskwright.models.talk2dino_preset import PART as TALK2DINO
-from maskwright.models.tokens import clip_tokenizer
+from maskwright.models.tokenizer import clip_tokenizer
+from maskwright.presets.config import PART as TALK2DINO
+from maskwright.presets.official import OFFICIAL
+from maskwright.presets.weights import read_official, save_part, write_part
 
 __all__ = ["import_dinotxt", "import_dinov3seg", "import_insid3", "import_preset", "import_sam", "import_talk2dino"]
 

@@ -1,48 +1,43 @@
-"""Presets: named models as folders of `config.json`, weights and tokenizer; and the authors' files they come from."""
+"""Preset folders as loaded models."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights, MaskwrightError, PresetMissing
-from maskwright.models.checkpoints import CONFIG, load_exactly, read_weights, save_part
 from maskwright.models.dense import DenseConfig
-from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig
-from maskwright.models.dinotxt_highres import HighResolution
-from maskwright.models.dinov3 import DinoV3, DinoV3Config
-from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
+from maskwright.models.dinotxt import DinoTxt
+from maskwright.models.dinov3 import DinoV3
+from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import Insid3Config, components_for
-from maskwright.models.preset_files import damaged, section, sections
-from maskwright.models.registry import OFFICIAL
-from maskwright.models.sam import Sam, SamConfig
-from maskwright.models.talk2dino import LAMBDA, Talk2Dino
-from maskwright.models.talk2dino_preset import PART as TALK2DINO
-from maskwright.models.talk2dino_preset import Talk2DinoPreset, load_talk2dino
-from maskwright.models.tokens import Tokenizer, clip_tokenizer
+from maskwright.models.sam import Sam
+from maskwright.models.state_dict import load_exactly
+from maskwright.models.talk2dino import Talk2Dino
+from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
+from maskwright.presets.config import PART as TALK2DINO
+from maskwright.presets.config import ImagePreset, PromptPreset, SegSettings, TextPreset
+from maskwright.presets.config_io import damaged, section, sections
+from maskwright.presets.official import OFFICIAL
+from maskwright.presets.talk2dino import Talk2DinoPreset, load_talk2dino
+from maskwright.presets.weights import CONFIG, read_weights, save_part
 from maskwright.settings import Settings
 
 __all__ = [
     "ClickPreset",
     "DensePreset",
     "DinoTxtPreset",
-    "ImagePreset",
     "Preset",
-    "PromptPreset",
     "SegPreset",
-    "SegProtocol",
-    "SegSettings",
-    "SlideProtocol",
-    "TextPreset",
     "bundled",
     "find",
     "inherited",
@@ -60,41 +55,6 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class SlideProtocol:
-    """How an image is cut for dense prediction; the defaults are dino.txt's release."""
-
-    short_sides: tuple[int, ...] = (512,)
-    """The image is resized to each of these and the probabilities are averaged; one size as released."""
-    window: int = 384
-    stride: int = 192
-
-
-@dataclass(frozen=True, slots=True)
-class TextPreset:
-    """What `config.json` says of the text model."""
-
-    model: DinoTxtConfig
-    weights: str
-    sha256: str
-    tokenizer: str
-    prompts: tuple[str, ...]
-    protocol: SlideProtocol = field(default_factory=SlideProtocol)
-    high_resolution: HighResolution = field(default_factory=HighResolution)
-    stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
-    sharpness: float = 1.0
-    """Factor on the cosine before the softmax over a closed vocabulary; 1 as released."""
-    scale: float = 1 / 0.07
-    """Factor on the cosine against "none of these"."""
-    threshold: float = 0.2
-    """Cosine at which a class and "none of these" are equally likely."""
-    cleaning: float = LAMBDA
-    """Weight of background cleaning."""
-    familiar: tuple[str, ...] | None = None
-    """Words the model was taught; None when it has seen too many to list."""
-
-
-@dataclass(frozen=True, slots=True)
 class DinoTxtPreset:
     """A loaded text model with its settings."""
 
@@ -103,15 +63,6 @@ class DinoTxtPreset:
     config: TextPreset
     model: DinoTxt
     tokenizer: Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePreset:
-    """What `config.json` says of a backbone without text."""
-
-    model: DinoV3Config
-    weights: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,68 +75,12 @@ class DensePreset:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptPreset:
-    """What `config.json` says of the promptable model."""
-
-    model: SamConfig
-    weights: str
-    sha256: str
-    stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
-    connected: bool = False
-    """Of a mask only the parts with a click are kept: a small model finds things alike as well."""
-    filled_box: bool = False
-    """A box is also the mask to start from, and holds the answer: a small model reads corners poorly."""
-    grid: int = 32
-    """Clicks along the longer side when everything is asked for; this and the next three are SAM's."""
-    least_score: float = 0.88
-    """IoU that the model must expect of a mask then."""
-    least_stability: float = 0.95
-    """IoU that the masks at a logit of `offset` and of minus that must have then."""
-    offset: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
 class ClickPreset:
     """A loaded promptable model with its settings."""
 
     ref: ModelRef
     config: PromptPreset
     model: Sam
-
-
-@dataclass(frozen=True, slots=True)
-class SegProtocol:
-    """How an image is looked at by dinov3.seg; the defaults are the paper's."""
-
-    sides: tuple[int, ...] = (640,)
-    """The image gets the area of a square of each of these, its ratio stays, and the chances are averaged; one size as
-    published."""
-    window: int = 384
-    stride: int = 256
-    aggregation: Literal["lga", "global", "catseg"] = "lga"
-    """Features of windows and of the whole averaged; the whole alone; or predictions averaged, as in CAT-Seg."""
-
-
-@dataclass(frozen=True, slots=True)
-class SegSettings:
-    """What `config.json` says of dinov3.seg."""
-
-    model: Dinov3SegConfig
-    weights: str
-    sha256: str
-    trained: bool = True
-    """False: official parts put together, to be trained; words are answered by dino.txt."""
-    prompt: str = "A photo of a {} in the scene"
-    protocol: SegProtocol = field(default_factory=SegProtocol)
-    stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
-    built_on: tuple[str, str] | None = None
-    """SHA-256 of the weights of the text model and of the promptable model that it shares tensors with."""
-    cleaning: float = LAMBDA
-    """Weight of background cleaning."""
-    most_classes: int | None = 256
-    """Of more classes those most similar to the image are kept, as in CAT-Seg; None keeps all."""
 
 
 @dataclass(frozen=True, slots=True)

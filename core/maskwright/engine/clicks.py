@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from maskwright.errors import BadPrompt
-from maskwright.models.presets import ClickPreset
-from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
 from maskwright.imaging.reading import stretched
+from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
+from maskwright.presets.loading import ClickPreset
 
 __all__ = ["Answer", "Clicks", "SamEmbedding", "checked", "decode", "encode", "everything"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
-from maskwright.models.checkpoints import CONFIG, sha256_of
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import find, installed, read_config, seg_settings
-from maskwright.models.registry import OFFICIAL
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import find, installed, read_config, seg_settings
+from maskwright.presets.official import OFFICIAL
+from maskwright.presets.weights import CONFIG, sha256_of
 from maskwright.settings import Settings
 
 __all__ = ["Facts", "describe", "fetch"]

@@ -19,14 +19,14 @@ from torch import Tensor
 from maskwright import __version__
 from maskwright.domain import Image, Reference
 from maskwright.errors import BadReference, MaskwrightError
+from maskwright.imaging.reading import stretched
 from maskwright.models import insid3
-from maskwright.models.checkpoints import atomic_save
 from maskwright.models.crf import crf
 from maskwright.models.dense import DenseConfig, dense_features, picture
 from maskwright.models.insid3 import Cells, Example
 from maskwright.models.pamr import pamr
-from maskwright.models.presets import DensePreset
-from maskwright.imaging.reading import stretched
+from maskwright.presets.loading import DensePreset
+from maskwright.presets.weights import atomic_save
 
 __all__ = [
     "Region",

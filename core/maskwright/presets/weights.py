@@ -1,4 +1,4 @@
-"""Weights on disk: write whole or not at all, load strictly, name what is wrong."""
+"""Weights on disk: write whole or not at all, read, name what is wrong."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwright.errors import BadWeights
-from maskwright.models.torchscript import is_archive, read_archive
+from maskwright.presets.torchscript import is_archive, read_archive
 
 __all__ = [
     "CONFIG",
     "atomic_save",
-    "check_exactly",
-    "load_exactly",
     "read_official",
     "read_weights",
     "save_part",
@@ -117,33 +115,3 @@ def read_official(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise BadWeights(f"{file.name} holds no plain table of weights.")
     return state
-
-
-def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load `state` into `module`, refusing missing, left-over and misshapen keys by name; raises BadWeights."""
-    check_exactly(module.state_dict(), state, what=what)
-    module.load_state_dict(state)
-
-
-def check_exactly(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], *, what: str) -> None:
-    """Compare names and shapes.
-
-    Raises:
-        BadWeights: with up to three of the offending keys.
-    """
-    problems = {
-        "lacks": [k for k in wanted if k not in state],
-        "has unknown": [k for k in state if k not in wanted],
-        "has misshapen": [
-            f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
-            for k in wanted
-            if k in state and state[k].shape != wanted[k].shape
-        ],
-    }
-    found = [
-        f"{kind} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-        for kind, keys in problems.items()
-        if keys
-    ]
-    if found:
-        raise BadWeights(f"The weights of {what} do not fit: the file {'; '.join(found)}.")

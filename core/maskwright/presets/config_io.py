@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from maskwright.errors import BadWeights
-from maskwright.models.checkpoints import CONFIG
+from maskwright.presets.weights import CONFIG
 
 __all__ = ["damaged", "from_plain", "section", "sections"]
 

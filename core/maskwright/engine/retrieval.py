@@ -15,11 +15,11 @@ from torch import Tensor
 
 from maskwright.engine.text import normalised
 from maskwright.errors import EmptyPhrase
-from maskwright.models.checkpoints import atomic_save
-from maskwright.models.talk2dino import image_similarity
-from maskwright.models.talk2dino_preset import Talk2DinoPreset
-from maskwright.models.tokens import clean
 from maskwright.imaging.reading import stretched
+from maskwright.models.talk2dino import image_similarity
+from maskwright.models.tokenizer import clean
+from maskwright.presets.talk2dino import Talk2DinoPreset
+from maskwright.presets.weights import atomic_save
 
 __all__ = ["Matcher"]
 

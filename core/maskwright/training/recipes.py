@@ -12,12 +12,13 @@ from typing import TypeVar
 
 from maskwright.errors import MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
-from maskwright.models.checkpoints import CONFIG
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.models.preset_files import sections
-from maskwright.models.presets import load, prompt_settings, read_config, seg_settings
-from maskwright.models.talk2dino_preset import PART, save_projection
+from maskwright.presets.config import PART
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import load, prompt_settings, read_config, seg_settings
+from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.weights import CONFIG
 from maskwright.training.captions import read_captions
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig

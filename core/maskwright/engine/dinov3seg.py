@@ -22,11 +22,12 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.imaging.geometry import area_size, slide
+from maskwright.imaging.reading import stretched
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, Evidence
-from maskwright.models.presets import SegPreset, SegProtocol
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
-from maskwright.imaging.reading import stretched
+from maskwright.presets.config import SegProtocol
+from maskwright.presets.loading import SegPreset
 
 __all__ = ["Look", "SegEmbedding", "SegMethod"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,65 +10,21 @@ import torch
 
 from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights
-from maskwright.models.checkpoints import load_exactly, read_weights, save_part
-from maskwright.models.preset_files import damaged, section, sections
+from maskwright.models.state_dict import load_exactly
 from maskwright.models.talk2dino import (
-    LAMBDA,
-    THRESHOLD,
-    Formula,
     Projection,
     ProjectionConfig,
     Talk2Dino,
-    Talk2DinoConfig,
 )
-from maskwright.models.tokens import Tokenizer, clip_tokenizer
+from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
+from maskwright.presets.config_io import damaged, section, sections
+from maskwright.presets.weights import read_weights, save_part
 
 if TYPE_CHECKING:
-    from maskwright.models.presets import DinoTxtPreset
+    from maskwright.presets.loading import DinoTxtPreset
+from maskwright.presets.config import PART, Talk2DinoSettings
 
-__all__ = ["PART", "Talk2DinoPreset", "Talk2DinoSettings", "WindowProtocol", "load_talk2dino", "save_projection"]
-
-PART = "talk2dino"
-
-
-@dataclass(frozen=True, slots=True)
-class WindowProtocol:
-    """How an image is cut; the defaults are the published ones."""
-
-    short_side: int = 448
-    longest: int = 2048
-    """At most so many pixels; a longer picture is squeezed."""
-    window: int = 448
-    stride: int = 224
-
-
-@dataclass(frozen=True, slots=True)
-class Talk2DinoSettings:
-    """What `config.json` says of Talk2DINO."""
-
-    weights: str
-    sha256: str
-    prompts: tuple[str, ...]
-    model: Talk2DinoConfig | None = None
-    """None: the projection alone is stored, and the encoders are those of the preset's dino.txt."""
-    projection: ProjectionConfig | None = None
-    """Where it stands alone."""
-    built_on: str | None = None
-    """SHA-256 of the weights whose encoders it was trained for; None: the projection came with them."""
-    tokenizer: str | None = None
-    protocol: WindowProtocol = field(default_factory=WindowProtocol)
-    matched_at: int = 518
-    """Pixels of the square that a picture is stretched to when it is compared with a phrase as a whole."""
-    stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
-    threshold: float = THRESHOLD
-    """Score under which a pixel is none of the classes: what a probability of 0.5 stands for."""
-    sharpness: float = 100.0
-    """Factor on a score's distance from the threshold that makes it a probability."""
-    cleaning: float = LAMBDA
-    """Weight of background cleaning."""
-    formula: Formula = "released"
-    """By which formula."""
+__all__ = ["Talk2DinoPreset", "load_talk2dino", "save_projection"]
 
 
 @dataclass(frozen=True, slots=True)
