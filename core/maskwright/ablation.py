@@ -9,7 +9,7 @@ from pathlib import Path
 
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
-from maskwright.evaluation import evaluate_text
+from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import prompt_settings
 from maskwright.presets.weights import write_part

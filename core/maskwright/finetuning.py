@@ -25,7 +25,8 @@ from maskwright import __version__
 from maskwright.domain import Annotation, Image, Run
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.evaluation import IGNORED, evaluate_text, score_text
+from maskwright.evaluation.metrics import IGNORED
+from maskwright.evaluation.text import evaluate_text, score_text
 from maskwright.formats.labelled_folder import truth
 from maskwright.models.devices import choose_device
 from maskwright.presets.loading import find, load_text

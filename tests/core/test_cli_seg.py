@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maskwright.ablation import ROWS
-from maskwright.benchmark import DINOV3SEG
+from maskwright.evaluation.speed import DINOV3SEG
 from maskwright.presets.loading import bundled, seg_settings
 
 from .test_cli import Run, home, labelled, picture, run

@@ -14,8 +14,8 @@ from PIL import Image as Pillow
 import maskwright as mw
 from maskwright.domain import rle
 from maskwright.engine import Engine
-from maskwright.episodes import draw, evaluate_example
 from maskwright.errors import MaskwrightError
+from maskwright.evaluation.few_shot import draw, evaluate_example
 from maskwright.formats.labelled_folder import LabelledFolder
 
 CAT, DOG, CAR = 1, 2, 3

@@ -16,7 +16,8 @@ import maskwright as mw
 from maskwright.domain import ModelRef, Prediction, rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
-from maskwright.evaluation import CLEANING_TABLE, Confusion, TextScores, Way, evaluate_text
+from maskwright.evaluation.metrics import Confusion
+from maskwright.evaluation.text import CLEANING_TABLE, TextScores, Way, evaluate_text
 from maskwright.formats.labelled_folder import LabelledFolder, held_out
 
 SKY, COW, CAR = 7, 3, 9

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 import maskwright as mw
 from maskwright.domain import Prediction, rle
 from maskwright.engine import Engine
-from maskwright.robot import deepest, evaluate_click, next_click
+from maskwright.evaluation.clicks import deepest, evaluate_click, next_click
 
 
 def test_the_deepest_pixel_is_in_the_middle_and_the_border_is_outside() -> None:

@@ -68,7 +68,7 @@ def _bench_store(masks: int, rounds: int, as_json: bool) -> None:
 
 
 def _bench_click(preset: str, device: str, rounds: int, as_json: bool) -> None:
-    from maskwright.benchmark import bench_click
+    from maskwright.evaluation.speed import bench_click
 
     timed = bench_click(engine(preset, device), rounds=rounds)
     head = f"{timed.preset} at {timed.longest} pixels on {json.dumps(timed.machine)}: first click "
@@ -80,7 +80,7 @@ def _bench_click(preset: str, device: str, rounds: int, as_json: bool) -> None:
 def _bench_text(
     preset: str, method: str | None, device: str, rounds: int, as_json: bool, *, random_weights: bool
 ) -> None:
-    from maskwright.benchmark import bench_text, published_size
+    from maskwright.evaluation.speed import bench_text, published_size
 
     timed_engine = published_size(device) if random_weights else engine(preset, device)
     asked = bench_text(timed_engine, method=method, rounds=rounds)
@@ -94,7 +94,7 @@ def _bench_text(
 
 
 def _bench_refine(device: str, rounds: int, as_json: bool) -> None:
-    from maskwright.benchmark import bench_refine
+    from maskwright.evaluation.speed import bench_refine
     from maskwright.models.devices import choose_device
 
     refined = bench_refine(rounds=rounds, device=str(choose_device(device)))
@@ -109,7 +109,7 @@ def _bench_refine(device: str, rounds: int, as_json: bool) -> None:
 
 
 def _bench_example(device: str, rounds: int, as_json: bool) -> None:
-    from maskwright.benchmark import bench_example
+    from maskwright.evaluation.speed import bench_example
     from maskwright.models.devices import choose_device
 
     found = bench_example(rounds=rounds, device=str(choose_device(device)))

@@ -117,7 +117,7 @@ def evaluate(
     if task is _Task.click:
         _evaluate_click(engine(preset, device), data, held_out, limit, seed, as_json)
         return
-    from maskwright.evaluation import CLEANING_TABLE, Way, evaluate_text
+    from maskwright.evaluation.text import CLEANING_TABLE, Way, evaluate_text
 
     model = engine(preset, device)
     ways = CLEANING_TABLE if table else (Way(cleaning, refinement(refine or "none")),)
@@ -145,7 +145,7 @@ def _row(scores: Any) -> str:
 def _evaluate_example(
     model: Any, data: Path, refine: str | None, held_out: bool, limit: int | None, seed: int, as_json: bool
 ) -> None:
-    from maskwright.episodes import evaluate_example
+    from maskwright.evaluation.few_shot import evaluate_example
 
     with progress("Episodes") as bar:
         scores = evaluate_example(
@@ -162,7 +162,7 @@ def _evaluate_example(
 
 
 def _evaluate_click(model: Any, data: Path, held_out: bool, limit: int | None, seed: int, as_json: bool) -> None:
-    from maskwright.robot import evaluate_click
+    from maskwright.evaluation.clicks import evaluate_click
 
     with progress("Images") as bar:
         scores = evaluate_click(model, data, only_held_out=held_out, limit=limit, seed=seed, progress=bar)

@@ -88,8 +88,8 @@ def models_count(
     """Count the parameters and operations of dinov3.seg for one square picture; no weights are needed."""
     from dataclasses import asdict
 
+    from maskwright.evaluation.model_size import count
     from maskwright.models.dinov3seg import SPECS
-    from maskwright.models.operations import count
     from maskwright.presets.config import SegProtocol
     from maskwright.presets.loading import find, seg_settings
     from maskwright.settings import Settings

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from maskwright.evaluation.model_size import count
 from maskwright.imaging.geometry import slide
 from maskwright.models import cost_aggregation, dinov3seg
 from maskwright.models.anyup import AnyUp, AnyUpConfig, convert_official
@@ -17,7 +18,6 @@ from maskwright.models.cost_aggregation import AggregatorConfig
 from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
-from maskwright.models.operations import count
 from maskwright.models.sam import SamConfig
 from maskwright.presets.config import SegProtocol
 

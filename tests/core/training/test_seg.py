@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
-from maskwright.evaluation import evaluate_text
+from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.loading import bundled, load, load_seg, seg_settings
 from maskwright.presets.weights import write_part
 from maskwright.training.config import SegConfig

@@ -1,12 +1,11 @@
-"""The evaluation protocol (contracts.md section 2): two people measure the same number."""
+"""Evaluation of text prompts: mIoU over the categories of a labelled folder (contracts.md, section 2)."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,11 @@ from maskwright.domain import Image
 from maskwright.engine import Engine
 from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
-from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, held_out, label_map
+from maskwright.evaluation.metrics import IGNORED, Confusion
+from maskwright.evaluation.protocol import chosen_images
+from maskwright.formats.labelled_folder import LabelledFolder, label_map
 
-__all__ = ["CLEANING_TABLE", "IGNORED", "Confusion", "TextScores", "Way", "evaluate_text", "score_text"]
-
-IGNORED = -1
-"""Label of pixels that are not counted."""
+__all__ = ["CLEANING_TABLE", "TextScores", "Way", "evaluate_text", "score_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,47 +52,6 @@ class Way(NamedTuple):
 
 CLEANING_TABLE = (Way(False), Way(True), Way(False, "pamr"), Way(True, "pamr"))
 """Talk2DINO's Table 5: without and with background cleaning, without and with mask refinement."""
-
-
-class Confusion:
-    """Pixel counts summed over images; class 0 is the background, which is never averaged."""
-
-    def __init__(self, classes: int) -> None:
-        self.counts = np.zeros((classes + 1, classes + 1), np.int64)
-
-    def add(self, truth: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> None:
-        """Count one image; pixels whose truth is negative are left out."""
-        side = len(self.counts)
-        valid = truth >= 0
-        pairs = truth[valid].astype(np.int64) * side + predicted[valid]
-        self.counts += np.bincount(pairs, minlength=side * side).reshape(side, side)
-
-    def iou(self) -> list[float | None]:
-        """Intersection over union of every class, the background first; None where there is no ground truth."""
-        inside = np.diag(self.counts)
-        truth, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
-        return [
-            float(inside[k] / (truth[k] + predicted[k] - inside[k])) if truth[k] else None
-            for k in range(len(self.counts))
-        ]
-
-    def accuracy(self) -> float:
-        """Share of the counted pixels that are right."""
-        total = int(self.counts.sum())
-        return float(np.trace(self.counts) / total) if total else 0.0
-
-
-def chosen_images(
-    data: LabelledFolder, *, only_held_out: bool, limit: int | None, seed: int
-) -> Sequence[LabelledImage]:
-    """The images that are measured: all, or those kept out of training; `limit` of them drawn by `seed`."""
-    images = [image for image in data if not only_held_out or held_out(image.file.name)]
-    if limit is not None and limit < len(images):
-        drawn = sorted(random.Random(seed).sample(range(len(images)), limit))
-        images = [images[n] for n in drawn]
-    if not images:
-        raise MaskwrightError(f"{data.folder} has no image to measure. Add images, or leave --held-out away.")
-    return images
 
 
 def evaluate_text(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from maskwright.domain import Image
 from maskwright.engine import Engine
-from maskwright.evaluation import chosen_images
+from maskwright.evaluation.protocol import chosen_images
 from maskwright.formats.labelled_folder import LabelledFolder, objects
 
 __all__ = ["ClickScores", "deepest", "evaluate_click", "next_click"]
