@@ -12,7 +12,7 @@ from napari_maskwright._view import AnnotatorView
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
-    from maskwright.search import Matches
+    from maskwright.project.search import Matches
 
 __all__ = ["Searches"]
 

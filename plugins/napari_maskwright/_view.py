@@ -11,7 +11,7 @@ from maskwright.session import Improvement, Shown
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
-    from maskwright.search import Found
+    from maskwright.project.search import Found
 
 __all__ = ["AnnotatorView"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import napari
 
     from maskwright.engine import Engine
-    from maskwright.search import Found
+    from maskwright.project.search import Found
 
 __all__ = ["KEYS", "AnnotatorWidget"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 import maskwright as mw
 from maskwright.domain import Annotation
 from maskwright.project import Project
-from maskwright.project_images import user_name
+from maskwright.project.images import user_name
 from maskwright.store import NewAnnotation
 
 SIZE_HW = (60, 80)

@@ -12,7 +12,7 @@ import maskwright as mw
 from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.errors import MaskwrightError, ProjectUnwritable
 from maskwright.project import Project
-from maskwright.project_images import user_name
+from maskwright.project.images import user_name
 from maskwright.store import Correction
 from maskwright_app.decisions import Decision, Panel
 from maskwright_app.handlers import Handlers

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import maskwright as mw
-from maskwright.batch import Predicted, predict_like, predict_text
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
+from maskwright.project.prelabel import Predicted, predict_like, predict_text
 from maskwright.session import AnnotationSession
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.ablation import ROWS
 from maskwright.evaluation.speed import DINOV3SEG
 from maskwright.presets.loading import bundled, seg_settings
+from maskwright.project.ablation import ROWS
 
 from .test_cli import Run, home, labelled, picture, run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.diagnosis import Line, diagnose
+from maskwright.cli.doctor_checks import Line, diagnose
 from maskwright.presets.official import OFFICIAL
 from maskwright.project import Project
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from maskwright.domain import Mask
-from maskwright.duplicates import INSIDE, IOU, duplicates
+from maskwright.session.duplicates import INSIDE, IOU, duplicates
 
 PIXELS = arrays(np.bool_, (5, 6), elements=st.booleans())
 NAMED = st.tuples(st.sampled_from(["cow", "sky"]), PIXELS)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import maskwright as mw
-from maskwright import runs as runs_module
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled
 from maskwright.project import Project
+from maskwright.project import finetune_runs as runs_module
 from maskwright.session import AnnotationSession
 
 
@@ -100,7 +100,7 @@ def _process_of(project: Project) -> int:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"maskwright.finetuning" in words and "meadows" in str((entry / "fd" / "1").readlink()):
+                if b"maskwright.project.finetune_worker" in words and "meadows" in str((entry / "fd" / "1").readlink()):
                     return int(entry.name)
             except OSError:
                 continue

@@ -26,7 +26,7 @@ from maskwright.presets.loading import load
 from maskwright.presets.talk2dino import save_projection
 from maskwright.presets.weights import write_part
 from maskwright.project import Project
-from maskwright.search import find_images
+from maskwright.project.search import find_images
 from maskwright.session import AnnotationSession
 from maskwright.settings import Settings
 

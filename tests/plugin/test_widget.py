@@ -261,7 +261,7 @@ def test_two_widgets(widget: Any, viewer: Any, place: Path, small_preset: Path, 
 def _everything(widget: Any) -> None:
     """Show all that the dock may have to show."""
     from maskwright.domain import ImageRecord
-    from maskwright.search import Found
+    from maskwright.project.search import Found
     from maskwright.session import Improvement
 
     name = f"images/{'a long name ' * 9}{'x' * 60}.png"

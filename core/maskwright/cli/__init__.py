@@ -11,7 +11,7 @@ import typer
 
 from maskwright import __version__
 from maskwright.cli import bench, clicks, examples, exchange, masks, models, projects, search, training, windows
-from maskwright.cli.terminal import say
+from maskwright.cli.output import say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["app", "main"]

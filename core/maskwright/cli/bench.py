@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress
+from maskwright.cli.output import Device, Json, Preset, answer, engine, progress
 from maskwright.errors import MaskwrightError
 
 __all__ = ["bench"]
@@ -48,7 +48,7 @@ def bench(
 
 
 def _bench_store(masks: int, rounds: int, as_json: bool) -> None:
-    from maskwright.store_benchmark import bench_store
+    from maskwright.project.store_speed import bench_store
 
     with progress("Masks") as bar:
         found = bench_store(masks=masks, rounds=rounds, progress=bar)

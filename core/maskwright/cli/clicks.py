@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress
+from maskwright.cli.output import Device, Json, Preset, answer, engine, progress
 from maskwright.errors import BadPrompt
 
 __all__ = ["click"]

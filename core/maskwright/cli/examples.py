@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from maskwright.cli.terminal import Device, Folder, Json, Preset, answer, engine, progress, refinement, say
+from maskwright.cli.output import Device, Folder, Json, Preset, answer, engine, progress, refinement, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["Pairs", "like", "predict"]
@@ -137,8 +137,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Propose masks on all images of a project that lack them; goes on where it was stopped."""
-    from maskwright.batch import predict_like, predict_text
     from maskwright.project import Project
+    from maskwright.project.prelabel import predict_like, predict_text
 
     if (text is None) == (like_category is None):
         raise typer.BadParameter("give either --text or --like-category")

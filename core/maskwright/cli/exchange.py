@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Folder, Json, answer, progress, say
+from maskwright.cli.output import Folder, Json, answer, progress, say
 from maskwright.errors import BadCoco, MaskwrightError
 
 __all__ = ["export", "import_", "validate"]
@@ -86,8 +86,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Take the masks of a COCO file, all or nothing; a second import of the same file adds nothing."""
-    from maskwright.intake import ImportOptions
     from maskwright.project import Project
+    from maskwright.project.coco_import import ImportOptions
     from maskwright.store.place import exists
 
     if images is not None and not images.is_dir():

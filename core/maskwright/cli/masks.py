@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli.terminal import Device, Json, Preset, answer, engine, progress, refinement, say
+from maskwright.cli.output import Device, Json, Preset, answer, engine, progress, refinement, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["evaluate", "segment"]

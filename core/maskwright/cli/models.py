@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Json, answer
+from maskwright.cli.output import Json, answer
 
 __all__ = ["app"]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Folder, Json, answer, progress, say
+from maskwright.cli.output import Folder, Json, answer, progress, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["app"]

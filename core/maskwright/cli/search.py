@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Device, Folder, Json, answer, engine, progress, say
+from maskwright.cli.output import Device, Folder, Json, answer, engine, progress, say
 
 __all__ = ["find"]
 
@@ -22,7 +22,7 @@ def find(
 ) -> None:
     """Find images of a project by what they show; an image is looked at once, whatever is looked for later."""
     from maskwright.project import Project
-    from maskwright.search import find_images
+    from maskwright.project.search import find_images
 
     with Project.open(project) as opened, progress("Images") as bar:
         matches = find_images(opened, engine(preset, device), phrase, limit=limit, progress=bar)

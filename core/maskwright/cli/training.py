@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli.terminal import Device, Folder, Json, answer, progress, say
+from maskwright.cli.output import Device, Folder, Json, answer, progress, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["ablate", "activate", "finetune", "runs", "train", "train_projection"]
@@ -124,8 +124,8 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Train dinov3.seg with one part left out at a time, and print what each part is worth (mIoU)."""
-    from maskwright.ablation import ablate, as_plain, as_table
     from maskwright.presets.loading import find
+    from maskwright.project.ablation import ablate, as_plain, as_table
     from maskwright.settings import Settings
     from maskwright.training.recipes import Order
 
@@ -186,7 +186,7 @@ def finetune(
 ) -> None:
     """Make a better model of the accepted masks, and measure it before and after on the same images."""
     from maskwright.project import Project
-    from maskwright.project_images import user_name
+    from maskwright.project.images import user_name
 
     with Project.open(project) as opened:
         if resume:
@@ -262,7 +262,7 @@ def activate(
 ) -> None:
     """Choose the model that the project uses."""
     from maskwright.project import Project
-    from maskwright.project_images import user_name
+    from maskwright.project.images import user_name
 
     with Project.open(project) as opened:
         opened.runs.activate(None if run == "base" else run, who=user_name())

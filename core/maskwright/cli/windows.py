@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.terminal import Device, Json, Preset, answer
+from maskwright.cli.output import Device, Json, Preset, answer
 from maskwright.errors import AppMissing
 
 __all__ = ["doctor", "napari", "ui"]
@@ -21,7 +21,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say what this machine has, what is missing, and the command that mends it."""
-    from maskwright.diagnosis import diagnose
+    from maskwright.cli.doctor_checks import diagnose
 
     report = diagnose(project)
     width = max(len(line.subject) for line in report)

@@ -15,8 +15,8 @@ import pytest
 import maskwright as mw
 from maskwright.domain import rle
 from maskwright.errors import ProjectUnwritable
-from maskwright.picture_folder import PictureFolder
 from maskwright.project import Project
+from maskwright.project.image_folder import PictureFolder
 from maskwright.store import ledger
 from tests.core.intake.conftest import REGIONS, Labels, draw, everything, write
 
@@ -43,7 +43,7 @@ def fail_at(call: int, error: BaseException, real: Any) -> Any:
 def test_a_failure_at_the_last_picture(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    from maskwright import picture_folder
+    from maskwright.project import image_folder as picture_folder
 
     file = write(tmp_path, labels)
     before, number = everything(project), project.store.change_number()

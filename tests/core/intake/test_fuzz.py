@@ -20,8 +20,8 @@ import pytest
 from maskwright.domain import rle
 from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_rules import validate
-from maskwright.intake import Imported, ImportOptions
 from maskwright.project import Project
+from maskwright.project.coco_import import Imported, ImportOptions
 from tests.core.intake.conftest import REGIONS, Labels, corners, draw, region, runs
 from tests.core.intake.test_tools import CVAT
 

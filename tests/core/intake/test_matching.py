@@ -15,8 +15,8 @@ from PIL import ImageOps
 import maskwright as mw
 from maskwright.domain import rle
 from maskwright.imaging.geometry import upright
-from maskwright.intake import Imported, ImportOptions
 from maskwright.project import Project
+from maskwright.project.coco_import import Imported, ImportOptions
 from tests.core.intake.conftest import REGIONS, Labels, corners, draw, region, runs, write
 
 

@@ -18,8 +18,8 @@ from PIL import ImageOps
 import maskwright as mw
 from maskwright.formats.coco_rules import validate
 from maskwright.formats.coco_writer import CocoOptions
-from maskwright.intake import ImportOptions
 from maskwright.project import Project
+from maskwright.project.coco_import import ImportOptions
 from maskwright.store import Correction, NewAnnotation
 
 ORIENTED = [(kind, number) for kind in ("jpg", "png") for number in range(1, 9)]

@@ -11,8 +11,8 @@ from pycocotools import mask as coco_mask
 
 from maskwright.domain import rle
 from maskwright.errors import BadCoco
-from maskwright.intake import ImportOptions
 from maskwright.project import Project
+from maskwright.project.coco_import import ImportOptions
 from tests.core.intake.conftest import REGIONS, Labels, corners, region, runs, write
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskwright.intake import Imported, ImportOptions
 from maskwright.project import Project
+from maskwright.project.coco_import import Imported, ImportOptions
 from tests.core.intake.conftest import Labels, corners, draw, region, runs
 
 BLOCK = region(slice(2, 9), slice(3, 20))

@@ -18,7 +18,7 @@ from maskwright import store as store_package
 from maskwright.domain import Mask
 from maskwright.domain.rle import Rle
 from maskwright.errors import BadProject, ProjectUnwritable
-from maskwright.history import sentence
+from maskwright.project.history import sentence
 from maskwright.store import STATES, NewAnnotation, NewImage, Store
 from maskwright.store import connection as store_connection
 from maskwright.store.connection import connect, database_url

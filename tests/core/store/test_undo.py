@@ -371,7 +371,7 @@ def test_the_history_in_words(tmp_path: Path) -> None:
 
 
 def project_user() -> str:
-    from maskwright.project_images import user_name
+    from maskwright.project.images import user_name
 
     return user_name()
 

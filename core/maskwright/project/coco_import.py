@@ -27,8 +27,8 @@ from maskwright.formats.coco_reader import (
     region_of,
     shown,
 )
-from maskwright.matching import Finder, Match, Unmatched
-from maskwright.picture_folder import PictureFolder
+from maskwright.project.image_folder import PictureFolder
+from maskwright.project.image_matching import Finder, Match, Unmatched
 from maskwright.store import STATES, BoxPrompt, NewAnnotation, NewCategory, NewDataset, NewImage, Store
 from maskwright.store.values import LARGEST_ID, SOURCES, clean_name
 

@@ -12,7 +12,7 @@ from maskwright.engine import Engine
 from maskwright.engine.text import class_names
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
-from maskwright.project_images import user_name
+from maskwright.project.images import user_name
 from maskwright.store import NewAnnotation
 
 __all__ = ["Predicted", "predict_like", "predict_text"]

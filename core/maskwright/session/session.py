@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
 from maskwright.domain.click_prompt import ClickPrompt, Step
 from maskwright.domain.palette import default_color
-from maskwright.duplicates import duplicates
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError
 from maskwright.project import Project
-from maskwright.project_images import user_name
+from maskwright.project.images import user_name
+from maskwright.session.duplicates import duplicates
 from maskwright.store import Changes, Correction, NewAnnotation
 
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
-    from maskwright.search import Matches
+    from maskwright.project.search import Matches
 
 __all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
 
@@ -470,7 +470,7 @@ class AnnotationSession:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Matches:
         """Images of the project that show what a phrase says, the best first."""
-        from maskwright.search import find_images
+        from maskwright.project.search import find_images
 
         return find_images(self.project, self._finder(), phrase, limit=limit, progress=progress, cancelled=cancelled)
 

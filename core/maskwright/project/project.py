@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from maskwright.domain import Annotation, Category, Image, Mask, Reference
 from maskwright.errors import MaskwrightError
-from maskwright.history import sentence
-from maskwright.picture_folder import PictureFolder
-from maskwright.project_exchange import ProjectExchange
-from maskwright.project_images import Added, ProjectImages, user_name
-from maskwright.runs import FinetuneRun, Runs
+from maskwright.project.exporting import ProjectExchange
+from maskwright.project.finetune_runs import FinetuneRun, Runs
+from maskwright.project.history import sentence
+from maskwright.project.image_folder import PictureFolder
+from maskwright.project.images import Added, ProjectImages, user_name
 from maskwright.store import Counts, NewAnnotation, Step, Store, check_mask
 from maskwright.store.place import locate, make_folders
 

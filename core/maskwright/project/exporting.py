@@ -14,9 +14,9 @@ from maskwright.formats.image_copies import Copies
 from maskwright.formats.imagefolder import write_datasets_folder
 from maskwright.formats.index_png import write_index_masks
 from maskwright.formats.yolo import write_yolo
-from maskwright.intake import Imported, ImportOptions, Intake
-from maskwright.picture_folder import PictureFolder
-from maskwright.project_images import user_name
+from maskwright.project.coco_import import Imported, ImportOptions, Intake
+from maskwright.project.image_folder import PictureFolder
+from maskwright.project.images import user_name
 from maskwright.store import Store, StoredDataset
 
 __all__ = ["FORMATS", "Exported", "ProjectExchange"]

@@ -12,10 +12,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from maskwright import jobs
 from maskwright.domain import Run
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
+from maskwright.project import jobs
 from maskwright.store import NewRun, Store
 from maskwright.store.failures import cannot_write
 from maskwright.training.split import Plan, make_plan
@@ -165,7 +165,7 @@ class Runs:
         try:
             self.working_folder(name).mkdir(parents=True, exist_ok=True)
             log = self.working_folder(name) / "log.txt"
-            self._jobs[name] = jobs.start("maskwright.finetuning", {"project": self._where, "run": name}, log)
+            self._jobs[name] = jobs.start("maskwright.project.finetune_worker", {"project": self._where, "run": name}, log)
         except OSError as error:
             failure = cannot_write(self._home, error)
             self._store.end_run(name, "failed", message=str(failure))

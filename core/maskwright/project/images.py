@@ -12,7 +12,7 @@ from maskwright.domain import Image, ImageRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.files.names import plain_text
 from maskwright.imaging.reading import is_picture
-from maskwright.picture_folder import PictureFolder, sha256_of_file
+from maskwright.project.image_folder import PictureFolder, sha256_of_file
 from maskwright.store import ImageSummary, NewImage, Store
 
 __all__ = ["Added", "ProjectImages", "Relinked", "user_name"]

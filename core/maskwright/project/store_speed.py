@@ -209,7 +209,7 @@ def _growth(sizes: Sequence[StoreSize]) -> dict[str, list[float]]:
 
 def _export(where: Path) -> dict[str, float]:
     """Time and memory of an export by a fresh process."""
-    command = [sys.executable, "-m", "maskwright.store_benchmark", str(where)]
+    command = [sys.executable, "-m", "maskwright.project.store_speed", str(where)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

@@ -10,7 +10,7 @@ from maskwright.domain import Image, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_reader import CocoImage
 from maskwright.imaging.reading import is_picture
-from maskwright.picture_folder import sha256_of_file
+from maskwright.project.image_folder import sha256_of_file
 from maskwright.settings import Settings
 from maskwright.store import NewImage, Store
 from maskwright.store.images import file_names

@@ -1,4 +1,4 @@
-"""The process of one fine-tuning run: `python -m maskwright.finetuning`, told on its input which run of which project.
+"""The process of one fine-tuning run: `python -m maskwright.project.finetune_worker`, told on its input which run of which project.
 
 It measures the base, trains, measures the result on the same images, and lets the checkpoint appear whole under its
 name before the project's database says that the run is done. Killed at any instant, it leaves a row that others see

@@ -1,0 +1,26 @@
+"""Progress of long work: one callback that hears how far it is and says whether to stop."""
+
+from __future__ import annotations
+
+from maskwright.errors import Cancelled
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Reports nothing and never cancels; a command line bar, a window or a worker process overrides what it needs.
+
+    Long work takes one as the keyword `progress`, calls `report` as it goes and `check` where it can stop.
+    """
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        """Hear that `done` of `total` units are finished in a stage such as "Encoding"; called from any thread."""
+
+    def cancelled(self) -> bool:
+        """Whether the work should stop; asked between steps, from any thread."""
+        return False
+
+    def check(self) -> None:
+        """Raise Cancelled when the work should stop."""
+        if self.cancelled():
+            raise Cancelled

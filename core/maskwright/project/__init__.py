@@ -1,0 +1,8 @@
+"""A project: one folder with its store, its images and the checkpoints made from them."""
+
+from __future__ import annotations
+
+from maskwright.project.images import Added, user_name
+from maskwright.project.project import Project
+
+__all__ = ["Added", "Project", "user_name"]

@@ -1,0 +1,15 @@
+"""All that both front ends show and decide; they talk to this room and to `domain` only."""
+
+from __future__ import annotations
+
+from maskwright.session.session import (
+    CLEANING,
+    METHODS,
+    AnnotationSession,
+    Improvement,
+    Proposal,
+    Proposals,
+    Shown,
+)
+
+__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
