@@ -46,7 +46,7 @@ def launch(
     from maskwright_app.handlers import Handlers
     from maskwright_app.scripts import HEAD
     from maskwright_app.style import CSS, THEME
-    from maskwright_app.ui import build
+    from maskwright_app.page import build
 
     if auth is not None and (":" not in auth or auth.startswith(":")):
         raise MaskwrightError("The login must be USER:PASSWORD, for example --auth ann:secret.")

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from maskwright.session import Shown
-from napari_maskwright._parts import Masks, button, swatch
+from napari_maskwright._qt_widgets import Masks, button, swatch
 
 __all__ = ["AcceptedBox"]
 

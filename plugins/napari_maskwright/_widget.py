@@ -19,9 +19,9 @@ from maskwright.session import AnnotationSession, Improvement, Shown
 from maskwright.settings import Settings
 from napari_maskwright._canvas import Canvas
 from napari_maskwright._controller import Controller
-from napari_maskwright._form import ACTIONS, KEYS, Form
+from napari_maskwright._panels import ACTIONS, KEYS, Form
 from napari_maskwright._layers import as_rgb8
-from napari_maskwright._parts import Soon, swatch
+from napari_maskwright._qt_widgets import Soon, swatch
 
 if TYPE_CHECKING:
     import napari

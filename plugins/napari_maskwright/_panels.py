@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from maskwright.session import CLEANING, METHODS
 from napari_maskwright._accepted import AcceptedBox
-from napari_maskwright._parts import Busy, Calm, Masks, Offer, button
+from napari_maskwright._qt_widgets import Busy, Calm, Masks, Offer, button
 
 __all__ = ["ACTIONS", "KEYS", "Form"]
 
