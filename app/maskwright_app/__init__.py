@@ -44,9 +44,9 @@ def launch(
     from maskwright.project import Project
     from maskwright.session import AnnotationSession
     from maskwright_app.handlers import Handlers
+    from maskwright_app.page import build
     from maskwright_app.scripts import HEAD
     from maskwright_app.style import CSS, THEME
-    from maskwright_app.page import build
 
     if auth is not None and (":" not in auth or auth.startswith(":")):
         raise MaskwrightError("The login must be USER:PASSWORD, for example --auth ann:secret.")

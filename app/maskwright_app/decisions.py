@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError, OtherImage, ProjectUnwritable
-from maskwright.session import AnnotationSession, Shown
+from maskwright.session import AnnotationSession, MaskView
 from maskwright_app.mask_list import Unfolded
 from maskwright_app.status import elsewhere, said, saved, unsaved
 
@@ -73,7 +73,7 @@ class Decisions:
 
     def rows(
         self, image_id: int, proposals: Sequence[str], prompt: ClickPrompt | None, panel: Panel
-    ) -> tuple[list[Shown], ClickPrompt | None]:
+    ) -> tuple[list[MaskView], ClickPrompt | None]:
         """All masks of an image, duplicates too; and the prompt, when it is on this image."""
         prompt = prompt if prompt and prompt.image_id == image_id else None
         answer = [prompt.proposal] if prompt and prompt.proposal else []

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import MaskwrightError
 from maskwright.session import CLEANING, METHODS, AnnotationSession
-from maskwright_app.decisions import Decisions, Panel
 from maskwright_app.api import Endpoints
+from maskwright_app.decisions import Decisions, Panel
 from maskwright_app.mask_list import legend
 from maskwright_app.render import click_bar, improvement, like_bar, picture
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from maskwright.session import Shown
+from maskwright.session import MaskView
 
 __all__ = ["Unfolded", "legend"]
 
@@ -22,13 +22,13 @@ class Unfolded:
     history: Mapping[int, Sequence[str]] = field(default_factory=dict)
     """Sentences, by the id of the mask that they are of."""
 
-    def shows(self, row: Shown) -> bool:
+    def shows(self, row: MaskView) -> bool:
         """Whether a mask is among those shown; what could not be written always is."""
         return self.duplicates or not row.duplicate or row.proposal in self.unsaved
 
 
 def legend(
-    rows: Sequence[Shown],
+    rows: Sequence[MaskView],
     size_hw: tuple[int, int],
     looked_for: str | None = None,
     unfolded: Unfolded = Unfolded(),
@@ -45,7 +45,7 @@ def legend(
     return _switch(rows, unfolded) + (listed or '<p class="mw-empty">No masks on this image yet.</p>')
 
 
-def _switch(rows: Sequence[Shown], unfolded: Unfolded) -> str:
+def _switch(rows: Sequence[MaskView], unfolded: Unfolded) -> str:
     number = sum(row.duplicate for row in rows)
     if not number:
         return ""
@@ -56,7 +56,7 @@ def _switch(rows: Sequence[Shown], unfolded: Unfolded) -> str:
     )
 
 
-def _line(row: Shown, total: int, looked_for: str | None, unfolded: Unfolded) -> str:
+def _line(row: MaskView, total: int, looked_for: str | None, unfolded: Unfolded) -> str:
     name = html.escape(str(row.mask.category), quote=True)
     facts = f"{100 * row.mask.area / total:.1f} %"
     if row.cleaned:
@@ -80,7 +80,7 @@ def _line(row: Shown, total: int, looked_for: str | None, unfolded: Unfolded) ->
     )
 
 
-def _hints(row: Shown, unsaved: Sequence[str]) -> str:
+def _hints(row: MaskView, unsaved: Sequence[str]) -> str:
     """Words behind the name of a proposal that is not as others are."""
     hints = [
         (row.proposal in unsaved, '<strong class="mw-unsaved">not saved</strong>'),
@@ -90,7 +90,7 @@ def _hints(row: Shown, unsaved: Sequence[str]) -> str:
     return "".join(f" {text}" for told, text in hints if told)
 
 
-def _choices(row: Shown, name: str, looked_for: str | None, history: Mapping[int, Sequence[str]]) -> str:
+def _choices(row: MaskView, name: str, looked_for: str | None, history: Mapping[int, Sequence[str]]) -> str:
     """What can be done with an accepted mask."""
     key = row.annotation or 0
     own = (str(row.mask.category), True) in row.speaks

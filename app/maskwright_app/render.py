@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from maskwright.domain import Reference
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.overlay import Layer, flatten
-from maskwright.session import Improvement, Shown
+from maskwright.session import Improvement, MaskView
 
 __all__ = ["click_bar", "improvement", "like_bar", "picture", "shown_in"]
 
@@ -37,7 +37,7 @@ def _shrunk(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 def picture(
     pixels: NDArray[np.uint8],
-    rows: Sequence[Shown],
+    rows: Sequence[MaskView],
     name: str,
     prompt: ClickPrompt | None = None,
     image_id: int | None = None,

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from maskwright.session import Shown
+from maskwright.session import MaskView
 from napari_maskwright._qt_widgets import Masks, button, swatch
 
 __all__ = ["AcceptedBox"]
@@ -59,7 +59,7 @@ class AcceptedBox(QGroupBox):
         column.addWidget(self.sentences)
         self._choose()
 
-    def show_masks(self, rows: Sequence[Shown], pixels: int) -> None:
+    def show_masks(self, rows: Sequence[MaskView], pixels: int) -> None:
         """List the masks of an image of so many pixels; those that were chosen and are still there stay chosen."""
         before = set(self.ids)
         self.list.blockSignals(True)

@@ -12,13 +12,13 @@ from typing import TypeVar
 from maskwright.errors import Cancelled, MaskwrightError
 from napari_maskwright._view import AnnotatorView
 
-__all__ = ["Background", "Lane", "Latest"]
+__all__ = ["Background", "Generation", "Queue"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Lane(Enum):
+class Queue(Enum):
     """Which jobs wait for one another; the value is how many of a lane run at once."""
 
     MODEL = "model", 2
@@ -30,7 +30,7 @@ class Lane(Enum):
     """A search may take minutes, and a click must not wait behind it."""
 
 
-class Latest:
+class Generation:
     """Of several requests of one kind only the latest counts."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Background:
         self.closed = threading.Event()
         """Set when the window wants no answers any more."""
         self._pools = {
-            lane: ThreadPoolExecutor(lane.value[1], thread_name_prefix=f"maskwright-{lane.value[0]}") for lane in Lane
+            lane: ThreadPoolExecutor(lane.value[1], thread_name_prefix=f"maskwright-{lane.value[0]}") for lane in Queue
         }
 
     def work(
@@ -62,7 +62,7 @@ class Background:
         done: Callable[[T], None],
         busy: str = "",
         *,
-        lane: Lane = Lane.READING,
+        lane: Queue = Queue.READING,
         stale: Callable[[], bool] = lambda: False,
         ended: Callable[[], None] = lambda: None,
         failed: Callable[[Exception], bool] = lambda error: False,
@@ -118,7 +118,7 @@ class Background:
         """Give up what has not begun; decisions of the person are still carried out."""
         self.closed.set()
         for lane, pool in self._pools.items():
-            pool.shutdown(wait=False, cancel_futures=lane is not Lane.SAVING)
+            pool.shutdown(wait=False, cancel_futures=lane is not Queue.SAVING)
 
     def wait(self) -> None:
         """Wait until every thread has ended; after `close`."""

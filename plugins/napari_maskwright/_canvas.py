@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from maskwright.domain import Image
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.session import Shown
+from maskwright.session import MaskView
 from napari_maskwright._layers import colors_of, hatched, labels_of, placement
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class Canvas:
             self._viewer.reset_view()
         self.size_hw = image.size_hw
 
-    def show_masks(self, accepted: Sequence[Shown], proposals: Sequence[Shown], cleaned: Sequence[Shown]) -> None:
+    def show_masks(
+        self, accepted: Sequence[MaskView], proposals: Sequence[MaskView], cleaned: Sequence[MaskView]
+    ) -> None:
         """Accepted masks as outlines, proposals as areas, what cleaning left unlabelled as stripes."""
         self._draw("accepted", labels_of(accepted, self.size_hw), colors_of(accepted), contour=2, opacity=0.9)
         self._draw("proposals", labels_of(proposals, self.size_hw), colors_of(proposals), contour=0, opacity=0.6)
@@ -60,7 +62,7 @@ class Canvas:
         else:
             self._remove(_CLEANED)
 
-    def show_chosen(self, rows: Sequence[Shown]) -> None:
+    def show_chosen(self, rows: Sequence[MaskView]) -> None:
         """Fill the masks that are chosen."""
         if rows:
             self._pass("chosen", labels_of(rows, self.size_hw), colors_of(rows))
@@ -110,7 +112,7 @@ class Canvas:
         scale = abs(float(self.anchor.scale[-1])) or 1.0
         return 8 / (float(self._viewer.scene.camera.zoom) * scale)
 
-    def under(self, rows: Sequence[Shown], x: float, y: float) -> list[Shown]:
+    def under(self, rows: Sequence[MaskView], x: float, y: float) -> list[MaskView]:
         """Those of the masks that cover a place, the one on top first."""
         column, row = int(x // 1), int(y // 1)
         hit = []

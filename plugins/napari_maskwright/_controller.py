@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from maskwright.domain import Image
-from maskwright.domain.click_prompt import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.session import AnnotationSession, Improvement, Proposals
-from napari_maskwright._background import Background, Lane, Latest, sentence
+from napari_maskwright._background import Background, Generation, Queue, sentence
 from napari_maskwright._decisions import Decision, Unsaved, counted, not_written
-from napari_maskwright._looking import Answer, Look, look
+from napari_maskwright._looking import OpenProposals, Snapshot, read_snapshot
 from napari_maskwright._screen import Screen
 from napari_maskwright._searching import Searches
 from napari_maskwright._view import AnnotatorView
@@ -35,7 +35,7 @@ class Controller:
         self.prompt: ClickPrompt | None = None
         """What was clicked on the image."""
         self._unsaved, self._saving = Unsaved(), set[str]()
-        self._prompts, self._histories = Latest(), Latest()
+        self._prompts, self._histories = Generation(), Generation()
         self._background = Background(view)
         self._screen = Screen(session, view, self._background, self._unsaved, first=self.open_image)
         self._searches = Searches(session, view, self._background)
@@ -45,7 +45,7 @@ class Controller:
             improved=lambda told: self._background.call_soon(lambda: view.show_improvement(told)),
         )  # fmt: skip
 
-        def opened(first: Look) -> None:
+        def opened(first: Snapshot) -> None:
             self._screen.show_look(first)
             self._watcher.begin(first.number)
 
@@ -55,7 +55,7 @@ class Controller:
             return False
 
         self._background.work(
-            lambda: look(session, None, Answer(), masks=False, images=True), opened, "Opening the project",
+            lambda: read_snapshot(session, None, OpenProposals(), masks=False, images=True), opened, "Opening the project",
             failed=failed,
         )  # fmt: skip
 
@@ -92,7 +92,7 @@ class Controller:
             self.open_image(image_id)
 
         self._background.work(
-            lambda: self.session.project.add_image(make()).id, added, "Adding the image", lane=Lane.MODEL
+            lambda: self.session.project.add_image(make()).id, added, "Adding the image", lane=Queue.MODEL
         )
 
     def find(self, phrase: str) -> None:
@@ -125,7 +125,7 @@ class Controller:
                 image_id, words, method=method, background=background, threshold=threshold if background else None,
                 refine=refine, cleaning=cleaning, cancelled=stale,
             ),
-            self._show_proposals, "Finding masks", lane=Lane.MODEL, stale=stale,
+            self._show_proposals, "Finding masks", lane=Queue.MODEL, stale=stale,
         )  # fmt: skip
 
     def click(self, x: float, y: float, sign: int, *, near: float = 0.0) -> None:
@@ -166,7 +166,7 @@ class Controller:
             self._view.show_error("Click on a thing first.")
             return
         proposal = self.prompt.proposal
-        self._background.work(lambda: self.session.suggest(proposal), show, "Comparing with words", lane=Lane.MODEL)
+        self._background.work(lambda: self.session.suggest(proposal), show, "Comparing with words", lane=Queue.MODEL)
 
     def cancel(self) -> None:
         """Give up the running prompt."""
@@ -192,7 +192,7 @@ class Controller:
         self._screen.answer = replace(self._screen.answer, prompt=prompt, disputed=False)
         self._view.show_clicks(prompt)
 
-    def _ask(self, prompt: ClickPrompt, step: Step) -> None:
+    def _ask(self, prompt: ClickPrompt, step: ClickStep) -> None:
         """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
         stale = self._prompts.begin()
         self._set_prompt(prompt.answered(step))
@@ -203,7 +203,7 @@ class Controller:
             self._screen.reload(notice)
 
         self._background.work(
-            lambda: self.session.ask(prompt, step), show, "Finding the mask", lane=Lane.MODEL, stale=stale
+            lambda: self.session.ask(prompt, step), show, "Finding the mask", lane=Queue.MODEL, stale=stale
         )
 
     # decisions
@@ -244,7 +244,7 @@ class Controller:
                 self._set_prompt(None)
             self._screen.written(f"Deleted {counted(len(annotations))}.")
 
-        self._background.work(lambda: self.session.delete(annotations), deleted, "Deleting", lane=Lane.SAVING)
+        self._background.work(lambda: self.session.delete(annotations), deleted, "Deleting", lane=Queue.SAVING)
 
     def undo(self) -> None:
         """Take back the last click of an open prompt, else what could not be saved, else the last step."""
@@ -284,11 +284,11 @@ class Controller:
             self._end_clicks(decision)
             if not self.session.open_proposals(self._screen.answer.ids):
                 # with nothing left to decide, what cleaning took away is of no interest either
-                self._screen.answer = Answer(prompt=self.prompt)
+                self._screen.answer = OpenProposals(prompt=self.prompt)
             self._screen.written(decision.words)
 
         self._background.work(
-            save, saved, "Saving", lane=Lane.SAVING, ended=lambda: self._saving.difference_update(decision.ids),
+            save, saved, "Saving", lane=Queue.SAVING, ended=lambda: self._saving.difference_update(decision.ids),
             failed=lambda error: self._not_saved(decision, error),
         )  # fmt: skip
 
@@ -320,7 +320,7 @@ class Controller:
             self._set_prompt(None)
         image_id = self.image_id
         self._background.work(
-            lambda: go(image_id), self._screen.written, busy, lane=Lane.SAVING, failed=self._cannot_retrace
+            lambda: go(image_id), self._screen.written, busy, lane=Queue.SAVING, failed=self._cannot_retrace
         )
 
     def _cannot_retrace(self, error: Exception) -> bool:
@@ -342,13 +342,13 @@ class Controller:
             self.session.act(action)
             return self.session.improvement()
 
-        self._background.work(acted, self._view.show_improvement, "Starting", lane=Lane.MODEL)
+        self._background.work(acted, self._view.show_improvement, "Starting", lane=Queue.MODEL)
 
     def export(self, file: Path) -> None:
         """Write the accepted masks as COCO."""
         self._background.work(
             lambda: self.session.project.export_coco(file), lambda done: self._screen.say(f"Wrote {done}"),
-            "Exporting", lane=Lane.MODEL,
+            "Exporting", lane=Queue.MODEL,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -368,7 +368,7 @@ class Controller:
 
     # what comes back
 
-    def _show_image(self, image_id: int, image: Image, seen: Look) -> None:
+    def _show_image(self, image_id: int, image: Image, seen: Snapshot) -> None:
         self._screen.show_image(image_id, image, seen)
         self._set_prompt(None)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import MaskwrightError
-from maskwright.session import Shown
+from maskwright.session import MaskView
 
 __all__ = ["as_rgb8", "colors_of", "hatched", "labels_of", "placement"]
 
@@ -39,7 +39,7 @@ def as_rgb8(data: Any, *, rgb: bool) -> NDArray[np.uint8]:
     return np.rint(255 * share).astype(np.uint8)
 
 
-def labels_of(rows: Sequence[Shown], size_hw: tuple[int, int]) -> NDArray[np.integer[Any]]:
+def labels_of(rows: Sequence[MaskView], size_hw: tuple[int, int]) -> NDArray[np.integer[Any]]:
     """(H, W) labels, k for the k-th mask, small masks on top; a view only, for masks may overlap."""
     labels = np.zeros(size_hw, np.min_scalar_type(len(rows)))
     for number, row in sorted(enumerate(rows, start=1), key=lambda pair: -pair[1].mask.area):
@@ -47,13 +47,13 @@ def labels_of(rows: Sequence[Shown], size_hw: tuple[int, int]) -> NDArray[np.int
     return labels
 
 
-def colors_of(rows: Sequence[Shown]) -> dict[int | None, str]:
+def colors_of(rows: Sequence[MaskView]) -> dict[int | None, str]:
     """Colour by label, for napari's direct colormap; what is no mask is clear."""
     clear: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
     return clear | {number: row.color for number, row in enumerate(rows, start=1)}
 
 
-def hatched(rows: Sequence[Shown], size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], dict[int | None, str]]:
+def hatched(rows: Sequence[MaskView], size_hw: tuple[int, int]) -> tuple[NDArray[np.uint8], dict[int | None, str]]:
     """(H, W) labels and their colours: stripes (1) and a hint of the same colour between them (2)."""
     width = max(1, round(max(size_hw) / _STRIPES))
     y, x = np.indices(size_hw, sparse=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.session import AnnotationSession, Shown
+from maskwright.session import AnnotationSession, MaskView
 
-__all__ = ["Answer", "Look", "look"]
+__all__ = ["OpenProposals", "Snapshot", "read_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OpenProposals:
     """Proposals of this window on the image in view, by id."""
 
     ids: tuple[str, ...] = ()
@@ -22,13 +22,13 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Snapshot:
     """What the project held at one moment."""
 
     number: int
     """Of the newest change that is surely in it."""
     counts: str
-    rows: tuple[Shown, ...] | None = None
+    rows: tuple[MaskView, ...] | None = None
     """Masks of the image in view, also those that are hidden; None when they were not read."""
     repeats: frozenset[str] = frozenset()
     """Proposals among them that repeat an accepted mask."""
@@ -36,16 +36,20 @@ class Look:
     """The images by (name, id); None when they were not read."""
 
 
-def look(session: AnnotationSession, image_id: int | None, answer: Answer, *, masks: bool, images: bool) -> Look:
+def read_snapshot(
+    session: AnnotationSession, image_id: int | None, answer: OpenProposals, *, masks: bool, images: bool
+) -> Snapshot:
     """Read the counts, and what else is wanted."""
     # first: what changes while the rest is read is news again
     number = session.change_number()
     rows, repeats = _masks(session, image_id, answer) if masks and image_id is not None else (None, frozenset())
     choices = tuple(session.choices()) if images else None
-    return Look(number, session.counts(), rows, repeats, choices)
+    return Snapshot(number, session.counts(), rows, repeats, choices)
 
 
-def _masks(session: AnnotationSession, image_id: int, answer: Answer) -> tuple[tuple[Shown, ...], frozenset[str]]:
+def _masks(
+    session: AnnotationSession, image_id: int, answer: OpenProposals
+) -> tuple[tuple[MaskView, ...], frozenset[str]]:
     prompt = answer.prompt
     clicked = [prompt.previous] if prompt is not None and prompt.previous else []
     rows = session.shown(image_id, list(dict.fromkeys((*answer.ids, *clicked))), with_duplicates=True)

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 
 from maskwright.session import CLEANING, METHODS
 from napari_maskwright._accepted import AcceptedBox
-from napari_maskwright._qt_widgets import Busy, Calm, Masks, Offer, button
+from napari_maskwright._qt_widgets import ActionBanner, BusyBar, Masks, WheelFilter, button
 
 __all__ = ["ACTIONS", "KEYS", "Form"]
 
@@ -75,16 +75,16 @@ class Form(QWidget):
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.NoFrame)
         self._scroll.setWidget(boxes)
-        self._calm = Calm()
+        self._calm = WheelFilter()
         for part in boxes.findChildren(QComboBox) + boxes.findChildren(QSlider):
             part.setFocusPolicy(Qt.StrongFocus)
             part.installEventFilter(self._calm)
         # what is being done, and what went wrong, stays in sight
-        self._unsaved = Offer("Try again", "Save the masks that are marked as not saved.")
+        self._unsaved = ActionBanner("Try again", "Save the masks that are marked as not saved.")
         self._unsaved.taken.connect(self._asks("retry"))
-        self._elsewhere = Offer("Go there", "Show the image that the step was on.")
+        self._elsewhere = ActionBanner("Go there", "Show the image that the step was on.")
         self._elsewhere.taken.connect(self._asks("go"))
-        self._busy = Busy()
+        self._busy = BusyBar()
         self._busy.setVisible(False)
         self._status = QLabel("Open a project to begin.")
         self._status.setWordWrap(True)

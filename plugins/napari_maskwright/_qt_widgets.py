@@ -18,13 +18,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["Busy", "Calm", "Masks", "Offer", "Soon", "button", "swatch"]
+__all__ = ["ActionBanner", "BusyBar", "MainThreadInvoker", "Masks", "WheelFilter", "button", "swatch"]
 
 _LINES = 7
 """How many masks of a list are in sight at once."""
 
 
-class Soon(QObject):
+class MainThreadInvoker(QObject):
     """Carries calls to the thread this object lives on."""
 
     asked = Signal(object)
@@ -37,7 +37,7 @@ class Soon(QObject):
         call()
 
 
-class Busy(QProgressBar):
+class BusyBar(QProgressBar):
     """A bar that says what is being done; Qt's own shows no text while it is not known how much is to be done."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Busy(QProgressBar):
         return str(self.format())
 
 
-class Calm(QObject):
+class WheelFilter(QObject):
     """Leaves the wheel to the scroll area, for widgets that would change their value under a passing pointer."""
 
     def eventFilter(self, watched: QWidget, event: QEvent) -> bool:  # noqa: N802 - Qt's name
@@ -62,7 +62,7 @@ class Calm(QObject):
         return bool(turned)
 
 
-class Offer(QFrame):
+class ActionBanner(QFrame):
     """A sentence with one thing to do about it; there only while there is a sentence."""
 
     taken = Signal()

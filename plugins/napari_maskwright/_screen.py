@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from maskwright.domain import Image
-from maskwright.session import AnnotationSession, Shown
-from napari_maskwright._background import Background, Latest
+from maskwright.session import AnnotationSession, MaskView
+from napari_maskwright._background import Background, Generation
 from napari_maskwright._decisions import Unsaved, counted
-from napari_maskwright._looking import Answer, Look, look
+from napari_maskwright._looking import OpenProposals, Snapshot, read_snapshot
 from napari_maskwright._view import AnnotatorView
 
 if TYPE_CHECKING:
@@ -37,30 +37,30 @@ class Screen:
         self._session, self._view, self._background = session, view, background
         self._unsaved, self._first = unsaved, first
         self.image_id: int | None = None
-        self.answer = Answer()
+        self.answer = OpenProposals()
         """Which open proposals belong on screen."""
-        self.shown: list[Shown] = []
+        self.shown: list[MaskView] = []
         """The masks on screen."""
-        self._rows: tuple[Shown, ...] = ()
+        self._rows: tuple[MaskView, ...] = ()
         self._repeats: frozenset[str] = frozenset()
         self._with_duplicates = False
         self._choices: tuple[tuple[str, int], ...] = ()
         self._message = self._saved = self._counts = ""
         # change numbers: the newest there is, and those that the masks and the counts on screen are as new as
         self._newest = self._drawn = self._counted = 0
-        self._looks = Latest()
+        self._looks = Generation()
 
     # the image
 
-    def look_at(self, image_id: int) -> Look:
+    def look_at(self, image_id: int) -> Snapshot:
         """Read an image that shall be shown; takes a while."""
-        answer, new = Answer(tuple(self._unsaved.ids(image_id))), not self._knows({image_id})
-        return look(self._session, image_id, answer, masks=True, images=new)
+        answer, new = OpenProposals(tuple(self._unsaved.ids(image_id))), not self._knows({image_id})
+        return read_snapshot(self._session, image_id, answer, masks=True, images=new)
 
-    def show_image(self, image_id: int, image: Image, seen: Look) -> None:
+    def show_image(self, image_id: int, image: Image, seen: Snapshot) -> None:
         """Show another image; there are no clicks on it yet."""
         self.image_id, self._message = image_id, ""
-        self.answer, self._rows = Answer(tuple(self._unsaved.ids(image_id))), ()
+        self.answer, self._rows = OpenProposals(tuple(self._unsaved.ids(image_id))), ()
         self._view.show_image(image_id, image)
         self._view.show_elsewhere("", None)
         self.show_look(seen, self._looks.begin())
@@ -100,11 +100,11 @@ class Screen:
         # of two reads of the masks the later one is right, also when it comes back first
         stale = self._looks.begin() if masks else lambda: False
         self._background.work(
-            lambda: look(self._session, image_id, answer, masks=masks, images=images),
+            lambda: read_snapshot(self._session, image_id, answer, masks=masks, images=images),
             lambda seen: self.show_look(seen, stale, quiet=quiet),
         )
 
-    def show_look(self, seen: Look, stale: Callable[[], bool] = lambda: False, *, quiet: bool = False) -> None:
+    def show_look(self, seen: Snapshot, stale: Callable[[], bool] = lambda: False, *, quiet: bool = False) -> None:
         """Show what was read; its masks only when they are not `stale`."""
         if seen.choices is not None and seen.choices != self._choices:
             self._choices = seen.choices

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from maskwright.session import AnnotationSession
-from napari_maskwright._background import Background, Lane, Latest
+from napari_maskwright._background import Background, Generation, Queue
 from napari_maskwright._view import AnnotatorView
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Searches:
 
     def __init__(self, session: AnnotationSession, view: AnnotatorView, background: Background) -> None:
         self._session, self._view, self._background = session, view, background
-        self._latest = Latest()
+        self._latest = Generation()
         self._running = False
 
     def find(self, phrase: str) -> None:
@@ -36,7 +36,7 @@ class Searches:
         self._background.work(
             lambda: self._session.find(phrase, progress=self._reporter(stale), cancelled=stale),
             lambda matches: self._view.show_matches(matches.found, _notice(matches)),
-            lane=Lane.SEARCH, stale=stale, ended=lambda: self._show(""),
+            lane=Queue.SEARCH, stale=stale, ended=lambda: self._show(""),
         )  # fmt: skip
 
     def stop(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from maskwright.domain import Image
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.session import Improvement, Shown
+from maskwright.session import Improvement, MaskView
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
@@ -28,7 +28,7 @@ class AnnotatorView(Protocol):
     def show_image(self, image_id: int, image: Image) -> None:
         """Another image."""
 
-    def show_masks(self, rows: Sequence[Shown], remarks: Mapping[str, str]) -> None:
+    def show_masks(self, rows: Sequence[MaskView], remarks: Mapping[str, str]) -> None:
         """The accepted masks of the image, its open proposals, and what cleaning left unlabelled.
 
         A remark, by the proposal's id, is a word on it: "not saved", "duplicate".

@@ -15,13 +15,13 @@ from maskwright.domain import Image
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
-from maskwright.session import AnnotationSession, Improvement, Shown
+from maskwright.session import AnnotationSession, Improvement, MaskView
 from maskwright.settings import Settings
 from napari_maskwright._canvas import Canvas
 from napari_maskwright._controller import Controller
-from napari_maskwright._panels import ACTIONS, KEYS, Form
 from napari_maskwright._layers import as_rgb8
-from napari_maskwright._qt_widgets import Soon, swatch
+from napari_maskwright._panels import ACTIONS, KEYS, Form
+from napari_maskwright._qt_widgets import MainThreadInvoker, swatch
 
 if TYPE_CHECKING:
     import napari
@@ -56,11 +56,11 @@ class AnnotatorWidget(Form):
     ) -> None:
         super().__init__()
         self._viewer, self._preset, self._device = napari_viewer, preset, device
-        self._soon = Soon()
+        self._soon = MainThreadInvoker()
         self.controller: Controller | None = None
         self._canvas = Canvas(napari_viewer)
         self._layers = self._canvas.layers
-        self._rows: list[Shown] = []
+        self._rows: list[MaskView] = []
         self._choices: Sequence[tuple[str, int]] = ()
         self._there: int | None = None
         presses, pressed = napari_viewer.mouse_drag_callbacks, self._pressed
@@ -106,7 +106,7 @@ class AnnotatorWidget(Form):
         self._redo.setEnabled(True)
         self._redo.setToolTip("Do again what was undone last.")
 
-    def show_masks(self, rows: Sequence[Shown], remarks: Mapping[str, str]) -> None:
+    def show_masks(self, rows: Sequence[MaskView], remarks: Mapping[str, str]) -> None:
         """Draw the masks, and list the accepted ones and the proposals."""
         self._rows = list(rows)
         cleaned = [row for row in rows if row.cleaned]

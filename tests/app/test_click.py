@@ -11,7 +11,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 import maskwright as mw
-from maskwright.domain.click_prompt import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
 from maskwright_app.handlers import Handlers
@@ -118,7 +118,7 @@ def test_everything_becomes_proposals(clicked: Handlers) -> None:
 
 
 def test_markers_are_numbers_and_every_picture_has_its_mark() -> None:
-    prompt = ClickPrompt(1, None, (Step(((1.5, 2.0, 1),), (0.0, 0.0, 3.0, 3.0), ()),))
+    prompt = ClickPrompt(1, None, (ClickStep(((1.5, 2.0, 1),), (0.0, 0.0, 3.0, 3.0), ()),))
     pixels = np.zeros((4, 4, 3), np.uint8)
     first, second = (picture(pixels, [], "x", prompt) for _ in range(2))
     assert 'cx="1.5" cy="2.0"' in first

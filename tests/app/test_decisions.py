@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 import maskwright as mw
-from maskwright.domain.click_prompt import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.errors import MaskwrightError, ProjectUnwritable
 from maskwright.project import Project
 from maskwright.project.images import user_name
@@ -61,7 +61,9 @@ def test_accept_all_is_one_step_that_undo_takes_back_and_redo_does_again(handler
 
 def test_undo_takes_back_the_last_click_first_and_then_what_was_kept(handlers: Handlers, project: Project) -> None:
     handlers.decide_all(1, [], None, "", keep=True)
-    prompt = ClickPrompt(1, None, (Step(((9.0, 9.0, 1),), None, ()), Step(((9.0, 9.0, 1), (2.0, 2.0, 0)), None, ())))
+    prompt = ClickPrompt(
+        1, None, (ClickStep(((9.0, 9.0, 1),), None, ()), ClickStep(((9.0, 9.0, 1), (2.0, 2.0, 0)), None, ()))
+    )
     for left in (1, 0):
         outcome = handlers.retrace("undo", 1, prompt, Panel())
         assert outcome.prompt is not None
@@ -72,7 +74,7 @@ def test_undo_takes_back_the_last_click_first_and_then_what_was_kept(handlers: H
     outcome = handlers.retrace("undo", 1, prompt, Panel())
     assert outcome.prompt is None
     assert states(project)["cow"] == "proposed"
-    elsewhere = ClickPrompt(2, None, (Step(((9.0, 9.0, 1),), None, ()),))
+    elsewhere = ClickPrompt(2, None, (ClickStep(((9.0, 9.0, 1),), None, ()),))
     with pytest.raises(MaskwrightError, match="nothing to undo"):
         handlers.retrace("undo", 1, elsewhere, Panel())
 
@@ -227,10 +229,10 @@ def test_clicks_and_what_a_batch_left_are_accepted_in_one_step(handlers: Handler
 
 
 def test_a_list_of_unsaved_duplicates_hides_none() -> None:
-    from maskwright.session import Shown
+    from maskwright.session import MaskView
 
     mask = mw.Mask.from_array(region(0, 9), category="cow")
-    row = Shown(mask, "#0072b2", "one", duplicate=True)
+    row = MaskView(mask, "#0072b2", "one", duplicate=True)
     assert "<li" not in legend([row], SIZE_HW)
     assert "not saved" in legend([row], SIZE_HW, unfolded=Unfolded(unsaved=["one"]))
 

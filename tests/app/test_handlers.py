@@ -9,7 +9,7 @@ import pytest
 
 import maskwright as mw
 from maskwright.domain import rle
-from maskwright.session import Shown
+from maskwright.session import MaskView
 from maskwright.store import Changes
 from maskwright_app.decisions import Panel
 from maskwright_app.handlers import Handlers, Words
@@ -109,8 +109,8 @@ def test_only_uploads_are_opened(handlers: Handlers, sample_path: Path) -> None:
 def test_names_are_text_everywhere() -> None:
     mask = mw.Mask.from_array(np.ones((4, 4), bool), category="<img src=x onerror=alert(1)>", score=0.5)
     for markup in (
-        legend([Shown(mask, "#0072b2", "id")], (4, 4)),
-        picture(np.zeros((4, 4, 3), np.uint8), [Shown(mask, "#0072b2")], '"><script>'),
+        legend([MaskView(mask, "#0072b2", "id")], (4, 4)),
+        picture(np.zeros((4, 4, 3), np.uint8), [MaskView(mask, "#0072b2")], '"><script>'),
     ):
         assert "<img src=x" not in markup
         assert "<script>" not in markup
@@ -120,7 +120,7 @@ def test_names_are_text_everywhere() -> None:
 def test_a_large_picture_is_sent_small() -> None:
     pixels = np.zeros((3000, 4000, 3), np.uint8)
     mask = mw.Mask.from_array(np.eye(3000, 4000, dtype=bool) | (np.arange(4000) < 900), category="left")
-    assert len(picture(pixels, [Shown(mask, "#0072b2")], "large")) < 1_000_000
+    assert len(picture(pixels, [MaskView(mask, "#0072b2")], "large")) < 1_000_000
 
 
 def test_samples_are_readable_and_attributed() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from maskwright.domain import Mask
 from maskwright.errors import MaskwrightError
-from maskwright.session import Shown
+from maskwright.session import MaskView
 from napari_maskwright._layers import as_rgb8, colors_of, hatched, labels_of
 
 
@@ -41,8 +41,8 @@ def test_alpha_is_dropped_and_stacks_are_refused(rng: np.random.Generator) -> No
         as_rgb8(np.zeros((3, 4, 5)), rgb=False)
 
 
-def _shown(region: Any, color: str) -> Shown:
-    return Shown(Mask.from_array(region, category="cow"), color)
+def _shown(region: Any, color: str) -> MaskView:
+    return MaskView(Mask.from_array(region, category="cow"), color)
 
 
 def test_labels_in_the_smallest_type_with_small_masks_on_top() -> None:

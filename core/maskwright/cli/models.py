@@ -90,12 +90,12 @@ def models_count(
 
     from maskwright.evaluation.model_size import count
     from maskwright.models.dinov3seg import SPECS
-    from maskwright.presets.config import SegProtocol
+    from maskwright.presets.config import Dinov3SegProtocol
     from maskwright.presets.loading import find, seg_settings
     from maskwright.settings import Settings
 
     if name == "dinov3seg-l":
-        config, protocol = SPECS["vitl16"], SegProtocol()
+        config, protocol = SPECS["vitl16"], Dinov3SegProtocol()
     else:
         settings = seg_settings(find(name, Settings.load()))
         config, protocol = settings.model, settings.protocol

@@ -41,14 +41,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a preset like `tiny` from scratch on labelled images."""
-    from maskwright.training.recipes import Order, train_preset, train_promptable, train_segmenter
+    from maskwright.training.recipes import TrainingJob, train_preset, train_promptable, train_segmenter
 
     shares = _shares(data, weight, background)
     if task is _Task.click and background:
         raise MaskwrightError("Objects have no background to tell; leave --background out.")
     train_it = {_Task.text: train_preset, _Task.click: train_promptable, _Task.seg: train_segmenter}[task]
     with progress("Steps") as bar:
-        order = Order(
+        order = TrainingJob(
             data, out, shares, frozenset(background or []), steps=steps, minutes=minutes, seed=seed, device=device,
             say=say, progress=bar,
         )  # fmt: skip
@@ -127,10 +127,10 @@ def ablate(
     from maskwright.presets.loading import find
     from maskwright.project.ablation import ablate, as_plain, as_table
     from maskwright.settings import Settings
-    from maskwright.training.recipes import Order
+    from maskwright.training.recipes import TrainingJob
 
     with progress("Steps") as bar:
-        order = Order(
+        order = TrainingJob(
             data, out, _shares(data, weight, background), frozenset(background or []), steps=steps, seed=seed,
             device=device, say=say, progress=bar,
         )  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-__all__ = ["ClickPrompt", "Step"]
+__all__ = ["ClickPrompt", "ClickStep"]
 
 
-class Step(NamedTuple):
+class ClickStep(NamedTuple):
     """What was asked at one moment, and what came back."""
 
     points: tuple[tuple[float, float, int], ...]
@@ -26,12 +26,12 @@ class ClickPrompt:
     image_id: int
     corrects: int | None = None
     """Id of the accepted mask that the clicks correct."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ClickStep, ...] = ()
 
     @property
-    def last(self) -> Step:
+    def last(self) -> ClickStep:
         """What is asked now."""
-        return self.steps[-1] if self.steps else Step((), None, ())
+        return self.steps[-1] if self.steps else ClickStep((), None, ())
 
     @property
     def proposal(self) -> str | None:
@@ -48,20 +48,20 @@ class ClickPrompt:
         """Ids of all answers so far."""
         return tuple(dict.fromkeys(key for step in self.steps for key in step.answers))
 
-    def clicked(self, x: float, y: float, sign: int, *, near: float = 0.0) -> Step | None:
+    def clicked(self, x: float, y: float, sign: int, *, near: float = 0.0) -> ClickStep | None:
         """The step after a click: a point more, or less when one lies within `near` pixels; None when none is left."""
         points = self.last.points
         hit = [p for p in points if (p[0] - x) ** 2 + (p[1] - y) ** 2 <= near**2]
         if hit:
             left = tuple(p for p in points if p != hit[-1])
-            return Step(left, self.last.box, ()) if left or self.last.box else None
-        return Step((*points, (x, y, sign)), self.last.box, ())
+            return ClickStep(left, self.last.box, ()) if left or self.last.box else None
+        return ClickStep((*points, (x, y, sign)), self.last.box, ())
 
-    def boxed(self, box: tuple[float, float, float, float]) -> Step:
+    def boxed(self, box: tuple[float, float, float, float]) -> ClickStep:
         """The step after a box is drawn; an earlier one is replaced."""
-        return Step(self.last.points, box, ())
+        return ClickStep(self.last.points, box, ())
 
-    def answered(self, step: Step) -> ClickPrompt:
+    def answered(self, step: ClickStep) -> ClickPrompt:
         """The prompt with one step more."""
         return replace(self, steps=(*self.steps, step))
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from maskwright.errors import BadPrompt
 from maskwright.imaging.reading import stretched
 from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
-from maskwright.presets.loading import ClickPreset
+from maskwright.presets.loading import LoadedSam
 
-__all__ = ["Answer", "Clicks", "SamEmbedding", "checked", "decode", "encode", "everything"]
+__all__ = ["Clicks", "MaskCandidate", "SamEmbedding", "checked", "decode", "encode", "everything"]
 
 _STARTING_LOGIT = 10.0
 """How sure a mask without logits counts when it is corrected."""
@@ -45,7 +45,7 @@ class Clicks(NamedTuple):
     """left, top, right, bottom"""
 
 
-class Answer(NamedTuple):
+class MaskCandidate(NamedTuple):
     """One mask that a prompt may mean."""
 
     mask: NDArray[np.bool_]
@@ -92,7 +92,7 @@ def _checked_box(box: Sequence[float], size_hw: tuple[int, int]) -> tuple[float,
 
 
 @torch.inference_mode()
-def encode(preset: ClickPreset, pixels: NDArray[np.uint8], device: torch.device) -> SamEmbedding:
+def encode(preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device) -> SamEmbedding:
     """Embedding of an (H, W, 3) image: its longest side resized, then one pass through the image encoder."""
     config = preset.config
     height, width = pixels.shape[:2]
@@ -138,12 +138,12 @@ def starting_logits(mask: NDArray[np.bool_], config: SamConfig, embedding: SamEm
 
 @torch.inference_mode()
 def decode(
-    preset: ClickPreset,
+    preset: LoadedSam,
     embedding: SamEmbedding,
     clicks: Clicks,
     start: NDArray[np.bool_] | Tensor | None,
     size_hw: tuple[int, int],
-) -> list[Answer]:
+) -> list[MaskCandidate]:
     """Masks of a prompt, the best first: three of a single click, which may mean several things, else one.
 
     Args:
@@ -172,7 +172,7 @@ def decode(
         full = postprocess(logits[None, place : place + 1], embedding.input_hw, size_hw, config)[0, 0]
         mask = (full > 0).cpu().numpy()
         mask = mask if within is None else mask & within
-        answers.append(Answer(mask, float(scores[place].clamp(0, 1)), logits[place : place + 1]))
+        answers.append(MaskCandidate(mask, float(scores[place].clamp(0, 1)), logits[place : place + 1]))
     return answers
 
 
@@ -212,7 +212,7 @@ def _clicked_parts(logits: Tensor, prompts: Prompts, clicks: Clicks, config: Sam
 
 @torch.inference_mode()
 def everything(
-    preset: ClickPreset,
+    preset: LoadedSam,
     embedding: SamEmbedding,
     size_hw: tuple[int, int],
     *,
@@ -220,7 +220,7 @@ def everything(
     least_score: float,
     least_stability: float,
     check: Callable[[float], None],
-) -> list[Answer]:
+) -> list[MaskCandidate]:
     """Masks of all things: a grid of clicks, the sure and stable answers, and of those alike the best.
 
     Args:
@@ -264,7 +264,7 @@ def everything(
         full = F.pad(logits[place], (0, 4 * embedding.features.shape[-1] - w, 0, 4 * embedding.features.shape[-2] - h))
         mask = postprocess(full[None, None], embedding.input_hw, size_hw, config)[0, 0] > 0
         if mask.any():
-            answers.append(Answer(mask.cpu().numpy(), float(stable[place]), full[None]))
+            answers.append(MaskCandidate(mask.cpu().numpy(), float(stable[place]), full[None]))
     check(1.0)
     return answers
 

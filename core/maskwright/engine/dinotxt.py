@@ -19,8 +19,8 @@ from maskwright.imaging.reading import stretched
 from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
-from maskwright.presets.config import TextPreset
-from maskwright.presets.loading import DinoTxtPreset
+from maskwright.presets.config import DinoTxtSettings
+from maskwright.presets.loading import LoadedDinoTxt
 
 __all__ = ["DinoTxtMethod", "Pyramid", "Windows", "inside"]
 
@@ -49,7 +49,7 @@ class Pyramid(NamedTuple):
 class DinoTxtMethod:
     """dino.txt as a `TextMethod`."""
 
-    preset: DinoTxtPreset
+    preset: LoadedDinoTxt
     device: torch.device
     high_resolution: bool = False
     """The slow procedure for fine structures"""
@@ -90,13 +90,13 @@ class DinoTxtMethod:
         return Scores(chances) if background is None else Scores(chances[1:], chances[0])
 
 
-def _resized(pixels: NDArray[np.uint8], short_side: int, config: TextPreset, device: torch.device) -> Tensor:
+def _resized(pixels: NDArray[np.uint8], short_side: int, config: DinoTxtSettings, device: torch.device) -> Tensor:
     size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, config.protocol.window)
     pixels = stretched(pixels) if config.stretch else pixels
     return F.interpolate(normalised(pixels, device), size=size, mode="bicubic", antialias=True)
 
 
-def _patches(preset: DinoTxtPreset, batch: Tensor) -> tuple[Tensor, Tensor]:
+def _patches(preset: LoadedDinoTxt, batch: Tensor) -> tuple[Tensor, Tensor]:
     """(B, C, h, w) patch features after the vision head, and (B, heads, h * w) attention logits of CLS on them."""
     dtype = next(preset.model.parameters()).dtype
     backbone = preset.model.visual_model.backbone
@@ -107,7 +107,7 @@ def _patches(preset: DinoTxtPreset, batch: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def _encode_windows(
-    preset: DinoTxtPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
+    preset: LoadedDinoTxt, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
 ) -> Pyramid:
     """Encode every window of the slide at every size; `check` is told the share done and may raise to stop."""
     protocol = preset.config.protocol
@@ -132,7 +132,7 @@ def _encode_windows(
 
 @torch.inference_mode()
 def _encode_clusters(
-    preset: DinoTxtPreset, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
+    preset: LoadedDinoTxt, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
 ) -> Clusters:
     """The high-resolution procedure: distorted crops of three scales, averaged and clustered."""
     settings = preset.config.high_resolution
@@ -147,7 +147,9 @@ def _encode_clusters(
 
 
 @torch.inference_mode()
-def inside(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, mask: NDArray[np.bool_]) -> list[float]:
+def inside(
+    embedding: Pyramid | Clusters, classes: Tensor, config: DinoTxtSettings, mask: NDArray[np.bool_]
+) -> list[float]:
     """Mean probability of each of (T, C) classes inside an (H, W) mask, where it may also be none of them."""
     chances = _chances(embedding, classes, config, 0.0)[1:]
     region = torch.from_numpy(mask).to(chances.device)[None, None].float()
@@ -155,7 +157,9 @@ def inside(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, m
     return [float(value) for value in (chances * weight).sum(dim=(1, 2)) / weight.sum()]
 
 
-def _chances(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset, background: float | None) -> Tensor:
+def _chances(
+    embedding: Pyramid | Clusters, classes: Tensor, config: DinoTxtSettings, background: float | None
+) -> Tensor:
     """(T, h, w) probabilities, with "none of these" put first when it may win."""
     logits = _Logits(config, open_vocabulary=background is not None)
     if isinstance(embedding, Pyramid):
@@ -169,7 +173,7 @@ def _chances(embedding: Pyramid | Clusters, classes: Tensor, config: TextPreset,
 
 
 class _Logits(NamedTuple):
-    config: TextPreset
+    config: DinoTxtSettings
     open_vocabulary: bool
 
     def chances(self, cosine: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.imaging.geometry import area_size, slide
 from maskwright.imaging.reading import stretched
 from maskwright.models.cost_aggregation import correlation
-from maskwright.models.dinov3seg import Dinov3Seg, Evidence
+from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
-from maskwright.presets.config import SegProtocol
-from maskwright.presets.loading import SegPreset
+from maskwright.presets.config import Dinov3SegProtocol
+from maskwright.presets.loading import LoadedDinov3Seg
 
 __all__ = ["Look", "SegEmbedding", "SegMethod"]
 
@@ -42,8 +42,8 @@ _LEFT_OUT = -100.0
 class Look(NamedTuple):
     """An image at one size: one piece of evidence, or one of the whole and one per window (CAT-Seg)."""
 
-    whole: Evidence
-    windows: tuple[Evidence, ...]
+    whole: ImageFeatures
+    windows: tuple[ImageFeatures, ...]
     places: tuple[tuple[int, int], ...]
     """(top, left) of each of `windows` in the resized image"""
     resized_hw: tuple[int, int]
@@ -62,7 +62,7 @@ class SegEmbedding(NamedTuple):
 class SegMethod:
     """dinov3.seg as a `TextMethod`."""
 
-    preset: SegPreset
+    preset: LoadedDinov3Seg
     device: torch.device
     name = "dinov3seg"
 
@@ -72,7 +72,7 @@ class SegMethod:
         return self.preset.ref
 
     @property
-    def procedure(self) -> SegProtocol:
+    def procedure(self) -> Dinov3SegProtocol:
         """What an embedding depends on."""
         return self.preset.config.protocol
 
@@ -126,7 +126,7 @@ def _half(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
-def _at(preset: SegPreset, image: Tensor, side: int, check: Callable[[float], None]) -> Look:
+def _at(preset: LoadedDinov3Seg, image: Tensor, side: int, check: Callable[[float], None]) -> Look:
     """Look at a normalised (1, 3, H, W) image made as large as a square of `side`."""
     protocol, model = preset.config.protocol, preset.model
     window, patch = protocol.window, preset.config.model.vlm.backbone.patch
@@ -159,11 +159,11 @@ def _attention(model: Dinov3Seg) -> Iterator[Callable[[], Tensor]]:
         yield lambda: cls_attention(seen[0], backbone.global_tokens)[0].float()
 
 
-def _look(preset: SegPreset, pixels: Tensor) -> Evidence:
+def _look(preset: LoadedDinov3Seg, pixels: Tensor) -> ImageFeatures:
     return preset.model.look(pixels, preset.model.dense(pixels))
 
 
-def _preselected(evidence: Evidence, views: Tensor, most: int | None) -> Tensor:
+def _preselected(evidence: ImageFeatures, views: Tensor, most: int | None) -> Tensor:
     """Indices of the classes that are looked into: those whose cosine is highest anywhere in the image."""
     if most is None or len(views) <= most:
         return torch.arange(len(views), device=views.device)
@@ -174,7 +174,7 @@ def _preselected(evidence: Evidence, views: Tensor, most: int | None) -> Tensor:
     return torch.cat(best).topk(most).indices.sort().values
 
 
-def _logits(look: Look, views: Tensor, preset: SegPreset, cleaning: float) -> Tensor:
+def _logits(look: Look, views: Tensor, preset: LoadedDinov3Seg, cleaning: float) -> Tensor:
     """(T, h, w) logits on any grid; cleaning works on their chances."""
     logits = _compared(look, views, preset)
     if not cleaning:
@@ -185,10 +185,10 @@ def _logits(look: Look, views: Tensor, preset: SegPreset, cleaning: float) -> Te
     return clean(logits.sigmoid(), looked_at, weight=cleaning).logit(eps=_SURE)
 
 
-def _compared(look: Look, views: Tensor, preset: SegPreset) -> Tensor:
+def _compared(look: Look, views: Tensor, preset: LoadedDinov3Seg) -> Tensor:
     """(T, h, w) logits on any grid."""
 
-    def compared(evidence: Evidence) -> Tensor:
+    def compared(evidence: ImageFeatures) -> Tensor:
         return preset.model.compare(evidence, views[None], chunk=_TOGETHER).float()
 
     whole = compared(look.whole)

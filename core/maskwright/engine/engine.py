@@ -23,14 +23,14 @@ from maskwright.engine import references as reference
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod
 from maskwright.engine.dinov3seg import SegMethod
-from maskwright.engine.retrieval import Matcher
+from maskwright.engine.retrieval import ImageTextRetriever
 from maskwright.engine.talk2dino import Talk2DinoMethod
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
-from maskwright.models.insid3 import Cells
+from maskwright.models.insid3 import PatchFeatures
 from maskwright.models.talk2dino import LAMBDA
 from maskwright.models.tokenizer import clean
-from maskwright.presets.loading import ClickPreset, DensePreset, Preset, find, load, no_method
+from maskwright.presets.loading import LoadedInsid3, LoadedSam, Preset, find, load, no_method
 from maskwright.settings import Settings
 
 __all__ = ["METHODS", "REFINEMENTS", "Engine"]
@@ -68,7 +68,9 @@ class Engine:
             self._methods["dinotxt"] = DinoTxtMethod(preset.text, device)
         if preset.talk2dino is not None:
             self._methods["talk2dino"] = Talk2DinoMethod(preset.talk2dino, device)
-        self._matcher = None if preset.talk2dino is None else Matcher(preset.talk2dino, device, settings.cache)
+        self._matcher = (
+            None if preset.talk2dino is None else ImageTextRetriever(preset.talk2dino, device, settings.cache)
+        )
         self._settings = settings
         self._complement: Tensor | None = None
         self._cache = EmbeddingCache(settings.cache_mb * 2**20)
@@ -217,7 +219,7 @@ class Engine:
         return matcher.similarity(regions, vector)
 
     @property
-    def matcher(self) -> Matcher:
+    def matcher(self) -> ImageTextRetriever:
         """What compares phrases with whole images; raises MaskwrightError when the preset has none."""
         if self._matcher is None:
             raise MaskwrightError(
@@ -413,7 +415,7 @@ class Engine:
             image, preset.ref, preset.config, lambda: click.encode(preset, image.pixels, self.device)
         )
 
-    def _kept(self, image: Image, answers: Sequence[click.Answer], category: str) -> list[Mask]:
+    def _kept(self, image: Image, answers: Sequence[click.MaskCandidate], category: str) -> list[Mask]:
         """Answers as masks; what it takes to go on from them is kept for the last few."""
         masks: dict[str, Mask] = {}
         for one in answers:
@@ -469,7 +471,7 @@ class Engine:
         with self._lock:
             return reference.match_points(self._cells(source), self._cells(target), points, source, target)
 
-    def _cells(self, image: Image) -> Cells:
+    def _cells(self, image: Image) -> PatchFeatures:
         """The image's cells; computed once per image, weights and settings."""
         dense = self._dense()
         if self._complement is None:
@@ -480,14 +482,14 @@ class Engine:
             lambda: reference.encode(dense, image.pixels, complement, self.device),
         )  # fmt: skip
 
-    def _dense(self) -> DensePreset:
+    def _dense(self) -> LoadedInsid3:
         if self._preset.dense is None:
             raise MaskwrightError(
                 f"The preset {self.model.name} does not segment by example. For that use tiny or insid3-l."
             )
         return self._preset.dense
 
-    def _click(self) -> ClickPreset:
+    def _click(self) -> LoadedSam:
         if self._preset.click is None:
             raise MaskwrightError(f"The preset {self.model.name} does not take clicks. For clicks use tiny or sam-b.")
         return self._preset.click

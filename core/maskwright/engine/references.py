@@ -23,9 +23,9 @@ from maskwright.imaging.reading import stretched
 from maskwright.models import insid3
 from maskwright.models.crf import crf
 from maskwright.models.dense import DenseConfig, dense_features, picture
-from maskwright.models.insid3 import Cells, Example
+from maskwright.models.insid3 import Example, PatchFeatures
 from maskwright.models.pamr import pamr
-from maskwright.presets.loading import DensePreset
+from maskwright.presets.loading import LoadedInsid3
 from maskwright.presets.weights import atomic_save
 
 __all__ = [
@@ -69,12 +69,12 @@ def told(one: Reference) -> dict[str, str]:
     return {"image": one.image.sha256, "mask": mask}
 
 
-def complement(preset: DensePreset, device: torch.device, cache: Path) -> Tensor:
+def complement(preset: LoadedInsid3, device: torch.device, cache: Path) -> Tensor:
     """(C, C - k) basis of what is left beside the preset's positional subspace; that one is kept on the disk."""
     return insid3.complement_of(_positional_basis(preset, device, cache))
 
 
-def _positional_basis(preset: DensePreset, device: torch.device, cache: Path) -> Tensor:
+def _positional_basis(preset: LoadedInsid3, device: torch.device, cache: Path) -> Tensor:
     config = preset.config
     text = f"{preset.ref.sha256} {config} {device.type} {__version__}"
     file = cache.expanduser() / f"positions-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
@@ -94,7 +94,7 @@ def _positional_basis(preset: DensePreset, device: torch.device, cache: Path) ->
 
 
 @torch.inference_mode()
-def encode(preset: DensePreset, pixels: NDArray[np.uint8], complement: Tensor, device: torch.device) -> Cells:
+def encode(preset: LoadedInsid3, pixels: NDArray[np.uint8], complement: Tensor, device: torch.device) -> PatchFeatures:
     """Cells of an (H, W, 3) image."""
     config = preset.config
     image = picture(_tensor(stretched(pixels) if config.stretch else pixels, device), config.method.size)
@@ -107,7 +107,7 @@ def _tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def example(cells: Cells, one: Reference, config: DenseConfig) -> Example:
+def example(cells: PatchFeatures, one: Reference, config: DenseConfig) -> Example:
     """A reference on its image's cells."""
     mask = torch.from_numpy(one.mask.to_array()).to(cells.original.device)
     return insid3.example(cells, insid3.grid_mask(mask, config.method.size, cells.grid_hw))
@@ -115,7 +115,7 @@ def example(cells: Cells, one: Reference, config: DenseConfig) -> Example:
 
 @torch.inference_mode()
 def find(
-    cells: Cells,
+    cells: PatchFeatures,
     examples: Sequence[Example],
     not_this: Sequence[Example],
     config: DenseConfig,
@@ -160,7 +160,7 @@ def checked_points(points_xy: ArrayLike, size_hw: tuple[int, int]) -> NDArray[np
 
 @torch.inference_mode()
 def match_points(
-    source: Cells, target: Cells, points_xy: NDArray[np.float64], of: Image, to: Image
+    source: PatchFeatures, target: PatchFeatures, points_xy: NDArray[np.float64], of: Image, to: Image
 ) -> NDArray[np.float64]:
     """Points of the image `to` that correspond to points of the image `of`."""
     h, w = source.grid_hw

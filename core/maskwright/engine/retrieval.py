@@ -18,10 +18,10 @@ from maskwright.errors import EmptyPhrase
 from maskwright.imaging.reading import stretched
 from maskwright.models.talk2dino import image_similarity
 from maskwright.models.tokenizer import clean
-from maskwright.presets.talk2dino import Talk2DinoPreset
+from maskwright.presets.talk2dino import LoadedTalk2Dino
 from maskwright.presets.weights import atomic_save
 
-__all__ = ["Matcher"]
+__all__ = ["ImageTextRetriever"]
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ _LOOK = 1_000
 """After so many new ones they are counted."""
 
 
-class Matcher:
+class ImageTextRetriever:
     """Regions of pictures and vectors of phrases under one preset."""
 
-    def __init__(self, preset: Talk2DinoPreset, device: torch.device, cache: Path) -> None:
+    def __init__(self, preset: LoadedTalk2Dino, device: torch.device, cache: Path) -> None:
         self._preset, self._device = preset, device
         key = hashlib.sha256(f"{preset.encoders_sha256} {preset.config.matched_at} {preset.config.stretch}".encode())
         self._folder = cache.expanduser() / f"regions-{key.hexdigest()[:24]}"

@@ -18,7 +18,7 @@ from maskwright.imaging.geometry import slide, slide_size
 from maskwright.imaging.reading import stretched
 from maskwright.models.talk2dino import class_attention, clean, scores
 from maskwright.presets.config import WindowProtocol
-from maskwright.presets.talk2dino import Talk2DinoPreset
+from maskwright.presets.talk2dino import LoadedTalk2Dino
 
 __all__ = ["Talk2DinoMethod", "WindowPatches"]
 
@@ -41,7 +41,7 @@ class WindowPatches(NamedTuple):
 class Talk2DinoMethod:
     """Talk2DINO as a `TextMethod`."""
 
-    preset: Talk2DinoPreset
+    preset: LoadedTalk2Dino
     device: torch.device
     name = "talk2dino"
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from maskwright.imaging.geometry import slide
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
-from maskwright.presets.config import SegProtocol
+from maskwright.presets.config import Dinov3SegProtocol
 
 __all__ = ["Count", "count"]
 
@@ -33,7 +33,7 @@ class Count:
     classes: int
 
 
-def count(config: Dinov3SegConfig, protocol: SegProtocol, *, classes: int = 150) -> Count:
+def count(config: Dinov3SegConfig, protocol: Dinov3SegProtocol, *, classes: int = 150) -> Count:
     """Count a forward pass under local-global aggregation, with the words' embeddings at hand as in use.
 
     Args:
@@ -59,7 +59,7 @@ def count(config: Dinov3SegConfig, protocol: SegProtocol, *, classes: int = 150)
     )  # fmt: skip
 
 
-def _stages(model: Dinov3Seg, side: int, protocol: SegProtocol, classes: int) -> dict[str, float]:
+def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: int) -> dict[str, float]:
     """10^9 multiply-adds of each stage at one size."""
     config = model.config
     width, grid = config.vlm.backbone.width, side // config.vlm.backbone.patch

@@ -22,11 +22,11 @@ from maskwright.models import insid3
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import SPECS as DINOV3SEG
 from maskwright.models.dinov3seg import Dinov3Seg
-from maskwright.models.insid3 import Cells, Example, Insid3Config
+from maskwright.models.insid3 import Example, Insid3Config, PatchFeatures
 from maskwright.models.pamr import DILATIONS, ITERATIONS, pamr
 from maskwright.models.tokenizer import Tokenizer
-from maskwright.presets.config import SegSettings, TextPreset
-from maskwright.presets.loading import DinoTxtPreset, Preset, SegPreset, bundled
+from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
+from maskwright.presets.loading import LoadedDinoTxt, LoadedDinov3Seg, Preset, bundled
 from maskwright.settings import Settings
 
 __all__ = [
@@ -211,10 +211,10 @@ def published_size(device: str) -> Engine:
     model = Dinov3Seg(config).eval().requires_grad_(False)
     ref, folder = ModelRef("dinov3seg-l with random weights", ""), bundled() / "tiny"
     tokenizer = Tokenizer.load(folder / "tokenizer.json", context=config.vlm.text.context)
-    text = TextPreset(config.vlm, weights="", sha256="", tokenizer="", prompts=("{}",))
+    text = DinoTxtSettings(config.vlm, weights="", sha256="", tokenizer="", prompts=("{}",))
     preset = Preset(
-        ref, text=DinoTxtPreset(ref, folder, text, model.vlm, tokenizer),
-        seg=SegPreset(ref, SegSettings(config, weights="", sha256=""), model, tokenizer),
+        ref, text=LoadedDinoTxt(ref, folder, text, model.vlm, tokenizer),
+        seg=LoadedDinov3Seg(ref, Dinov3SegSettings(config, weights="", sha256=""), model, tokenizer),
     )  # fmt: skip
     return Engine(preset, choose_device(device), Settings.load())
 
@@ -343,7 +343,7 @@ def _timed(into: dict[str, float], name: str, work: Callable[[], Tensor]) -> tup
     return value, into[name]
 
 
-def _ours(target: Cells, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
+def _ours(target: PatchFeatures, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
     spent: dict[str, float] = {}
     towards = insid3.prototype([one])
     forward = insid3.forward_similarity(target, towards)
@@ -364,7 +364,7 @@ def _ours(target: Cells, one: Example, config: Insid3Config) -> tuple[dict[str, 
     return spent, mask, labels
 
 
-def _authors(target: Cells, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
+def _authors(target: PatchFeatures, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
     """The same stages as their authors' code computes them, in our words."""
     from sklearn.cluster import AgglomerativeClustering
 

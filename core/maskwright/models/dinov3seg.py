@@ -27,7 +27,7 @@ __all__ = [
     "SPECS",
     "Dinov3Seg",
     "Dinov3SegConfig",
-    "Evidence",
+    "ImageFeatures",
     "dice_loss",
     "focal_loss",
     "fuse",
@@ -58,7 +58,7 @@ class Dinov3SegConfig:
 SPECS = {"vitl16": Dinov3SegConfig()}
 
 
-class Evidence(NamedTuple):
+class ImageFeatures(NamedTuple):
     """What an image says before any word is known; kept for the next prompt."""
 
     features: Tensor
@@ -119,14 +119,14 @@ class Dinov3Seg(nn.Module):
         guide = F.avg_pool2d(pixels, self.config.guide) if self.config.guide > 1 else pixels
         return self.anyup(guide, features, (features.shape[-2], features.shape[-1]))  # type: ignore[no-any-return]
 
-    def look(self, pixels: Tensor, features: Tensor) -> Evidence:
+    def look(self, pixels: Tensor, features: Tensor) -> ImageFeatures:
         """All that does not depend on words, from the image and its dense features."""
         prior, taps = self.spe(pixels, (features.shape[-2], features.shape[-1]))
-        return Evidence(self.refine(pixels, features), self.aggregator.guidance(prior, taps))
+        return ImageFeatures(self.refine(pixels, features), self.aggregator.guidance(prior, taps))
 
     # Eq. 4 to 8: correlation, late refinement, decoder
 
-    def compare(self, evidence: Evidence, views: Tensor, *, chunk: int | None = None) -> Tensor:
+    def compare(self, evidence: ImageFeatures, views: Tensor, *, chunk: int | None = None) -> Tensor:
         """(B, T, 4h, 4w) logits for (B, T, P, C) text views; `chunk` classes at a time give the same."""
         cosines = correlation(evidence.features, views.to(evidence.features.dtype))
         return self.aggregator(cosines, views, evidence.guidance, chunk=chunk)  # type: ignore[no-any-return]
@@ -154,7 +154,7 @@ class Dinov3Seg(nn.Module):
         places: Sequence[tuple[int, int]],
         window: int,
         check: Callable[[float], None] = lambda share: None,
-    ) -> Evidence:
+    ) -> ImageFeatures:
         """Evidence from windows and the whole image; the semantic prior sees the whole image only (Eq. 11).
 
         Args:

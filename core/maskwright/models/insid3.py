@@ -20,11 +20,11 @@ from maskwright.errors import ShapeError
 from maskwright.models.average_linkage import average_linkage
 
 __all__ = [
-    "Cells",
     "Clusters",
     "Example",
     "Found",
     "Insid3Config",
+    "PatchFeatures",
     "Scores",
     "aggregate",
     "backward_matches",
@@ -70,7 +70,7 @@ def components_for(width: int) -> int:
     return max(1, round(500 * width / 1024))
 
 
-class Cells(NamedTuple):
+class PatchFeatures(NamedTuple):
     """One image on the patch grid."""
 
     original: Tensor
@@ -119,10 +119,10 @@ class Found(NamedTuple):
 # Sec. 3.1, the feature space
 
 
-def encode(features: Tensor, complement: Tensor) -> Cells:
+def encode(features: Tensor, complement: Tensor) -> PatchFeatures:
     """Cells of a (C, h, w) feature map; `complement` is (C, C - k), of `complement_of`."""
     original = F.normalize(features.flatten(1).T, dim=1)
-    return Cells(original, F.normalize(original @ complement, dim=1), (features.shape[1], features.shape[2]))
+    return PatchFeatures(original, F.normalize(original @ complement, dim=1), (features.shape[1], features.shape[2]))
 
 
 def positional_basis(features: Tensor, components: int) -> Tensor:
@@ -164,7 +164,7 @@ def grid_mask(mask: Tensor, size: int, grid_hw: tuple[int, int]) -> Tensor:
     return cells.flatten()
 
 
-def example(cells: Cells, inside: Tensor) -> Example:
+def example(cells: PatchFeatures, inside: Tensor) -> Example:
     """An encoded reference whose thing is `inside` (N,)."""
     if inside.shape != cells.debiased.shape[:1]:
         raise ShapeError(f"the reference has {len(cells.debiased)} cells, its mask {tuple(inside.shape)}")
@@ -181,7 +181,7 @@ def prototype(examples: Sequence[Example]) -> Tensor:
 # Sec. 3.2, fine-grained clustering
 
 
-def cluster(target: Cells, tau: float) -> Clusters:
+def cluster(target: PatchFeatures, tau: float) -> Clusters:
     """Average-linkage clusters of the original features, cut where the mean cosine falls under `tau`."""
     labels = average_linkage(target.original, tau)
     count = int(labels.max()) + 1
@@ -196,7 +196,7 @@ def cluster(target: Cells, tau: float) -> Clusters:
 # Sec. 3.3, seed-cluster selection
 
 
-def forward_similarity(target: Cells, towards: Tensor) -> Tensor:
+def forward_similarity(target: PatchFeatures, towards: Tensor) -> Tensor:
     """(N,) cosine of each target cell to a prototype (Eq. 2, debiased)."""
     return target.debiased @ towards
 
@@ -206,7 +206,7 @@ def backward_matches(cells: Tensor, reference: Tensor) -> Tensor:
     return torch.cat([(part @ reference.T).argmax(dim=1) for part in cells.split(_CHUNK)])
 
 
-def candidates(target: Cells, examples: Sequence[Example], forward: Tensor) -> Tensor:
+def candidates(target: PatchFeatures, examples: Sequence[Example], forward: Tensor) -> Tensor:
     """(N,) bool: cells that lean to the prototype and whose match lies inside in at least half the references (Eq. 7).
 
     Only cells that lean to the prototype are matched backward, which is exact and saves the rest of the product.
@@ -266,7 +266,7 @@ def aggregate(clusters: Clusters, seed: int, chosen: Tensor, forward: Tensor) ->
 
 
 def segment(
-    target: Cells, examples: Sequence[Example], config: Insid3Config, *, not_this: Sequence[Example] = ()
+    target: PatchFeatures, examples: Sequence[Example], config: Insid3Config, *, not_this: Sequence[Example] = ()
 ) -> Found:
     """The target's cells that show what the references show (Fig. 3).
 
@@ -296,7 +296,7 @@ def segment(
     return Found(mask, chosen, certainty(target, examples, chosen, mask))
 
 
-def certainty(target: Cells, examples: Sequence[Example], chosen: Tensor, mask: Tensor) -> float:
+def certainty(target: PatchFeatures, examples: Sequence[Example], chosen: Tensor, mask: Tensor) -> float:
     """How much a find is to be trusted, 0 to 1; our addition, for sorting.
 
     The product of three agreements, each of which a wrong mask tends to fail: the cosine of the mask's prototype to the

@@ -12,7 +12,17 @@ from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.sam import SamConfig
 from maskwright.models.talk2dino import LAMBDA, THRESHOLD, Formula, ProjectionConfig, Talk2DinoConfig
 
-__all__ = ["PART", "WindowProtocol", "Talk2DinoSettings", "ImagePreset", "PromptPreset", "SegProtocol", "SegSettings", "SlideProtocol", "TextPreset"]
+__all__ = [
+    "PART",
+    "BackboneSettings",
+    "DinoTxtSettings",
+    "Dinov3SegProtocol",
+    "Dinov3SegSettings",
+    "SamSettings",
+    "SlideProtocol",
+    "Talk2DinoSettings",
+    "WindowProtocol",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class SlideProtocol:
 
 
 @dataclass(frozen=True, slots=True)
-class TextPreset:
+class DinoTxtSettings:
     """What `config.json` says of the text model."""
 
     model: DinoTxtConfig
@@ -51,7 +61,7 @@ class TextPreset:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagePreset:
+class BackboneSettings:
     """What `config.json` says of a backbone without text."""
 
     model: DinoV3Config
@@ -60,7 +70,7 @@ class ImagePreset:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptPreset:
+class SamSettings:
     """What `config.json` says of the promptable model."""
 
     model: SamConfig
@@ -82,7 +92,7 @@ class PromptPreset:
 
 
 @dataclass(frozen=True, slots=True)
-class SegProtocol:
+class Dinov3SegProtocol:
     """How an image is looked at by dinov3.seg; the defaults are the paper's."""
 
     sides: tuple[int, ...] = (640,)
@@ -95,7 +105,7 @@ class SegProtocol:
 
 
 @dataclass(frozen=True, slots=True)
-class SegSettings:
+class Dinov3SegSettings:
     """What `config.json` says of dinov3.seg."""
 
     model: Dinov3SegConfig
@@ -104,7 +114,7 @@ class SegSettings:
     trained: bool = True
     """False: official parts put together, to be trained; words are answered by dino.txt."""
     prompt: str = "A photo of a {} in the scene"
-    protocol: SegProtocol = field(default_factory=SegProtocol)
+    protocol: Dinov3SegProtocol = field(default_factory=Dinov3SegProtocol)
     stretch: bool = False
     """Stretch the picture's contrast first, as the bundled model was taught to expect."""
     built_on: tuple[str, str] | None = None

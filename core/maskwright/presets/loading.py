@@ -25,19 +25,19 @@ from maskwright.models.state_dict import load_exactly
 from maskwright.models.talk2dino import Talk2Dino
 from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
 from maskwright.presets.config import PART as TALK2DINO
-from maskwright.presets.config import ImagePreset, PromptPreset, SegSettings, TextPreset
+from maskwright.presets.config import BackboneSettings, DinoTxtSettings, Dinov3SegSettings, SamSettings
 from maskwright.presets.config_io import damaged, section, sections
 from maskwright.presets.official import OFFICIAL
-from maskwright.presets.talk2dino import Talk2DinoPreset, load_talk2dino
+from maskwright.presets.talk2dino import LoadedTalk2Dino, load_talk2dino
 from maskwright.presets.weights import CONFIG, read_weights, save_part
 from maskwright.settings import Settings
 
 __all__ = [
-    "ClickPreset",
-    "DensePreset",
-    "DinoTxtPreset",
+    "LoadedDinoTxt",
+    "LoadedDinov3Seg",
+    "LoadedInsid3",
+    "LoadedSam",
     "Preset",
-    "SegPreset",
     "bundled",
     "find",
     "inherited",
@@ -55,18 +55,18 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class DinoTxtPreset:
+class LoadedDinoTxt:
     """A loaded text model with its settings."""
 
     ref: ModelRef
     folder: Path
-    config: TextPreset
+    config: DinoTxtSettings
     model: DinoTxt
     tokenizer: Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class DensePreset:
+class LoadedInsid3:
     """A loaded backbone for segmentation by example."""
 
     ref: ModelRef
@@ -75,20 +75,20 @@ class DensePreset:
 
 
 @dataclass(frozen=True, slots=True)
-class ClickPreset:
+class LoadedSam:
     """A loaded promptable model with its settings."""
 
     ref: ModelRef
-    config: PromptPreset
+    config: SamSettings
     model: Sam
 
 
 @dataclass(frozen=True, slots=True)
-class SegPreset:
+class LoadedDinov3Seg:
     """A loaded dinov3.seg with its settings."""
 
     ref: ModelRef
-    config: SegSettings
+    config: Dinov3SegSettings
     model: Dinov3Seg
     tokenizer: Tokenizer
 
@@ -98,11 +98,11 @@ class Preset:
     """All that a preset's folder holds, loaded."""
 
     ref: ModelRef
-    text: DinoTxtPreset | None = None
-    dense: DensePreset | None = None
-    click: ClickPreset | None = None
-    seg: SegPreset | None = None
-    talk2dino: Talk2DinoPreset | None = None
+    text: LoadedDinoTxt | None = None
+    dense: LoadedInsid3 | None = None
+    click: LoadedSam | None = None
+    seg: LoadedDinov3Seg | None = None
+    talk2dino: LoadedTalk2Dino | None = None
     untrained: bool = False
     """It has the parts of a dinov3.seg that is yet to be trained."""
 
@@ -155,9 +155,9 @@ def find(name: str, settings: Settings) -> Path:
     return here[name]
 
 
-def read_config(folder: Path) -> TextPreset:
+def read_config(folder: Path) -> DinoTxtSettings:
     """The text part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
-    return section(folder, sections(folder), "dinotxt", TextPreset)
+    return section(folder, sections(folder), "dinotxt", DinoTxtSettings)
 
 
 def load(folder: Path) -> Preset:
@@ -178,32 +178,32 @@ def load(folder: Path) -> Preset:
     return Preset(first.ref, text, dense, click, seg, talk2dino, untrained=told is not None and seg is None)
 
 
-def _load_dense(folder: Path, data: Mapping[str, Any], text: DinoTxtPreset | None) -> DensePreset:
+def _load_dense(folder: Path, data: Mapping[str, Any], text: LoadedDinoTxt | None) -> LoadedInsid3:
     if text is not None:
         backbone = text.model.visual_model.backbone
         # a preset that was made before examples were known does without a section
         config = DenseConfig(method=Insid3Config(components=components_for(backbone.config.width)))
         if "insid3" in data:
             config = section(folder, data, "insid3", DenseConfig)
-        return DensePreset(text.ref, config, backbone)
+        return LoadedInsid3(text.ref, config, backbone)
     config = section(folder, data, "insid3", DenseConfig)
-    stored = section(folder, data, config.part, ImagePreset)
+    stored = section(folder, data, config.part, BackboneSettings)
     backbone = DinoV3(stored.model)
     _load_weights(backbone, folder, stored)
-    return DensePreset(ModelRef(folder.name, stored.sha256), config, backbone)
+    return LoadedInsid3(ModelRef(folder.name, stored.sha256), config, backbone)
 
 
-def prompt_settings(folder: Path) -> PromptPreset:
+def prompt_settings(folder: Path) -> SamSettings:
     """The promptable part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
-    return section(folder, sections(folder), "sam", PromptPreset)
+    return section(folder, sections(folder), "sam", SamSettings)
 
 
-def load_click(folder: Path) -> ClickPreset:
+def load_click(folder: Path) -> LoadedSam:
     """Build the promptable model of a preset and load its weights; raises BadWeights."""
     config = prompt_settings(folder)
     model = Sam(config.model)
     _load_weights(model, folder, config)
-    return ClickPreset(ModelRef(folder.name, config.sha256), config, model)
+    return LoadedSam(ModelRef(folder.name, config.sha256), config, model)
 
 
 def no_method(name: str, method: str) -> str:
@@ -211,7 +211,7 @@ def no_method(name: str, method: str) -> str:
     return f"The preset {name} has no {method}. Use another method, or the preset tiny."
 
 
-def seg_settings(folder: Path) -> SegSettings:
+def seg_settings(folder: Path) -> Dinov3SegSettings:
     """The dinov3.seg part of a preset's `config.json`.
 
     Raises:
@@ -220,10 +220,10 @@ def seg_settings(folder: Path) -> SegSettings:
     """
     if "dinov3seg" not in sections(folder):
         raise MaskwrightError(no_method(folder.name, "dinov3.seg"))
-    return section(folder, sections(folder), "dinov3seg", SegSettings)
+    return section(folder, sections(folder), "dinov3seg", Dinov3SegSettings)
 
 
-def load_seg(folder: Path, text: DinoTxtPreset | None = None, click: ClickPreset | None = None) -> SegPreset:
+def load_seg(folder: Path, text: LoadedDinoTxt | None = None, click: LoadedSam | None = None) -> LoadedDinov3Seg:
     """Build the dinov3.seg of a preset and load its weights; raises BadWeights.
 
     What its training left as it was is not stored again: it comes from the preset's text model and promptable model,
@@ -242,10 +242,10 @@ def load_seg(folder: Path, text: DinoTxtPreset | None = None, click: ClickPreset
     if not any(name.startswith("vlm.text_model.") for name in stored):
         model.vlm.text_model = text.model.text_model
     model.eval().requires_grad_(False)
-    return SegPreset(ModelRef(folder.name, config.sha256), config, model, text.tokenizer)
+    return LoadedDinov3Seg(ModelRef(folder.name, config.sha256), config, model, text.tokenizer)
 
 
-def inherited(model: Dinov3Seg, text: DinoTxtPreset, click: ClickPreset) -> dict[str, Tensor]:
+def inherited(model: Dinov3Seg, text: LoadedDinoTxt, click: LoadedSam) -> dict[str, Tensor]:
     """What `model` takes over from the other models of a preset, by its names."""
     known = {f"vlm.{name}": value for name, value in text.model.state_dict().items()}
     known |= {f"spe.encoder.{name}": value for name, value in click.model.image_encoder.state_dict().items()}
@@ -270,20 +270,20 @@ def save_seg(folder: Path, model: Dinov3Seg, settings: Mapping[str, Any], *, dty
     save_part(folder, "dinov3seg", state, json.loads(json.dumps(told)), dtype=dtype)
 
 
-def _load_weights(model: nn.Module, folder: Path, stored: ImagePreset | PromptPreset | TextPreset) -> None:
+def _load_weights(model: nn.Module, folder: Path, stored: BackboneSettings | SamSettings | DinoTxtSettings) -> None:
     load_exactly(model, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
     model.eval().requires_grad_(False)
 
 
-def load_text(folder: Path) -> DinoTxtPreset:
+def load_text(folder: Path) -> LoadedDinoTxt:
     """Build the text model of a preset and load its weights; raises BadWeights, or MaskwrightError without one."""
     data = sections(folder)
     if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO}:
         raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
-    config = section(folder, data, "dinotxt", TextPreset)
+    config = section(folder, data, "dinotxt", DinoTxtSettings)
     model = DinoTxt(config.model)
     _load_weights(model, folder, config)
     file = folder / config.tokenizer
     context = config.model.text.context
     tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
-    return DinoTxtPreset(ModelRef(folder.name, config.sha256), folder, config, model, tokenizer)
+    return LoadedDinoTxt(ModelRef(folder.name, config.sha256), folder, config, model, tokenizer)

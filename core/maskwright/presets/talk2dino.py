@@ -21,14 +21,14 @@ from maskwright.presets.config_io import damaged, section, sections
 from maskwright.presets.weights import read_weights, save_part
 
 if TYPE_CHECKING:
-    from maskwright.presets.loading import DinoTxtPreset
+    from maskwright.presets.loading import LoadedDinoTxt
 from maskwright.presets.config import PART, Talk2DinoSettings
 
-__all__ = ["Talk2DinoPreset", "load_talk2dino", "save_projection"]
+__all__ = ["LoadedTalk2Dino", "load_talk2dino", "save_projection"]
 
 
 @dataclass(frozen=True, slots=True)
-class Talk2DinoPreset:
+class LoadedTalk2Dino:
     """A loaded Talk2DINO with its settings."""
 
     ref: ModelRef
@@ -42,7 +42,7 @@ class Talk2DinoPreset:
         return self.config.built_on or self.config.sha256
 
 
-def load_talk2dino(folder: Path, text: DinoTxtPreset | None) -> Talk2DinoPreset:
+def load_talk2dino(folder: Path, text: LoadedDinoTxt | None) -> LoadedTalk2Dino:
     """Build the Talk2DINO of a preset and load its weights; raises BadWeights.
 
     `text` is the preset's dino.txt, whose encoders a projection that stands alone was trained for.
@@ -68,11 +68,11 @@ def load_talk2dino(folder: Path, text: DinoTxtPreset | None) -> Talk2DinoPreset:
     else:
         raise damaged(folder, KeyError("model"))
     model.eval().requires_grad_(False)
-    return Talk2DinoPreset(ModelRef(folder.name, config.sha256), config, model, tokenizer)
+    return LoadedTalk2Dino(ModelRef(folder.name, config.sha256), config, model, tokenizer)
 
 
 def save_projection(
-    folder: Path, projection: Projection, config: ProjectionConfig, text: DinoTxtPreset | None, *, size: int
+    folder: Path, projection: Projection, config: ProjectionConfig, text: LoadedDinoTxt | None, *, size: int
 ) -> None:
     """Write a projection that was learned, at pictures of `size`, between the encoders of the preset in `folder`.
 

@@ -14,7 +14,7 @@ from maskwright.presets.config_io import sections
 from maskwright.presets.loading import prompt_settings
 from maskwright.presets.weights import write_part
 from maskwright.training.config import TINY_SEG, SegConfig
-from maskwright.training.recipes import Order, train_segmenter
+from maskwright.training.recipes import TrainingJob, train_segmenter
 
 __all__ = ["ROWS", "AblationRow", "ablate", "as_plain", "as_table"]
 
@@ -52,7 +52,7 @@ def _without(row: str) -> SegConfig:
 
 def ablate(
     base: Path,
-    order: Order,
+    order: TrainingJob,
     measure: Sequence[Path],
     *,
     limit: int | None = None,

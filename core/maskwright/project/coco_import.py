@@ -28,7 +28,7 @@ from maskwright.formats.coco_reader import (
     shown,
 )
 from maskwright.project.image_folder import PictureFolder
-from maskwright.project.image_matching import Finder, Match, Unmatched
+from maskwright.project.image_matching import ImageMatcher, Match, Unmatched
 from maskwright.store import STATES, BoxPrompt, NewAnnotation, NewCategory, NewDataset, NewImage, Store
 from maskwright.store.values import LARGEST_ID, SOURCES, clean_name
 
@@ -116,7 +116,7 @@ class Intake:
             MaskwrightError: not one of its images was found.
         """
         self._names = self._category_names()
-        finder = Finder(self._store, self._coco.file, self._options.images)
+        finder = ImageMatcher(self._store, self._coco.file, self._options.images)
         total = len(self._coco.images)
         for done, image in enumerate(self._coco.images):
             progress(done, total)

@@ -165,7 +165,9 @@ class Runs:
         try:
             self.working_folder(name).mkdir(parents=True, exist_ok=True)
             log = self.working_folder(name) / "log.txt"
-            self._jobs[name] = jobs.start("maskwright.project.finetune_worker", {"project": self._where, "run": name}, log)
+            self._jobs[name] = jobs.start(
+                "maskwright.project.finetune_worker", {"project": self._where, "run": name}, log
+            )
         except OSError as error:
             failure = cannot_write(self._home, error)
             self._store.end_run(name, "failed", message=str(failure))

@@ -34,7 +34,7 @@ from maskwright.presets.weights import CONFIG, atomic_save, save_record
 from maskwright.project import Project
 from maskwright.settings import Settings
 from maskwright.training.finetune import finetune, sample, tuning_config
-from maskwright.training.loop import STATE, Step
+from maskwright.training.loop import STATE, TrainProgress
 
 __all__ = ["carry_out", "write_card"]
 
@@ -199,7 +199,7 @@ class _Curve:
         self._pulse, self._points = pulse, list(pulse.progress.get("curve", ()))
         self._began, self._first = time.monotonic(), 0
 
-    def add(self, step: Step) -> None:
+    def add(self, step: TrainProgress) -> None:
         """Take one more step."""
         self._first = self._first or step.step - 10
         self._points = [*self._points, [step.step, round(step.loss, 4)]]

@@ -16,7 +16,7 @@ from maskwright.store import NewImage, Store
 from maskwright.store.images import file_names
 from maskwright.store.values import LARGEST_ID
 
-__all__ = ["Finder", "Match", "Unmatched"]
+__all__ = ["ImageMatcher", "Match", "Unmatched"]
 
 _OTHER_BYTES = "the picture there is not the one that the masks were made on (SHA-256 differs); look whether they fit"
 
@@ -56,7 +56,7 @@ class Unmatched:
     """Why the picture that is there cannot be taken."""
 
 
-class Finder:
+class ImageMatcher:
     """Looks for the pictures of one file."""
 
     def __init__(self, store: Store, file: Path, chosen: Path | None) -> None:

@@ -18,7 +18,7 @@ from maskwright.project.finetune_runs import FinetuneRun, Runs
 from maskwright.project.history import sentence
 from maskwright.project.image_folder import PictureFolder
 from maskwright.project.images import Added, ProjectImages, user_name
-from maskwright.store import Counts, NewAnnotation, Step, Store, check_mask
+from maskwright.store import Counts, NewAnnotation, Store, UndoStep, check_mask
 from maskwright.store.place import locate, make_folders
 
 __all__ = ["Added", "Project", "user_name"]
@@ -148,7 +148,7 @@ class Project(ProjectImages, ProjectExchange):
     def _turned(self, annotations: Iterable[Annotation | int], state: str, annotator: str | None) -> list[Annotation]:
         return self.store.set_states(_as_seen(annotations), state, annotator or user_name())
 
-    def undo(self, image: int | None = None, *, annotator: str | None = None) -> Step:
+    def undo(self, image: int | None = None, *, annotator: str | None = None) -> UndoStep:
         """Take back what this person did last: accept, reject, delete, another class, a correction, a merge.
 
         Args:
@@ -162,7 +162,7 @@ class Project(ProjectImages, ProjectExchange):
         """
         return self.store.undo(annotator or user_name(), image)
 
-    def redo(self, image: int | None = None, *, annotator: str | None = None) -> Step:
+    def redo(self, image: int | None = None, *, annotator: str | None = None) -> UndoStep:
         """Do again what this person has undone last; arguments and errors as `undo`."""
         return self.store.redo(annotator or user_name(), image)
 

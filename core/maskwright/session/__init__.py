@@ -7,9 +7,9 @@ from maskwright.session.session import (
     METHODS,
     AnnotationSession,
     Improvement,
+    MaskView,
     Proposal,
     Proposals,
-    Shown,
 )
 
-__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
+__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "MaskView", "Proposal", "Proposals"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
-from maskwright.domain.click_prompt import ClickPrompt, Step
+from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.palette import default_color
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError
 from maskwright.project import Project
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from maskwright.engine import Engine
     from maskwright.project.search import Matches
 
-__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "Proposal", "Proposals", "Shown"]
+__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "MaskView", "Proposal", "Proposals"]
 
 METHODS: Mapping[str, str | None] = {
     "Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino",
@@ -121,7 +121,7 @@ class Proposals:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class MaskView:
     """One mask of an image as every front end shows it."""
 
     mask: Mask
@@ -291,7 +291,7 @@ class AnnotationSession:
         )  # fmt: skip
         return self._proposed(image_id, prediction, began, corrected)
 
-    def ask(self, prompt: ClickPrompt, step: Step) -> tuple[ClickPrompt, str]:
+    def ask(self, prompt: ClickPrompt, step: ClickStep) -> tuple[ClickPrompt, str]:
         """A prompt with its next step answered, and what a person should know of the answer."""
         found = self.propose_click(
             prompt.image_id, step.points, step.box, previous=prompt.previous, corrects=prompt.corrects
@@ -395,7 +395,7 @@ class AnnotationSession:
             opened += [one for one in stored if one.id not in again]
         return opened
 
-    def shown(self, image_id: int, proposals: Sequence[str] = (), *, with_duplicates: bool = False) -> list[Shown]:
+    def shown(self, image_id: int, proposals: Sequence[str] = (), *, with_duplicates: bool = False) -> list[MaskView]:
         """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours.
 
         Last what background cleaning left unlabelled, where the id of that is among those given. A batch's proposals
@@ -410,12 +410,14 @@ class AnnotationSession:
         marks: dict[int, list[tuple[str, bool]]] = {}
         for mark in self.project.store.reference_marks() if accepted else ():
             marks.setdefault(mark.annotation_id, []).append((mark.category, mark.shows))
-        kept = [Shown(a.mask, colors[a.category], annotation=a.id, speaks=tuple(marks.get(a.id, ()))) for a in accepted]
+        kept = [
+            MaskView(a.mask, colors[a.category], annotation=a.id, speaks=tuple(marks.get(a.id, ()))) for a in accepted
+        ]
         with self._lock:
             previews = [self._previews[key] for key in proposals if key in self._previews]
-        left = [Shown(mask, _CLEANED, cleaned=True) for of, mask in previews if of == image_id]
+        left = [MaskView(mask, _CLEANED, cleaned=True) for of, mask in previews if of == image_id]
         found = [
-            Shown(one.mask, colors[str(one.mask.category)], one.id, one.unfamiliar, duplicate=one.id in again)
+            MaskView(one.mask, colors[str(one.mask.category)], one.id, one.unfamiliar, duplicate=one.id in again)
             for one in opened
         ]
         return kept + found + left

@@ -16,7 +16,7 @@ from maskwright.store.values import (
     NewAnnotation,
     NewImage,
     NewRun,
-    Step,
+    UndoStep,
     check_mask,
 )
 
@@ -33,9 +33,9 @@ __all__ = [
     "NewDataset",
     "NewImage",
     "NewRun",
-    "Step",
     "Store",
     "Stored",
     "StoredDataset",
+    "UndoStep",
     "check_mask",
 ]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from maskwright.errors import BadProject, ProjectUnwritable
 
-__all__ = ["DAMAGED", "Backup", "Keeper", "back_up", "backups", "restore"]
+__all__ = ["DAMAGED", "Backup", "DailyBackup", "back_up", "backups", "restore"]
 
 _KEPT = 5
 """Daily copies."""
@@ -41,7 +41,7 @@ class Backup(NamedTuple):
     """Accepted ones."""
 
 
-class Keeper:
+class DailyBackup:
     """Looks over a SQLite file when it is opened, and makes the copy of the day beside the work."""
 
     def __init__(self, file: Path) -> None:

@@ -16,7 +16,7 @@ from maskwright.domain.rle import Rle
 from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.store import queries
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, StepRow, TallyRow, now
-from maskwright.store.values import NewAnnotation, Step, check_mask, check_state
+from maskwright.store.values import NewAnnotation, UndoStep, check_mask, check_state
 
 __all__ = [
     "add_boxes",
@@ -247,7 +247,7 @@ def settle(db: Session) -> None:
     db.flush()
 
 
-def undo(db: Session, who: str, image_id: int | None) -> Step:
+def undo(db: Session, who: str, image_id: int | None) -> UndoStep:
     """Take back the last action of a person.
 
     Args:
@@ -266,7 +266,7 @@ def undo(db: Session, who: str, image_id: int | None) -> Step:
     return _retrace(db, found, who, image_id, back=True)
 
 
-def redo(db: Session, who: str, image_id: int | None) -> Step:
+def redo(db: Session, who: str, image_id: int | None) -> UndoStep:
     """Do again what a person has undone last; arguments and errors as `undo`."""
     found = db.scalar(_steps(who, "undone").order_by(StepRow.id))
     if found is None:
@@ -286,7 +286,7 @@ def _steps(who: str, state: str) -> Any:
     return select(StepRow).where(StepRow.who == who, StepRow.state == state).limit(1)
 
 
-def _retrace(db: Session, step: StepRow, who: str, image_id: int | None, *, back: bool) -> Step:
+def _retrace(db: Session, step: StepRow, who: str, image_id: int | None, *, back: bool) -> UndoStep:
     word = "undo" if back else "redo"
     if None not in (image_id, step.image_id) and image_id != step.image_id:
         raise OtherImage(
@@ -304,7 +304,7 @@ def _retrace(db: Session, step: StepRow, who: str, image_id: int | None, *, back
         row = masks.get(event.annotation_id) if event.annotation_id is not None else _category_of(db, event)
         _turn(db, row, event, kind, who, here, there)
     step.state = "undone" if back else "done"
-    return Step(step.kind, step.image_id, len({event.annotation_id for event in events} - {None}))
+    return UndoStep(step.kind, step.image_id, len({event.annotation_id for event in events} - {None}))
 
 
 def _untouched(db: Session, step: StepRow, who: str) -> None:

@@ -18,7 +18,7 @@ from maskwright.store.values import (
     Change,
     Correction,
     NewAnnotation,
-    Step,
+    UndoStep,
     check_mask,
     check_state,
     clean_name,
@@ -152,15 +152,15 @@ class MaskStore(Transactions):
         """
         return self.decide("accepted", who, corrections=[correction])[0]
 
-    def undo(self, who: str, image_id: int | None = None) -> Step:
+    def undo(self, who: str, image_id: int | None = None) -> UndoStep:
         """Take back what a person did last, on the image in view; see `ledger.undo`."""
         return self._retraced(who, image_id, back=True)
 
-    def redo(self, who: str, image_id: int | None = None) -> Step:
+    def redo(self, who: str, image_id: int | None = None) -> UndoStep:
         """Do again what a person has undone last, on the image in view; see `ledger.undo`."""
         return self._retraced(who, image_id, back=False)
 
-    def _retraced(self, who: str, image_id: int | None, *, back: bool) -> Step:
+    def _retraced(self, who: str, image_id: int | None, *, back: bool) -> UndoStep:
         try:
             with self._writing() as db:
                 return (ledger.undo if back else ledger.redo)(db, who, image_id)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from maskwright.errors import BadProject
 from maskwright.store import queries
-from maskwright.store.backups import Keeper, back_up
+from maskwright.store.backups import DailyBackup, back_up
 from maskwright.store.categories import CategoryStore
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.dataset import StoredDataset
@@ -39,7 +39,7 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
     def __init__(self, engine: Engine, where: str) -> None:
         """Take over an engine whose tables are up to date; use `Store.open`."""
         super().__init__(engine, where)
-        self._keeper = Keeper(self._file) if self._file else None
+        self._keeper = DailyBackup(self._file) if self._file else None
 
     @classmethod
     def open(cls, where: str | Path, *, create: bool = False) -> Store:

@@ -26,7 +26,7 @@ __all__ = [
     "NewAnnotation",
     "NewImage",
     "NewRun",
-    "Step",
+    "UndoStep",
     "check_mask",
     "check_state",
     "clean_name",
@@ -155,7 +155,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class UndoStep:
     """One action of a person, undone or done again."""
 
     kind: str

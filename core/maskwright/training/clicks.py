@@ -22,7 +22,7 @@ from maskwright.presets.loading import load_text
 from maskwright.presets.weights import save_part, save_record
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import Batch, Source, Steps
-from maskwright.training.loop import Fit, Step, until
+from maskwright.training.loop import Trainer, TrainProgress, until
 
 __all__ = ["ClickObjective", "train_clicks"]
 
@@ -41,7 +41,7 @@ def train_clicks(
     *,
     device: str = "cpu",
     minutes: float | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[TrainProgress], None] = lambda step: None,
 ) -> bool:
     """Add the promptable part to the preset in `out`; True when the last step was reached.
 
@@ -50,7 +50,7 @@ def train_clicks(
     """
     torch.manual_seed(config.seed)
     model = _start(config, out)
-    fit = Fit(model, config, out, device, state=_STATE, gentle=[_backbone(model)])
+    fit = Trainer(model, config, out, device, state=_STATE, gentle=[_backbone(model)])
     steps = Steps(
         sources, batch=config.batch, crop=config.crop, short_side=config.short_side, seed=config.seed,
         steps=config.steps, stride=model.config.stride // 4, chances=_evenly,

@@ -20,13 +20,13 @@ import torch
 from maskwright.domain import Annotation, Image
 from maskwright.formats.labelled_folder import truth
 from maskwright.imaging.reading import stretched
-from maskwright.presets.config import TextPreset
+from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import DinoTxtPreset
+from maskwright.presets.loading import LoadedDinoTxt
 from maskwright.presets.weights import save_part, write_part
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
-from maskwright.training.loop import Fit, Step
+from maskwright.training.loop import Trainer, TrainProgress
 from maskwright.training.losses import TextObjective, Trained
 from maskwright.training.vocabulary import Vocabulary
 
@@ -40,7 +40,7 @@ EPOCHS = 320
 
 
 def sample(
-    image: Image, annotations: Sequence[Annotation], names: Sequence[str], *, background: bool, preset: TextPreset
+    image: Image, annotations: Sequence[Annotation], names: Sequence[str], *, background: bool, preset: DinoTxtSettings
 ) -> Sample:
     """One image with its accepted masks; classes that are not learnt count for nothing.
 
@@ -60,7 +60,7 @@ def sample(
     return Sample(stretched(image.pixels) if preset.stretch else image.pixels, labels, 0)
 
 
-def tuning_config(preset: TextPreset, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
+def tuning_config(preset: DinoTxtSettings, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
     """Schedule of a run on so many images: crops and sizes around those that the preset is asked at."""
     batch = 16
     patch = preset.model.backbone.patch
@@ -77,7 +77,7 @@ def tuning_config(preset: TextPreset, images: int, *, epochs: int | None, seed: 
 
 
 def finetune(
-    preset: DinoTxtPreset,
+    preset: LoadedDinoTxt,
     samples: Sequence[Sample],
     names: Sequence[str],
     config: TrainConfig,
@@ -86,7 +86,7 @@ def finetune(
     recipe: str = "full",
     background: bool = False,
     device: str = "cpu",
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[TrainProgress], None] = lambda step: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Tune a copy of the preset's model and write the result as a preset into `out`.
@@ -115,7 +115,7 @@ def finetune(
     trained = Trained(model, offset=-settings.threshold * settings.scale, frozen=frozen)
     vocabulary = Vocabulary.exactly(names)
     source = Source("project", tuple(samples), np.arange(len(names)), background, 1.0)
-    fit = Fit(trained, config, out, device)
+    fit = Trainer(trained, config, out, device)
     objective = TextObjective(trained, [source], vocabulary, preset.tokenizer, config, device)
     if not fit.run(crops(config, [source]), objective, on_step=on_step, stopped=stopped):
         return False
@@ -123,7 +123,7 @@ def finetune(
     return True
 
 
-def _export(out: Path, preset: DinoTxtPreset, mean: Trained, names: Sequence[str]) -> None:
+def _export(out: Path, preset: LoadedDinoTxt, mean: Trained, names: Sequence[str]) -> None:
     """Write the tuned preset: the base's settings with what was learnt in place of what it had."""
     scale = mean.model.logit_scale.exp().item()
     known = preset.config.familiar

@@ -19,14 +19,14 @@ from maskwright.errors import MaskwrightError
 from maskwright.presets.weights import atomic_save
 from maskwright.training.data import Batch, Steps
 
-__all__ = ["STATE", "Fit", "Objective", "Schedule", "Step", "until"]
+__all__ = ["STATE", "Objective", "Schedule", "TrainProgress", "Trainer", "until"]
 
 STATE = "training.pt"
 """File of a run's folder that holds what resuming needs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainProgress:
     """What one step reports."""
 
     step: int
@@ -71,10 +71,10 @@ class Schedule(Protocol):
 T = TypeVar("T", bound=nn.Module)
 
 
-class Fit(Generic[T]):
+class Trainer(Generic[T]):
     """One run: the trained module, the running mean of its weights (which is what is saved), and where it stands.
 
-    State is kept in a file of the folder every 100 steps and whenever the loop ends; a later `Fit` with the same
+    State is kept in a file of the folder every 100 steps and whenever the loop ends; a later `Trainer` with the same
     arguments goes on from there. The same seed on the same CPU gives the same weights.
     """
 
@@ -123,7 +123,7 @@ class Fit(Generic[T]):
         objective: Objective,
         *,
         workers: int = 0,
-        on_step: Callable[[Step], None] = lambda step: None,
+        on_step: Callable[[TrainProgress], None] = lambda step: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Train to the last step, or until `stopped`; True when the last step was reached."""
@@ -142,7 +142,7 @@ class Fit(Generic[T]):
                 rate = (step + 1 - told_at) * config.batch / (time.monotonic() - since)
                 since, told_at = time.monotonic(), step + 1
                 told = {name: value.item() for name, value in parts.items()}
-                on_step(Step(step + 1, config.steps, loss.item(), told, rate))
+                on_step(TrainProgress(step + 1, config.steps, loss.item(), told, rate))
             ends = stopped()
             if step % 100 == 99 or step + 1 == config.steps or ends:
                 self._keep()

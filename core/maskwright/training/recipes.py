@@ -23,7 +23,7 @@ from maskwright.training.captions import read_captions
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
-from maskwright.training.loop import Step
+from maskwright.training.loop import TrainProgress
 from maskwright.training.projection import ProjectionRun, Taught, encoders, teach
 from maskwright.training.scratch import train
 from maskwright.training.seg import train_seg
@@ -31,11 +31,11 @@ from maskwright.training.vocabulary import Vocabulary
 
 C = TypeVar("C", TrainConfig, ClickConfig, SegConfig)
 
-__all__ = ["Order", "train_preset", "train_projection", "train_promptable", "train_segmenter"]
+__all__ = ["TrainingJob", "train_preset", "train_projection", "train_promptable", "train_segmenter"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class TrainingJob:
     """What is to be trained on, where it goes, and for how long."""
 
     folders: Sequence[Path]
@@ -86,7 +86,7 @@ class Order:
             self.say(f"{source.name}: {len(source.samples)} images")
         return sources
 
-    def on_step(self, step: Step) -> None:
+    def on_step(self, step: TrainProgress) -> None:
         """Pass on what a step reports."""
         self.progress(step.step, step.steps)
         if step.step % 100 == 0:
@@ -95,7 +95,7 @@ class Order:
             self.say(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {rate}")
 
 
-def train_preset(order: Order) -> bool:
+def train_preset(order: TrainingJob) -> bool:
     """Train a text preset; True when the run reached its last step, False when `minutes` ended it.
 
     Raises:
@@ -109,7 +109,7 @@ def train_preset(order: Order) -> bool:
     )  # fmt: skip
 
 
-def train_promptable(order: Order) -> bool:
+def train_promptable(order: TrainingJob) -> bool:
     """Add clicks and boxes to the text preset in `out`; result and errors as `train_preset`'s."""
     if not (order.out / CONFIG).is_file():
         raise MaskwrightError(f"There is no preset in {order.out} to add clicks to. Train one with --task text first.")
@@ -120,7 +120,7 @@ def train_promptable(order: Order) -> bool:
     )  # fmt: skip
 
 
-def train_segmenter(order: Order, config: SegConfig | None = None) -> bool:
+def train_segmenter(order: TrainingJob, config: SegConfig | None = None) -> bool:
     """Add dinov3.seg to the preset in `out`; result and errors as `train_preset`'s.
 
     Args:
@@ -199,7 +199,7 @@ def train_projection(
     return taught
 
 
-def _timed(config: C, order: Order) -> C:
+def _timed(config: C, order: TrainingJob) -> C:
     return config if order.steps is None else replace(config, steps=order.steps)
 
 

@@ -16,7 +16,7 @@ from maskwright.models.tokenizer import Tokenizer, train_tokenizer
 from maskwright.presets.weights import save_part, save_record, write_part
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import Source, crops
-from maskwright.training.loop import STATE, Fit, Step, until
+from maskwright.training.loop import STATE, Trainer, TrainProgress, until
 from maskwright.training.losses import TextObjective, Trained
 from maskwright.training.prompts import PROMPTS, drawn_prompts, templates
 from maskwright.training.vocabulary import Vocabulary
@@ -48,7 +48,7 @@ def train(
     device: str = "cpu",
     workers: int = 0,
     minutes: float | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[TrainProgress], None] = lambda step: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train into the preset folder `out`; True when the last step was reached, False when `minutes` were over.
@@ -62,7 +62,7 @@ def train(
     model = DinoTxt(config.model).to(device)
     if not (out / STATE).exists():
         _teach_words(model, tokenizer, vocabulary.texts(), config, device)
-    fit = Fit(Trained(model), config, out, device)
+    fit = Trainer(Trained(model), config, out, device)
     finished = fit.run(
         crops(config, sources), TextObjective(fit.trained, sources, vocabulary, tokenizer, config, device),
         workers=workers, on_step=on_step, stopped=until(minutes, stopped),

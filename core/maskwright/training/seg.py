@@ -16,13 +16,13 @@ from maskwright.models.dinov3 import ConvStem
 from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import Tokenizer
-from maskwright.presets.config import SegSettings
+from maskwright.presets.config import Dinov3SegSettings
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import inherited, load_click, load_text, save_seg, seg_settings
 from maskwright.presets.weights import read_weights, save_record
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, Batch, Source, Steps
-from maskwright.training.loop import Fit, Step, until
+from maskwright.training.loop import Trainer, TrainProgress, until
 from maskwright.training.losses import Words, absent_classes
 from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
 
@@ -188,7 +188,7 @@ def train_seg(
     *,
     device: str = "cpu",
     minutes: float | None = None,
-    on_step: Callable[[Step], None] = lambda step: None,
+    on_step: Callable[[TrainProgress], None] = lambda step: None,
 ) -> bool:
     """Add dinov3.seg to the preset in `out`, from its text model and its promptable model; True at the last step.
 
@@ -203,7 +203,7 @@ def train_seg(
     while finished:
         begun = copy.deepcopy(model.state_dict()) if phase.keep else {}
         trained = SegTrained(model, phase)
-        fit = Fit(
+        fit = Trainer(
             trained, phase, out, device, state=f"dinov3seg-{number}.pt", gentle=trained.pretrained, share=phase.share,
             clip=phase.clip,
         )  # fmt: skip
@@ -246,7 +246,7 @@ def started(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer]:
     return model, text.tokenizer
 
 
-def _imported(folder: Path) -> SegSettings | None:
+def _imported(folder: Path) -> Dinov3SegSettings | None:
     """The parts in `folder` that wait to be trained, if there are such."""
     settings = seg_settings(folder) if "dinov3seg" in sections(folder) else None
     return settings if settings is not None and not settings.trained else None

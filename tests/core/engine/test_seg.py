@@ -20,7 +20,7 @@ from maskwright.engine import dinov3seg as seg
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
 from maskwright.imaging.geometry import area_size, slide
 from maskwright.models.devices import choose_device
-from maskwright.presets.loading import Preset, SegPreset, bundled, load
+from maskwright.presets.loading import LoadedDinov3Seg, Preset, bundled, load
 from maskwright.presets.weights import save_part
 from maskwright.settings import Settings
 
@@ -42,7 +42,9 @@ def _changed(folder: Path, **settings: Any) -> Engine:
     """An engine of the preset with other settings of dinov3.seg."""
     preset = load(folder)
     assert preset.seg is not None
-    changed = SegPreset(preset.seg.ref, replace(preset.seg.config, **settings), preset.seg.model, preset.seg.tokenizer)
+    changed = LoadedDinov3Seg(
+        preset.seg.ref, replace(preset.seg.config, **settings), preset.seg.model, preset.seg.tokenizer
+    )
     return Engine(replace(preset, seg=changed), choose_device("cpu"), Settings.load())
 
 

@@ -23,7 +23,7 @@ from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightErro
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
 from maskwright.presets.loading import load, load_text
-from maskwright.presets.talk2dino import Talk2DinoPreset
+from maskwright.presets.talk2dino import LoadedTalk2Dino
 from maskwright.presets.weights import save_part, write_part
 from maskwright.settings import Settings
 
@@ -52,7 +52,7 @@ def engine(talking_preset: Path) -> Engine:
     return Engine.load(talking_preset, "cpu")
 
 
-def _talking(folder: Path) -> Talk2DinoPreset:
+def _talking(folder: Path) -> LoadedTalk2Dino:
     found = load(folder).talk2dino
     assert found is not None
     return found

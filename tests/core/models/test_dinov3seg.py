@@ -19,7 +19,7 @@ from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.models.sam import SamConfig
-from maskwright.presets.config import SegProtocol
+from maskwright.presets.config import Dinov3SegProtocol
 
 from ...conftest import SHARED
 
@@ -283,7 +283,7 @@ def _worked() -> tuple[Tensor, Tensor]:
 
 
 def test_operations_are_counted_by_stage() -> None:
-    protocol = SegProtocol(sides=(96,), window=64, stride=32)
+    protocol = Dinov3SegProtocol(sides=(96,), window=64, stride=32)
     found = count(SMALL, protocol, classes=3)
     assert found.parameters_total == _parameters(Dinov3Seg(SMALL))
     assert found.operations_total == pytest.approx(sum(found.operations.values()))

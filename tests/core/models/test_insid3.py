@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maskwright.errors import ShapeError
 from maskwright.models import insid3
-from maskwright.models.insid3 import Cells, Insid3Config
+from maskwright.models.insid3 import Insid3Config, PatchFeatures
 
 GRID = (12, 12)
 CONFIG = Insid3Config(size=96, components=4, tau=0.6, merge=0.2)
@@ -21,7 +21,7 @@ def basis() -> Tensor:
     return insid3.positional_basis(torch.randn(32, *GRID), 4)
 
 
-def scene(seed: int, places: dict[str, tuple[slice, slice]], basis: Tensor) -> Cells:
+def scene(seed: int, places: dict[str, tuple[slice, slice]], basis: Tensor) -> PatchFeatures:
     """A picture with things at places: each kind of thing has its own direction, the same in every picture."""
     chance = torch.Generator().manual_seed(seed)
     kinds = {

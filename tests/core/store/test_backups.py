@@ -263,8 +263,8 @@ def test_a_damaged_project_is_not_copied_over_a_good_copy(closed: Path, monkeypa
     damage(closed)
     with monkeypatch.context() as patch:
         # as when it is so large that looking it over takes too long
-        patch.setattr(backups.Keeper, "__init__", lambda self, file: None)
-        keeper = backups.Keeper(closed)
+        patch.setattr(backups.DailyBackup, "__init__", lambda self, file: None)
+        keeper = backups.DailyBackup(closed)
         keeper._file = closed
         keeper._copy()
     assert masks(closed.parent / "backups" / TODAY) == 2

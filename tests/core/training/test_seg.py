@@ -19,8 +19,8 @@ from maskwright.presets.loading import bundled, load, load_seg, seg_settings
 from maskwright.presets.weights import write_part
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
-from maskwright.training.loop import Fit
-from maskwright.training.recipes import Order, train_segmenter
+from maskwright.training.loop import Trainer
+from maskwright.training.recipes import TrainingJob, train_segmenter
 from maskwright.training.seg import SegObjective, SegTrained, seg_steps, started, train_seg
 from maskwright.training.vocabulary import Vocabulary
 
@@ -55,7 +55,7 @@ def test_it_learns_what_a_batch_shows(meadows: Path, tmp_path: Path) -> None:
     source, vocabulary = source_of(meadows)
     preset = load_seg(bundled() / "tiny")
     trained = SegTrained(preset.model, config)
-    fit = Fit(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
+    fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
     shown = seg_steps(replace(config, seed=1), [source])[0]
 
     def right(model: SegTrained) -> float:
@@ -114,7 +114,7 @@ def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_
     assert (paper.gamma, paper.dice, paper.steps, paper.batch, paper.weight_decay) == (2.0, 0.05, 80_000, 4, 1e-4)
     config = replace(paper, model=seg_settings(out).model)
     trained = SegTrained(started(config, out)[0], config)
-    fit = Fit(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
+    fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
     rates = {
         id(p): share
         for group, share in zip(fit._optimiser.param_groups, fit._shares, strict=True)
@@ -181,12 +181,12 @@ def test_a_picture_that_shows_all_there_is_is_asked_for_something(objective: Seg
 
 def test_nothing_to_build_on_is_one_sentence(meadows: Path, small_preset: Path, tmp_path: Path) -> None:
     with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
-        train_segmenter(Order([meadows], tmp_path))
+        train_segmenter(TrainingJob([meadows], tmp_path))
     text_only = tmp_path / "text"
     text_only.mkdir()
     write_part(text_only, "dinotxt", {})
     with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
-        train_segmenter(Order([meadows], text_only))
+        train_segmenter(TrainingJob([meadows], text_only))
 
 
 def test_imported_parts_are_trained_as_published(meadows: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_imported_parts_are_trained_as_published(meadows: Path, out: Path, monke
         "maskwright.training.recipes.train_seg",
         lambda sources, words, config, *args, **kw: used.append(config) or True,
     )
-    assert train_segmenter(Order([meadows], out, steps=7, seed=3))
+    assert train_segmenter(TrainingJob([meadows], out, steps=7, seed=3))
     assert used == [replace(SegConfig(), model=seg_settings(out).model, steps=7, seed=3)]
     model, _ = started(used[0], out)
     early = {name: value for name, value in model.state_dict().items() if name.startswith("anyup.")}
