@@ -8,7 +8,7 @@ from typing import Any
 
 from gradio.utils import get_upload_folder
 
-from maskwright.domain import rle
+from maskwright.domain import TextPrompt, rle
 from maskwright.errors import BadPrompt, MaskwrightError, OtherImage
 from maskwright.session import AnnotationSession, Proposals
 
@@ -45,10 +45,11 @@ class Endpoints:
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
-        found = self.session.propose_text(
-            image_id, words, method=method, background=background, threshold=threshold, refine=refine,
-            cleaning=cleaning,
+        prompt = TextPrompt.parse(
+            words, method=method, background=background, threshold=threshold, refine=refine,
+            cleaning=cleaning if background or threshold is not None else None,
         )  # fmt: skip
+        found = self.session.propose_text(image_id, prompt)
         return self._answer(
             image_id,
             categories=list(found.prediction.categories),

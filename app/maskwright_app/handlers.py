@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image as Pillow
 
+from maskwright.domain import TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.errors import MaskwrightError
+from maskwright.progress import Progress
 from maskwright.session import CLEANING, METHODS, AnnotationSession
 from maskwright_app.api import Endpoints
 from maskwright_app.decisions import Decisions, Panel
@@ -165,18 +167,17 @@ class Handlers(Decisions, Endpoints):
         """Ids of the new proposals and of what cleaning left unlabelled, and what a person should know of them."""
         if image_id is None:
             raise MaskwrightError("Open or select an image first.")
-        found = self.session.propose_text(
-            image_id, asked.words, method=METHODS[asked.method], background=asked.background,
+        prompt = TextPrompt.parse(
+            asked.words, method=METHODS[asked.method], background=asked.background,
             threshold=asked.threshold if asked.background else None, refine="pamr" if asked.refine else None,
-            cleaning=CLEANING[asked.clean],
+            cleaning=CLEANING[asked.clean] if asked.background else None,
         )  # fmt: skip
+        found = self.session.propose_text(image_id, prompt)
         return found.ids + found.hidden_ids, found.notice
 
-    def find(
-        self, phrase: str, progress: Callable[[int, int], None], cancelled: Callable[[], bool]
-    ) -> tuple[list[tuple[Pillow.Image, str]], list[int], str]:
+    def find(self, phrase: str, progress: Progress) -> tuple[list[tuple[Pillow.Image, str]], list[int], str]:
         """Images that show what a phrase says, as small pictures with a line each; their ids; and what went wrong."""
-        matches = self.session.find(phrase, limit=_MATCHES, progress=progress, cancelled=cancelled)
+        matches = self.session.find(phrase, limit=_MATCHES, progress=progress)
         shown = [
             (self._small(one.record.id), f"{one.score:.2f}  {Path(one.record.file_name).name}") for one in matches.found
         ]

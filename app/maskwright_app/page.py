@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,6 +12,7 @@ from PIL import ImageOps
 
 from maskwright.errors import Cancelled
 from maskwright.imaging.reading import SUFFIXES
+from maskwright.progress import Progress
 from maskwright.session import CLEANING, METHODS
 from maskwright_app.handlers import Handlers, Words
 from maskwright_app.masks_panel import MasksPanel
@@ -29,6 +30,21 @@ _TAB = len(Tab._fields)
 def _thumbnail(sample: Sample) -> Pillow.Image:
     with Pillow.open(sample.path) as opened:
         return ImageOps.fit(opened.convert("RGB"), (176, 132))
+
+
+class SearchProgress(Progress):
+    """Gradio's progress bar; cancels when the tab wants the search no longer."""
+
+    def __init__(self, bar: gr.Progress, cancelled: Callable[[], bool]) -> None:
+        self._bar, self._cancelled = bar, cancelled
+
+    def cancelled(self) -> bool:
+        """Whether another search of this tab has begun, or Stop was pressed."""
+        return self._cancelled()
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        """Show how many pictures are done."""
+        self._bar((done, total), desc=stage or "Searching images", unit="images")
 
 
 class _Page:
@@ -303,9 +319,8 @@ class _Page:
         mine = self._searches[tab] = object()
         try:
             shown, ids, problem = self.handlers.find(
-                phrase, lambda done, total: progress((done, total), desc="Looking at pictures", unit="pictures"),
-                cancelled=lambda: self._searches.get(tab) is not mine,
-            )  # fmt: skip
+                phrase, SearchProgress(progress, lambda: self._searches.get(tab) is not mine)
+            )
         except Cancelled:
             return gr.skip(), gr.skip()
         if problem:

@@ -1,4 +1,15 @@
-"""Errors a person may meet: one sentence with the cause and the way out (specs: E-1 to E-20)."""
+"""Errors that a person may meet: one sentence with the cause and the way out (rules E-1 to E-20).
+
+MaskwrightError
+    Cancelled
+    UsageError: EmptyPrompt, EmptyPhrase, BadPrompt (clicks, boxes)
+    ShapeError: InvalidMask
+    BadReference
+    ImageUnreadable, UnsupportedImage, ImageTooLarge
+    PresetMissing, BadWeights, DeviceMissing, AppMissing
+    BadProject, ProjectUnwritable, Conflict, NothingToUndo, OtherImage
+    BadCoco
+"""
 
 from __future__ import annotations
 
@@ -21,16 +32,32 @@ __all__ = [
     "ImageUnreadable",
     "InvalidMask",
     "MaskwrightError",
+    "NothingToUndo",
     "OtherImage",
     "PresetMissing",
     "ProjectUnwritable",
     "ShapeError",
     "UnsupportedImage",
+    "UsageError",
 ]
 
 
 class MaskwrightError(Exception):
-    """Something a person can mend; its text is fit to be shown as it is."""
+    """Something a person can mend; `str()` of it is fit to be shown as it is."""
+
+    exit_status = 1
+    """Of a command that fails with it."""
+
+    def __init__(self, message: str = "", hint: str = "") -> None:
+        """Take what is wrong, and what to do where that is a sentence of its own."""
+        super().__init__(f"{message} {hint}".strip())
+        self.hint = hint
+
+
+class UsageError(MaskwrightError):
+    """Arguments that no model, image or project could make right."""
+
+    exit_status = 2
 
 
 class Cancelled(MaskwrightError):
@@ -48,21 +75,21 @@ class InvalidMask(ShapeError):
     """A mask is not a boolean (H, W) array of its image's size."""
 
 
-class EmptyPhrase(MaskwrightError):
+class EmptyPhrase(UsageError):
     """Nothing to look for."""
 
     def __init__(self) -> None:
         super().__init__('Type what the pictures should show, such as "a zebra in the grass".')
 
 
-class EmptyPrompt(MaskwrightError):
+class EmptyPrompt(UsageError):
     """A text prompt without a single class name."""
 
     def __init__(self) -> None:
         super().__init__('Type at least one class name, for example "grass, cow, sky".')
 
 
-class BadPrompt(MaskwrightError):
+class BadPrompt(UsageError):
     """Clicks or a box that cannot be answered."""
 
 
@@ -128,6 +155,10 @@ class ProjectUnwritable(MaskwrightError):
 
 class Conflict(MaskwrightError):
     """Somebody else changed the same thing meanwhile; nothing was overwritten."""
+
+
+class NothingToUndo(MaskwrightError):
+    """There is no step left to take back, or to do again."""
 
 
 class OtherImage(MaskwrightError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskwright.errors import Cancelled
 
-__all__ = ["Progress"]
+__all__ = ["NO_PROGRESS", "Progress"]
 
 
 class Progress:
@@ -24,3 +24,19 @@ class Progress:
         """Raise Cancelled when the work should stop."""
         if self.cancelled():
             raise Cancelled
+
+    def quiet(self) -> Progress:
+        """For the work inside one unit: cancels as this one does, and reports nothing."""
+        return _Quiet(self)
+
+
+class _Quiet(Progress):
+    def __init__(self, outer: Progress) -> None:
+        self._outer = outer
+
+    def cancelled(self) -> bool:
+        return self._outer.cancelled()
+
+
+NO_PROGRESS = Progress()
+"""For callers that want neither reports nor a way to stop."""

@@ -10,9 +10,10 @@ from enum import Enum
 from typing import TypeVar
 
 from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.progress import Progress
 from napari_maskwright._view import AnnotatorView
 
-__all__ = ["Background", "Generation", "Queue"]
+__all__ = ["Background", "Generation", "GenerationProgress", "Queue"]
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -41,6 +42,23 @@ class Generation:
         self._number += 1
         number = self._number
         return lambda: number != self._number
+
+
+class GenerationProgress(Progress):
+    """Cancels when its generation is no longer the latest."""
+
+    def __init__(
+        self, stale: Callable[[], bool], report: Callable[[int, int, str], None] = lambda done, total, stage: None
+    ) -> None:
+        self._stale, self._report = stale, report
+
+    def cancelled(self) -> bool:
+        """Whether a later request has begun."""
+        return self._stale()
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        """Pass the report on."""
+        self._report(done, total, stage)
 
 
 class Background:

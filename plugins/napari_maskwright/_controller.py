@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from maskwright.domain import Image
+from maskwright.domain import Image, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.errors import Conflict, MaskwrightError, OtherImage
 from maskwright.session import AnnotationSession, Improvement, Proposals
-from napari_maskwright._background import Background, Generation, Queue, sentence
+from napari_maskwright._background import Background, Generation, GenerationProgress, Queue, sentence
 from napari_maskwright._decisions import Decision, Unsaved, counted, not_written
 from napari_maskwright._looking import OpenProposals, Snapshot, read_snapshot
 from napari_maskwright._screen import Screen
@@ -55,8 +55,8 @@ class Controller:
             return False
 
         self._background.work(
-            lambda: read_snapshot(session, None, OpenProposals(), masks=False, images=True), opened, "Opening the project",
-            failed=failed,
+            lambda: read_snapshot(session, None, OpenProposals(), masks=False, images=True), opened,
+            "Opening the project", failed=failed,
         )  # fmt: skip
 
     @property
@@ -120,13 +120,15 @@ class Controller:
             self._view.show_error(_NO_IMAGE)
             return
         image_id, stale = self.image_id, self._prompts.begin()
-        self._background.work(
-            lambda: self.session.propose_text(
-                image_id, words, method=method, background=background, threshold=threshold if background else None,
-                refine=refine, cleaning=cleaning, cancelled=stale,
-            ),
-            self._show_proposals, "Finding masks", lane=Queue.MODEL, stale=stale,
-        )  # fmt: skip
+
+        def propose() -> Proposals:
+            prompt = TextPrompt.parse(
+                words, method=method, background=background, threshold=threshold if background else None,
+                refine=refine, cleaning=cleaning if background else None,
+            )  # fmt: skip
+            return self.session.propose_text(image_id, prompt, progress=GenerationProgress(stale))
+
+        self._background.work(propose, self._show_proposals, "Finding masks", lane=Queue.MODEL, stale=stale)
 
     def click(self, x: float, y: float, sign: int, *, near: float = 0.0) -> None:
         """A point on the thing (1) or beside it (0), in pixels; one that lies within `near` pixels is taken away."""

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from maskwright.progress import Progress
 from maskwright.session import AnnotationSession
-from napari_maskwright._background import Background, Generation, Queue
+from napari_maskwright._background import Background, Generation, GenerationProgress, Queue
 from napari_maskwright._view import AnnotatorView
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Searches:
         self._view.show_matches((), "")
         self._show("Searching the images")
         self._background.work(
-            lambda: self._session.find(phrase, progress=self._reporter(stale), cancelled=stale),
+            lambda: self._session.find(phrase, progress=self._reporter(stale)),
             lambda matches: self._view.show_matches(matches.found, _notice(matches)),
             lane=Queue.SEARCH, stale=stale, ended=lambda: self._show(""),
         )  # fmt: skip
@@ -56,18 +57,18 @@ class Searches:
         self._view.show_searching(self._running)
         self._background.show_idle(text)
 
-    def _reporter(self, stale: Callable[[], bool]) -> Callable[[int, int], None]:
-        """What a search tells how far it is, in its own thread."""
+    def _reporter(self, stale: Callable[[], bool]) -> Progress:
+        """The progress of a search, reported in its own thread."""
         last = float("-inf")
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, _stage: str) -> None:
             nonlocal last
             if done < total and time.monotonic() - last >= _TOLD:
                 last = time.monotonic()
                 text = f"Looking at image {done + 1} of {total}"
                 self._view.call_soon(lambda: None if stale() else self._show(text))
 
-        return report
+        return GenerationProgress(stale, report)
 
 
 def _notice(matches: Matches) -> str:

@@ -16,8 +16,7 @@ from maskwright.project import Project
 from maskwright.session import AnnotationSession
 from maskwright_app.handlers import Handlers
 from maskwright_app.samples import samples
-
-from ..browser import tab
+from tests.browser import tab
 
 __all__ = ["tab"]
 

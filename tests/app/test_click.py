@@ -17,9 +17,8 @@ from maskwright.project import Project
 from maskwright_app.handlers import Handlers
 from maskwright_app.render import click_bar, picture
 from maskwright_app.samples import samples
-
-from ..browser import needs_chromium, overlay
-from .conftest import Page, served
+from tests.app.conftest import Page, served
+from tests.browser import needs_chromium, overlay
 
 
 def fill(project: Project, rng: np.random.Generator) -> None:

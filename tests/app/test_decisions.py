@@ -17,8 +17,7 @@ from maskwright.store import Correction
 from maskwright_app.decisions import Decision, Panel
 from maskwright_app.handlers import Handlers
 from maskwright_app.mask_list import Unfolded, legend
-
-from .batch import SIZE_HW, add_pictures, propose, region
+from tests.app.batch import SIZE_HW, add_pictures, propose, region
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 SAVED = re.compile(r'Saved <time datetime="[^"]+">\d\d:\d\d:\d\d</time>')

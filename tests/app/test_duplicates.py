@@ -15,10 +15,9 @@ from maskwright.project import Project
 from maskwright.session import METHODS
 from maskwright_app.decisions import Panel
 from maskwright_app.handlers import Handlers, Words
-
-from ..browser import needs_chromium, overlay
-from .batch import add_pictures, propose, region
-from .conftest import Page, served
+from tests.app.batch import add_pictures, propose, region
+from tests.app.conftest import Page, served
+from tests.browser import needs_chromium, overlay
 
 SHOWN = Panel(duplicates=True)
 

@@ -16,8 +16,7 @@ from maskwright_app.handlers import Handlers, Words
 from maskwright_app.mask_list import legend
 from maskwright_app.render import picture
 from maskwright_app.samples import samples
-
-from .batch import add_pictures, region
+from tests.app.batch import add_pictures, region
 
 
 def _opened(handlers: Handlers, path: Path) -> int:

@@ -13,9 +13,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from maskwright.project import Project
-
-from ..browser import needs_chromium
-from .conftest import Page, served
+from tests.app.conftest import Page, served
+from tests.browser import needs_chromium
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow]
 

@@ -14,9 +14,8 @@ import maskwright as mw
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
 from maskwright_app.handlers import Handlers
-
-from ..browser import CHROMIUM, needs_chromium, overlay
-from .conftest import Page, served
+from tests.app.conftest import Page, served
+from tests.browser import CHROMIUM, needs_chromium, overlay
 
 BOXES = ((16, 16, 48, 40), (64, 40, 40, 44), (30, 30, 50, 44))
 

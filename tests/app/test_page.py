@@ -17,9 +17,8 @@ from pycocotools.coco import COCO
 from maskwright.domain import rle
 from maskwright.domain.palette import PALETTE
 from maskwright_app.samples import samples
-
-from ..browser import choose, closed_vocabulary, find, needs_chromium, overlay
-from .conftest import Page
+from tests.app.conftest import Page
+from tests.browser import choose, closed_vocabulary, find, needs_chromium, overlay
 
 pytestmark = pytest.mark.gui
 

@@ -15,10 +15,9 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from maskwright.project import Project
-
-from ..browser import needs_chromium, overlay
-from .batch import add_pictures, propose, region
-from .conftest import Page, served
+from tests.app.batch import add_pictures, propose, region
+from tests.app.conftest import Page, served
+from tests.browser import needs_chromium, overlay
 
 pytestmark = pytest.mark.gui
 

@@ -12,9 +12,8 @@ from gradio_client import Client, handle_file
 import maskwright as mw
 from maskwright_app.handlers import Handlers, Words
 from maskwright_app.samples import samples
-
-from ..browser import choose, needs_chromium, overlay
-from .conftest import Page
+from tests.app.conftest import Page
+from tests.browser import choose, needs_chromium, overlay
 
 
 def _added(handlers: Handlers, count: int) -> int:

@@ -19,7 +19,9 @@ def test_import_is_light() -> None:
     assert _loaded("import maskwright; maskwright.__version__; dir(maskwright)") == set()
 
 
-@pytest.mark.parametrize("module", ["cli", "domain", "settings", "pictures", "rle", "errors", "export"])
+@pytest.mark.parametrize(
+    "module", ["cli", "domain", "settings", "imaging.reading", "files", "errors", "formats.coco_writer"]
+)
 def test_modules_without_models_or_database(module: str) -> None:
     assert _loaded(f"import maskwright.{module}") == set()
 

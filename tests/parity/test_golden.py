@@ -29,8 +29,7 @@ from maskwright.models import (
 )
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import clip_tokenizer
-
-from ..conftest import PARITY, SHARED
+from tests.conftest import PARITY, SHARED
 
 NOT_BUILT: dict[str, str] = {}
 """Kinds of case whose method is not built yet."""

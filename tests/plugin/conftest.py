@@ -13,9 +13,8 @@ from maskwright.engine import Engine
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
 from napari_maskwright._controller import Controller
-
-from ..display import display
-from .window import Window
+from tests.display import display
+from tests.plugin.window import Window
 
 __all__ = ["display"]
 

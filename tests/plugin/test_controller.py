@@ -15,8 +15,7 @@ from maskwright.engine import Engine
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
 from napari_maskwright._controller import Controller
-
-from .window import Gate, Window
+from tests.plugin.window import Gate, Window
 
 
 def _proposals(window: Window) -> list[Any]:

@@ -18,8 +18,7 @@ from maskwright.project import Project
 from maskwright.store import NewAnnotation
 from maskwright.store.transactions import Transactions
 from napari_maskwright._controller import Controller
-
-from .window import Gate, Window
+from tests.plugin.window import Gate, Window
 
 SAVED = re.compile(r"^Saved \d\d:\d\d:\d\d\. ", re.MULTILINE)
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from maskwright.project import Project
-
-from .test_widget import Press, viewer, widget
+from tests.plugin.test_widget import Press, viewer, widget
 
 __all__ = ["viewer", "widget"]
 

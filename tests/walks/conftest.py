@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..app.conftest import page_server
-from ..browser import tab
-from ..display import display
+from tests.app.conftest import page_server
+from tests.browser import tab
+from tests.display import display
 
 __all__ = ["display", "page_server", "tab"]

@@ -11,9 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from maskwright.project import Project
-
-from ..app.conftest import Page
-from ..browser import choose, closed_vocabulary, find, needs_chromium
+from tests.app.conftest import Page
+from tests.browser import choose, closed_vocabulary, find, needs_chromium
 
 pytestmark = [pytest.mark.gui, needs_chromium, pytest.mark.usefixtures("display")]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, Preset, answer, engine, progress
+from maskwright.cli.output import Device, Json, Preset, answer, engine, progress_bar
 from maskwright.errors import MaskwrightError
 
 __all__ = ["bench"]
@@ -50,7 +50,7 @@ def bench(
 def _bench_store(masks: int, rounds: int, as_json: bool) -> None:
     from maskwright.project.store_speed import bench_store
 
-    with progress("Masks") as bar:
+    with progress_bar("Masks") as bar:
         found = bench_store(masks=masks, rounds=rounds, progress=bar)
     lines = [
         f"On {json.dumps(found.machine)}; milliseconds, and times as much as with a tenth of the masks",

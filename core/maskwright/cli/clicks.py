@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, Preset, answer, engine, progress
+from maskwright.cli.output import Device, Json, Preset, answer, engine, progress_bar
 from maskwright.errors import BadPrompt
 
 __all__ = ["click"]
@@ -39,10 +39,8 @@ def click(
     picture = Image.open(image)
     model = engine(preset, device)
     if everything:
-        with progress("Clicks") as bar:
-            found = model.segment_everything(
-                picture, category=category, progress=lambda share: bar(round(100 * share), 100)
-            )
+        with progress_bar("Clicks") as bar:
+            found = model.segment_everything(picture, category=category, progress=bar)
     else:
         signs = [int(p[2]) if len(p) == 3 else 1 for p in points]
         found = model.segment_click(picture, [p[:2] for p in points], signs, corners, category=category)

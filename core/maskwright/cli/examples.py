@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from maskwright.cli.output import Device, Folder, Json, Preset, answer, engine, progress, refinement, say
+from maskwright.cli.output import Device, Folder, Json, Preset, answer, engine, progress_bar, refinement, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["Pairs", "like", "predict"]
@@ -70,9 +70,9 @@ def like(
     model, how = engine(preset, device), refinement(refine)
     rows: list[tuple[float, str, Path]] = []
     failed = False
-    with progress("Pictures") as bar:
+    with progress_bar("Pictures") as bar:
         for number, (file, inside) in enumerate(pictures):
-            bar(number, len(pictures))
+            bar.report(number, len(pictures))
             try:
                 picture = Image.open(file)
                 expected = model.provenance_like(picture, shows, refine=how, not_this=against)
@@ -90,7 +90,7 @@ def like(
                 answer(written, True, "")
             score = written["masks"][0]["score"] if written["masks"] else 0.0
             rows.append((score, "" if written["masks"] else "nothing found", Path(written["overlay"])))
-        bar(len(pictures), len(pictures))
+        bar.report(len(pictures), len(pictures))
     if not as_json:
         rows.sort(key=lambda row: (-row[0], row[2]))
         answer(None, False, "\n".join(f"{score:.2f}  {overlay}  {note}".rstrip() for score, note, overlay in rows))
@@ -144,7 +144,7 @@ def predict(
         raise typer.BadParameter("give either --text or --like-category")
     if (text is None and threshold is not None) or (text is not None and refine != "crf"):
         raise typer.BadParameter("--threshold goes with --text, --refine with --like-category")
-    with Project.open(project) as opened, progress("Images") as bar:
+    with Project.open(project) as opened, progress_bar("Images") as bar:
         model = engine(preset or opened.runs.model() or "tiny", device)
         told: dict[str, Any] = {"accept_above": accept_above, "again": force, "progress": bar}
         if text is not None:

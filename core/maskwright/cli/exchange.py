@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Folder, Json, answer, progress, say
+from maskwright.cli.output import Folder, Json, answer, progress_bar, say
 from maskwright.errors import BadCoco, MaskwrightError
 
 __all__ = ["export", "import_", "validate"]
@@ -59,7 +59,7 @@ def export(
     options = CocoOptions("", segmentation.value, holes.value, simplify, only_annotated, all_categories)
     # a list of predictions is one of what nobody has decided on yet
     wanted = states or ("proposed" if format is _Format.predictions else "accepted")
-    with Project.open(project) as opened, progress("Pictures") as bar:
+    with Project.open(project) as opened, progress_bar("Pictures") as bar:
         done = opened.export(
             out, format.value, states=[s.strip() for s in wanted.split(",")], options=options, images=images,
             progress=bar,
@@ -88,7 +88,7 @@ def import_(
     """Take the masks of a COCO file, all or nothing; a second import of the same file adds nothing."""
     from maskwright.project import Project
     from maskwright.project.coco_import import ImportOptions
-    from maskwright.store.place import exists
+    from maskwright.store.location import exists
 
     if images is not None and not images.is_dir():
         raise MaskwrightError(f"There is no folder {images}. Check the name.")
@@ -98,7 +98,7 @@ def import_(
             # what a new project would get, without making one
             project = stack.enter_context(TemporaryDirectory())
         opened = stack.enter_context(Project.open(project, create=True))
-        done = opened.import_coco(file, options=options, progress=stack.enter_context(progress("Images")))
+        done = opened.import_coco(file, options=options, progress=stack.enter_context(progress_bar("Images")))
     for lines in (done.warnings, done.skipped):
         for line in lines[:_TOLD]:
             say(line)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli.output import Device, Json, Preset, answer, engine, progress, refinement, say
+from maskwright.cli.output import Device, Json, Preset, answer, engine, progress_bar, refinement, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["evaluate", "segment"]
@@ -45,10 +45,10 @@ def segment(
 
     picture = Image.open(image)
     model = engine(preset, device)
-    with progress("Encoding") as bar:
+    with progress_bar("Encoding") as bar:
         found = model.segment_text(
             picture, text, method, background, refinement(refine or "none"), threshold=threshold, cleaning=cleaning,
-            high_resolution=high_resolution, progress=lambda share: bar(round(100 * share), 100),
+            high_resolution=high_resolution, progress=bar,
         )  # fmt: skip
     if found.note:
         say(found.note)
@@ -121,7 +121,7 @@ def evaluate(
 
     model = engine(preset, device)
     ways = CLEANING_TABLE if table else (Way(cleaning, refinement(refine or "none")),)
-    with progress("Images") as bar:
+    with progress_bar("Images") as bar:
         found = evaluate_text(
             model, data, method=method, background=table or unlabelled is _Unlabelled.background, things=things,
             ways=ways, only_held_out=held_out, limit=limit, seed=seed, progress=bar,
@@ -147,7 +147,7 @@ def _evaluate_example(
 ) -> None:
     from maskwright.evaluation.few_shot import evaluate_example
 
-    with progress("Episodes") as bar:
+    with progress_bar("Episodes") as bar:
         scores = evaluate_example(
             model,
             data,
@@ -164,7 +164,7 @@ def _evaluate_example(
 def _evaluate_click(model: Any, data: Path, held_out: bool, limit: int | None, seed: int, as_json: bool) -> None:
     from maskwright.evaluation.clicks import evaluate_click
 
-    with progress("Images") as bar:
+    with progress_bar("Images") as bar:
         scores = evaluate_click(model, data, only_held_out=held_out, limit=limit, seed=seed, progress=bar)
     head = f"IoU {scores.iou_1click:.3f} after one click, {scores.iou_5click:.3f} after five"
     head += f"; {scores.noc85:.1f} clicks to 0.85; {scores.objects} objects on {scores.images} images"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Device", "Folder", "Json", "Preset", "answer", "engine", "progress", "refinement", "say"]
+from maskwright.progress import Progress
+
+__all__ = ["Device", "Folder", "Json", "Preset", "answer", "engine", "progress_bar", "refinement", "say"]
 
 Folder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
@@ -35,19 +37,28 @@ def refinement(word: str) -> str | None:
     return None if word == "none" else word
 
 
+class _Bar(Progress):
+    def __init__(self, bar: Any, title: str) -> None:
+        self._bar, self._title, self._task = bar, title, bar.add_task(title, total=None)
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        self._bar.update(self._task, description=stage or self._title, completed=done, total=total)
+
+
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr when it is a terminal; tells nothing otherwise."""
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A bar on stderr when it is a terminal; silent otherwise."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = Console(stderr=True)
-    with Progress(
-        *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = [
+        *progress.Progress.get_default_columns()[:2],
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    ]
+    with progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        yield _Bar(bar, title)
 
 
 def engine(preset: str, device: str) -> Any:

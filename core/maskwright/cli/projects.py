@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Folder, Json, answer, progress, say
+from maskwright.cli.output import Folder, Json, answer, progress_bar, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["app"]
@@ -118,7 +118,7 @@ def project_relink(
 
     if not pictures.is_dir():
         raise MaskwrightError(f"There is no folder {pictures}. Check the name.")
-    with Project.open(folder) as project, progress("Pictures") as bar:
+    with Project.open(folder) as project, progress_bar("Pictures") as bar:
         done = project.relink(pictures, progress=bar)
     for name in done.by_path:
         say(f"{name}: path and size are the same, but the bytes are not; check that its masks fit.")
@@ -148,7 +148,7 @@ def project_restore(
 ) -> None:
     """Put a backup in the place of the database; the replaced file is kept."""
     from maskwright.store.backups import restore
-    from maskwright.store.place import database_file
+    from maskwright.store.location import database_file
 
     chosen, aside = restore(database_file(folder), backup)
     kept = f" The replaced file is {aside}." if aside else ""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Folder, Json, answer, engine, progress, say
+from maskwright.cli.output import Device, Folder, Json, answer, engine, progress_bar, say
 
 __all__ = ["find"]
 
@@ -24,7 +24,7 @@ def find(
     from maskwright.project import Project
     from maskwright.project.search import find_images
 
-    with Project.open(project) as opened, progress("Images") as bar:
+    with Project.open(project) as opened, progress_bar("Images") as bar:
         matches = find_images(opened, engine(preset, device), phrase, limit=limit, progress=bar)
     for problem in matches.problems:
         say(problem)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli.output import Device, Folder, Json, answer, progress, say
+from maskwright.cli.output import Device, Folder, Json, answer, progress_bar, say
 from maskwright.errors import MaskwrightError
 
 __all__ = ["ablate", "activate", "finetune", "runs", "train", "train_projection"]
@@ -47,7 +47,7 @@ def train(
     if task is _Task.click and background:
         raise MaskwrightError("Objects have no background to tell; leave --background out.")
     train_it = {_Task.text: train_preset, _Task.click: train_promptable, _Task.seg: train_segmenter}[task]
-    with progress("Steps") as bar:
+    with progress_bar("Steps") as bar:
         order = TrainingJob(
             data, out, shares, frozenset(background or []), steps=steps, minutes=minutes, seed=seed, device=device,
             say=say, progress=bar,
@@ -89,7 +89,7 @@ def train_projection(
     base = find(preset, Settings.load())
     given = {"epochs": epochs, "rate": rate, "batch": batch}
     run = settings_for(base, pooling=pooling.name, seed=seed, **{k: v for k, v in given.items() if v is not None})
-    with progress("Pictures") as bar:
+    with progress_bar("Pictures") as bar:
         phase = ""
 
         def tell(now: str, done: int, total: int) -> None:
@@ -97,7 +97,7 @@ def train_projection(
             if now != phase:
                 phase = now
                 say(phase)
-            bar(done, total)
+            bar.report(done, total)
 
         taught = learn(data, base, out, run, device=device, progress=tell)
     value = {
@@ -129,7 +129,7 @@ def ablate(
     from maskwright.settings import Settings
     from maskwright.training.recipes import TrainingJob
 
-    with progress("Steps") as bar:
+    with progress_bar("Steps") as bar:
         order = TrainingJob(
             data, out, _shares(data, weight, background), frozenset(background or []), steps=steps, seed=seed,
             device=device, say=say, progress=bar,
@@ -203,7 +203,7 @@ def finetune(
         if plan["left_out"]:
             say(f"Left out, with fewer than 3 masks: {', '.join(plan['left_out'])}.")
         try:
-            with progress("Steps") as bar:
+            with progress_bar("Steps") as bar:
                 done = run.wait(_teller(bar))
         except KeyboardInterrupt:
             run.cancel()
@@ -231,7 +231,7 @@ def _teller(bar: Any) -> Any:
             phase = told["phase"]
             say(phase)
         if "steps" in told:
-            bar(told["step"], told["steps"])
+            bar.report(told["step"], told["steps"])
 
     return tell
 

@@ -7,11 +7,14 @@ from maskwright.domain.finetune_run import Run
 from maskwright.domain.image import Image, ImageRecord
 from maskwright.domain.mask import Mask
 from maskwright.domain.prediction import ModelRef, Prediction, Reference
+from maskwright.domain.prompts import ClassName, EverythingPrompt, ReferencePrompt, TextPrompt
 
 __all__ = [
     "Annotation",
     "AnnotationKey",
     "Category",
+    "ClassName",
+    "EverythingPrompt",
     "Image",
     "ImageRecord",
     "Mask",
@@ -19,5 +22,7 @@ __all__ = [
     "Prediction",
     "Reference",
     "ReferenceMark",
+    "ReferencePrompt",
     "Run",
+    "TextPrompt",
 ]

@@ -16,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from maskwright import __version__
-from maskwright.domain import Image, Mask, ModelRef, Prediction, Reference
+from maskwright.domain import ClassName, Image, Mask, ModelRef, Prediction, Reference, ReferencePrompt, TextPrompt
+from maskwright.domain.prompts import REFINEMENTS, parse_class_names
+from maskwright.domain.prompts import TEXT_METHODS as METHODS
 from maskwright.engine import clicks as click
 from maskwright.engine import dinotxt, text
 from maskwright.engine import references as reference
@@ -25,21 +27,18 @@ from maskwright.engine.dinotxt import DinoTxtMethod
 from maskwright.engine.dinov3seg import SegMethod
 from maskwright.engine.retrieval import ImageTextRetriever
 from maskwright.engine.talk2dino import Talk2DinoMethod
-from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
+from maskwright.errors import BadPrompt, InvalidMask, MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.models.insid3 import PatchFeatures
 from maskwright.models.talk2dino import LAMBDA
-from maskwright.models.tokenizer import clean
+from maskwright.models.text_cleaning import clean_text
 from maskwright.presets.loading import LoadedInsid3, LoadedSam, Preset, find, load, no_method
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.settings import Settings
 
 __all__ = ["METHODS", "REFINEMENTS", "Engine"]
 
-METHODS = ("dinov3seg", "dinotxt", "talk2dino")
-"""Text methods of this version; the first that a preset has is its default."""
 _SPOKEN = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO"}
-REFINEMENTS = ("pamr", "crf")
-"""Ways to make a mask's contour follow the picture's edges."""
 _UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt answered without training (zero-shot)."
 _TEXTS_KEPT = 4096
 _ANSWERS_KEPT = 96
@@ -78,7 +77,7 @@ class Engine:
         self._answers: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.RLock()
         known = preset.text.config.familiar if preset.text else None
-        self._familiar = None if known is None else {clean(word) for word in known}
+        self._familiar = None if known is None else {clean_text(word) for word in known}
         self.encoder_calls = 0
 
     @classmethod
@@ -108,8 +107,7 @@ class Engine:
         threshold: float | None = None,
         cleaning: bool | None = None,
         high_resolution: bool = False,
-        progress: Callable[[float], None] = lambda share: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = NO_PROGRESS,
     ) -> Prediction:
         """Give each pixel the class whose words fit it best.
 
@@ -123,50 +121,56 @@ class Engine:
             cleaning: background cleaning (Talk2DINO's) before the threshold, with `background` only; None is what the
                 preset says.
             high_resolution: dino.txt's slow procedure for fine structures; goes with that method only.
-            progress: told the share of the encoding that is done.
-            cancelled: asked between encoder passes.
+            progress: hears how much of the encoding is done, and cancels between encoder passes.
 
         Raises:
-            EmptyPrompt, Cancelled, MaskwrightError: one sentence each.
+            EmptyPrompt, UsageError, Cancelled, MaskwrightError: one sentence each.
         """
-        if refine not in (None, "pamr"):
-            raise MaskwrightError(f"Masks of words are refined by pamr, not by {refine}. Choose pamr, or leave it out.")
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise MaskwrightError(f"The threshold must lie between 0 and 1, got {threshold}.")
-        chosen = self.text_method(method, high_resolution=high_resolution)
-        names = text.class_names(categories)
-        threshold = 0.5 if threshold is None and background else threshold
-        if cleaning and threshold is None:
-            raise MaskwrightError("Cleaning leaves pixels unlabelled: it goes with a background. Ask for one, too.")
+        prompt = TextPrompt.parse(
+            categories, method=method, background=bool(background), refine=refine, threshold=threshold,
+            cleaning=cleaning, high_resolution=high_resolution,
+        )  # fmt: skip
+        return self.segment(image, prompt, progress=progress)
+
+    def segment(self, image: Image, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Prediction:
+        """Give each pixel the class whose words fit it best; errors as `segment_text`."""
+        chosen = self.text_method(prompt.method, high_resolution=prompt.high_resolution)
 
         def check(share: float) -> None:
-            if cancelled():
-                raise Cancelled
-            progress(share)
+            progress.check()
+            progress.report(round(100 * share), 100, "Encoding")
 
         check(0.0)
-        stands_in = self._preset.untrained and chosen == "dinotxt" and method != chosen and not high_resolution
-        way = replace(self._dinotxt(), high_resolution=True) if high_resolution else self._methods[chosen]
+        stands_in = (
+            self._preset.untrained and chosen == "dinotxt" and prompt.method != chosen and not prompt.high_resolution
+        )
+        if prompt.high_resolution:
+            way: text.TextMethod = replace(self._dinotxt(), high_resolution=True)
+        else:
+            way = self._methods[chosen]
+        cleaning = None if prompt.minimum_probability is None else _cleaning(way, prompt.cleaning)
         with self._lock:
-            classes = torch.stack([self._vector(way, name.synonyms) for name in names])
+            classes = torch.stack([self._vector(way, name.synonyms) for name in prompt.classes])
             embedding = self._embedding(way, image, check)
-            asked = text.Asked(threshold, None if threshold is None else _cleaning(way, cleaning), refine)
-            found, removed = text.answer(way, embedding, classes, image.pixels, asked)
-        progress(1.0)
+            found, removed = text.answer(way, embedding, classes, image.pixels, prompt, cleaning)
+        progress.report(100, 100, "Encoding")
         return Prediction(
             label_map=found.label_map,
-            categories=tuple(name.name for name in names),
+            categories=prompt.names,
             scores=found.scores,
             best=found.best,
-            unfamiliar=tuple(n.name for n in names if not self._knows(n)),
+            unfamiliar=tuple(n.name for n in prompt.classes if not self._knows(n)),
             removed=removed,
             note=_UNTRAINED if stands_in else "",
             provenance={
                 **_made_by(way.ref, image, "text", chosen),
-                "prompt": ", ".join("|".join(name.synonyms) for name in names),
-                "parameters": {**asked._asdict(), "high_resolution": high_resolution},
+                "prompt": prompt.text,
+                "parameters": {
+                    "threshold": prompt.minimum_probability, "cleaning": cleaning, "refine": prompt.refine,
+                    "high_resolution": prompt.high_resolution,
+                },
             },
-        )
+        )  # fmt: skip
 
     @property
     def text_methods(self) -> tuple[str, ...]:
@@ -206,7 +210,7 @@ class Engine:
             EmptyPhrase, MaskwrightError: no words, no Talk2DINO in the preset, or what `picture` raises.
         """
         matcher = self.matcher
-        words = clean(phrase)
+        words = clean_text(phrase)
         with self._lock:
             vector = self._text(("matched phrase", (words,)), lambda: matcher.phrase(words))
             regions = matcher.kept(image_sha256)
@@ -235,8 +239,7 @@ class Engine:
         refine: str | None = "crf",
         *,
         not_this: Sequence[Reference] = (),
-        progress: Callable[[float], None] = lambda share: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = NO_PROGRESS,
     ) -> Prediction:
         """Find what the references show (INSID3).
 
@@ -248,8 +251,7 @@ class Engine:
             category: its name; None takes the first reference's, else "object".
             refine: one of REFINEMENTS for the contour, by default the CRF of the paper's main results; None: bilinear.
             not_this: references of what it is not, which win places away.
-            progress: told the share of the images that are encoded.
-            cancelled: asked between encoder passes.
+            progress: hears how many images are encoded, and cancels between them.
 
         Returns:
             One category; its score, 0 to 1, sorts images by how certain the find is.
@@ -258,24 +260,21 @@ class Engine:
             BadReference: no reference, or one whose mask is empty or covers the whole image.
             Cancelled, MaskwrightError: one sentence each.
         """
-        if refine is not None and refine not in REFINEMENTS:
-            raise MaskwrightError(f"There is no refinement {refine}. Known: {', '.join(REFINEMENTS)}.")
+        ReferencePrompt(references=tuple(references), refine=refine)
         reference.check(references)
         every = [*references, *not_this]
         config = self._dense().config
         with self._lock:
             examples = []
             for done, one in enumerate(every):
-                if cancelled():
-                    raise Cancelled
-                progress(done / (len(every) + 1))
+                progress.check()
+                progress.report(done, len(every) + 1, "Encoding")
                 examples.append(reference.example(self._cells(one.image), one, config))
-            if cancelled():
-                raise Cancelled
+            progress.check()
             cells = self._cells(image)
             split = len(references)
             found = reference.find(cells, examples[:split], examples[split:], config, image, refine, self.device)
-        progress(1.0)
+        progress.report(len(every) + 1, len(every) + 1, "Encoding")
         name = category or references[0].mask.category or "object"
         return Prediction(
             label_map=found.mask.astype("int32"),
@@ -361,8 +360,7 @@ class Engine:
         least_score: float | None = None,
         least_stability: float | None = None,
         category: str = "object",
-        progress: Callable[[float], None] = lambda share: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = NO_PROGRESS,
     ) -> Prediction:
         """Find all things: SAM's answers to a grid of clicks, without those that are nearly another one.
 
@@ -372,17 +370,15 @@ class Engine:
             least_score: IoU that the model must expect of a mask.
             least_stability: IoU of the mask at a higher and a lower threshold that it needs.
             category: name of the things.
-            progress: told the share of the clicks that are answered.
-            cancelled: asked between batches of clicks.
+            progress: hears how many clicks are answered, and cancels between batches of them.
 
         Returns:
             `masks()`, which may overlap, the most stable first; a score is the stability.
         """
 
         def check(share: float) -> None:
-            if cancelled():
-                raise Cancelled
-            progress(share)
+            progress.check()
+            progress.report(round(100 * share), 100, "Segmenting")
 
         config = self._click().config
         asked = {
@@ -398,7 +394,7 @@ class Engine:
 
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
         """What a mask may show: each name with its mean probability inside the mask, the best first."""
-        names = text.class_names(categories)
+        names = parse_class_names(categories)
         way = self._dinotxt()
         if not mask.area or tuple(mask.rle["size"]) != image.size_hw:
             raise InvalidMask("The mask is empty, or has another size than its image.")
@@ -499,11 +495,11 @@ class Engine:
             raise MaskwrightError(f"The preset {self.model.name} has no text model. For words use tiny or dinov3txt-l.")
         return DinoTxtMethod(self._preset.text, self.device)
 
-    def _knows(self, name: text.ClassName) -> bool:
+    def _knows(self, name: ClassName) -> bool:
         """Whether the model was taught one of the class's words (in singular or plain plural)."""
         if self._familiar is None:
             return True
-        words = [clean(word) for word in name.synonyms]
+        words = [clean_text(word) for word in name.synonyms]
         return any(w in self._familiar or w.removesuffix("s") in self._familiar for w in words)
 
     def _vector(self, method: text.TextMethod, synonyms: tuple[str, ...]) -> Tensor:

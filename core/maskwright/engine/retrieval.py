@@ -17,7 +17,7 @@ from maskwright.engine.text import normalised
 from maskwright.errors import EmptyPhrase
 from maskwright.imaging.reading import stretched
 from maskwright.models.talk2dino import image_similarity
-from maskwright.models.tokenizer import clean
+from maskwright.models.text_cleaning import clean_text
 from maskwright.presets.talk2dino import LoadedTalk2Dino
 from maskwright.presets.weights import atomic_save
 
@@ -43,7 +43,7 @@ class ImageTextRetriever:
     @torch.inference_mode()
     def phrase(self, phrase: str) -> Tensor:
         """(C,) unit vector of a phrase, under no prompt; raises EmptyPhrase."""
-        if not clean(phrase):
+        if not clean_text(phrase):
             raise EmptyPhrase
         return self._preset.model.encode_class(self._preset.tokenizer([phrase]).to(self._device))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -12,19 +11,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskwright.domain import ModelRef
-from maskwright.errors import EmptyPrompt
+from maskwright.domain import ModelRef, TextPrompt
 from maskwright.models.pamr import affinity, refine
-from maskwright.models.tokenizer import clean
 
 __all__ = [
-    "Asked",
-    "ClassName",
     "Labels",
     "Scores",
     "TextMethod",
     "answer",
-    "class_names",
     "enlarged",
     "labelled",
     "normalised",
@@ -33,13 +27,6 @@ __all__ = [
 
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
-
-
-class ClassName(NamedTuple):
-    """One class of a prompt: the name shown, and every synonym that stands for it."""
-
-    name: str
-    synonyms: tuple[str, ...]
 
 
 class Labels(NamedTuple):
@@ -106,23 +93,6 @@ class TextMethod(Protocol):
         ...
 
 
-def class_names(prompt: str | Sequence[str]) -> list[ClassName]:
-    """Classes of a prompt: separated by commas (or given as a list), synonyms by "|", repeated names once.
-
-    Raises:
-        EmptyPrompt: not a single name is left.
-    """
-    parts = prompt.split(",") if isinstance(prompt, str) else prompt
-    found: dict[str, ClassName] = {}
-    for part in parts:
-        names = tuple(dict.fromkeys(n for raw in part.split("|") if (n := unicodedata.normalize("NFC", raw.strip()))))
-        if names:
-            found.setdefault(clean(names[0]), ClassName(names[0], names))
-    if not found:
-        raise EmptyPrompt
-    return list(found.values())
-
-
 def normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(1, 3, H, W) float32, ImageNet statistics."""
     image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
@@ -135,30 +105,24 @@ def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size=size_hw, mode="bilinear", align_corners=False)[0]
 
 
-class Asked(NamedTuple):
-    """How a prompt's words are to be answered."""
-
-    threshold: float | None
-    """Probability that a class needs; None: each pixel is one of the classes"""
-    cleaning: float | None
-    """Weight of background cleaning; None without a threshold"""
-    refine: str | None
-    """"pamr" or None"""
-
-
 def answer(
-    method: TextMethod, embedding: Any, classes: Tensor, pixels: NDArray[np.uint8], asked: Asked
+    method: TextMethod,
+    embedding: Any,
+    classes: Tensor,
+    pixels: NDArray[np.uint8],
+    prompt: TextPrompt,
+    cleaning: float | None,
 ) -> tuple[Labels, NDArray[np.bool_] | None]:
     """Labels of an (H, W, 3) image, and the pixels that have a class without cleaning only; None without cleaning."""
 
-    def labels(cleaning: float | None) -> Labels:
-        scores = method.scores(embedding, classes, background=cleaning)
-        if asked.refine is not None:
+    def labels(weight: float | None) -> Labels:
+        scores = method.scores(embedding, classes, background=weight)
+        if prompt.refine is not None:
             scores = refined(scores, pixels, classes.device)
-        return labelled(scores, (pixels.shape[0], pixels.shape[1]), asked.threshold or 0.0)
+        return labelled(scores, (pixels.shape[0], pixels.shape[1]), prompt.minimum_probability or 0.0)
 
-    found = labels(asked.cleaning)
-    if not asked.cleaning:
+    found = labels(cleaning)
+    if not cleaning:
         return found, None
     return found, (labels(0.0).label_map > 0) & (found.label_map == 0)
 

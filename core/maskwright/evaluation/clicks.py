@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from maskwright.domain import Image
 from maskwright.engine import Engine
 from maskwright.evaluation.protocol import chosen_images
 from maskwright.formats.labelled_folder import LabelledFolder, objects
+from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["ClickScores", "deepest", "evaluate_click", "next_click"]
 
@@ -74,7 +75,7 @@ def evaluate_click(
     only_held_out: bool = False,
     limit: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = NO_PROGRESS,
 ) -> ClickScores:
     """Click on every object of labelled images until its mask is right, or 20 times.
 
@@ -84,13 +85,13 @@ def evaluate_click(
         only_held_out: only images that training leaves out.
         limit: at most so many images, drawn by `seed`.
         seed: of the draw.
-        progress: told (images done, images in all).
+        progress: hears how many images are done.
     """
     data = LabelledFolder.read(folder)
     images = chosen_images(data, only_held_out=only_held_out, limit=limit, seed=seed)
     rows: list[tuple[str, list[float], float]] = []
     for done, one in enumerate(images):
-        progress(done, len(images))
+        progress.report(done, len(images))
         image = Image.open(one.file)
         named = [
             (data.categories.get(row.get("category_id", -1), "?"), part)
@@ -101,7 +102,7 @@ def evaluate_click(
         for name, truth in named[:_OBJECTS]:
             reached, right = _clicked(engine, image, truth)
             rows.append((name, reached, right))
-    progress(len(images), len(images))
+    progress.report(len(images), len(images))
     after = {n: float(np.mean([_after(reached, n) for _, reached, _ in rows])) if rows else 0.0 for n in (1, 5)}
     by_class: dict[str, list[float]] = {}
     for name, reached, _ in rows:

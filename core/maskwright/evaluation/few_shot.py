@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from maskwright.domain import Image, Mask, Reference
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, held_out, mask_of
+from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["EPISODES", "Episode", "ExampleScores", "draw", "evaluate_example"]
 
@@ -107,7 +108,7 @@ def evaluate_example(
     only_held_out: bool = False,
     limit: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = NO_PROGRESS,
 ) -> ExampleScores:
     """Segment the target of each episode by its reference, and compare with its labels.
 
@@ -118,7 +119,7 @@ def evaluate_example(
         only_held_out: only images that training leaves out.
         limit: at most so many episodes.
         seed: of the draw.
-        progress: told (episodes done, episodes in all).
+        progress: hears how many episodes are done.
     """
     data = LabelledFolder.read(folder)
     count = min(EPISODES, limit or EPISODES)
@@ -129,7 +130,7 @@ def evaluate_example(
     by_class: dict[int, list[float]] = {}
     images: set[Path] = set()
     for done, one in enumerate(draw(data, count=count, seed=seed, only_held_out=only_held_out)):
-        progress(done, count)
+        progress.report(done, count)
         shown = Mask.from_array(region(one.reference, one.category), category=data.categories[one.category])
         found = engine.segment_like(
             opened(one.target.file), [Reference(opened(one.reference.file), shown)], refine=refine
@@ -140,7 +141,7 @@ def evaluate_example(
         scores.append(found.scores[0])
         by_class.setdefault(one.category, []).append(iou[-1])
         images |= {one.reference.file, one.target.file}
-    progress(count, count)
+    progress.report(count, count)
     return ExampleScores(
         task="example",
         method="insid3",

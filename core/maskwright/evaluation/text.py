@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Image
+from maskwright.domain.prompts import parse_class_names
 from maskwright.engine import Engine
-from maskwright.engine.text import class_names
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.metrics import IGNORED, Confusion
 from maskwright.evaluation.protocol import chosen_images
 from maskwright.formats.labelled_folder import LabelledFolder, label_map
+from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["CLEANING_TABLE", "TextScores", "Way", "evaluate_text", "score_text"]
 
@@ -65,8 +66,7 @@ def evaluate_text(
     only_held_out: bool = False,
     limit: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: Progress = NO_PROGRESS,
 ) -> list[TextScores]:
     """Prompt every category of the file, in file order, on each image, and compare pixel by pixel.
 
@@ -80,13 +80,12 @@ def evaluate_text(
         only_held_out: only the images that training leaves out.
         limit: at most so many images, drawn by `seed`.
         seed: of the draw.
-        progress: told (images done, images in all).
-        cancelled: asked between images.
+        progress: hears how many images are done, and cancels between them.
     """
     data = LabelledFolder.read(folder)
     names = list(data.categories.values())
     # a prompt takes "Car" and "car" for one class and leaves an empty name out
-    if not names or not all(map(str.strip, names)) or len(class_names(names)) != len(names):
+    if not names or not all(map(str.strip, names)) or len(parse_class_names(names)) != len(names):
         raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
     classes = {key: index for index, key in enumerate(data.categories, start=1)}
     if things:
@@ -106,7 +105,7 @@ def evaluate_text(
 
     return score_text(
         engine, names, labelled(), total=len(images), method=method, background=background, ways=ways,
-        progress=progress, cancelled=cancelled,
+        progress=progress,
     )  # fmt: skip
 
 
@@ -119,8 +118,7 @@ def score_text(
     method: str | None = None,
     background: bool = False,
     ways: Sequence[Way] = (Way(),),
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: Progress = NO_PROGRESS,
 ) -> list[TextScores]:
     """Prompt all names on each image and compare with its labels.
 
@@ -132,20 +130,19 @@ def score_text(
         method: text method, None for the default.
         background: pixels may be none of the names.
         ways: each gives scores of its own.
-        progress: told (images done, images in all).
-        cancelled: asked between images.
+        progress: hears how many images are done, and cancels between them.
     """
     counted = [Confusion(len(names)) for _ in ways]
     done = 0
     for image, truth in labelled:
-        progress(done, total)
+        progress.report(done, total)
         for way, confusion in zip(ways, counted, strict=True):
             found = engine.segment_text(
-                image, names, method, background, way.refine, cleaning=way.cleaning, cancelled=cancelled
+                image, names, method, background, way.refine, cleaning=way.cleaning, progress=progress.quiet()
             )
             confusion.add(truth, found.label_map)
         done += 1
-    progress(done, total)
+    progress.report(done, total)
 
     def scores(way: Way, confusion: Confusion) -> TextScores:
         nothing, *iou = confusion.iou()

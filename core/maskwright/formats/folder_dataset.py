@@ -22,5 +22,6 @@ class FolderDataset(Dataset, Protocol):
 
 
 def used_categories(dataset: Dataset) -> list[Category]:
+    """Categories that have at least one annotation, in id order."""
     used = dataset.used()
     return [one for one in dataset.categories() if one.id in used]

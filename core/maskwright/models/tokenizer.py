@@ -6,29 +6,22 @@ Both are run by the `tokenizers` library. The end token has the largest id, whic
 from __future__ import annotations
 
 import gzip
-import html
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import ftfy
 import torch
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 from torch import Tensor
 
 from maskwright.errors import BadWeights
+from maskwright.models.text_cleaning import clean_text
 
-__all__ = ["Tokenizer", "clean", "clip_tokenizer", "train_tokenizer"]
+__all__ = ["Tokenizer", "clip_tokenizer", "train_tokenizer"]
 
 _CLIP_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _CLIP_MERGES = 48894
-
-
-def clean(text: str) -> str:
-    """Repair mojibake, unescape HTML twice, collapse spaces, lower-case (as CLIP's tokenizer does)."""
-    text = html.unescape(html.unescape(ftfy.fix_text(text)))
-    return " ".join(text.split()).lower()
 
 
 class Tokenizer:
@@ -60,7 +53,7 @@ class Tokenizer:
         """(N, context) int64 ids, padded with 0."""
         ids = torch.zeros(len(texts), self.context, dtype=torch.int64)
         for row, text in zip(ids, texts, strict=True):
-            words = self.backend.encode(clean(text), add_special_tokens=False).ids[: self.context - 2]
+            words = self.backend.encode(clean_text(text), add_special_tokens=False).ids[: self.context - 2]
             row[: len(words) + 2] = torch.tensor([self.start, *words, self.end])
         return ids
 
@@ -112,6 +105,6 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Backend:
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
     reserved = ["<pad>", "<start>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=vocabulary - 1, special_tokens=reserved, show_progress=False)
-    backend.train_from_iterator([clean(text) for text in texts], trainer)
+    backend.train_from_iterator([clean_text(text) for text in texts], trainer)
     backend.add_special_tokens(["<end>"])
     return backend

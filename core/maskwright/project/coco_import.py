@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ from maskwright.formats.coco_reader import (
     region_of,
     shown,
 )
+from maskwright.progress import Progress
 from maskwright.project.image_folder import PictureFolder
 from maskwright.project.image_matching import ImageMatcher, Match, Unmatched
 from maskwright.store import STATES, BoxPrompt, NewAnnotation, NewCategory, NewDataset, NewImage, Store
@@ -108,7 +109,7 @@ class Intake:
         self._uids: set[str] = set()
         self._told = provenance_beside(file)
 
-    def look(self, progress: Callable[[int, int], None]) -> None:
+    def look(self, progress: Progress) -> None:
         """Match every image and judge every row.
 
         Raises:
@@ -119,7 +120,7 @@ class Intake:
         finder = ImageMatcher(self._store, self._coco.file, self._options.images)
         total = len(self._coco.images)
         for done, image in enumerate(self._coco.images):
-            progress(done, total)
+            progress.report(done, total)
             match = finder.find(image)
             if isinstance(match, Unmatched):
                 self._unmatched(image, match)
@@ -129,7 +130,7 @@ class Intake:
                 self._missing.append(image.shown)
             self._warnings += [f"{image.shown}: {one}" for one in match.warnings]
             self._rows(image, match)
-        progress(total, total)
+        progress.report(total, total)
         if total and not self._how:
             raise MaskwrightError(self._nothing_found(total))
         if self._missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from maskwright.formats.image_copies import Copies
 from maskwright.formats.imagefolder import write_datasets_folder
 from maskwright.formats.index_png import write_index_masks
 from maskwright.formats.yolo import write_yolo
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.coco_import import Imported, ImportOptions, Intake
 from maskwright.project.image_folder import PictureFolder
 from maskwright.project.images import user_name
@@ -86,7 +87,7 @@ class ProjectExchange:
         states: Sequence[str] = ("accepted",),
         options: CocoOptions | None = None,
         images: bool = False,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = NO_PROGRESS,
     ) -> Exported:
         """Write the project in a format: coco, predictions (COCO's list of results), masks (PNG), yolo or datasets.
 
@@ -96,7 +97,7 @@ class ProjectExchange:
             states: of the masks to write.
             options: of a COCO file.
             images: copy the pictures, too; yolo and datasets always have them.
-            progress: told (pictures done, pictures in all).
+            progress: hears how many pictures are done.
 
         Raises:
             MaskwrightError: no such format, or the file cannot be written.
@@ -118,7 +119,7 @@ class ProjectExchange:
         dataset: StoredDataset,
         options: CocoOptions,
         images: bool,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> Exported:
         summary, delivered, missing = CocoSummary(), dict[int, ImageRecord](), list[str]()
         if images:
@@ -126,9 +127,9 @@ class ProjectExchange:
             wanted = dataset.annotated() if options.only_annotated else None
             records = [one for one in dataset.images() if wanted is None or one.id in wanted]
             for done, one in enumerate(records):
-                progress(done, len(records))
+                progress.report(done, len(records))
                 delivered[one.id] = copies.deliver(one)
-            progress(len(records), len(records))
+            progress.report(len(records), len(records))
             missing = copies.missing
         write_text(path.with_name(path.name.removesuffix(".json") + ".provenance.jsonl"), provenance_lines(dataset))
         write_text(path, coco_text(dataset, options, summary, delivered))
@@ -139,14 +140,14 @@ class ProjectExchange:
         path: Path,
         format: str,  # noqa: A002
         dataset: StoredDataset,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> Exported:
         number, total = 0, self.store.counts().images
         notes = []
 
         def deliver(record: ImageRecord) -> ImageRecord:
             nonlocal number
-            progress(number, total)
+            progress.report(number, total)
             number += 1
             return copies.deliver(record)
 
@@ -164,7 +165,7 @@ class ProjectExchange:
                 write_datasets_folder(dataset, path, deliver)
         except OSError as error:
             raise MaskwrightError(f"Cannot write {path}: {error.strerror or error}. Choose another place.") from error
-        progress(total, total)
+        progress.report(total, total)
         return Exported(path, total, dataset.number(), (*notes, *_missing(copies.missing)))
 
     def import_coco(
@@ -172,7 +173,7 @@ class ProjectExchange:
         file: str | Path,
         *,
         options: ImportOptions | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = NO_PROGRESS,
     ) -> Imported:
         """Take the masks of a COCO instances file; what is there already is not added again, and it is all or nothing.
 
@@ -184,7 +185,7 @@ class ProjectExchange:
         Args:
             file: the JSON file.
             options: how it is taken in.
-            progress: told (images done, images in all).
+            progress: hears how many images are done.
 
         Raises:
             BadCoco: not a COCO file, or one that contradicts itself; nothing was changed.

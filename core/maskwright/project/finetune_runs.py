@@ -17,7 +17,7 @@ from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.project import jobs
 from maskwright.store import NewRun, Store
-from maskwright.store.failures import cannot_write
+from maskwright.store.db_errors import cannot_write
 from maskwright.training.split import Plan, make_plan
 
 __all__ = ["FinetuneRun", "Runs"]

@@ -1,4 +1,4 @@
-"""The process of one fine-tuning run: `python -m maskwright.project.finetune_worker`, told on its input which run of which project.
+"""Fine-tuning worker process: `python -m maskwright.project.finetune_worker`; its input names the project and the run.
 
 It measures the base, trains, measures the result on the same images, and lets the checkpoint appear whole under its
 name before the project's database says that the run is done. Killed at any instant, it leaves a row that others see
@@ -31,6 +31,7 @@ from maskwright.formats.labelled_folder import truth
 from maskwright.models.devices import choose_device
 from maskwright.presets.loading import find, load_text
 from maskwright.presets.weights import CONFIG, atomic_save, save_record
+from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.settings import Settings
 from maskwright.training.finetune import finetune, sample, tuning_config
@@ -167,8 +168,7 @@ class _Work:
         engine = Engine.load(preset, self.device)
         told: dict[str, Any] = {
             "background": self.plan["background"],
-            "progress": lambda done, total: self.pulse.tell(done=done, total=total),
-            "cancelled": self.pulse.stopped,
+            "progress": _Measuring(self.pulse),
         }
         if self.plan["measure_on"]:
             (scores,) = evaluate_text(engine, Path(self.plan["measure_on"]), **told)
@@ -190,6 +190,19 @@ class _Work:
             if self.pulse.stopped():
                 raise Cancelled
             yield self.project.image(image_id), by_image.get(image_id, [])
+
+
+class _Measuring(Progress):
+    """Writes how many images are measured into the run's row."""
+
+    def __init__(self, pulse: _Pulse) -> None:
+        self._pulse = pulse
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        self._pulse.tell(done=done, total=total, **({"stage": stage} if stage else {}))
+
+    def cancelled(self) -> bool:
+        return self._pulse.stopped()
 
 
 class _Curve:

@@ -14,7 +14,7 @@ from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import replacing, sync_folder
 from maskwright.files.names import numbered, plain_name, stem_key
-from maskwright.store.failures import cannot_write
+from maskwright.store.db_errors import cannot_write
 
 __all__ = ["PictureFolder", "sha256_of_file"]
 

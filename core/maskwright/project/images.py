@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from maskwright.domain import Image, ImageRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.files.names import plain_text
 from maskwright.imaging.reading import is_picture
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.image_folder import PictureFolder, sha256_of_file
 from maskwright.store import ImageSummary, NewImage, Store
 
@@ -112,9 +112,7 @@ class ProjectImages:
         """Images whose file is not where it was."""
         return [record for record in self.images() if not (self.folder / record.file_name).is_file()]
 
-    def relink(
-        self, folder: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> Relinked:
+    def relink(self, folder: str | Path, *, progress: Progress = NO_PROGRESS) -> Relinked:
         """Look in a folder and its folders for missing pictures, and copy them back.
 
         A picture is known by its bytes; else, when path and size are those of a missing one, it takes that one's place.
@@ -126,11 +124,11 @@ class ProjectImages:
         files = self._scan(home) if lost else []
         contents: dict[str, Path] = {}
         for done, file in enumerate(files):
-            progress(done, len(files))
+            progress.report(done, len(files))
             contents.setdefault(sha256_of_file(file), file)
             # a PNG that Maskwright made of an array is known by its pixels
             contents.setdefault(file.stem, file)
-        progress(len(files), len(files))
+        progress.report(len(files), len(files))
         by_content, by_path, missing = [], [], []
         for record in lost:
             if self._restored(record, contents.get(record.sha256)):

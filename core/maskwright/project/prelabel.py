@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from maskwright.domain import Image, ImageRecord, Prediction
+from maskwright.domain.prompts import parse_class_names
 from maskwright.engine import Engine
-from maskwright.engine.text import class_names
 from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.project.images import user_name
 from maskwright.store import NewAnnotation
@@ -39,8 +40,7 @@ def predict_like(
     refine: str | None = "crf",
     accept_above: float | None = None,
     again: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[Predicted]:
     """Look on every image without an accepted mask of `category` for what its references show.
 
@@ -53,8 +53,7 @@ def predict_like(
         refine: refinement of the contour, or None.
         accept_above: masks with at least this score are accepted at once; None accepts none.
         again: also images that this very prompt has been over.
-        progress: told (images done, images to do).
-        cancelled: asked between images and encoder passes.
+        progress: hears how many images are done, and cancels between them.
 
     Raises:
         MaskwrightError: no accepted mask of the category.
@@ -65,12 +64,12 @@ def predict_like(
 
     def ask(image: Image) -> Prediction:
         return engine.segment_like(
-            image, shows, category=category, refine=refine, not_this=not_this, cancelled=cancelled
+            image, shows, category=category, refine=refine, not_this=not_this, progress=progress.quiet()
         )
 
     told = [[one.image.sha256, one.mask.rle["counts"]] for one in (*shows, *not_this)]
     key = _key(engine.model.sha256, "reference", category, len(shows), told, refine)
-    return _predict(project, ask, [category], key, accept_above, again, progress, cancelled)
+    return _predict(project, ask, [category], key, accept_above, again, progress)
 
 
 def predict_text(
@@ -81,8 +80,7 @@ def predict_text(
     threshold: float | None = None,
     accept_above: float | None = None,
     again: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[Predicted]:
     """Look on every image for words; a class of which an image has an accepted mask is left alone there.
 
@@ -90,11 +88,11 @@ def predict_text(
     """
 
     def ask(image: Image) -> Prediction:
-        return engine.segment_text(image, words, background=True, threshold=threshold, cancelled=cancelled)
+        return engine.segment_text(image, words, background=True, threshold=threshold, progress=progress.quiet())
 
-    names = [one.name for one in class_names(words)]
+    names = [one.name for one in parse_class_names(words)]
     key = _key(engine.text_model.sha256, "text", words, threshold)
-    return _predict(project, ask, names, key, accept_above, again, progress, cancelled)
+    return _predict(project, ask, names, key, accept_above, again, progress)
 
 
 def _key(weights: str, *prompt: object) -> str:
@@ -108,8 +106,7 @@ def _predict(
     key: str,
     accept_above: float | None,
     again: bool,
-    progress: Callable[[int, int], None],
-    cancelled: Callable[[], bool],
+    progress: Progress,
 ) -> Iterator[Predicted]:
     done = set() if again else project.store.predicted(key)
     kept: dict[int, set[str]] = {}
@@ -117,9 +114,8 @@ def _predict(
         kept.setdefault(one.image_id, set()).add(one.category)
     records = [r for r in project.images() if r.id not in done and not set(names) <= kept.get(r.id, set())]
     for number, record in enumerate(records):
-        progress(number, len(records))
-        if cancelled():
-            raise Cancelled
+        progress.report(number, len(records))
+        progress.check()
         try:
             found = ask(project.image(record.id))
         except Cancelled:
@@ -140,4 +136,4 @@ def _predict(
         project.store.add_prediction(record.id, drafts, key, user_name(), source=source, names=names)
         best = max((mask.score or 0.0 for mask in masks), default=0.0)
         yield Predicted(record, best, len(masks) - sum(sure), sum(sure))
-    progress(len(records), len(records))
+    progress.report(len(records), len(records))

@@ -19,7 +19,7 @@ from maskwright.project.history import sentence
 from maskwright.project.image_folder import PictureFolder
 from maskwright.project.images import Added, ProjectImages, user_name
 from maskwright.store import Counts, NewAnnotation, Store, UndoStep, check_mask
-from maskwright.store.place import locate, make_folders
+from maskwright.store.location import locate, make_folders
 
 __all__ = ["Added", "Project", "user_name"]
 

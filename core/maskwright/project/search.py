@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from maskwright.domain import ImageRecord
 from maskwright.engine import Engine
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import MaskwrightError
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 
 __all__ = ["Found", "Matches", "find_images"]
@@ -38,8 +38,7 @@ def find_images(
     phrase: str,
     *,
     limit: int = 20,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    progress: Progress = NO_PROGRESS,
 ) -> Matches:
     """Rank a project's images for a phrase.
 
@@ -51,8 +50,7 @@ def find_images(
         engine: with Talk2DINO.
         phrase: such as "a zebra in the grass".
         limit: at most so many, the best.
-        progress: told (images done, images in all).
-        cancelled: asked before each image.
+        progress: hears how many images are done, and cancels between them.
 
     Raises:
         EmptyPhrase: no words.
@@ -64,15 +62,14 @@ def find_images(
     records = project.images()
     found, problems = [], []
     for done, record in enumerate(records):
-        progress(done, len(records))
-        if cancelled():
-            raise Cancelled
+        progress.report(done, len(records))
+        progress.check()
         try:
             score = engine.match(phrase, record.sha256, lambda key=record.id: project.image(key))  # type: ignore[misc]
         except MaskwrightError as error:
             problems.append(str(error))
             continue
         found.append(Found(record, score))
-    progress(len(records), len(records))
+    progress.report(len(records), len(records))
     found.sort(key=lambda one: (-one.score, one.record.id))
     return Matches(tuple(found[:limit]), tuple(problems))

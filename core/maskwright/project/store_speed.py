@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.domain import Mask
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.store import NewAnnotation, NewCategory, NewDataset, NewImage, Store
 
@@ -79,7 +80,7 @@ def bench_store(
     masks: int = 1_000_000,
     rounds: int = 200,
     folder: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = NO_PROGRESS,
 ) -> StoreBench:
     """Fill a project with masks of blobs, 100 on an image, and time it at a hundredth, a tenth and all of them.
 
@@ -87,7 +88,7 @@ def bench_store(
         masks: in all; rounded to hundreds.
         rounds: accepts of which the median and the 95th percentile are taken.
         folder: where the project is made and removed again; by default where temporary files go.
-        progress: told (masks written, masks in all).
+        progress: hears how many masks are written.
     """
     with tempfile.TemporaryDirectory(dir=folder) as place:
         where = Path(place) / "project"
@@ -95,7 +96,7 @@ def bench_store(
         sizes, there, exported = list[StoreSize](), 0, dict[str, float]()
         for wanted in sorted({max(PER_IMAGE, masks // part) for part in (100, 10, 1)}):
             with Project.open(where, create=True) as project:
-                there = _fill(project.store, blobs, there, wanted, lambda done: progress(done, masks))
+                there = _fill(project.store, blobs, there, wanted, lambda done: progress.report(done, masks))
             sizes.append(_measure(where, blobs, rounds))
             if wanted <= _EXPORTED or not exported:
                 exported = _export(where)

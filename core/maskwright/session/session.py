@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run
+from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.palette import default_color
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.project.images import user_name
 from maskwright.session.duplicates import duplicates
@@ -210,26 +211,11 @@ class AnnotationSession:
                 self._images.popitem(last=False)
         return image
 
-    def propose_text(
-        self,
-        image_id: int,
-        words: str | Sequence[str],
-        *,
-        method: str | None = None,
-        background: bool = True,
-        threshold: float | None = None,
-        refine: str | None = None,
-        cleaning: bool | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> Proposals:
+    def propose_text(self, image_id: int, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks for words; each prompt makes new proposals and leaves everything accepted alone."""
         engine, image = self.engine, self.image(image_id)
         began = time.perf_counter()
-        prediction = engine.segment_text(
-            image, words, method, background, refine, threshold=threshold,
-            cleaning=cleaning if background or threshold is not None else None, cancelled=cancelled,
-        )  # fmt: skip
-        return self._proposed(image_id, prediction, began)
+        return self._proposed(image_id, engine.segment(image, prompt, progress=progress), began)
 
     def propose_reference(
         self,
@@ -237,21 +223,21 @@ class AnnotationSession:
         references: Sequence[int],
         *,
         not_this: Sequence[int] = (),
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = NO_PROGRESS,
     ) -> Proposals:
         """A mask of what accepted masks show, which are named by their ids, and of none of what `not_this` shows."""
         shows, against = ([self.project.reference(key) for key in keys] for keys in (references, not_this))
         engine, image = self.engine, self.image(image_id)
         began = time.perf_counter()
-        prediction = engine.segment_like(image, shows, not_this=against, cancelled=cancelled)
+        prediction = engine.segment_like(image, shows, not_this=against, progress=progress)
         return self._proposed(image_id, prediction, began)
 
-    def propose_like(self, image_id: int, category: str, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
+    def propose_like(self, image_id: int, category: str, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """A mask of what the references of a category show; see `Project.references`."""
         shows, not_this = self.project.references(category)
         engine, image = self.engine, self.image(image_id)
         began = time.perf_counter()
-        prediction = engine.segment_like(image, shows, category, not_this=not_this, cancelled=cancelled)
+        prediction = engine.segment_like(image, shows, category, not_this=not_this, progress=progress)
         return self._proposed(image_id, prediction, began)
 
     def propose_click(
@@ -311,11 +297,11 @@ class AnnotationSession:
         self.drop(prompt.answers)
         return decided
 
-    def propose_everything(self, image_id: int, *, cancelled: Callable[[], bool] = lambda: False) -> Proposals:
+    def propose_everything(self, image_id: int, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks of all things in an image, the most stable first."""
         engine, image = self.engine, self.image(image_id)
         began = time.perf_counter()
-        return self._proposed(image_id, engine.segment_everything(image, cancelled=cancelled), began)
+        return self._proposed(image_id, engine.segment_everything(image, progress=progress), began)
 
     def suggest(self, proposal: str) -> list[tuple[str, float]]:
         """Names of the project that an open proposal may have, each with its probability, the best first."""
@@ -468,13 +454,12 @@ class AnnotationSession:
         phrase: str,
         *,
         limit: int = 20,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = NO_PROGRESS,
     ) -> Matches:
         """Images of the project that show what a phrase says, the best first."""
         from maskwright.project.search import find_images
 
-        return find_images(self.project, self._finder(), phrase, limit=limit, progress=progress, cancelled=cancelled)
+        return find_images(self.project, self._finder(), phrase, limit=limit, progress=progress)
 
     def _finder(self) -> Engine:
         """The engine in use, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""

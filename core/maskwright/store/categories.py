@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from maskwright.domain import Category
 from maskwright.errors import MaskwrightError
-from maskwright.store import ledger, queries
+from maskwright.store import history, queries
 from maskwright.store.orm import AnnotationRow, CategoryRow, ReferenceRow, now
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import clean_name
@@ -38,7 +38,7 @@ class CategoryStore(Transactions):
         if not create:
             raise _unknown(name)
         with self._writing() as db:
-            ledger.category(db, name, who, now())
+            history.category(db, name, who, now())
             return _found(db, name).to_domain()
 
     def categories(self, *, deleted: bool = False) -> list[Category]:
@@ -72,8 +72,8 @@ class CategoryStore(Transactions):
         with self._writing() as db:
             row = _found(db, clean_name(name))
             if any(getattr(row, key) != value for key, value in values.items()):
-                step = ledger.begin_step(db, who, "change of a category")
-                ledger.change_category(db, row, "category_changed", who, step, **values)
+                step = history.begin_step(db, who, "change of a category")
+                history.change_category(db, row, "category_changed", who, step, **values)
             return row.to_domain()
 
     def merge_categories(self, source: str, into: str, who: str) -> Category:
@@ -86,16 +86,16 @@ class CategoryStore(Transactions):
             one, other = _found(db, clean_name(source)), _found(db, clean_name(into))
             if one.id == other.id:
                 raise MaskwrightError("A category cannot be merged with itself. Choose another one.")
-            step = ledger.begin_step(db, who, "merge")
+            step = history.begin_step(db, who, "merge")
             for row in _masks(db, one.id):
-                ledger.change(db, row, "category_changed", who, step, category_id=other.id)
+                history.change(db, row, "category_changed", who, step, category_id=other.id)
             for mark in db.scalars(select(ReferenceRow).where(ReferenceRow.category_id == one.id)):
                 if db.get(ReferenceRow, (mark.annotation_id, other.id)) is None:
                     db.add(ReferenceRow(annotation_id=mark.annotation_id, category_id=other.id, shows=mark.shows))
                 db.delete(mark)
             synonyms = list(dict.fromkeys([*other.synonyms, one.name, *one.synonyms]))
-            ledger.change_category(db, one, "category_changed", who, step, deleted=True, shortcut=None)
-            ledger.change_category(db, other, "category_changed", who, step, synonyms=synonyms)
+            history.change_category(db, one, "category_changed", who, step, deleted=True, shortcut=None)
+            history.change_category(db, other, "category_changed", who, step, synonyms=synonyms)
             return other.to_domain()
 
     def delete_category(self, name: str, who: str, *, masks: str = "refuse") -> None:
@@ -116,10 +116,10 @@ class CategoryStore(Transactions):
                 raise MaskwrightError(
                     f"{row.name} has {len(used)} masks. Merge it into another category, or delete its masks with it."
                 )
-            step = ledger.begin_step(db, who, "deletion of a category")
+            step = history.begin_step(db, who, "deletion of a category")
             for one in used:
-                ledger.change(db, one, "state_changed", who, step, state="deleted")
-            ledger.change_category(db, row, "category_changed", who, step, deleted=True, shortcut=None)
+                history.change(db, one, "state_changed", who, step, state="deleted")
+            history.change_category(db, row, "category_changed", who, step, deleted=True, shortcut=None)
 
 
 def _masks(db: Session, category_id: int) -> Sequence[AnnotationRow]:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from maskwright.domain import ImageRecord
-from maskwright.store import ledger, queries
+from maskwright.store import history, queries
 from maskwright.store.images import add_image
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, now
 from maskwright.store.transactions import Transactions
@@ -58,12 +58,12 @@ class ImportStore(Transactions):
         with self._writing() as db:
             fresh = _Fresh(db)
             for kind in fresh.wished_first(CategoryRow, new.categories):
-                ledger.category(db, kind.name, new.who, now(), kind.supercategory, kind.id)
+                history.category(db, kind.name, new.who, now(), kind.supercategory, kind.id)
             ids = _image_ids(db, fresh, new.images)
             placed = [replace(one, image_id=ids[one.image_id]) for one in new.annotations]
             missing = list(_missing(db, placed))
             for part in fresh.in_parts(AnnotationRow, missing):
-                ledger.add_masks(db, part)
+                history.add_masks(db, part)
             boxes = _add_boxes(db, [replace(one, image_id=ids[one.image_id]) for one in new.boxes], new.who)
             if missing or boxes:
                 after = {"file": new.file, "masks": len(missing), "boxes": boxes}
@@ -202,10 +202,10 @@ def _add_boxes(db: Session, boxes: Sequence[BoxPrompt], who: str) -> int:
     at = now()
     rows = [
         {
-            "image_id": one.image_id, "category_id": ledger.category(db, one.category, who, at), "source": "box",
+            "image_id": one.image_id, "category_id": history.category(db, one.category, who, at), "source": "box",
             "provenance": {**one.provenance, "box": list(one.bbox)}, "who": who, "at": at,
         }
         for one in _missing_boxes(db, boxes)
     ]  # fmt: skip
-    ledger.add_boxes(db, rows)
+    history.add_boxes(db, rows)
     return len(rows)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from maskwright.domain import Annotation, AnnotationKey, ReferenceMark
 from maskwright.errors import Conflict, MaskwrightError
-from maskwright.store import ledger, queries
+from maskwright.store import history, queries
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, PromptRow, ReferenceRow, StepRow, now
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import (
@@ -45,7 +45,7 @@ class MaskStore(Transactions):
         """
         wanted = list(new)
         with self._writing() as db:
-            return _values(db, ledger.add_masks(db, wanted, _step(db, wanted)))
+            return _values(db, history.add_masks(db, wanted, _step(db, wanted)))
 
     def decide(
         self,
@@ -82,15 +82,15 @@ class MaskStore(Transactions):
             corrected = [queries.annotation_row(db, one.annotation_id) for one in corrections]
             touched = [*(one.image_id for one in new), *(row.image_id for row in [*rows, *corrected])]
             kind = "correction" if corrected and not rows and not new else _KINDS[state]
-            step = ledger.begin_step(db, who, kind, touched)
+            step = history.begin_step(db, who, kind, touched)
             for row, one in zip(corrected, corrections, strict=True):
                 _correct(db, row, one, who, step)
-            ids = [row.id for row in corrected] + ledger.add_masks(db, new, step)
+            ids = [row.id for row in corrected] + history.add_masks(db, new, step)
             for row in rows:
                 fields: dict[str, Any] = {"state": state, "annotator": who}
                 if category:
-                    fields["category_id"] = ledger.category(db, clean_name(category), who, now())
-                ledger.change(db, row, "state_changed", who, step, **fields)
+                    fields["category_id"] = history.category(db, clean_name(category), who, now())
+                history.change(db, row, "state_changed", who, step, **fields)
             return _values(db, [*ids, *stored])
 
     def set_state(self, annotation_id: int, state: str, who: str, revision: int | None = None) -> Annotation:
@@ -115,9 +115,9 @@ class MaskStore(Transactions):
             restored = state in ("accepted", "proposed") and any(row.state in _GONE for row in rows)
             if any(row.state != state for row in rows):
                 kind = "restoration" if restored else _KINDS[state]
-                step = ledger.begin_step(db, who, kind, (row.image_id for row in rows))
+                step = history.begin_step(db, who, kind, (row.image_id for row in rows))
                 for row in rows:
-                    ledger.change(db, row, "state_changed", who, step, state=state)
+                    history.change(db, row, "state_changed", who, step, state=state)
             return _values(db, list(annotations))
 
     def restore(self, annotations: dict[int, int | None], who: str) -> list[Annotation]:
@@ -125,21 +125,21 @@ class MaskStore(Transactions):
         with self._writing() as db:
             rows = [row for row in _seen(db, annotations) if row.state in _GONE]
             if rows:
-                step = ledger.begin_step(db, who, "restoration", (row.image_id for row in rows))
+                step = history.begin_step(db, who, "restoration", (row.image_id for row in rows))
                 for row in rows:
                     state = "accepted" if row.state == "deleted" else "proposed"
-                    ledger.change(db, row, "state_changed", who, step, state=state)
+                    history.change(db, row, "state_changed", who, step, state=state)
             return _values(db, list(annotations))
 
     def reclassify(self, annotations: dict[int, int | None], category: str, who: str) -> list[Annotation]:
         """Annotations under another name, all or none, in one step; arguments and errors as `set_states`."""
         with self._writing() as db:
             rows = _seen(db, annotations)
-            key = ledger.category(db, clean_name(category), who, now())
+            key = history.category(db, clean_name(category), who, now())
             if any(row.category_id != key for row in rows):
-                step = ledger.begin_step(db, who, "change of category", (row.image_id for row in rows))
+                step = history.begin_step(db, who, "change of category", (row.image_id for row in rows))
                 for row in rows:
-                    ledger.change(db, row, "category_changed", who, step, category_id=key)
+                    history.change(db, row, "category_changed", who, step, category_id=key)
             return _values(db, list(annotations))
 
     def correct(self, correction: Correction, who: str) -> Annotation:
@@ -153,21 +153,21 @@ class MaskStore(Transactions):
         return self.decide("accepted", who, corrections=[correction])[0]
 
     def undo(self, who: str, image_id: int | None = None) -> UndoStep:
-        """Take back what a person did last, on the image in view; see `ledger.undo`."""
+        """Take back what a person did last, on the image in view; see `history.undo`."""
         return self._retraced(who, image_id, back=True)
 
     def redo(self, who: str, image_id: int | None = None) -> UndoStep:
-        """Do again what a person has undone last, on the image in view; see `ledger.undo`."""
+        """Do again what a person has undone last, on the image in view; see `history.undo`."""
         return self._retraced(who, image_id, back=False)
 
     def _retraced(self, who: str, image_id: int | None, *, back: bool) -> UndoStep:
         try:
             with self._writing() as db:
-                return (ledger.undo if back else ledger.redo)(db, who, image_id)
+                return (history.undo if back else history.redo)(db, who, image_id)
         except Conflict:
             # told once; otherwise it would stand in the way of every earlier step
             with self._writing() as db:
-                ledger.give_up(db, who, back=back)
+                history.discard_step(db, who, back=back)
             raise
 
     def annotations(self, image_id: int | None = None, states: Sequence[str] = ("accepted",)) -> list[Annotation]:
@@ -208,7 +208,7 @@ class MaskStore(Transactions):
             db.execute(delete(AnnotationRow).where(AnnotationRow.state.in_(_GONE)))
             answered = select(AnnotationRow.prompt_id).where(AnnotationRow.prompt_id.is_not(None))
             db.execute(delete(PromptRow).where(PromptRow.category_id.is_(None), PromptRow.id.not_in(answered)))
-            ledger.tally(db, moved)
+            history.count(db, moved)
             db.add(EventRow(at=now(), who=who, kind="purged", after={"masks": number}))
             return number
 
@@ -240,8 +240,8 @@ class MaskStore(Transactions):
             for name, whence in asked:
                 known = queries.category_row(db, clean_name(name))
                 for row in queries.undecided(db, image_id, known.id, whence) if known else ():
-                    ledger.change(db, row, "state_changed", who, None, state="deleted")
-            ids = ledger.add_masks(db, new)
+                    history.change(db, row, "state_changed", who, None, state="deleted")
+            ids = history.add_masks(db, new)
             db.add(EventRow(at=now(), who=who, kind="predicted", image_id=image_id, after={"prompt": prompt}))
             return _values(db, ids)
 
@@ -284,7 +284,7 @@ _KINDS = {"accepted": "accept", "rejected": "rejection", "deleted": "deletion", 
 def _step(db: Session, wanted: Sequence[NewAnnotation]) -> int | None:
     if not wanted:
         return None
-    return ledger.begin_step(db, wanted[0].annotator, _KINDS[wanted[0].state], (one.image_id for one in wanted))
+    return history.begin_step(db, wanted[0].annotator, _KINDS[wanted[0].state], (one.image_id for one in wanted))
 
 
 def _values(db: Session, ids: Sequence[int]) -> list[Annotation]:
@@ -307,10 +307,10 @@ def _correct(db: Session, row: AnnotationRow, one: Correction, who: str, step: i
     name = one.category or db.get_one(CategoryRow, row.category_id).name
     new = NewAnnotation(row.image_id, name, one.mask, row.source, one.provenance, who)
     check_mask(one.mask, (image.height, image.width))
-    ledger.change(
+    history.change(
         db, row, "edited", who, step, {"provenance": dict(new.provenance)}, counts=one.mask.rle["counts"],
         # a score is a model's word on a mask as it was proposed
-        score=None, category_id=ledger.category(db, new.category, who, now()), annotator=who,
+        score=None, category_id=history.category(db, new.category, who, now()), annotator=who,
     )  # fmt: skip
 
 

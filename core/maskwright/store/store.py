@@ -16,13 +16,13 @@ from maskwright.store.backups import DailyBackup, back_up
 from maskwright.store.categories import CategoryStore
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.dataset import StoredDataset
-from maskwright.store.failures import cannot_write, damaged, plain_errors
+from maskwright.store.db_errors import cannot_write, damaged, plain_errors
 from maskwright.store.images import ImageStore
 from maskwright.store.imports import ImportStore
+from maskwright.store.location import database_file
 from maskwright.store.masks import MaskStore
 from maskwright.store.migrations import bring_up_to_date
 from maskwright.store.orm import EventRow
-from maskwright.store.place import database_file
 from maskwright.store.runs import RunStore
 from maskwright.store.values import Changes, Counts
 

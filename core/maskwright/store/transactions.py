@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from maskwright.store.connection import sqlite_file
-from maskwright.store.failures import plain_errors
-from maskwright.store.ledger import settle
+from maskwright.store.db_errors import plain_errors
+from maskwright.store.history import flush_counts
 
 __all__ = ["Transactions"]
 
@@ -36,7 +36,7 @@ class Transactions:
         self._refuse_damaged()
         with plain_errors(self._where, self._file), self._writers.begin() as db:
             yield db
-            settle(db)
+            flush_counts(db)
 
     def _refuse_damaged(self) -> None:
         """Raise BadProject when damage was found since opening: nothing more is written into a damaged file."""

@@ -19,6 +19,7 @@ from maskwright.presets.config_io import sections
 from maskwright.presets.loading import load, prompt_settings, read_config, seg_settings
 from maskwright.presets.talk2dino import save_projection
 from maskwright.presets.weights import CONFIG
+from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training.captions import read_captions
 from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
@@ -56,7 +57,7 @@ class TrainingJob:
     """cpu, cuda or auto."""
     say: Callable[[str], None] = lambda text: None
     """Told one line now and then."""
-    progress: Callable[[int, int], None] = lambda done, total: None
+    progress: Progress = NO_PROGRESS
     """Told (steps done, steps in all)."""
 
     def labelled(self, *, stretch: bool = True) -> tuple[list[Source], Vocabulary]:
@@ -88,7 +89,7 @@ class TrainingJob:
 
     def on_step(self, step: TrainProgress) -> None:
         """Pass on what a step reports."""
-        self.progress(step.step, step.steps)
+        self.progress.report(step.step, step.steps)
         if step.step % 100 == 0:
             parts = ", ".join(f"{name} {value:.3f}" for name, value in step.parts.items())
             rate = f"{step.images_per_second:.1f} images/s"

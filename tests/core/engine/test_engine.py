@@ -16,7 +16,8 @@ from maskwright.domain import ModelRef
 from maskwright.engine import Engine
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows
-from maskwright.engine.text import Labels, class_names, labelled
+from maskwright.domain.prompts import parse_class_names
+from maskwright.engine.text import Labels, labelled
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
 from maskwright.presets.loading import load_text, read_config
 from maskwright.settings import Settings
@@ -161,13 +162,13 @@ def test_unfamiliar_words_are_named_and_still_answered(engine: Engine, image: mw
     ],
 )
 def test_class_names(prompt: str | list[str], names: list[str]) -> None:
-    assert [name.name for name in class_names(prompt)] == names
+    assert [name.name for name in parse_class_names(prompt)] == names
 
 
 @pytest.mark.parametrize("prompt", ["", " , ", [], ["", " "], "|"])
 def test_empty_prompt(prompt: str | list[str]) -> None:
     with pytest.raises(EmptyPrompt, match="at least one class name"):
-        class_names(prompt)
+        parse_class_names(prompt)
 
 
 def test_options_that_are_not_there(engine: Engine, image: mw.Image, small_preset: Path) -> None:

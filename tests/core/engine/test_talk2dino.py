@@ -26,8 +26,7 @@ from maskwright.presets.loading import load, load_text
 from maskwright.presets.talk2dino import LoadedTalk2Dino
 from maskwright.presets.weights import save_part, write_part
 from maskwright.settings import Settings
-
-from ..models.test_importing_talk2dino import (
+from tests.core.presets.test_convert_talk2dino import (
     V2,
     V3,
     _made,

@@ -10,8 +10,7 @@ import torch
 from maskwright.errors import BadWeights, ShapeError
 from maskwright.models import dinotxt, dinov3
 from maskwright.models.state_dict import load_exactly
-
-from ...conftest import SHARED
+from tests.conftest import SHARED
 
 LAYOUTS = SHARED / "checkpoints"
 needs_layouts = pytest.mark.skipif(not LAYOUTS.is_dir(), reason=f"no checkpoint layouts in {LAYOUTS}")

@@ -20,8 +20,7 @@ from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.models.sam import SamConfig
 from maskwright.presets.config import Dinov3SegProtocol
-
-from ...conftest import SHARED
+from tests.conftest import SHARED
 
 SMALL = Dinov3SegConfig(
     vlm=DinoTxtConfig(

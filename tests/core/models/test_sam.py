@@ -18,8 +18,7 @@ from maskwright.presets.convert import import_preset, import_sam
 from maskwright.presets.loading import load, load_text
 from maskwright.presets.weights import CONFIG
 from maskwright.settings import Settings
-
-from ...conftest import SHARED
+from tests.conftest import SHARED
 
 SMALL = SamConfig(
     size=64, longest=64, width=32, depth=2, heads=2, window=3, global_blocks=(1,), out=16, mask_channels=4,

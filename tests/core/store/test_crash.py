@@ -23,7 +23,7 @@ from maskwright.store.backups import backups
 from maskwright.store.connection import connect, database_url
 from maskwright.store.migrations import bring_up_to_date
 from tests.core.store.conftest import miscounts, rows
-from tests.core.store.nursery import told
+from tests.core.store.crash_worker import told
 from tests.core.store.test_migrations import OLD_ROWS, scripts_until
 from tests.core.store.test_processes import intact
 
@@ -38,7 +38,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("nursery.py"))],
+            [sys.executable, str(Path(__file__).with_name("crash_worker.py"))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             # a library's threads would not survive the fork
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
@@ -184,7 +184,7 @@ def revision(file: Path) -> str:
 
 
 def test_four_processes_accept_a_thousand_masks_each(tmp_path: Path) -> None:
-    child = Path(__file__).with_name("child.py")
+    child = Path(__file__).with_name("subprocess_entry.py")
     words = [sys.executable, str(child), "accept_thousand", str(tmp_path)]
     children = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     said = [line.split() for one in children for line in one.communicate(timeout=600)[0].splitlines()]

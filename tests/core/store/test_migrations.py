@@ -22,7 +22,7 @@ from maskwright.project.history import sentence
 from maskwright.store import STATES, NewAnnotation, NewImage, Store
 from maskwright.store import connection as store_connection
 from maskwright.store.connection import connect, database_url
-from maskwright.store.failures import plain_errors
+from maskwright.store.db_errors import plain_errors
 from maskwright.store.migrations import bring_up_to_date
 from maskwright.store.orm import Base
 from tests.core.store.conftest import miscounts, on_server, on_sqlite, rectangle, rows

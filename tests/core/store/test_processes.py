@@ -17,7 +17,7 @@ from maskwright.errors import Conflict
 from maskwright.store import Correction, Store
 from tests.core.store.conftest import MakeAnnotation, miscounts, rectangle
 
-CHILD = Path(__file__).with_name("child.py")
+CHILD = Path(__file__).with_name("subprocess_entry.py")
 
 
 def start(name: str, place: str | Path) -> subprocess.Popen[str]:

@@ -40,8 +40,7 @@ from maskwright.training.projection import (
 )
 from maskwright.training.prompts import PROMPTS
 from maskwright.training.recipes import train_projection
-
-from ..models.test_importing_talk2dino import (
+from tests.core.presets.test_convert_talk2dino import (
     V2,
     _made,
     needs_vocabulary,

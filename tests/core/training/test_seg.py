@@ -23,8 +23,7 @@ from maskwright.training.loop import Trainer
 from maskwright.training.recipes import TrainingJob, train_segmenter
 from maskwright.training.seg import SegObjective, SegTrained, seg_steps, started, train_seg
 from maskwright.training.vocabulary import Vocabulary
-
-from .conftest import small_config, source_of
+from tests.core.training.conftest import small_config, source_of
 
 
 @pytest.fixture

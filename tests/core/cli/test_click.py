@@ -1,0 +1,87 @@
+"""The commands for clicks: masks of one picture, the measure, the benchmark, the training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from maskwright.domain import rle
+from tests.core.cli.test_cli import ANSWER, Run, home, labelled, picture, run
+
+__all__ = ["home", "labelled", "picture", "run"]
+
+
+@pytest.fixture
+def click(run: Run, small_preset: Path, picture: Path) -> Run:
+    return lambda *words: run("click", picture, *words, "--preset", small_preset, "--device", "cpu")
+
+
+def test_masks_of_a_point_the_best_first(click: Run, home: Path) -> None:
+    answer = click("--point", "10,20", "--category", "Straße", "--out", "out", "--json").json
+    assert set(answer) >= ANSWER
+    assert answer["categories"] == ["Straße"]
+    assert 1 <= len(answer["masks"]) <= 3
+    labels = np.asarray(Pillow.open(answer["label_map"]))
+    assert np.array_equal(rle.decode(answer["masks"][0]["segmentation"]), labels == 1)
+    scores = [mask["score"] for mask in answer["masks"]]
+    assert scores == sorted(scores, reverse=True)
+    kept = json.loads((home / "out" / "street.masks.json").read_text())
+    assert kept["provenance"]["prompt"]["points"] == [[10, 20, 1]]
+
+
+def test_points_with_signs_and_a_box_together(click: Run) -> None:
+    answer = click("--point", "10,20", "--point", "50,20,0", "--box", "2,2,20,38", "--json").json
+    assert len(answer["masks"]) <= 1
+
+
+def test_everything(click: Run, run: Run) -> None:
+    from maskwright_app.samples import samples
+
+    nuclei = next(sample.path for sample in samples() if "nucle" in sample.words)
+    answer = run("click", nuclei, "--everything", "--device", "cpu", "--json").json
+    assert len(answer["masks"]) > 3
+    overlay = np.asarray(Pillow.open(answer["overlay"]).convert("RGB"), int)
+    assert (np.asarray(Pillow.open(answer["label_map"])) == 1).any()
+    assert overlay.shape == (*answer["masks"][0]["segmentation"]["size"], 3)
+    assert "without a click" in run("click", "--help").out
+    assert "--everything needs neither" in click("--everything", "--point", "1,1").sentence()
+
+
+def test_mistakes(click: Run) -> None:
+    assert "outside the image" in click("--point", "61,5").sentence()
+    assert "empty or outside" in click("--box", "5,5,5,9").sentence()
+    assert "Give --point" in click().sentence()
+    for words in (("--point", "a,b"), ("--point", "1"), ("--point", "1,2,3"), ("--box", "1,2,3")):
+        done = click(*words)
+        assert done.status == 2
+        assert "should be like" in done.err or "not made of numbers" in done.err
+
+
+def test_evaluate_by_click(run: Run, labelled: Path, small_preset: Path) -> None:
+    words = ("evaluate", labelled, "--task", "click", "--preset", small_preset, "--device", "cpu", "--limit", 2)
+    answer = run(*words, "--json").json
+    assert set(answer) >= {"task", "method", "preset", "images", "classes", "miou", "pixel_accuracy", "per_class"}
+    assert set(answer) >= {"iou_1click", "iou_5click", "noc85"}
+    assert (answer["task"], answer["method"]) == ("click", "sam")
+    assert "after five" in run(*words).out
+    assert "--task text and example" in run(*words, "--refine", "crf").sentence()
+    assert "--task text" in run(*words, "--unlabelled", "background").sentence()
+
+
+def test_bench_of_clicks(run: Run) -> None:
+    answer = run("bench", "--task", "click", "--rounds", 3, "--json").json
+    assert (answer["longest"], answer["rounds"], answer["encoder_calls"]) == (1024, 3, 1)
+    assert 0 < answer["further"] <= answer["slowest"]
+    assert "1 encoder call" in run("bench", "--task", "click", "--rounds", 1).out
+
+
+def test_train_needs_a_preset_to_start_from(run: Run, labelled: Path, home: Path, small_preset: Path) -> None:
+    words = ("train", labelled, "--task", "click", "--steps", 1, "--device", "cpu")
+    assert "nowhere" in run(*words, "--out", home / "nowhere").sentence()
+    shutil.copytree(small_preset, home / "mine")
+    assert "leave --background out" in run(*words, "--out", home / "mine", "--background", labelled.name).sentence()

@@ -1,0 +1,411 @@
+"""Images of a project by a phrase: the best first, each looked at once, and what cannot be read named."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image as Pillow
+from safetensors.torch import load_file, save_file
+
+from maskwright.domain import Image
+from maskwright.engine import Engine
+from maskwright.engine import retrieval as matching
+from maskwright.engine.text import normalised
+from maskwright.errors import Cancelled, EmptyPhrase, MaskwrightError
+from maskwright.models.talk2dino import Projection
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import load
+from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.weights import write_part
+from maskwright.project import Project
+from maskwright.project.search import find_images
+from maskwright.session import AnnotationSession
+from maskwright.settings import Settings
+from tests.core.cli.test_cli import process
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    """Three pictures: noise, stripes, and one colour."""
+    rng = np.random.default_rng(0)
+    stripes = np.zeros((50, 80, 3), np.uint8)
+    stripes[::7] = (250, 200, 10)
+    with Project.open(tmp_path / "project", create=True) as opened:
+        for number, pixels in enumerate(
+            (rng.integers(0, 256, (40, 60, 3), dtype=np.uint8), stripes, np.full((30, 30, 3), 90, np.uint8))
+        ):
+            file = tmp_path / f"p{number}.png"
+            Pillow.fromarray(pixels).save(file)
+            opened.add_image(Image.open(file))
+        yield opened
+
+
+@pytest.fixture
+def make(talking_preset: Path, tmp_path: Path) -> Callable[..., Engine]:
+    """An engine of a preset, as another process would have it: nothing in memory, the same cache on the disk."""
+    settings = Settings(cache=tmp_path / "computed")
+    return lambda preset=talking_preset: Engine.load(preset, "cpu", settings=settings)
+
+
+@pytest.fixture
+def opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Ids of the images whose files were read."""
+    ids: list[int] = []
+    read = project.image
+
+    def counted(image_id: int) -> Image:
+        ids.append(image_id)
+        return read(image_id)
+
+    monkeypatch.setattr(project, "image", counted)
+    return ids
+
+
+def _direct(preset: Path, image: Image, phrase: str) -> float:
+    """The best head's cosine, from the model itself."""
+    talk2dino = load(preset).talk2dino
+    assert talk2dino is not None
+    with torch.no_grad():
+        features, logits = talk2dino.model.encode_image(
+            F.interpolate(normalised(image.pixels, torch.device("cpu")), (64, 64), mode="bilinear", antialias=True)
+        )
+        heads = torch.einsum("hn,nc->hc", logits[0].softmax(dim=-1), features.patches[0])
+        raw = talk2dino.model.text(talk2dino.tokenizer([phrase]))[0]
+        return F.cosine_similarity(heads, talk2dino.model.projection(raw)[None]).max().item()
+
+
+# ranking
+
+
+def test_images_are_ranked_by_their_best_heads_cosine(
+    project: Project, make: Callable[..., Engine], talking_preset: Path
+) -> None:
+    engine = make()
+    for phrase in ("a cow in the grass", "sky"):
+        found = find_images(project, engine, phrase)
+        assert found.problems == ()
+        assert {one.record.id for one in found.found} == {record.id for record in project.images()}
+        scores = [one.score for one in found.found]
+        assert scores == sorted(scores, reverse=True)
+        assert len(set(scores)) == 3
+        for one in found.found:
+            wanted = _direct(talking_preset, project.image(one.record.id), phrase)
+            # regions are kept in half precision
+            assert one.score == pytest.approx(wanted, abs=2e-3)
+
+
+def test_phrases_find_different_things(project: Project, make: Callable[..., Engine]) -> None:
+    engine = make()
+    scores = {phrase: [one.score for one in find_images(project, engine, phrase).found] for phrase in ("cow", "sky")}
+    assert scores["cow"] != scores["sky"]
+    assert scores["cow"] == [one.score for one in find_images(project, engine, "  Cow ").found], "as it is cleaned"
+
+
+def test_the_best_are_given_as_many_as_were_asked_for(project: Project, make: Callable[..., Engine]) -> None:
+    engine, told = make(), list[tuple[int, int]]()
+    every = find_images(project, engine, "sky").found
+    found = find_images(project, engine, "sky", limit=2, progress=lambda *row: told.append(row))
+    assert found.found == every[:2]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_a_project_without_images_has_none_to_find(tmp_path: Path, make: Callable[..., Engine]) -> None:
+    with Project.open(tmp_path / "empty", create=True) as empty:
+        assert find_images(empty, make(), "sky").found == ()
+
+
+# each image is looked at once
+
+
+def test_a_second_search_opens_no_picture(project: Project, make: Callable[..., Engine], opened: list[int]) -> None:
+    engine = make()
+    first = find_images(project, engine, "a cow")
+    assert opened == [record.id for record in project.images()]
+    assert engine.encoder_calls == 3
+    assert find_images(project, engine, "a cow") == first
+    find_images(project, engine, "something else")
+    assert len(opened) == engine.encoder_calls == 3
+
+
+def test_what_another_engine_saw_is_used(project: Project, make: Callable[..., Engine], opened: list[int]) -> None:
+    first = find_images(project, make(), "a cow")
+    opened.clear()
+    other = make()
+    assert find_images(project, other, "a cow") == first, "to the last bit"
+    assert (opened, other.encoder_calls) == ([], 0)
+
+
+@pytest.mark.slow
+def test_what_another_process_saw_is_used(
+    project: Project, make: Callable[..., Engine], opened: list[int], talking_preset: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "computed"))
+    done = process("find", project.folder, "a cow", "--preset", talking_preset, "--device", "cpu", "--json")
+    assert done.status == 0, done
+    found = find_images(project, make(), "a cow").found
+    assert [(row["image"], row["score"]) for row in done.json["images"]] == [
+        (one.record.id, round(one.score, 4)) for one in found
+    ]
+    assert opened == []
+
+
+def _kept(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "computed").rglob("*.safetensors"))
+
+
+def test_what_is_kept_is_what_each_head_looks_at(project: Project, make: Callable[..., Engine], tmp_path: Path) -> None:
+    """Neither the average of the heads nor the class token, which training knows as well."""
+    find_images(project, make(), "a cow")
+    assert [load_file(file)["regions"].shape for file in _kept(tmp_path)] == [(2, 32)] * 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda file: file.unlink(), id="gone"),
+        pytest.param(lambda file: file.write_bytes(b""), id="empty"),
+        pytest.param(lambda file: file.write_bytes(file.read_bytes()[:-5]), id="cut"),
+        pytest.param(lambda file: save_file({"other": torch.zeros(3)}, file), id="of something else"),
+    ],
+)
+def test_what_was_kept_and_is_damaged_is_looked_at_again(
+    project: Project, make: Callable[..., Engine], tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    first = find_images(project, make(), "a cow")
+    file = _kept(tmp_path)[1]
+    # a copy: what is loaded is a view of the file
+    whole = load_file(file)["regions"].clone()
+    damage(file)
+    engine = make()
+    assert find_images(project, engine, "a cow") == first
+    assert engine.encoder_calls == 1
+    assert torch.equal(load_file(file)["regions"], whole)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    project: Project, make: Callable[..., Engine], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "computed").write_text("mine")
+    engine = make()
+    with caplog.at_level(logging.WARNING):
+        found = find_images(project, engine, "a cow")
+    assert len(found.found) == 3
+    assert found.problems == ()
+    assert "cannot keep" in caplog.text
+    find_images(project, engine, "a cow")
+    assert engine.encoder_calls == 6
+
+
+def test_another_projection_sees_the_same_regions(
+    project: Project, make: Callable[..., Engine], talking_preset: Path, tmp_path: Path
+) -> None:
+    first = find_images(project, make(), "a cow")
+    folder = shutil.copytree(talking_preset, tmp_path / "other")
+    preset = load(folder)
+    assert preset.talk2dino is not None
+    assert preset.talk2dino.config.projection is not None
+    sizes = preset.talk2dino.config.projection
+    save_projection(folder, Projection(sizes), sizes, preset.text, size=64)
+    engine = make(folder)
+    second = find_images(project, engine, "a cow")
+    assert engine.encoder_calls == 0
+    assert {one.score for one in first.found}.isdisjoint({one.score for one in second.found})
+
+
+@pytest.mark.parametrize("settings", [{"matched_at": 96}, {"stretch": True}], ids=["size", "contrast"])
+def test_pictures_prepared_otherwise_are_looked_at_again(
+    project: Project, make: Callable[..., Engine], talking_preset: Path, tmp_path: Path, settings: dict[str, object]
+) -> None:
+    find_images(project, make(), "a cow")
+    folder = shutil.copytree(talking_preset, tmp_path / "other")
+    write_part(folder, "talk2dino", {**sections(folder)["talk2dino"], **settings})
+    engine = make(folder)
+    find_images(project, engine, "a cow")
+    assert engine.encoder_calls == 3
+    assert len(_kept(tmp_path)) == 6
+
+
+def test_the_oldest_regions_are_forgotten_when_there_are_many(
+    project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "_MOST", 2)
+    monkeypatch.setattr(matching, "_LOOK", 3)
+    find_images(project, make(), "a cow")
+    assert {file.stem for file in _kept(tmp_path)} == {record.sha256 for record in project.images()[1:]}
+
+
+def test_regions_that_were_used_are_not_the_oldest(
+    project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third = (project.image(record.id) for record in project.images())
+    engine = make()
+    for image in (first, second):
+        engine.match("a cow", image.sha256, lambda image=image: image)
+    make().match("sky", first.sha256, lambda: pytest.fail("it was seen"))
+    monkeypatch.setattr(matching, "_MOST", 2)
+    monkeypatch.setattr(matching, "_LOOK", 1)
+    engine.match("a cow", third.sha256, lambda: third)
+    assert {file.stem for file in _kept(tmp_path)} == {first.sha256, third.sha256}
+
+
+def test_threads_share_one_engine(project: Project, make: Callable[..., Engine]) -> None:
+    engine, found = make(), list[object]()
+    threads = [threading.Thread(target=lambda: found.append(find_images(project, engine, "a cow"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(one == found[0] for one in found)
+
+
+# what cannot be
+
+
+def test_a_missing_picture_is_one_problem_and_the_rest_is_ranked(project: Project, make: Callable[..., Engine]) -> None:
+    gone, *rest = project.images()
+    (project.folder / gone.file_name).unlink()
+    engine = make()
+    found = find_images(project, engine, "a cow")
+    assert {one.record.id for one in found.found} == {record.id for record in rest}
+    (problem,) = found.problems
+    assert problem.startswith(f"The picture {gone.file_name} is missing")
+    assert "\n" not in problem
+    # what was seen before is known without its file
+    second = rest[0]
+    (project.folder / second.file_name).unlink()
+    again = find_images(project, engine, "a cow")
+    assert again == found
+
+
+def test_a_damaged_picture_is_one_problem(project: Project, make: Callable[..., Engine]) -> None:
+    first = project.images()[0]
+    (project.folder / first.file_name).write_text("Dear Sir or Madam")
+    found = find_images(project, make(), "a cow")
+    assert len(found.found) == 2
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" \n\t", id="spaces"),
+        pytest.param("&nbsp;", id="a written space"),
+    ],
+)
+def test_an_empty_phrase_is_one_sentence(project: Project, make: Callable[..., Engine], phrase: str) -> None:
+    engine = make()
+    with pytest.raises(EmptyPhrase):
+        find_images(project, engine, phrase)
+    with pytest.raises(EmptyPhrase):
+        engine.match(phrase, "0" * 64, lambda: project.image(1))
+    assert engine.encoder_calls == 0
+
+
+def test_a_preset_without_talk2dino_is_one_sentence(
+    project: Project, make: Callable[..., Engine], small_preset: Path, opened: list[int]
+) -> None:
+    with pytest.raises(MaskwrightError, match=r"^The preset small does not compare words with whole images\. .*\.$"):
+        find_images(project, make(small_preset), "a cow")
+    assert opened == []
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(project: Project, make: Callable[..., Engine]) -> None:
+    engine = make()
+    with pytest.raises(Cancelled):
+        find_images(project, engine, "a cow", cancelled=lambda: engine.encoder_calls == 2)
+    assert engine.encoder_calls == 2
+    assert len(find_images(project, engine, "a cow").found) == 3
+    assert engine.encoder_calls == 3
+
+
+@pytest.mark.parametrize("phrase", ["🐄", "牛", "a " * 500, "{}", "%s", "it's a cow, isn't it?"])
+def test_odd_phrases_are_answered(project: Project, make: Callable[..., Engine], phrase: str) -> None:
+    found = find_images(project, make(), phrase)
+    assert len(found.found) == 3
+    assert all(-1 <= one.score <= 1 for one in found.found)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)], ids=str)
+def test_pictures_of_any_shape_are_looked_at(
+    make: Callable[..., Engine], size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    image = Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+    engine = make()
+    score = engine.match("sky", image.sha256, lambda: image)
+    assert -1 <= score <= 1
+    assert engine.match("sky", image.sha256, lambda: pytest.fail("it was seen")) == score
+
+
+# the session
+
+
+def test_the_session_finds_with_the_engine_in_use(project: Project, make: Callable[..., Engine]) -> None:
+    made: list[str] = []
+
+    def engine(name: str) -> Engine:
+        made.append(name)
+        return make()
+
+    session = AnnotationSession(engine, project, "talking")
+    found = session.find("a cow", limit=2)
+    assert found == find_images(project, session.engine, "a cow", limit=2)
+    assert made == ["talking"]
+
+
+def test_the_session_finds_while_a_model_without_talk2dino_is_in_use(
+    project: Project, make: Callable[..., Engine], small_preset: Path, talking_preset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    made: list[str] = []
+
+    def engine(name: str) -> Engine:
+        made.append(name)
+        return make(Path(name))
+
+    monkeypatch.setattr(project.runs, "model", lambda: str(small_preset))
+    session = AnnotationSession(engine, project, str(talking_preset))
+    (first, *_) = project.images()
+    assert session.propose_text(first.id, "cow").prediction.provenance["preset"] == "small"
+    assert session.find("a cow") == find_images(project, make(), "a cow")
+    session.find("sky")
+    assert made == [str(small_preset), str(talking_preset)], "each is loaded once"
+    without = AnnotationSession(engine, project, str(small_preset))
+    with pytest.raises(MaskwrightError, match="The preset small does not compare words with whole images"):
+        without.find("a cow")
+
+
+@pytest.mark.slow
+def test_the_session_finds_with_the_preset_that_a_learned_model_came_from(
+    meadows: Path, make: Callable[..., Engine], talking_preset: Path
+) -> None:
+    """A model that the project learned no longer fits the projection; the preset it came from still does."""
+    made: list[str] = []
+
+    def engine(name: str) -> Engine:
+        made.append(name)
+        return make(Path(name))
+
+    with Project.open(meadows) as project:
+        run = project.finetune(base=talking_preset, epochs=2, device="cpu")
+        run.wait()
+        project.runs.activate(run.name, who="me")
+        session = AnnotationSession(engine, project, str(talking_preset))
+        assert session.engine.text_methods == ("dinotxt",)
+        found = session.find("a meadow")
+        assert len(found.found) == 6
+        assert found == find_images(project, make(), "a meadow")
+        session.find("air")
+        assert made == [str(run.checkpoint), str(talking_preset)], "each is loaded once"
+        with pytest.raises(EmptyPhrase):
+            session.find(" ")
