@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from maskwright.domain import TextPrompt
 from maskwright.engine import Engine
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
@@ -68,7 +69,10 @@ def test_what_cleaning_left_unlabelled_is_shown_and_never_decided_on(talker: Con
     image_id = talker.image_id
     assert image_id is not None
     plain, cleaned = (
-        talker.session.propose_text(image_id, "cow, sky", method="talk2dino", cleaning=choice).prediction.label_map > 0
+        talker.session.propose_text(
+            image_id, TextPrompt.parse("cow, sky", method="talk2dino", background=True, cleaning=choice)
+        ).prediction.label_map
+        > 0
         for choice in (False, None)
     )
     talker.propose("cow, sky", background=True, threshold=0.5, method="talk2dino")
@@ -89,7 +93,7 @@ def test_what_cleaning_left_unlabelled_is_shown_and_never_decided_on(talker: Con
 
 def test_a_preview_alone_is_no_mask_to_decide_on(talker: Controller, window: Window) -> None:
     assert talker.image_id is not None
-    (best,) = talker.session.propose_text(talker.image_id, "cow", threshold=0.5).prediction.best
+    (best,) = talker.session.propose_text(talker.image_id, TextPrompt.parse("cow", threshold=0.5)).prediction.best
     talker.propose("cow", background=True, threshold=best + 0.01)
     window.until(lambda: _cleaned(window))
     assert not _proposals(window)

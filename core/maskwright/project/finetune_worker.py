@@ -199,7 +199,7 @@ class _Measuring(Progress):
         self._pulse = pulse
 
     def report(self, done: int, total: int, stage: str = "") -> None:
-        self._pulse.tell(done=done, total=total, **({"stage": stage} if stage else {}))
+        self._pulse.tell(done=done, total=total, stage=stage)
 
     def cancelled(self) -> bool:
         return self._pulse.stopped()

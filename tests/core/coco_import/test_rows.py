@@ -14,15 +14,16 @@ from maskwright.errors import BadCoco
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions
 from tests.core.coco_import.conftest import REGIONS, Labels, corners, region, runs, write
+from tests.progress import Recorded
 
 
 def test_every_kind_of_mask_comes_in_exactly_and_only_once(project: Project, labels: Labels, tmp_path: Path) -> None:
     file = write(tmp_path, labels)
-    told: list[tuple[int, int]] = []
-    done = project.import_coco(file, progress=lambda n, total: told.append((n, total)))
+    progress = Recorded()
+    done = project.import_coco(file, progress=progress)
     assert (done.images, done.added, done.masks, done.known, done.skipped) == (2, 2, 5, 0, ())
     assert (done.warnings, done.missing, done.proposals, done.matched) == ((), (), 0, {"file": 2})
-    assert told[-1] == (2, 2)
+    assert progress.reports[-1] == (2, 2)
     kept = project.annotations()
     for one, wanted in zip(kept, [*REGIONS.values(), REGIONS["compressed"]], strict=True):
         assert np.array_equal(one.mask.to_array(), wanted)

@@ -15,6 +15,7 @@ from maskwright.engine import Engine
 from maskwright.engine.clicks import _distinct, starting_logits
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.sam import postprocess
+from tests.progress import Recorded
 
 
 @pytest.fixture(scope="module")
@@ -157,17 +158,17 @@ def test_only_parts_with_a_click_are_kept(tiny: Engine, rng: np.random.Generator
 
 
 def test_everything_is_distinct_and_can_be_stopped(tiny: Engine, disc: mw.Image) -> None:
-    shares: list[float] = []
-    found = tiny.segment_everything(disc, side=8, least_score=0.25, least_stability=0.5, progress=shares.append)
-    assert shares[0] == 0
-    assert shares[-1] == 1
+    progress = Recorded()
+    found = tiny.segment_everything(disc, side=8, least_score=0.25, least_stability=0.5, progress=progress)
+    assert progress.reports[0] == (0, 100)
+    assert progress.reports[-1] == (100, 100)
     masks = found.masks()
     assert len(masks) > 1
     assert [m.score for m in masks] == sorted((m.score for m in masks), reverse=True)
     arrays = [m.to_array() for m in masks]
     assert all(_iou(a, b) < 0.8 for n, a in enumerate(arrays) for b in arrays[:n])
     with pytest.raises(Cancelled):
-        tiny.segment_everything(disc, cancelled=lambda: True)
+        tiny.segment_everything(disc, progress=Recorded(lambda: True))
 
 
 def test_alike_and_contained_masks_are_one_thing() -> None:

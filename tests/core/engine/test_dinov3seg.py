@@ -23,6 +23,7 @@ from maskwright.models.devices import choose_device
 from maskwright.presets.loading import LoadedDinov3Seg, Preset, bundled, load
 from maskwright.presets.weights import save_part
 from maskwright.settings import Settings
+from tests.progress import Recorded
 
 WORDS = ["grass", "cow", "sky", "a zebra"]
 
@@ -209,10 +210,10 @@ def test_synonyms_make_one_class(engine: Engine) -> None:
 
 
 def test_encoding_can_be_cancelled(segmenting_preset: Path) -> None:
-    engine, told = Engine.load(segmenting_preset, "cpu"), list[float]()
+    engine, progress = Engine.load(segmenting_preset, "cpu"), Recorded(lambda: len(progress.reports) > 2)
     with pytest.raises(Cancelled):
-        engine.segment_text(_picture(), WORDS, progress=told.append, cancelled=lambda: len(told) > 2)
-    assert told == sorted(told)
+        engine.segment_text(_picture(), WORDS, progress=progress)
+    assert progress.reports == sorted(progress.reports)
     assert engine.segment_text(_picture(), WORDS).label_map.min() >= 1
 
 

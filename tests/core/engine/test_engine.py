@@ -13,14 +13,15 @@ import torch
 
 import maskwright as mw
 from maskwright.domain import ModelRef
+from maskwright.domain.prompts import parse_class_names
 from maskwright.engine import Engine
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows
-from maskwright.domain.prompts import parse_class_names
 from maskwright.engine.text import Labels, labelled
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
 from maskwright.presets.loading import load_text, read_config
 from maskwright.settings import Settings
+from tests.progress import Recorded
 
 
 @pytest.fixture
@@ -99,11 +100,11 @@ def test_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
 
 def test_cancel_stops_before_the_next_pass_and_keeps_nothing(engine: Engine, image: mw.Image) -> None:
     with pytest.raises(Cancelled):
-        engine.segment_text(image, "cow", cancelled=lambda: True)
+        engine.segment_text(image, "cow", progress=Recorded(lambda: True))
     assert engine.encoder_calls == 0
     answers = iter([False, True])
     with pytest.raises(Cancelled):
-        engine.segment_text(image, "cow", cancelled=lambda: next(answers, True))
+        engine.segment_text(image, "cow", progress=Recorded(lambda: next(answers, True)))
     assert engine._cache.used_bytes == 0
     assert engine.segment_text(image, "cow").label_map.shape == (40, 60)
 
@@ -126,11 +127,11 @@ def test_class_order_permutes_the_answer(engine: Engine, image: mw.Image) -> Non
 
 
 def test_high_resolution_is_kept_beside_the_windows(engine: Engine, image: mw.Image) -> None:
-    shares: list[float] = []
-    found = engine.segment_text(image, "cow, sky", high_resolution=True, progress=shares.append)
+    progress = Recorded()
+    found = engine.segment_text(image, "cow, sky", high_resolution=True, progress=progress)
     assert found.label_map.shape == (40, 60)
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+    assert progress.reports == sorted(progress.reports)
+    assert progress.reports[-1] == (100, 100)
     engine.segment_text(image, "cow, sky")
     engine.segment_text(image, "sky", high_resolution=True)
     assert engine.encoder_calls == 2

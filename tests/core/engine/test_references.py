@@ -15,6 +15,7 @@ from maskwright.engine import Engine
 from maskwright.errors import BadReference, Cancelled, MaskwrightError
 from maskwright.settings import Settings
 from maskwright_app.samples import samples
+from tests.progress import Recorded
 
 GREEN = (40, 160, 50)
 
@@ -143,7 +144,7 @@ def test_what_cannot_be_asked(engine: Engine, shown: mw.Reference) -> None:
     with pytest.raises(MaskwrightError, match="pairs"):
         engine.match_points(shown.image, [1, 2, 3], shown.image)
     with pytest.raises(Cancelled):
-        engine.segment_like(shown.image, [shown], cancelled=lambda: True)
+        engine.segment_like(shown.image, [shown], progress=Recorded(lambda: True))
 
 
 @pytest.mark.parametrize("size", [(3, 8000), (8000, 3), (1, 1), (17, 5)])

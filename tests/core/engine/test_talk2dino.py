@@ -37,6 +37,7 @@ from tests.core.presets.test_convert_talk2dino import (
     projection,
     written,
 )
+from tests.progress import Recorded
 
 WORDS = ["grass", "cow", "sky", "a zebra"]
 CPU = torch.device("cpu")
@@ -118,16 +119,16 @@ def test_a_second_prompt_runs_no_encoder(talking_preset: Path, monkeypatch: pyte
 
 
 def test_encoding_is_told_and_can_be_cancelled(talking_preset: Path) -> None:
-    engine, told = Engine.load(talking_preset, "cpu"), list[float]()
+    engine, stopped = Engine.load(talking_preset, "cpu"), Recorded(lambda: len(stopped.reports) > 1)
     wide = _noise(64, 400)
     with pytest.raises(Cancelled):
-        _ask(engine, wide, progress=told.append, cancelled=lambda: len(told) > 1)
+        _ask(engine, wide, progress=stopped)
     assert engine._cache.used_bytes == 0
-    told.clear()
-    _ask(engine, wide, progress=told.append)
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0, 1)
-    assert len(told) > 3
+    finished = Recorded()
+    _ask(engine, wide, progress=finished)
+    assert finished.reports == sorted(finished.reports)
+    assert (finished.reports[0], finished.reports[-1]) == ((0, 100), (100, 100))
+    assert len(finished.reports) > 3
 
 
 # scores

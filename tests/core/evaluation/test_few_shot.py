@@ -17,6 +17,7 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.few_shot import draw, evaluate_example
 from maskwright.formats.labelled_folder import LabelledFolder
+from tests.progress import Recorded
 
 CAT, DOG, CAR = 1, 2, 3
 
@@ -106,10 +107,10 @@ def test_scores(folder: Path) -> None:
 
 def test_with_a_real_model(folder: Path, small_preset: Path) -> None:
     engine = Engine.load(small_preset, "cpu")
-    told: list[tuple[int, int]] = []
-    scores = evaluate_example(engine, folder, limit=5, refine="crf", progress=lambda *done: told.append(done))
+    progress = Recorded()
+    scores = evaluate_example(engine, folder, limit=5, refine="crf", progress=progress)
     assert 0 <= scores.miou <= 1
-    assert told[-1] == (5, 5)
+    assert progress.reports[-1] == (5, 5)
     assert engine.encoder_calls <= 3
 
 

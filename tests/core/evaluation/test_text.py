@@ -19,6 +19,7 @@ from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.evaluation.metrics import Confusion
 from maskwright.evaluation.text import CLEANING_TABLE, TextScores, Way, evaluate_text
 from maskwright.formats.labelled_folder import LabelledFolder, held_out
+from tests.progress import Recorded
 
 SKY, COW, CAR = 7, 3, 9
 CATEGORIES = [{"id": SKY, "name": "sky"}, {"id": COW, "name": "cow"}, {"id": CAR, "name": "car"}]
@@ -281,11 +282,11 @@ def test_nothing_to_measure(tmp_path: Path) -> None:
 
 
 def test_progress_and_cancel(folder: Path, small_preset: Path) -> None:
-    told: list[tuple[int, int]] = []
-    measure(Known(ANSWERS), folder, progress=lambda *row: told.append(row))
-    assert told == [(0, 2), (1, 2), (2, 2)]
+    progress = Recorded()
+    measure(Known(ANSWERS), folder, progress=progress)
+    assert progress.reports == [(0, 2), (1, 2), (2, 2)]
     with pytest.raises(Cancelled):
-        evaluate_text(Engine.load(small_preset, "cpu"), folder, cancelled=lambda: True)
+        evaluate_text(Engine.load(small_preset, "cpu"), folder, progress=Recorded(lambda: True))
 
 
 def test_with_a_real_model(folder: Path, small_preset: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import maskwright as mw
+from maskwright.domain import TextPrompt
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled
 from maskwright.project import Project
@@ -60,15 +61,15 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
 
     session = AnnotationSession(lambda name: Engine.load(name, "cpu"), project, str(small_preset))
     (first, *_) = project.images()
-    before = session.propose_text(first.id, "meadow, air")
+    before = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
     assert session.improvement().actions == ("use", "start")
     session.act("use")
     assert project.runs.active() == "run-1"
-    used = session.propose_text(first.id, "meadow, air")
+    used = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
     assert used.prediction.provenance["weights"] == done.after["weights"]
     assert "In use" in session.improvement().line
     session.act("back")
-    again = session.propose_text(first.id, "meadow, air")
+    again = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
     assert [p.mask.rle for p in again.proposals] == [p.mask.rle for p in before.proposals]
     with pytest.raises(mw.MaskwrightError, match="no longer possible"):
         session.act("cancel")

@@ -14,6 +14,7 @@ from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
 from maskwright.project.prelabel import Predicted, predict_like, predict_text
 from maskwright.session import AnnotationSession
+from tests.progress import Recorded
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_images_with_the_category_are_left_alone_and_a_second_run_does_nothing(
 def test_a_stopped_batch_goes_on_where_it_stopped(project: Project, engine: Engine) -> None:
     answers = iter([False, False, False, True])
     asked: list[int] = []
-    stopped = predict_like(project, engine, "meadow", cancelled=lambda: next(answers, True))
+    stopped = predict_like(project, engine, "meadow", progress=Recorded(lambda: next(answers, True)))
     with pytest.raises(Cancelled):
         asked.extend(row.record.id for row in stopped)
     done = len(project.store.predicted(_prompts(project)[0]))

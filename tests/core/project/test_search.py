@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
-from maskwright.domain import Image
+from maskwright.domain import Image, TextPrompt
 from maskwright.engine import Engine
 from maskwright.engine import retrieval as matching
 from maskwright.engine.text import normalised
@@ -30,6 +30,7 @@ from maskwright.project.search import find_images
 from maskwright.session import AnnotationSession
 from maskwright.settings import Settings
 from tests.core.cli.test_cli import process
+from tests.progress import Recorded
 
 
 @pytest.fixture
@@ -110,11 +111,11 @@ def test_phrases_find_different_things(project: Project, make: Callable[..., Eng
 
 
 def test_the_best_are_given_as_many_as_were_asked_for(project: Project, make: Callable[..., Engine]) -> None:
-    engine, told = make(), list[tuple[int, int]]()
+    engine, progress = make(), Recorded()
     every = find_images(project, engine, "sky").found
-    found = find_images(project, engine, "sky", limit=2, progress=lambda *row: told.append(row))
+    found = find_images(project, engine, "sky", limit=2, progress=progress)
     assert found.found == every[:2]
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert progress.reports == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_a_project_without_images_has_none_to_find(tmp_path: Path, make: Callable[..., Engine]) -> None:
@@ -323,7 +324,7 @@ def test_a_preset_without_talk2dino_is_one_sentence(
 def test_a_search_that_was_stopped_goes_on_where_it_was(project: Project, make: Callable[..., Engine]) -> None:
     engine = make()
     with pytest.raises(Cancelled):
-        find_images(project, engine, "a cow", cancelled=lambda: engine.encoder_calls == 2)
+        find_images(project, engine, "a cow", progress=Recorded(lambda: engine.encoder_calls == 2))
     assert engine.encoder_calls == 2
     assert len(find_images(project, engine, "a cow").found) == 3
     assert engine.encoder_calls == 3
@@ -376,7 +377,7 @@ def test_the_session_finds_while_a_model_without_talk2dino_is_in_use(
     monkeypatch.setattr(project.runs, "model", lambda: str(small_preset))
     session = AnnotationSession(engine, project, str(talking_preset))
     (first, *_) = project.images()
-    assert session.propose_text(first.id, "cow").prediction.provenance["preset"] == "small"
+    assert session.propose_text(first.id, TextPrompt.parse("cow")).prediction.provenance["preset"] == "small"
     assert session.find("a cow") == find_images(project, make(), "a cow")
     session.find("sky")
     assert made == [str(small_preset), str(talking_preset)], "each is loaded once"
