@@ -122,7 +122,7 @@ def test_high_resolution_is_dinotxts(engine: Engine) -> None:
 
 @pytest.mark.parametrize("method", ["magic", "", "DINOTXT"])
 def test_unknown_method_is_one_sentence(engine: Engine, method: str) -> None:
-    with pytest.raises(MaskwrightError, match="Known: dinov3seg, dinotxt"):
+    with pytest.raises(MaskwrightError, match="Choose one of: dinov3seg, dinotxt"):
         engine.segment_text(_picture(), WORDS, method=method)
 
 
