@@ -40,12 +40,12 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
-def meadows(tmp_path: Path, rng: np.random.Generator) -> Path:
+def two_class_project(tmp_path: Path, rng: np.random.Generator) -> Path:
     """A project of six pictures, green on the left and blue on the right, with both accepted."""
     from maskwright.domain import Image
     from maskwright.project import Project
 
-    folder = tmp_path / "meadows ü"
+    folder = tmp_path / "two_class_project ü"
     with Project.open(folder, create=True) as project:
         for number in range(6):
             edge = int(rng.integers(24, 40))

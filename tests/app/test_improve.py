@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 
 @pytest.fixture
-def page_server(meadows: Path, small_preset: Path) -> Iterator[Page]:
-    with served(meadows, "--preset", str(small_preset), "--device", "cpu") as page:
+def page_server(two_class_project: Path, small_preset: Path) -> Iterator[Page]:
+    with served(two_class_project, "--preset", str(small_preset), "--device", "cpu") as page:
         yield page
 
 

@@ -52,7 +52,7 @@ def controller(place: Path, small_preset: Path, window: Window) -> Iterator[Cont
 
 
 @pytest.fixture
-def talker(place: Path, talking_preset: Path, window: Window) -> Iterator[Controller]:
+def talk2dino_controller(place: Path, talking_preset: Path, window: Window) -> Iterator[Controller]:
     """As `controller`, with a model that has Talk2DINO."""
     session = AnnotationSession(lambda preset: Engine.load(preset, "cpu"), Project.open(place), str(talking_preset))
     controller = Controller(session, window.view)

@@ -48,70 +48,76 @@ def test_words_proposals_accept_reject(controller: Controller, window: Window) -
     assert window.view.show_busy.call_args.args == ("",)
 
 
-def test_method_cleaning_and_refinement_are_the_persons_choice(talker: Controller, window: Window) -> None:
+def test_method_cleaning_and_refinement_are_the_persons_choice(
+    talk2dino_controller: Controller, window: Window
+) -> None:
     def asked(**told: Any) -> tuple[Any, ...]:
         before = {row.proposal for row in _proposals(window)}
-        talker.propose("grass, cow, sky", background=True, threshold=0.5, **told)
+        talk2dino_controller.propose("grass, cow, sky", background=True, threshold=0.5, **told)
         window.until(lambda: {row.proposal for row in _proposals(window)} - before)
-        (one, *_) = talker.session.open_proposals([row.proposal for row in _proposals(window)])
+        (one, *_) = talk2dino_controller.session.open_proposals([row.proposal for row in _proposals(window)])
         parameters = one.provenance["parameters"]
         return one.provenance["method"], bool(parameters["cleaning"]), parameters["refine"]
 
     assert asked() == ("dinotxt", True, None)
     assert asked(method="talk2dino") == ("talk2dino", True, None)
     assert asked(method="talk2dino", cleaning=False, refine="pamr") == ("talk2dino", False, "pamr")
-    talker.propose("cow", background=True, threshold=0.5, method="dinov3seg")
+    talk2dino_controller.propose("cow", background=True, threshold=0.5, method="dinov3seg")
     window.until(lambda: window.view.show_error.called)
     assert "dinov3.seg" in window.view.show_error.call_args.args[0]
 
 
-def test_what_cleaning_left_unlabelled_is_shown_and_never_decided_on(talker: Controller, window: Window) -> None:
-    image_id = talker.image_id
+def test_what_cleaning_left_unlabelled_is_shown_and_never_decided_on(
+    talk2dino_controller: Controller, window: Window
+) -> None:
+    image_id = talk2dino_controller.image_id
     assert image_id is not None
     plain, cleaned = (
-        talker.session.propose_text(
+        talk2dino_controller.session.propose_text(
             image_id, TextPrompt.parse("cow, sky", method="talk2dino", background=True, cleaning=choice)
         ).prediction.label_map
         > 0
         for choice in (False, None)
     )
-    talker.propose("cow, sky", background=True, threshold=0.5, method="talk2dino")
+    talk2dino_controller.propose("cow, sky", background=True, threshold=0.5, method="talk2dino")
     window.until(lambda: _cleaned(window))
     (preview,), proposals = _cleaned(window), _proposals(window)
     assert np.array_equal(preview.mask.to_array(), plain & ~cleaned)
     assert preview.mask.area > 0
     assert "Cleaning left" in window.view.show_status.call_args.args[0]
-    talker.decide(True, [proposals[0].proposal])
+    talk2dino_controller.decide(True, [proposals[0].proposal])
     window.until(lambda: _accepted(window))
     assert len(_cleaned(window)) == 1, "there is still something to decide"
-    talker.decide(True)
+    talk2dino_controller.decide(True)
     window.until(lambda: len(_accepted(window)) == 2)
-    kept = talker.session.project.annotations(image_id)
+    kept = talk2dino_controller.session.project.annotations(image_id)
     assert [one.mask.rle for one in kept] == [row.mask.rle for row in proposals]
     assert not _cleaned(window), "the prompt is done with"
 
 
-def test_a_preview_alone_is_no_mask_to_decide_on(talker: Controller, window: Window) -> None:
-    assert talker.image_id is not None
-    (best,) = talker.session.propose_text(talker.image_id, TextPrompt.parse("cow", threshold=0.5)).prediction.best
-    talker.propose("cow", background=True, threshold=best + 0.01)
+def test_a_preview_alone_is_no_mask_to_decide_on(talk2dino_controller: Controller, window: Window) -> None:
+    assert talk2dino_controller.image_id is not None
+    (best,) = talk2dino_controller.session.propose_text(
+        talk2dino_controller.image_id, TextPrompt.parse("cow", threshold=0.5)
+    ).prediction.best
+    talk2dino_controller.propose("cow", background=True, threshold=best + 0.01)
     window.until(lambda: _cleaned(window))
     assert not _proposals(window)
     for accept in (True, False):
         window.view.show_error.reset_mock()
-        talker.decide(accept)
+        talk2dino_controller.decide(accept)
         assert "no open mask" in window.view.show_error.call_args.args[0]
-    talker.propose("cow", background=True, threshold=0.5, method="talk2dino", cleaning=False)
+    talk2dino_controller.propose("cow", background=True, threshold=0.5, method="talk2dino", cleaning=False)
     window.until(lambda: _proposals(window))
     assert not _cleaned(window)
-    assert not talker.session.project.annotations(talker.image_id)
+    assert not talk2dino_controller.session.project.annotations(talk2dino_controller.image_id)
 
 
-def test_a_search_ranks_the_images_and_says_how_far_it_is(talker: Controller, window: Window) -> None:
-    talker.find("a cow")
+def test_a_search_ranks_the_images_and_says_how_far_it_is(talk2dino_controller: Controller, window: Window) -> None:
+    talk2dino_controller.find("a cow")
     assert window.searching()
     window.until(lambda: window.found)
-    expected = talker.session.find("a cow").found
+    expected = talk2dino_controller.session.find("a cow").found
     assert window.found == expected
     assert len(expected) == 2
     assert expected[0].score > expected[1].score
@@ -120,21 +126,21 @@ def test_a_search_ranks_the_images_and_says_how_far_it_is(talker: Controller, wi
     assert said[-1] == ""
     assert not window.searching()
     assert window.notice == ""
-    other = next(one.record.id for one in expected if one.record.id != talker.image_id)
-    talker.open_image(other)
-    window.until(lambda: talker.image_id == other)
+    other = next(one.record.id for one in expected if one.record.id != talk2dino_controller.image_id)
+    talk2dino_controller.open_image(other)
+    window.until(lambda: talk2dino_controller.image_id == other)
 
 
 def test_a_stopped_search_ends_and_shows_nothing(
-    talker: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
+    talk2dino_controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Gate(talker.session.project.image)
-    monkeypatch.setattr(talker.session.project, "image", slow)
-    talker.stop_search()
+    slow = Gate(talk2dino_controller.session.project.image)
+    monkeypatch.setattr(talk2dino_controller.session.project, "image", slow)
+    talk2dino_controller.stop_search()
     assert not window.view.show_matches.called, "there is nothing to stop"
-    talker.find("a cow")
+    talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
-    talker.stop_search()
+    talk2dino_controller.stop_search()
     assert not window.searching()
     assert window.said()[-1] == ""
     slow.go.set()
@@ -143,28 +149,28 @@ def test_a_stopped_search_ends_and_shows_nothing(
     assert "Stopped" in window.notice
     assert slow.calls == 1, "the second image was not looked at"
     assert not window.searching()
-    talker.find("a cow")
+    talk2dino_controller.find("a cow")
     window.until(lambda: window.found)
     assert slow.calls == 2, "the first image was not looked at again"
     assert window.notice == ""
 
 
 def test_a_new_search_takes_the_place_of_the_old_one(
-    talker: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
+    talk2dino_controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    real = talker.session.find
+    real = talk2dino_controller.session.find
 
     def spy(phrase: str, **told: Any) -> Any:
         asked.append(told["cancelled"])
         return real(phrase, **told)
 
-    slow = Gate(talker.session.project.image)
-    monkeypatch.setattr(talker.session, "find", spy)
-    monkeypatch.setattr(talker.session.project, "image", slow)
-    talker.find("a cow")
+    slow = Gate(talk2dino_controller.session.project.image)
+    monkeypatch.setattr(talk2dino_controller.session, "find", spy)
+    monkeypatch.setattr(talk2dino_controller.session.project, "image", slow)
+    talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
-    talker.find("the sky")
+    talk2dino_controller.find("the sky")
     assert window.searching()
     slow.go.set()
     window.until(lambda: window.found)
@@ -175,15 +181,15 @@ def test_a_new_search_takes_the_place_of_the_old_one(
 
 
 def test_a_search_and_a_prompt_leave_each_other_alone(
-    talker: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
+    talk2dino_controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Gate(talker.session.project.image)
-    monkeypatch.setattr(talker.session.project, "image", slow)
-    talker.find("a cow")
+    slow = Gate(talk2dino_controller.session.project.image)
+    monkeypatch.setattr(talk2dino_controller.session.project, "image", slow)
+    talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
-    talker.find("the sky")
+    talk2dino_controller.find("the sky")
     window.settle()
-    talker.propose("cow, sky", background=False, threshold=0.5)
+    talk2dino_controller.propose("cow, sky", background=False, threshold=0.5)
     window.until(lambda: _proposals(window))
     assert window.searching()
     assert "Finding masks" in window.said(), "the prompt is what the person waits for"
@@ -191,36 +197,36 @@ def test_a_search_and_a_prompt_leave_each_other_alone(
     slow.go.set()
     window.until(lambda: window.found)
     assert {row.mask.category for row in _proposals(window)} <= {"cow", "sky"}
-    prompt = Gate(talker.session.propose_text)
-    monkeypatch.setattr(talker.session, "propose_text", prompt)
-    talker.propose("grass", background=False, threshold=0.5)
+    prompt = Gate(talk2dino_controller.session.propose_text)
+    monkeypatch.setattr(talk2dino_controller.session, "propose_text", prompt)
+    talk2dino_controller.propose("grass", background=False, threshold=0.5)
     assert prompt.reached.wait(30)
-    talker.find("the sky")
+    talk2dino_controller.find("the sky")
     window.until(lambda: window.found)
     assert window.said()[-1] == "Finding masks"
-    talker.stop_search()
+    talk2dino_controller.stop_search()
     prompt.go.set()
     window.until(lambda: {row.mask.category for row in _proposals(window)} == {"grass"})
 
 
 def test_what_a_search_cannot_do_is_one_sentence(
-    talker: Controller, window: Window, place: Path, tmp_path: Path
+    talk2dino_controller: Controller, window: Window, place: Path, tmp_path: Path
 ) -> None:
-    talker.find("  ")
+    talk2dino_controller.find("  ")
     window.until(lambda: window.view.show_error.called)
     assert window.view.show_error.call_args.args[0].startswith("Type what the pictures should show")
     assert not window.searching()
-    first, second = talker.session.project.images()
+    first, second = talk2dino_controller.session.project.images()
     (place / second.file_name).unlink()
-    talker.find("a cow")
+    talk2dino_controller.find("a cow")
     window.until(lambda: window.found)
     assert [one.record for one in window.found] == [first]
     assert second.file_name in window.notice
     assert window.notice.count(". ") <= 1
-    talker.session.project.add(_third(tmp_path))
-    third = talker.session.project.images()[-1]
+    talk2dino_controller.session.project.add(_third(tmp_path))
+    third = talk2dino_controller.session.project.images()[-1]
     (place / third.file_name).unlink()
-    talker.find("the sky")
+    talk2dino_controller.find("the sky")
     window.until(lambda: window.found)
     assert window.notice.startswith("2 images could not be looked at. ")
 

@@ -38,7 +38,7 @@ def widget(viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> Any:
 
 
 @pytest.fixture
-def talker(viewer: Any, place: Path, talking_preset: Path, qtbot: Any) -> Any:
+def talk2dino_widget(viewer: Any, place: Path, talking_preset: Path, qtbot: Any) -> Any:
     """As `widget`, with a model that has Talk2DINO."""
     from napari_maskwright._widget import AnnotatorWidget
 
@@ -102,85 +102,89 @@ def test_the_methods_are_those_of_the_core(widget: Any) -> None:
     assert all(part.toolTip() for part in (box, widget._cleaning, widget._refine, widget._phrase, widget._matches))
 
 
-def test_method_cleaning_and_contours_are_chosen_in_the_words_box(talker: Any, qtbot: Any) -> None:
-    talker._words.setText("cow, sky")
-    assert _asked(talker, qtbot) == ("dinotxt", True, None)
-    talker._method.setCurrentText("Talk2DINO")
-    talker._cleaning.setCurrentText("Cleaning: off")
-    talker._refine.click()
-    assert _asked(talker, qtbot) == ("talk2dino", False, "pamr")
-    talker._background.click()
-    assert not talker._cleaning.isEnabled()
-    talker._background.click()
-    assert talker._cleaning.isEnabled()
-    assert talker._cleaning.currentData() is False
+def test_method_cleaning_and_contours_are_chosen_in_the_words_box(talk2dino_widget: Any, qtbot: Any) -> None:
+    talk2dino_widget._words.setText("cow, sky")
+    assert _asked(talk2dino_widget, qtbot) == ("dinotxt", True, None)
+    talk2dino_widget._method.setCurrentText("Talk2DINO")
+    talk2dino_widget._cleaning.setCurrentText("Cleaning: off")
+    talk2dino_widget._refine.click()
+    assert _asked(talk2dino_widget, qtbot) == ("talk2dino", False, "pamr")
+    talk2dino_widget._background.click()
+    assert not talk2dino_widget._cleaning.isEnabled()
+    talk2dino_widget._background.click()
+    assert talk2dino_widget._cleaning.isEnabled()
+    assert talk2dino_widget._cleaning.currentData() is False
 
 
-def test_what_cleaning_left_unlabelled_has_its_own_layer(talker: Any, viewer: Any, place: Path, qtbot: Any) -> None:
-    talker._method.setCurrentText("Talk2DINO")
-    talker._words.setText("cow, sky")
-    _asked(talker, qtbot)
-    name = f"{talker._canvas.anchor.name} left unlabelled by cleaning"
-    (cleaned,) = [row for row in talker._rows if row.cleaned]
-    layer, proposals = viewer.layers[name], talker._layers["proposals"]
+def test_what_cleaning_left_unlabelled_has_its_own_layer(
+    talk2dino_widget: Any, viewer: Any, place: Path, qtbot: Any
+) -> None:
+    talk2dino_widget._method.setCurrentText("Talk2DINO")
+    talk2dino_widget._words.setText("cow, sky")
+    _asked(talk2dino_widget, qtbot)
+    name = f"{talk2dino_widget._canvas.anchor.name} left unlabelled by cleaning"
+    (cleaned,) = [row for row in talk2dino_widget._rows if row.cleaned]
+    layer, proposals = viewer.layers[name], talk2dino_widget._layers["proposals"]
     assert np.array_equal(np.asarray(layer.data) > 0, cleaned.mask.to_array())
     assert not (np.asarray(layer.data).astype(bool) & np.asarray(proposals.data).astype(bool)).any()
-    assert not np.asarray(talker._layers["accepted"].data).any()
+    assert not np.asarray(talk2dino_widget._layers["accepted"].data).any()
     assert np.allclose(layer.colormap.color_dict[1], (128 / 255,) * 3 + (1,)), "grey"
     assert layer not in viewer.layers.selection, "a layer that goes with the next prompt takes no selection"
-    assert talker._list.count() == 2
+    assert talk2dino_widget._list.count() == 2
     for visible in (False, True):
-        talker.gesture("hide")
+        talk2dino_widget.gesture("hide")
         assert (layer.visible, proposals.visible) == (visible, visible)
-    talker._cleaning.setCurrentText("Cleaning: off")
-    _asked(talker, qtbot)
+    talk2dino_widget._cleaning.setCurrentText("Cleaning: off")
+    _asked(talk2dino_widget, qtbot)
     assert name not in viewer.layers
-    talker._cleaning.setCurrentText("Cleaning: on")
-    _asked(talker, qtbot)
+    talk2dino_widget._cleaning.setCurrentText("Cleaning: on")
+    _asked(talk2dino_widget, qtbot)
     assert name in viewer.layers
-    talker.gesture("accept")
-    qtbot.waitUntil(lambda: np.asarray(talker._layers["accepted"].data).any(), timeout=20_000)
+    talk2dino_widget.gesture("accept")
+    qtbot.waitUntil(lambda: np.asarray(talk2dino_widget._layers["accepted"].data).any(), timeout=20_000)
     assert name not in viewer.layers
     with Project.open(place) as project:
         assert sorted(one.category for one in project.annotations()) == ["cow", "sky"]
 
 
-def test_another_image_takes_the_cleaned_layer_along(talker: Any, viewer: Any, qtbot: Any) -> None:
-    talker._words.setText("cow, sky")
-    _asked(talker, qtbot)
+def test_another_image_takes_the_cleaned_layer_along(talk2dino_widget: Any, viewer: Any, qtbot: Any) -> None:
+    talk2dino_widget._words.setText("cow, sky")
+    _asked(talk2dino_widget, qtbot)
     (layer,) = [layer for layer in viewer.layers if layer.name.endswith("left unlabelled by cleaning")]
-    before = talker._canvas.anchor
-    talker.gesture("next")
-    qtbot.waitUntil(lambda: talker._canvas.anchor is not before and "accepted" in talker._layers, timeout=20_000)
+    before = talk2dino_widget._canvas.anchor
+    talk2dino_widget.gesture("next")
+    qtbot.waitUntil(
+        lambda: talk2dino_widget._canvas.anchor is not before and "accepted" in talk2dino_widget._layers, timeout=20_000
+    )
     assert layer not in viewer.layers
 
 
-def test_finding_an_image_and_opening_it(talker: Any, qtbot: Any) -> None:
+def test_finding_an_image_and_opening_it(talk2dino_widget: Any, qtbot: Any) -> None:
     from qtpy.QtCore import Qt
 
-    assert not talker._matches.isVisibleTo(talker)
-    talker._phrase.setText("a cow")
-    qtbot.keyClick(talker._phrase, Qt.Key_Return)
-    assert talker._stop.isEnabled()
-    qtbot.waitUntil(lambda: talker._matches.count() == 2, timeout=60_000)
-    found = talker.controller.session.find("a cow").found
-    texts = [talker._matches.item(n).text() for n in range(2)]
+    assert not talk2dino_widget._matches.isVisibleTo(talk2dino_widget)
+    talk2dino_widget._phrase.setText("a cow")
+    qtbot.keyClick(talk2dino_widget._phrase, Qt.Key_Return)
+    assert talk2dino_widget._stop.isEnabled()
+    qtbot.waitUntil(lambda: talk2dino_widget._matches.count() == 2, timeout=60_000)
+    found = talk2dino_widget.controller.session.find("a cow").found
+    texts = [talk2dino_widget._matches.item(n).text() for n in range(2)]
     assert texts == [f"{one.score:.2f}  {Path(one.record.file_name).name}" for one in found]
-    assert talker._matches.isVisibleTo(talker)
-    assert not talker._found.isVisibleTo(talker)
-    assert not talker._stop.isEnabled()
-    row = next(n for n, one in enumerate(found) if one.record.id != talker.controller.image_id)
-    talker._matches.setCurrentRow(row)
-    qtbot.keyClick(talker._matches, Qt.Key_Return)
-    qtbot.waitUntil(lambda: talker._images.currentData() == found[row].record.id, timeout=20_000)
-    assert talker.controller.image_id == found[row].record.id
-    assert talker._matches.count() == 2, "the other images are still at hand"
-    talker.close_project()
-    assert talker._matches.count() == 0
+    assert talk2dino_widget._matches.isVisibleTo(talk2dino_widget)
+    assert not talk2dino_widget._found.isVisibleTo(talk2dino_widget)
+    assert not talk2dino_widget._stop.isEnabled()
+    row = next(n for n, one in enumerate(found) if one.record.id != talk2dino_widget.controller.image_id)
+    talk2dino_widget._matches.setCurrentRow(row)
+    qtbot.keyClick(talk2dino_widget._matches, Qt.Key_Return)
+    qtbot.waitUntil(lambda: talk2dino_widget._images.currentData() == found[row].record.id, timeout=20_000)
+    assert talk2dino_widget.controller.image_id == found[row].record.id
+    assert talk2dino_widget._matches.count() == 2, "the other images are still at hand"
+    talk2dino_widget.close_project()
+    assert talk2dino_widget._matches.count() == 0
 
 
-def test_stopping_a_search(talker: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    project, reached, go = talker.controller.session.project, threading.Event(), threading.Event()
+def test_stopping_a_search(talk2dino_widget: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, reached, go = talk2dino_widget.controller.session.project, threading.Event(), threading.Event()
     real = project.image
 
     def slow(image_id: int) -> Any:
@@ -189,18 +193,20 @@ def test_stopping_a_search(talker: Any, qtbot: Any, monkeypatch: pytest.MonkeyPa
         return real(image_id)
 
     monkeypatch.setattr(project, "image", slow)
-    talker._phrase.setText("a cow")
-    talker.gesture("find")
-    qtbot.waitUntil(lambda: reached.is_set() and talker._busy.text() == "Looking at image 1 of 2", timeout=60_000)
-    assert talker._busy.isVisibleTo(talker)
-    talker._stop.click()
-    assert not talker._stop.isEnabled()
-    assert not talker._busy.isVisibleTo(talker)
-    assert "Stopped" in talker._found.text()
-    assert talker._found.isVisibleTo(talker)
+    talk2dino_widget._phrase.setText("a cow")
+    talk2dino_widget.gesture("find")
+    qtbot.waitUntil(
+        lambda: reached.is_set() and talk2dino_widget._busy.text() == "Looking at image 1 of 2", timeout=60_000
+    )
+    assert talk2dino_widget._busy.isVisibleTo(talk2dino_widget)
+    talk2dino_widget._stop.click()
+    assert not talk2dino_widget._stop.isEnabled()
+    assert not talk2dino_widget._busy.isVisibleTo(talk2dino_widget)
+    assert "Stopped" in talk2dino_widget._found.text()
+    assert talk2dino_widget._found.isVisibleTo(talk2dino_widget)
     go.set()
     qtbot.wait(500)
-    assert talker._matches.count() == 0
+    assert talk2dino_widget._matches.count() == 0
 
 
 def test_layers_that_were_deleted_come_back_and_masks_stay(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
@@ -345,18 +351,18 @@ def test_closing_the_window_during_a_prompt(viewer: Any, place: Path, small_pres
 
 
 def test_closing_the_window_during_a_fine_tuning_run_leaves_it_whole(
-    viewer: Any, meadows: Path, small_preset: Path, qtbot: Any
+    viewer: Any, two_class_project: Path, small_preset: Path, qtbot: Any
 ) -> None:
     from napari_maskwright._widget import AnnotatorWidget
 
-    widget = AnnotatorWidget(viewer, project=str(meadows), preset=str(small_preset), device="cpu")
+    widget = AnnotatorWidget(viewer, project=str(two_class_project), preset=str(small_preset), device="cpu")
     viewer.window.add_dock_widget(widget, name="Maskwright")
     start = widget._run_buttons["start"]
     qtbot.waitUntil(lambda: "Learns 2 classes" in widget._run_line.text(), timeout=20_000)
     start.click()
     qtbot.waitUntil(lambda: "training, step" in widget._run_line.text(), timeout=60_000)
     widget.close_project()
-    with Project.open(meadows) as project:
+    with Project.open(two_class_project) as project:
         assert project.runs.get("run-1").state == "running"
         assert not project.runs.folder_of("run-1").exists()
         project.runs.cancel("run-1")

@@ -715,12 +715,12 @@ def test_train_words(run: Run, home: Path) -> None:
 
 
 def test_labels_in_a_better_model_out_and_back(
-    run: Run, meadows: Path, small_preset: Path, tmp_path: Path, home: Path
+    run: Run, two_class_project: Path, small_preset: Path, tmp_path: Path, home: Path
 ) -> None:
-    run("export", meadows, meadows / "coco.json")
-    done = run("import", "second", meadows / "coco.json", "--json")
+    run("export", two_class_project, two_class_project / "coco.json")
+    done = run("import", "second", two_class_project / "coco.json", "--json")
     assert (done.status, done.json["masks"], done.json["images"]) == (0, 12, 6)
-    assert run("import", "second", meadows / "coco.json").out.startswith(
+    assert run("import", "second", two_class_project / "coco.json").out.startswith(
         "Added 0 masks (0 as proposals) on 6 images (0 of them new), 12"
     )
     words = ["--base", small_preset, "--device", "cpu"]

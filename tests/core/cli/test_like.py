@@ -92,14 +92,14 @@ def test_mistakes(like: Run, run: Run, picture: Path, mask: Path, home: Path) ->
     )
 
 
-def test_a_project(run: Run, small_preset: Path, meadows: Path) -> None:
+def test_a_project(run: Run, small_preset: Path, two_class_project: Path) -> None:
     from maskwright.project import Project
 
-    with Project.open(meadows) as project:
+    with Project.open(two_class_project) as project:
         for one in project.annotations():
             if one.category == "air" and one.image_id > 2:
                 project.reject(one)
-    words = ["predict", meadows, "--like-category", "air", "--preset", small_preset, "--device", "cpu"]
+    words = ["predict", two_class_project, "--like-category", "air", "--preset", small_preset, "--device", "cpu"]
     answer = run(*words, "--json").json
     assert (answer["images"], answer["problems"]) == (4, [])
     assert answer["proposed"] == sum(row["proposed"] for row in answer["results"])
@@ -108,11 +108,13 @@ def test_a_project(run: Run, small_preset: Path, meadows: Path) -> None:
     )
     assert run(*words).out.startswith("0 images, 0 masks proposed, 0 accepted")
     assert run(*words, "--force", "--accept-above", 0, "--json").json["accepted"] == answer["proposed"]
-    assert run("predict", meadows).status == 2
-    assert run("predict", meadows, "--text", "air", "--refine", "pamr").status == 2
-    told = run("predict", meadows, "--like-category", "cow", "--device", "cpu").sentence()
+    assert run("predict", two_class_project).status == 2
+    assert run("predict", two_class_project, "--text", "air", "--refine", "pamr").status == 2
+    told = run("predict", two_class_project, "--like-category", "cow", "--device", "cpu").sentence()
     assert "no category 'cow'" in told
-    text = run("predict", meadows, "--text", "cow", "--threshold", 0.01, "--preset", small_preset, "--json").json
+    text = run(
+        "predict", two_class_project, "--text", "cow", "--threshold", 0.01, "--preset", small_preset, "--json"
+    ).json
     assert text["images"] == 6
 
 

@@ -28,7 +28,7 @@ from maskwright.project import Project
 from maskwright.store import NewAnnotation
 
 ROOT = Path(__file__).parents[3]
-CHILDREN = Path(__file__).with_name("readers")
+READERS = Path(__file__).with_name("readers")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def ask(python: Path, child: str, home: Path, *words: Path) -> list[dict[str, An
         "DATUMARO_TELEMETRY": "off", "PYTHONWARNINGS": "ignore",
     }  # fmt: skip
     done = subprocess.run(
-        [python, CHILDREN / child, *words], env=os.environ | private, capture_output=True, text=True, check=False
+        [python, READERS / child, *words], env=os.environ | private, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])

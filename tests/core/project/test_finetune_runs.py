@@ -22,8 +22,8 @@ from maskwright.session import AnnotationSession
 
 
 @pytest.fixture
-def project(meadows: Path) -> Iterator[Project]:
-    with Project.open(meadows) as project:
+def project(two_class_project: Path) -> Iterator[Project]:
+    with Project.open(two_class_project) as project:
         yield project
 
 
@@ -101,7 +101,9 @@ def _process_of(project: Project) -> int:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"maskwright.project.finetune_worker" in words and "meadows" in str((entry / "fd" / "1").readlink()):
+                if b"maskwright.project.finetune_worker" in words and "two_class_project" in str(
+                    (entry / "fd" / "1").readlink()
+                ):
                     return int(entry.name)
             except OSError:
                 continue

@@ -388,7 +388,7 @@ def test_the_session_finds_while_a_model_without_talk2dino_is_in_use(
 
 @pytest.mark.slow
 def test_the_session_finds_with_the_preset_that_a_learned_model_came_from(
-    meadows: Path, make: Callable[..., Engine], talking_preset: Path
+    two_class_project: Path, make: Callable[..., Engine], talking_preset: Path
 ) -> None:
     """A model that the project learned no longer fits the projection; the preset it came from still does."""
     made: list[str] = []
@@ -397,7 +397,7 @@ def test_the_session_finds_with_the_preset_that_a_learned_model_came_from(
         made.append(name)
         return make(Path(name))
 
-    with Project.open(meadows) as project:
+    with Project.open(two_class_project) as project:
         run = project.finetune(base=talking_preset, epochs=2, device="cpu")
         run.wait()
         project.runs.activate(run.name, who="me")

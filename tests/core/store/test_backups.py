@@ -21,7 +21,7 @@ from maskwright.errors import BadProject, ProjectUnwritable
 from maskwright.store import Store, backups
 from maskwright.store.backups import restore
 from tests.core.store.conftest import MakeAnnotation
-from tests.core.store.test_processes import CHILD, intact
+from tests.core.store.test_processes import SUBPROCESS_ENTRY, intact
 
 TODAY = f"project-{datetime.now(UTC):%Y%m%d}.db"
 
@@ -295,7 +295,7 @@ def test_a_project_whose_file_is_gone_is_restored(closed: Path) -> None:
 
 
 def test_no_restoring_while_another_process_has_it_open(closed: Path) -> None:
-    words = [sys.executable, str(CHILD), "hold_open", str(closed)]
+    words = [sys.executable, str(SUBPROCESS_ENTRY), "hold_open", str(closed)]
     child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "open\n"
@@ -313,7 +313,7 @@ def test_no_restoring_while_another_process_has_it_open(closed: Path) -> None:
 @pytest.fixture
 def killed(closed: Path) -> Path:
     """The project after a process died that had accepted a third mask, which stands in the log only."""
-    words = [sys.executable, str(CHILD), "hold_open", str(closed)]
+    words = [sys.executable, str(SUBPROCESS_ENTRY), "hold_open", str(closed)]
     child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdin is not None
     assert child.stdout is not None

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from maskwright.domain import ImageRecord
 from maskwright.store import STATES, Changes, Correction, NewDataset, NewImage, NewRun, Store, queries
 from tests.core.store.conftest import MakeAnnotation, on_sqlite, rectangle
-from tests.core.store.test_processes import CHILD
+from tests.core.store.test_processes import SUBPROCESS_ENTRY
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def test_every_change_is_told(
 def test_another_process_is_seen(store: Store, new: MakeAnnotation, address: str | Path) -> None:
     kept = store.add_annotation(new())
     number = store.change_number()
-    words = [sys.executable, str(CHILD), "delete_one", str(address)]
+    words = [sys.executable, str(SUBPROCESS_ENTRY), "delete_one", str(address)]
     subprocess.run(words, check=True, env=os.environ | {"MASK": str(kept.id)}, timeout=60)
     assert store.changes(number) == Changes(number + 1, frozenset({kept.image_id}), others=False)
     assert store.annotations() == []

@@ -33,8 +33,8 @@ ROUNDS = 200
 Confirmed = dict[int, tuple[object, ...]]
 
 
-class Nursery:
-    """Where workers are born and killed."""
+class CrashWorker:
+    """Starts worker processes and kills them."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Nursery:
         self.longest = max(0.3, 2 * float(self._line()))
         """Seconds that a worker may live: long enough to open a project and do something."""
 
-    def life(self, seconds: float, seed: int, folder: Path) -> list[dict[str, object]]:
+    def run_and_kill(self, seconds: float, seed: int, folder: Path) -> list[dict[str, object]]:
         """What a worker was told is kept, until it was killed after so many seconds."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seconds} {seed} {folder}\n")
@@ -120,8 +120,8 @@ class Ground:
 
 
 @pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+def crash_worker() -> Iterator[CrashWorker]:
+    made = CrashWorker()
     yield made
     made.close()
 
@@ -142,7 +142,7 @@ def older(tmp_path: Path) -> Path:
     return folder
 
 
-def test_two_hundred_kills_lose_nothing(tmp_path: Path, nursery: Nursery, older: Path) -> None:
+def test_two_hundred_kills_lose_nothing(tmp_path: Path, crash_worker: CrashWorker, older: Path) -> None:
     chance = random.Random(20261122)
     going_on = Ground(tmp_path / "going on")
     confirmed = upgraded = 0
@@ -155,7 +155,7 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path, nursery: Nursery, older:
         for copy in (ground.folder / "backups").glob("project-????????.db"):
             # so that the worker makes it again
             copy.unlink()
-        said = nursery.life(chance.uniform(0, nursery.longest), number, ground.folder)
+        said = crash_worker.run_and_kill(chance.uniform(0, crash_worker.longest), number, ground.folder)
         confirmed += len(said)
         upgraded += kind == "older" and revision(ground.file) == "0.7_ledger"
         ground.check(said)

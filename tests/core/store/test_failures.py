@@ -21,7 +21,7 @@ from maskwright.project import Project
 from maskwright.store import Store, backups
 from maskwright.store import connection as store_connection
 from tests.core.store.conftest import MakeAnnotation, changed, on_server, on_sqlite
-from tests.core.store.test_processes import CHILD
+from tests.core.store.test_processes import SUBPROCESS_ENTRY
 
 as_root = pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can play another user")
 
@@ -36,7 +36,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def answers(name: str, folder: Path, *before: str) -> list[str]:
-    words = [*before, sys.executable, str(CHILD), name, str(folder)]
+    words = [*before, sys.executable, str(SUBPROCESS_ENTRY), name, str(folder)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     if before and re.search(r"unshare|mount", done.stderr):
         pytest.skip("mounting is not permitted here")

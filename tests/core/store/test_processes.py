@@ -17,11 +17,13 @@ from maskwright.errors import Conflict
 from maskwright.store import Correction, Store
 from tests.core.store.conftest import MakeAnnotation, miscounts, rectangle
 
-CHILD = Path(__file__).with_name("subprocess_entry.py")
+SUBPROCESS_ENTRY = Path(__file__).with_name("subprocess_entry.py")
 
 
 def start(name: str, place: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, str(CHILD), name, str(place)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(SUBPROCESS_ENTRY), name, str(place)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def intact(file: Path) -> bool:

@@ -28,9 +28,9 @@ def small_config(folder: Path, **settings: object) -> SegConfig:
 
 
 @pytest.fixture(scope="session")
-def meadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve pictures with grass on the left, sky on the right, and a cow somewhere."""
-    root = tmp_path_factory.mktemp("data") / "meadows"
+    root = tmp_path_factory.mktemp("data") / "labelled_folder"
     (root / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     images, rows = [], []
@@ -55,6 +55,6 @@ def meadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def source_of(folder: Path) -> tuple[Source, Vocabulary]:
-    """The meadows as the trainer reads them."""
+    """The labelled folder as the trainer reads it."""
     vocabulary = Vocabulary(NAMES)
     return read_source(folder, 0, vocabulary, weight=1, background=False, skip=frozenset()), vocabulary

@@ -32,8 +32,8 @@ def out(segmenting_preset: Path, tmp_path: Path) -> Path:
     return tmp_path / "preset"
 
 
-def test_a_training_leaves_a_preset_that_answers(meadows: Path, out: Path) -> None:
-    source, vocabulary = source_of(meadows)
+def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Path) -> None:
+    source, vocabulary = source_of(labelled_folder)
     told: list[float] = []
     before = load_file(out / "dinov3seg.safetensors")
     assert train_seg(
@@ -43,15 +43,15 @@ def test_a_training_leaves_a_preset_that_answers(meadows: Path, out: Path) -> No
     assert np.isfinite(told).all()
     after = load_file(out / "dinov3seg.safetensors")
     assert any(not torch.equal(after[name], value) for name, value in before.items())
-    (scores,) = evaluate_text(Engine.load(out, "cpu"), meadows, limit=2)
+    (scores,) = evaluate_text(Engine.load(out, "cpu"), labelled_folder, limit=2)
     assert scores.method == "dinov3seg"
     assert json.loads((out / "dinov3seg.json").read_text())["steps"] == 20
 
 
-def test_it_learns_what_a_batch_shows(meadows: Path, tmp_path: Path) -> None:
+def test_it_learns_what_a_batch_shows(labelled_folder: Path, tmp_path: Path) -> None:
     """The bundled model has not seen such pictures; a few steps teach it to tell what is where."""
     config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), rate=1e-3, average=0.8)
-    source, vocabulary = source_of(meadows)
+    source, vocabulary = source_of(labelled_folder)
     preset = load_seg(bundled() / "tiny")
     trained = SegTrained(preset.model, config)
     fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
@@ -69,8 +69,10 @@ def test_it_learns_what_a_batch_shows(meadows: Path, tmp_path: Path) -> None:
     assert after > max(before + 0.1, 0.85), f"{before:.2f} before, {after:.2f} after"
 
 
-def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(meadows: Path, out: Path, tmp_path: Path) -> None:
-    source, vocabulary = source_of(meadows)
+def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
+    labelled_folder: Path, out: Path, tmp_path: Path
+) -> None:
+    source, vocabulary = source_of(labelled_folder)
     config = small_config(out, steps=6)
     # a second run on larger crops follows, and is found again as well
     config = replace(config, finish=replace(config, steps=3, crop=80, short_side=(80, 96)))
@@ -83,8 +85,8 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(meadows: Path
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_result_may_keep_a_share_of_what_it_started_from(meadows: Path, out: Path, tmp_path: Path) -> None:
-    source, vocabulary = source_of(meadows)
+def test_a_result_may_keep_a_share_of_what_it_started_from(labelled_folder: Path, out: Path, tmp_path: Path) -> None:
+    source, vocabulary = source_of(labelled_folder)
     stored = []
     for keep in (0.0, 0.5, 1.0):
         place = Path(shutil.copytree(out, tmp_path / f"keep {keep}"))
@@ -98,8 +100,8 @@ def test_a_result_may_keep_a_share_of_what_it_started_from(meadows: Path, out: P
         torch.testing.assert_close(half[name].float(), middle, atol=2e-3, rtol=2e-3)
 
 
-def test_only_what_learnt_is_stored(meadows: Path, out: Path) -> None:
-    source, vocabulary = source_of(meadows)
+def test_only_what_learnt_is_stored(labelled_folder: Path, out: Path) -> None:
+    source, vocabulary = source_of(labelled_folder)
     assert train_seg([source], vocabulary, small_config(out, steps=2), out)
     stored = load_file(out / "dinov3seg.safetensors")
     assert not any("text_model" in name or "patch_embeddings.body" in name for name in stored)
@@ -133,7 +135,7 @@ def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_
 
 
 @pytest.fixture
-def objective(out: Path, meadows: Path) -> SegObjective:
+def objective(out: Path, labelled_folder: Path) -> SegObjective:
     config = small_config(out)
     model, tokenizer = started(config, out)
     vocabulary = Vocabulary(["wall", "brick wall", "grass"])
@@ -178,17 +180,19 @@ def test_a_picture_that_shows_all_there_is_is_asked_for_something(objective: Seg
         assert objective._asked(batch, np.random.default_rng(seed)).tolist() == [[2]] * 3
 
 
-def test_nothing_to_build_on_is_one_sentence(meadows: Path, small_preset: Path, tmp_path: Path) -> None:
+def test_nothing_to_build_on_is_one_sentence(labelled_folder: Path, small_preset: Path, tmp_path: Path) -> None:
     with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
-        train_segmenter(TrainingJob([meadows], tmp_path))
+        train_segmenter(TrainingJob([labelled_folder], tmp_path))
     text_only = tmp_path / "text"
     text_only.mkdir()
     write_part(text_only, "dinotxt", {})
     with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
-        train_segmenter(TrainingJob([meadows], text_only))
+        train_segmenter(TrainingJob([labelled_folder], text_only))
 
 
-def test_imported_parts_are_trained_as_published(meadows: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_parts_are_trained_as_published(
+    labelled_folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = json.loads((out / "config.json").read_text())
     told["dinov3seg"]["trained"] = False
     (out / "config.json").write_text(json.dumps(told))
@@ -198,14 +202,14 @@ def test_imported_parts_are_trained_as_published(meadows: Path, out: Path, monke
         "maskwright.training.recipes.train_seg",
         lambda sources, words, config, *args, **kw: used.append(config) or True,
     )
-    assert train_segmenter(TrainingJob([meadows], out, steps=7, seed=3))
+    assert train_segmenter(TrainingJob([labelled_folder], out, steps=7, seed=3))
     assert used == [replace(SegConfig(), model=seg_settings(out).model, steps=7, seed=3)]
     model, _ = started(used[0], out)
     early = {name: value for name, value in model.state_dict().items() if name.startswith("anyup.")}
     assert all(torch.equal(value, kept[name].float()) for name, value in early.items())
     monkeypatch.undo()
     small = replace(used[0], steps=2, crop=64, short_side=(64, 64), label_stride=4, average=0.0)
-    source, vocabulary = source_of(meadows)
+    source, vocabulary = source_of(labelled_folder)
     assert not train_seg([source], vocabulary, small, out, minutes=0)
     assert not seg_settings(out).trained, "until its training is over"
     assert train_seg([source], vocabulary, small, out)

@@ -42,7 +42,7 @@ SMALL = TrainConfig(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 pictures, left half green grass, right half blue sky, with noise."""
-    root = tmp_path_factory.mktemp("data") / "meadows"
+    root = tmp_path_factory.mktemp("data") / "labelled_folder"
     (root / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     images, annotations = [], []
