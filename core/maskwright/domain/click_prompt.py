@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from maskwright.domain.proposal_id import ProposalId
+
 __all__ = ["ClickPrompt", "ClickStep"]
 
 
@@ -14,7 +16,7 @@ class ClickStep(NamedTuple):
     points: tuple[tuple[float, float, int], ...]
     """x and y in pixels of the image, and 1 on the thing or 0 beside it"""
     box: tuple[float, float, float, float] | None
-    answers: tuple[str, ...]
+    answers: tuple[ProposalId, ...]
     """Ids of the proposals, the best first"""
     chosen: int = 0
 
@@ -34,17 +36,17 @@ class ClickPrompt:
         return self.steps[-1] if self.steps else ClickStep((), None, ())
 
     @property
-    def proposal(self) -> str | None:
+    def proposal(self) -> ProposalId | None:
         """Id of the answer that is shown."""
         return self.last.answers[self.last.chosen] if self.last.answers else None
 
     @property
-    def previous(self) -> str | None:
+    def previous(self) -> ProposalId | None:
         """Id of the last answer there was: what the next click corrects."""
         return next((step.answers[step.chosen] for step in reversed(self.steps) if step.answers), None)
 
     @property
-    def answers(self) -> tuple[str, ...]:
+    def answers(self) -> tuple[ProposalId, ...]:
         """Ids of all answers so far."""
         return tuple(dict.fromkeys(key for step in self.steps for key in step.answers))
 

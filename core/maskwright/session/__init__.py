@@ -1,15 +1,78 @@
-"""All that both front ends show and decide; they talk to this room and to `domain` only."""
+"""All that both front ends show and decide; a front end imports this room and `domain` only."""
 
 from __future__ import annotations
 
-from maskwright.session.session import (
-    CLEANING,
-    METHODS,
-    AnnotationSession,
-    Improvement,
-    MaskView,
-    Proposal,
-    Proposals,
-)
+from typing import TYPE_CHECKING
 
-__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "MaskView", "Proposal", "Proposals"]
+from maskwright.errors import (
+    BadPrompt,
+    Cancelled,
+    Conflict,
+    MaskwrightError,
+    NothingToUndo,
+    OtherImage,
+    ProjectUnwritable,
+    UsageError,
+)
+from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
+from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.session.finetuning import FinetuneStatus
+from maskwright.session.messages import (
+    CLOSED_PROPOSAL,
+    NO_IMAGE,
+    NO_OPEN_MASK,
+    click_hint,
+    decision_message,
+    duplicates_hidden,
+    plural,
+)
+from maskwright.session.pending import Decision, Pending, WriteFailure
+from maskwright.session.session import AnnotationSession, default_project
+from maskwright.session.views import MaskView, Proposal, Proposals, draw_masks, visible
+from maskwright.store import Changes
+
+if TYPE_CHECKING:
+    # torch comes with the search, and a window should open before it
+    from maskwright.project.search import Found, Matches
+
+__all__ = [
+    "CLEANING",
+    "CLOSED_PROPOSAL",
+    "IMAGE_SUFFIXES",
+    "METHODS",
+    "NO_IMAGE",
+    "NO_OPEN_MASK",
+    "NO_PROGRESS",
+    "AnnotationSession",
+    "BadPrompt",
+    "Cancelled",
+    "Changes",
+    "Conflict",
+    "Decision",
+    "FinetuneStatus",
+    "Found",
+    "MaskView",
+    "MaskwrightError",
+    "Matches",
+    "NothingToUndo",
+    "OtherImage",
+    "Pending",
+    "Progress",
+    "ProjectUnwritable",
+    "Proposal",
+    "Proposals",
+    "UsageError",
+    "WriteFailure",
+    "click_hint",
+    "decision_message",
+    "default_project",
+    "draw_masks",
+    "duplicates_hidden",
+    "plural",
+    "visible",
+]
+
+METHODS = {"Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino"}
+"""Text methods by the name they are shown under; automatic is the preset's first."""
+CLEANING = {"Automatic": None, "On": True, "Off": False}
+"""Background cleaning by the name it is shown under; automatic is what the preset says."""

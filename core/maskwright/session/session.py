@@ -1,244 +1,133 @@
-"""The one object a front end talks to: open proposals in memory, everything accepted in the project.
-
-What browser page and napari both show stands here once: masks with their colours, counts and sentences.
-"""
+"""AnnotationSession: the one object that a front end talks to."""
 
 from __future__ import annotations
 
-import threading
 import time
-import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run, TextPrompt
+from maskwright.domain import Annotation, Image, Mask, Prediction, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.palette import default_color
-from maskwright.errors import BadPrompt, Conflict, MaskwrightError
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.errors import Conflict, MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.project import Project
-from maskwright.project.images import user_name
+from maskwright.project import Project, user_name
 from maskwright.session.duplicates import duplicates
-from maskwright.store import Changes, Correction, NewAnnotation
+from maskwright.session.engines import Engines
+from maskwright.session.finetuning import Finetuning
+from maskwright.session.images import SessionImages
+from maskwright.session.messages import CLOSED_PROPOSAL, project_counts
+from maskwright.session.open_proposals import OpenProposals
+from maskwright.session.pending import Pending
+from maskwright.session.references import SessionReferences
+from maskwright.session.views import MaskView, Proposal, Proposals
+from maskwright.settings import Settings
+from maskwright.store import Changes, Correction
 
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
     from maskwright.project.search import Matches
 
-__all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "MaskView", "Proposal", "Proposals"]
-
-METHODS: Mapping[str, str | None] = {
-    "Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino",
-}  # fmt: skip
-"""Methods for words by the name they are shown under; automatic is the preset's first."""
-CLEANING: Mapping[str, bool | None] = {"Automatic": None, "On": True, "Off": False}
-"""Background cleaning by the name it is shown under; automatic is as the preset says."""
-_IMAGES_KEPT = 8
-_PROPOSALS_KEPT = 4096
-_STORED = "stored-"
-"""Begins the id of a proposal that a batch has left in the project."""
-_CLEANED = "#808080"
-_WORSE = 0.05
-"""A class that loses more than this makes the old model the better choice."""
+__all__ = ["AnnotationSession", "default_project"]
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A mask a model suggests; it is nobody's until it is accepted."""
-
-    id: str
-    image_id: int
-    mask: Mask
-    provenance: Mapping[str, Any]
-    unfamiliar: bool
-    """The model was not taught this word."""
-    corrects: Annotation | None = None
-    """The accepted mask, as it was seen, that it replaces when it is accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """The answer to one prompt on a project image."""
-
-    image_id: int
-    prediction: Prediction
-    proposals: tuple[Proposal, ...]
-    preview: str | None = None
-    """Id, for `shown`, of what background cleaning left unlabelled; None when that is nothing."""
-    duplicates: tuple[Proposal, ...] = ()
-    """Proposals that say again what was accepted already; they are open, but not among `proposals`."""
-    answers: tuple[Proposal, ...] = ()
-    """All of them as the model gave them, duplicates too: the same whatever was accepted before."""
-
-    @property
-    def ids(self) -> list[str]:
-        """What to ask `shown` for: the proposals, and the preview."""
-        return [proposal.id for proposal in self.proposals] + ([self.preview] if self.preview else [])
-
-    @property
-    def hidden_ids(self) -> list[str]:
-        """What to ask `shown` for besides, to see the duplicates."""
-        return [proposal.id for proposal in self.duplicates]
-
-    @property
-    def notice(self) -> str:
-        """What a person should know of the answer, or empty: `told`, and how many duplicates are hidden."""
-        number = len(self.duplicates)
-        hidden = f"{number} duplicate{'s' * (number != 1)} hidden." if number else ""
-        return " ".join(part for part in (self.told, hidden) if part)
-
-    @property
-    def told(self) -> str:
-        """What there is to say of the answer itself, or empty: unfamiliar words, names that were not found."""
-        parts = [self.prediction.note] if self.prediction.note else []
-        words = self.prediction.unfamiliar
-        if words:
-            one = len(words) == 1
-            parts.append(f"This model was not taught {_listed(words)}; expect little of {'it' if one else 'them'}.")
-        removed = self.prediction.removed
-        if removed is not None and removed.any():
-            parts.append(f"Cleaning left {100 * float(removed.mean()):.0f} % of the picture unlabelled (hatched).")
-        found = {proposal.mask.category for proposal in (*self.proposals, *self.duplicates)}
-        scored = zip(self.prediction.categories, self.prediction.best, strict=True)
-        missing = [(name, best) for name, best in scored if name not in found]
-        threshold = self.prediction.provenance["parameters"].get("threshold")
-        if missing and self.prediction.provenance["method"] == "sam":
-            parts.append("Nothing was found there. Click somewhere else, or draw a box.")
-        elif missing and self.prediction.provenance["source"] == "reference":
-            parts.append(f"Nothing like the reference was found ({missing[0][0]}).")
-        elif missing and threshold is not None:
-            name, best = max(missing, key=lambda pair: pair[1])
-            lower = best < threshold
-            parts.append(
-                f"No {name} found above {threshold:.2f}; the best score is {best:.2f}. Lower the threshold?"
-                if lower
-                else f"No {name} found: other names fit better everywhere."
-            )
-        return " ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class MaskView:
-    """One mask of an image as every front end shows it."""
-
-    mask: Mask
-    color: str
-    proposal: str | None = None
-    """Id of an open proposal; None for an accepted mask."""
-    unfamiliar: bool = False
-    annotation: int | None = None
-    """Id of an accepted mask."""
-    cleaned: bool = False
-    """Not a mask: what background cleaning left unlabelled."""
-    speaks: tuple[tuple[str, bool], ...] = ()
-    """The categories it was chosen as a reference of, and whether it shows them or is what they are not."""
-    duplicate: bool = False
-    """A proposal that says again what is accepted on the image now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Improvement:
-    """Where fine-tuning stands, and what can be done about it now."""
-
-    line: str
-    """One or two sentences."""
-    run: str | None = None
-    """The run that the line speaks of."""
-    share: float | None = None
-    """How much of a running run is done, 0 to 1."""
-    curve: tuple[tuple[int, float], ...] = ()
-    """(step, loss) so far."""
-    actions: tuple[str, ...] = ()
-    """Of start, cancel, resume, use, back: what makes sense now, the advisable first."""
-
-
-def _listed(words: Sequence[str]) -> str:
-    quoted = [f'"{word}"' for word in words]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+def default_project() -> str:
+    """Folder of the project that front ends open when none is named."""
+    return str(Settings.load().project.expanduser())
 
 
 class AnnotationSession:
-    """Prompt, look, accept: for any number of windows on one project; safe to share between threads."""
+    """Prompts, proposals and decisions of any number of windows on one project; safe to share between threads.
+
+    Proposals are open in memory until somebody decides; everything accepted is in the project before a call returns.
+    """
 
     def __init__(self, engine: Callable[[str], Engine], project: Project, preset: str = "tiny") -> None:
-        """Take a project, a way to get the engine of a preset or checkpoint folder, and the preset to begin with."""
+        """Join a project, a function that loads the engine of a preset or checkpoint folder, and the first preset."""
         self.project = project
-        self._make_engine, self._preset = engine, preset
-        self._loaded: tuple[str, Engine] | None = None
-        self._loading = threading.Lock()
-        self._lock = threading.Lock()
-        self._images: OrderedDict[int, Image] = OrderedDict()
-        self._open: OrderedDict[str, Proposal] = OrderedDict()
-        self._previews: OrderedDict[str, tuple[int, Mask]] = OrderedDict()
-        self._searcher: Engine | None = None
-        self._told: tuple[int, Improvement] | None = None
+        self.finetuning = Finetuning(project, preset)
+        """Fine-tuning runs: status, and the actions that are possible."""
+        self.images = SessionImages(project)
+        """Images: add, pixels, titles, neighbors."""
+        self.references = SessionReferences(project)
+        """Accepted masks that say what a category is, or what it is not."""
+        self._engines = Engines(engine, project, preset)
+        self._open = OpenProposals()
+
+    @classmethod
+    def open(cls, project: str, *, preset: str = "tiny", device: str = "auto") -> AnnotationSession:
+        """Open or create a project; the model is loaded when it is first needed.
+
+        Args:
+            project: folder or database URL.
+            preset: preset name or checkpoint folder.
+            device: as for `Engine.load`.
+
+        Raises:
+            BadProject, ProjectUnwritable: the project cannot be used.
+        """
+
+        def load(name: str) -> Engine:
+            from maskwright.engine import Engine
+
+            return Engine.load(name, device)
+
+        return cls(load, Project.open(project, create=True), preset)
+
+    def close(self) -> None:
+        """Close the project."""
+        self.project.close()
 
     @property
     def engine(self) -> Engine:
-        """The engine of the model that the project uses, loaded when first needed.
+        """The engine of the model that the project uses, loaded when first needed."""
+        return self._engines.current()
 
-        Another window may have changed the model: the new one is built beside the old, and prompts that run finish on
-        the old.
-        """
-        wanted = self.project.runs.model() or self._preset
-        with self._loading:
-            if self._loaded is None or self._loaded[0] != wanted:
-                self._loaded = wanted, self._make_engine(wanted)
-            return self._loaded[1]
+    def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> Matches:
+        """Images of the project that show what a phrase says, the best first; see `project.search.find_images`."""
+        from maskwright.project.search import find_images
 
-    def change_number(self) -> int:
-        """Grows with every change to the project by any process."""
-        return self.project.store.change_number()
+        return find_images(self.project, self._engines.for_search(), phrase, limit=limit, progress=progress)
 
-    def add_picture(self, path: Path) -> ImageRecord:
-        """Add one picture file to the project; raises MaskwrightError with what is wrong with it."""
-        return self.project.add_image(Image.open(path))
-
-    def image(self, image_id: int) -> Image:
-        """Pixels of a project image; the last few are kept in memory."""
-        with self._lock:
-            if image_id in self._images:
-                self._images.move_to_end(image_id)
-                return self._images[image_id]
-        image = self.project.image(image_id)
-        with self._lock:
-            self._images[image_id] = image
-            while len(self._images) > _IMAGES_KEPT:
-                self._images.popitem(last=False)
-        return image
+    # prompts
 
     def propose_text(self, image_id: int, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Proposals:
-        """Masks for words; each prompt makes new proposals and leaves everything accepted alone."""
-        engine, image = self.engine, self.image(image_id)
-        began = time.perf_counter()
-        return self._proposed(image_id, engine.segment(image, prompt, progress=progress), began)
+        """Masks for class names; earlier proposals and accepted masks stay as they are."""
+        return self._propose(image_id, lambda engine, image: engine.segment(image, prompt, progress=progress))
 
     def propose_reference(
         self,
         image_id: int,
         references: Sequence[int],
         *,
-        not_this: Sequence[int] = (),
+        negative_references: Sequence[int] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Proposals:
-        """A mask of what accepted masks show, which are named by their ids, and of none of what `not_this` shows."""
-        shows, against = ([self.project.reference(key) for key in keys] for keys in (references, not_this))
-        engine, image = self.engine, self.image(image_id)
-        began = time.perf_counter()
-        prediction = engine.segment_like(image, shows, not_this=against, progress=progress)
-        return self._proposed(image_id, prediction, began)
+        """A mask of what accepted masks show.
+
+        Args:
+            image_id: the image to search.
+            references: ids of accepted masks of the object.
+            negative_references: ids of accepted masks of what it is not.
+            progress: reports and cancels.
+        """
+        positive, negative = ([self.references.get(key) for key in ids] for ids in (references, negative_references))
+        return self._propose(
+            image_id,
+            lambda engine, image: engine.segment_like(image, positive, not_this=negative, progress=progress),
+        )
 
     def propose_like(self, image_id: int, category: str, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """A mask of what the references of a category show; see `Project.references`."""
-        shows, not_this = self.project.references(category)
-        engine, image = self.engine, self.image(image_id)
-        began = time.perf_counter()
-        prediction = engine.segment_like(image, shows, category, not_this=not_this, progress=progress)
-        return self._proposed(image_id, prediction, began)
+        positive, negative = self.references.of(category)
+        return self._propose(
+            image_id,
+            lambda engine, image: engine.segment_like(image, positive, category, not_this=negative, progress=progress),
+        )
 
     def propose_click(
         self,
@@ -246,303 +135,153 @@ class AnnotationSession:
         points: Sequence[Sequence[float]] = (),
         box: Sequence[float] | None = None,
         *,
-        previous: str | None = None,
+        previous: ProposalId | None = None,
         corrects: int | None = None,
         category: str | None = None,
     ) -> Proposals:
-        """Masks for clicks, up to three for the first one.
+        """Masks for points and a box, up to three for a single point.
 
         Args:
-            image_id: of the image.
-            points: x, y and sign (1 on the thing, 0 beside it; left out: 1) of each.
-            box: left, top, right, bottom around the thing.
-            previous: id of the open proposal that the clicks correct.
-            corrects: id of the accepted mask that they correct; to accept the answer replaces it.
-            category: name of the thing.
+            image_id: the image to segment.
+            points: x, y in pixels and, optionally, a label: 1 positive (default), 0 negative.
+            box: left, top, right, bottom in pixels.
+            previous: open proposal that the points correct.
+            corrects: accepted mask that they correct; accepting the answer replaces it.
+            category: name of the object.
         """
         start, corrected = None, None
         if corrects is not None:
             corrected = self.project.store.annotation(corrects)
             start = corrected.mask
         if previous is not None:
-            opened = self.open_proposals([previous])
+            opened = self._open.get([previous])
             if not opened or opened[0].image_id != image_id:
-                raise MaskwrightError("That proposal is no longer open. Click again.")
+                raise MaskwrightError(CLOSED_PROPOSAL)
             start = opened[0].mask
-        engine, image = self.engine, self.image(image_id)
-        began = time.perf_counter()
-        prediction = engine.segment_click(
-            image, [point[:2] for point in points], [point[2] if len(point) > 2 else 1 for point in points], box,
-            start=start, category=category,
-        )  # fmt: skip
-        return self._proposed(image_id, prediction, began, corrected)
+        coordinates = [point[:2] for point in points]
+        labels = [point[2] if len(point) > 2 else 1 for point in points]
+        return self._propose(
+            image_id,
+            lambda engine, image: engine.segment_click(image, coordinates, labels, box, start=start, category=category),
+            corrected,
+        )
 
-    def ask(self, prompt: ClickPrompt, step: ClickStep) -> tuple[ClickPrompt, str]:
-        """A prompt with its next step answered, and what a person should know of the answer."""
+    def propose_click_step(self, prompt: ClickPrompt, step: ClickStep) -> tuple[ClickPrompt, str]:
+        """The prompt with its next step answered, and what the user should know of the answer."""
         found = self.propose_click(
             prompt.image_id, step.points, step.box, previous=prompt.previous, corrects=prompt.corrects
         )
-        return prompt.answered(step._replace(answers=tuple(one.id for one in found.proposals))), found.notice
-
-    def decide(self, ids: Sequence[str], name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
-        """Accept or reject proposals: what SAM found, which knows no names, under `name`; the rest under their own."""
-        state = "accepted" if keep else "rejected"
-        return self._decide(ids, state, name.strip() or None, annotator, all_of_them=False)
-
-    def decide_click(self, prompt: ClickPrompt, name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
-        """Accept or reject the answer that is shown, under a name or its own; the others are forgotten."""
-        if prompt.proposal is None:
-            raise BadPrompt("There is no mask to decide on. Click on a thing first.")
-        decided = self.decide([prompt.proposal], name, keep=keep, annotator=annotator)
-        self.drop(prompt.answers)
-        return decided
+        return prompt.answered(step._replace(answers=tuple(p.id for p in found.all))), found.notice
 
     def propose_everything(self, image_id: int, *, progress: Progress = NO_PROGRESS) -> Proposals:
-        """Masks of all things in an image, the most stable first."""
-        engine, image = self.engine, self.image(image_id)
-        began = time.perf_counter()
-        return self._proposed(image_id, engine.segment_everything(image, progress=progress), began)
+        """Masks of all objects of an image, the most stable first."""
+        return self._propose(image_id, lambda engine, image: engine.segment_everything(image, progress=progress))
 
-    def suggest(self, proposal: str) -> list[tuple[str, float]]:
-        """Names of the project that an open proposal may have, each with its probability, the best first."""
-        opened = self.open_proposals([proposal])
+    def suggest_names(self, proposal: ProposalId) -> list[tuple[str, float]]:
+        """Categories of the project that an open proposal may show, each with its probability, the best first."""
+        opened = self._open.get([proposal])
         names = [category.name for category in self.project.categories()]
         if not opened:
-            raise MaskwrightError("That proposal is no longer open. Click again.")
+            raise MaskwrightError(CLOSED_PROPOSAL)
         if not names:
-            raise MaskwrightError("This project has no category yet. Type a name for the first one.")
-        return self.engine.suggest(self.image(opened[0].image_id), opened[0].mask, names)
+            raise MaskwrightError("This project has no category yet.", "Type a name for the first one.")
+        return self.engine.suggest(self.images.get(opened[0].image_id), opened[0].mask, names)
 
-    def drop(self, ids: Sequence[str]) -> None:
-        """Forget open proposals that a prompt no longer shows."""
-        with self._lock:
-            for key in ids:
-                self._open.pop(key, None)
+    def drop(self, ids: Sequence[ProposalId]) -> None:
+        """Forget open proposals that nothing shows any more."""
+        self._open.drop(ids)
 
-    def _proposed(
-        self, image_id: int, prediction: Prediction, began: float, corrects: Annotation | None = None
+    def drop_clicks(self, prompt: ClickPrompt | None) -> None:
+        """Forget a click prompt's answers; accepted masks stay as they are."""
+        if prompt is not None:
+            self._open.drop(prompt.answers)
+
+    def undo_click(self, prompt: ClickPrompt) -> ClickPrompt:
+        """The prompt without its last step; the answers of that step are forgotten."""
+        before = prompt.undone()
+        self._open.drop(sorted(set(prompt.last.answers) - set(before.answers), key=str))
+        return before
+
+    def _propose(
+        self,
+        image_id: int,
+        segment: Callable[[Engine, Image], Prediction],
+        corrects: Annotation | None = None,
     ) -> Proposals:
-        # how long the answer took is part of where a mask comes from (L-3)
-        told = {**prediction.provenance, "seconds": round(time.perf_counter() - began, 3)}
-        proposals = tuple(
-            Proposal(
-                uuid.uuid4().hex, image_id, mask, told, mask.category in prediction.unfamiliar,
-                corrects,
-            )
+        engine, image = self.engine, self.images.get(image_id)
+        started = time.perf_counter()
+        prediction = segment(engine, image)
+        provenance = {**prediction.provenance, "seconds": round(time.perf_counter() - started, 3)}
+        proposals = [
+            Proposal(ProposalId.new(), image_id, mask, provenance, mask.category in prediction.unfamiliar, corrects)
             for mask in prediction.masks()
-        )  # fmt: skip
+        ]
+        self._open.add(proposals)
         preview = None
-        with self._lock:
-            self._open.update((proposal.id, proposal) for proposal in proposals)
-            while len(self._open) > _PROPOSALS_KEPT:
-                self._open.popitem(last=False)
-            if prediction.removed is not None and prediction.removed.any():
-                preview = f"cleaned-{uuid.uuid4().hex}"
-                self._previews[preview] = image_id, Mask.from_array(prediction.removed, category="left unlabelled")
-                while len(self._previews) > _IMAGES_KEPT:
-                    self._previews.popitem(last=False)
-        again = self._again(image_id, proposals)
-        fresh, hidden = (tuple(p for p in proposals if (p.id in again) is known) for known in (False, True))
-        return Proposals(image_id, prediction, fresh, preview, hidden, proposals)
+        if prediction.removed is not None and prediction.removed.any():
+            preview = self._open.add_preview(image_id, Mask.from_array(prediction.removed, category="left unlabelled"))
+        repeated = self._duplicates(image_id, proposals)
+        return Proposals(
+            image_id,
+            prediction,
+            tuple(p for p in proposals if p.id not in repeated),
+            tuple(p for p in proposals if p.id in repeated),
+            preview,
+        )
 
-    def _again(
+    def _duplicates(
         self, image_id: int, proposals: Sequence[Proposal], accepted: Sequence[Annotation] | None = None
-    ) -> set[str]:
-        """Ids of those that repeat an accepted mask of the image; what was clicked never does, for it is asked for."""
-        named = [one for one in proposals if one.mask.category and not _clicked(one)]
+    ) -> set[ProposalId]:
+        """Ids of proposals that repeat an accepted mask; an answer to clicks never counts, since it was asked for."""
+        named = [p for p in proposals if p.mask.category and not p.from_clicks]
         if accepted is None:
             accepted = self.project.annotations(image_id) if named else []
-        repeats = duplicates([one.mask for one in named], [one.mask for one in accepted if not one.crowd])
-        return {one.id for one, repeated in zip(named, repeats, strict=True) if repeated}
+        repeats = duplicates([p.mask for p in named], [a.mask for a in accepted if not a.crowd])
+        return {p.id for p, repeated in zip(named, repeats, strict=True) if repeated}
 
-    def accept(self, ids: Sequence[str], *, category: str | None = None, annotator: str = "") -> list[Annotation]:
-        """Keep proposals; they are on disk when this returns, and stay open when it raises."""
-        return self._decide(ids, "accepted", category, annotator)
+    # what is on an image
 
-    def reject(self, ids: Sequence[str], *, category: str | None = None, annotator: str = "") -> list[Annotation]:
-        """Turn proposals down; the project remembers them as negatives."""
-        return self._decide(ids, "rejected", category, annotator)
-
-    def open_proposals(
-        self, ids: Sequence[str], image_id: int | None = None, *, with_duplicates: bool = False
-    ) -> list[Proposal]:
-        """Those of the given proposals that nobody has decided on yet, and a batch's on the given image.
-
-        A batch's proposals that repeat an accepted mask come only `with_duplicates`.
-        """
-        with self._lock:
-            opened = [self._open[key] for key in ids if key in self._open]
-        if image_id is not None:
-            stored = [
-                Proposal(f"{_STORED}{a.id}", image_id, a.mask, a.provenance, unfamiliar=False)
-                for a in self.project.annotations(image_id, ("proposed",))
-            ]
-            again = set() if with_duplicates else self._again(image_id, stored)
-            opened += [one for one in stored if one.id not in again]
-        return opened
-
-    def shown(self, image_id: int, proposals: Sequence[str] = (), *, with_duplicates: bool = False) -> list[MaskView]:
-        """The accepted masks of an image, and its open proposals: those given, and a batch's; with their colours.
-
-        Last what background cleaning left unlabelled, where the id of that is among those given. A batch's proposals
-        that repeat an accepted mask come only `with_duplicates`; those given come always, and are marked.
-        """
-        accepted = self.project.annotations(image_id)
-        opened = self.open_proposals(proposals, image_id, with_duplicates=True)
-        again = self._again(image_id, opened, accepted)
-        if not with_duplicates:
-            opened = [one for one in opened if one.id not in again or not one.id.startswith(_STORED)]
-        colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
-        marks: dict[int, list[tuple[str, bool]]] = {}
-        for mark in self.project.store.reference_marks() if accepted else ():
-            marks.setdefault(mark.annotation_id, []).append((mark.category, mark.shows))
-        kept = [
-            MaskView(a.mask, colors[a.category], annotation=a.id, speaks=tuple(marks.get(a.id, ()))) for a in accepted
+    def open_proposals(self, ids: Sequence[ProposalId], image_id: int | None = None) -> list[Proposal]:
+        """Those of the ids that nobody has decided on, and with an image the proposals that a batch stored on it."""
+        stored = [] if image_id is None else self.project.annotations(image_id, ("proposed",))
+        return self._open.get(ids) + [
+            Proposal(ProposalId.of_annotation(a.id), a.image_id, a.mask, a.provenance) for a in stored
         ]
-        with self._lock:
-            previews = [self._previews[key] for key in proposals if key in self._previews]
-        left = [MaskView(mask, _CLEANED, cleaned=True) for of, mask in previews if of == image_id]
-        found = [
-            MaskView(one.mask, colors[str(one.mask.category)], one.id, one.unfamiliar, duplicate=one.id in again)
-            for one in opened
-        ]
-        return kept + found + left
 
-    def undo(self, image_id: int | None, *, annotator: str = "") -> str:
-        """Take back the last step on the image in view; a sentence that says what it was.
-
-        Raises:
-            OtherImage: the step was on another image, which it names; nothing was changed.
-            Conflict: somebody else has changed the same since; nothing was overwritten.
-            MaskwrightError: there is nothing to undo.
-        """
-        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).words}."
-
-    def redo(self, image_id: int | None, *, annotator: str = "") -> str:
-        """Do again what was undone last on the image in view; a sentence, and errors, as `undo`."""
-        return f"Done again: {self.project.redo(image_id, annotator=annotator or None).words}."
-
-    def delete(self, annotations: Sequence[int], *, annotator: str = "") -> list[Annotation]:
-        """Accepted masks as deleted, in one step that can be undone."""
-        return self.project.delete(annotations, annotator=annotator or None)
-
-    def history(self, annotation: int) -> list[str]:
-        """What happened to a mask, a sentence each, the oldest first."""
-        return self.project.history(annotation)
-
-    def changes(self, after: int) -> Changes:
-        """What any window has changed since a change number: which images to draw again."""
-        return self.project.store.changes(after)
-
-    def counts(self) -> str:
-        """One line: images, and accepted masks per category."""
-        status = self.project.status()
-        total = sum(status.accepted.values())
-        waiting = f", {status.proposed} proposed" if status.proposed else ""
-        masks = ", ".join(f"{name} {number}" for name, number in status.accepted.items() if number)
-        return (
-            f"{status.images} image{'s' * (status.images != 1)}, "
-            f"{total} accepted mask{'s' * (total != 1)}{': ' + masks if masks else ''}{waiting}"
-        )
-
-    def choices(self) -> list[tuple[str, int]]:
-        """(name, id) of the project's images, oldest first."""
-        return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in self.project.images()]
-
-    def find(
+    def view(
         self,
-        phrase: str,
+        image_id: int,
+        proposals: Sequence[ProposalId] = (),
         *,
-        limit: int = 20,
-        progress: Progress = NO_PROGRESS,
-    ) -> Matches:
-        """Images of the project that show what a phrase says, the best first."""
-        from maskwright.project.search import find_images
+        prompt: ClickPrompt | None = None,
+        pending: Pending = Pending(),  # noqa: B008  # immutable
+    ) -> list[MaskView]:
+        """All masks of an image: accepted ones, open proposals with duplicates, cleaning previews; with colours.
 
-        return find_images(self.project, self._finder(), phrase, limit=limit, progress=progress)
+        While clicks correct an accepted mask, their answer stands in its place, unless somebody else has changed the
+        mask meanwhile: then both are there.
 
-    def _finder(self) -> Engine:
-        """The engine in use, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""
-        engine = self.engine
-        if "talk2dino" in engine.text_methods or (self._loaded and self._loaded[0] == self._preset):
-            return engine
-        with self._loading:
-            self._searcher = self._searcher or self._make_engine(self._preset)
-            return self._searcher
-
-    # a better model
-
-    def improve(self, *, recipe: str = "full") -> str:
-        """Start learning from the accepted masks; gives the run's name at once."""
-        base = None if self.project.runs.active() else self._preset
-        return self.project.finetune(recipe=recipe, base=base).name
-
-    def act(self, action: str) -> None:
-        """Do one of the actions that `improvement` offers."""
-        runs, offered = self.project.runs, self.improvement()
-        if action not in offered.actions:
-            raise MaskwrightError("That is no longer possible. Look at what the run says now.")
-        name, who = str(offered.run), user_name()
-        match action:
-            case "start":
-                self.improve()
-            case "cancel":
-                runs.cancel(name)
-            case "resume":
-                runs.resume(name, who=who)
-            case "use":
-                runs.activate(name, who=who)
-            case "back":
-                runs.activate(self._earlier(), who=who)
-
-    def improvement(self) -> Improvement:
-        """What to tell about fine-tuning now."""
-        change = self.change_number()
-        with self._lock:
-            if self._told and self._told[0] == change:
-                return self._told[1]
-        told = self._improvement()
-        # a run changes without leaving a line in the history, until it ends
-        if "cancel" not in told.actions:
-            with self._lock:
-                self._told = change, told
-        return told
-
-    def _improvement(self) -> Improvement:
-        last, active = self.project.runs.last(), self.project.runs.active()
-        back = ("back",) if active else ()
-        if last is None:
-            return self._invitation()
-        if last.state == "running":
-            return _running(last)
-        if last.state != "done":
-            why = f": {last.message}" if last.message else "."
-            return Improvement(f"{last.name} was {last.state}{why}", last.name, actions=("resume", "start", *back))
-        if last.name == active:
-            return Improvement(f"In use: {_scores(last)}", last.name, actions=("start", *back))
-        if _worse(last):
-            line = f"{_scores(last)} The old model is the better one; keep it."
-            return Improvement(line, last.name, actions=("start", "use", *back))
-        return Improvement(_scores(last), last.name, actions=("use", "start", *back))
-
-    def _invitation(self) -> Improvement:
-        try:
-            plan = self.project.runs.plan()
-        except MaskwrightError as error:
-            return Improvement(str(error))
-        left_out = f" Left out, with fewer than 3 masks: {', '.join(plan.left_out)}." if plan.left_out else ""
-        return Improvement(
-            f"Learns {len(plan.categories)} class{'es' * (len(plan.categories) != 1)} ({', '.join(plan.categories)}) "
-            f"from {len(plan.train)} image{'s' * (len(plan.train) != 1)}, and is measured on "
-            f"{len(plan.validation)} more.{left_out}",
-            actions=("start",),
-        )
-
-    def _earlier(self) -> str | None:
-        """The run whose model was used before the active one, as its base says; None for the preset."""
-        active = self.project.runs.active()
-        base = self.project.runs.get(str(active)).base
-        return base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None
+        Args:
+            image_id: the image.
+            proposals: ids of open proposals and previews of this window; a batch's proposals come by themselves.
+            prompt: clicks of this window on any image.
+            pending: decisions of this window that are not written yet.
+        """
+        prompt = prompt if prompt is not None and prompt.image_id == image_id else None
+        clicked = prompt.previous if prompt is not None else None
+        answer = [clicked] if clicked is not None else []
+        ids = list(dict.fromkeys([*proposals, *answer, *pending.ids(image_id)]))
+        accepted = self.project.annotations(image_id)
+        opened = self.open_proposals(ids, image_id)
+        repeated = self._duplicates(image_id, opened, accepted)
+        colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
+        marks = self.project.store.reference_marks() if accepted else ()
+        views = [MaskView.of_annotation(a, colors[a.category], marks) for a in accepted]
+        views += [MaskView.of_proposal(p, colors[str(p.mask.category)], duplicate=p.id in repeated) for p in opened]
+        views += [MaskView.of_cleaning(mask) for mask in self._open.previews(ids, image_id)]
+        if prompt is not None and prompt.corrects is not None and answer and not pending.in_conflict(clicked):
+            views = [view for view in views if view.annotation != prompt.corrects]
+        return views
 
     def _colors(self, names: Sequence[str]) -> dict[str, str]:
         """Colour by name: the project's, and for new names those they will get when accepted in this order."""
@@ -550,92 +289,112 @@ class AnnotationSession:
         new = [name for name in dict.fromkeys(names) if name not in known]
         return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
 
-    def _decide(
-        self, ids: Sequence[str], state: str, category: str | None, annotator: str, *, all_of_them: bool = True
+    # decisions
+
+    def accept(
+        self, ids: Sequence[ProposalId], *, category: str | None = None, annotator: str = ""
     ) -> list[Annotation]:
-        """Decide in one transaction; the name is for all, or for those that a click found, which have none."""
+        """Accept proposals: they are on disk when this returns, and stay open when it raises.
 
-        def name(one: Proposal) -> str | None:
-            return category if all_of_them or one.provenance["method"] == "sam" else None
+        Args:
+            ids: proposals of one or several images.
+            category: name for all of them; None keeps each one's own.
+            annotator: the user; by default the user of this computer.
+        """
+        return self._decide(ids, "accepted", category, annotator)
 
-        who = annotator or user_name()
-        stored = [int(key.removeprefix(_STORED)) for key in ids if key.startswith(_STORED)]
-        chosen = self._taken([key for key in ids if not key.startswith(_STORED)])
-        new = [
-            NewAnnotation(
-                p.image_id, name(p) or p.mask.category or "", p.mask, str(p.provenance["source"]), p.provenance, who,
-                state,
-            )
-            for p in chosen
-            if p.corrects is None
-        ]  # fmt: skip
-        # turned down, a correction leaves the mask as it is
+    def reject(
+        self, ids: Sequence[ProposalId], *, category: str | None = None, annotator: str = ""
+    ) -> list[Annotation]:
+        """Reject proposals: the project keeps them as negatives; arguments as `accept`."""
+        return self._decide(ids, "rejected", category, annotator)
+
+    def decide(self, ids: Sequence[ProposalId], name: str, *, accept: bool, annotator: str = "") -> list[Annotation]:
+        """Accept or reject proposals; answers of SAM, which have no category, get `name`, the others keep theirs."""
+        state = "accepted" if accept else "rejected"
+        return self._decide(ids, state, name.strip() or None, annotator, only_clicked=True)
+
+    def delete(self, annotations: Sequence[int], *, annotator: str = "") -> list[Annotation]:
+        """Delete accepted masks, in one step that can be undone."""
+        return self.project.delete(annotations, annotator=annotator or None)
+
+    def undo(self, image_id: int | None, *, annotator: str = "") -> str:
+        """Undo the last step on the image in view; returns a sentence that says what it was.
+
+        Raises:
+            OtherImage: the step was on another image, which it names; nothing was changed.
+            Conflict: somebody else has changed the same since; nothing was overwritten.
+            NothingToUndo: there is no step left.
+        """
+        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).words}."
+
+    def redo(self, image_id: int | None, *, annotator: str = "") -> str:
+        """Redo what was undone last on the image in view; returns and raises as `undo`."""
+        return f"Redone: {self.project.redo(image_id, annotator=annotator or None).words}."
+
+    def _decide(
+        self,
+        ids: Sequence[ProposalId],
+        state: str,
+        category: str | None,
+        annotator: str,
+        *,
+        only_clicked: bool = False,
+    ) -> list[Annotation]:
+        """Decide in one transaction; `category` is for all, or for answers of SAM only."""
+        user = annotator or user_name()
+        stored = [key.annotation_id for key in ids if key.annotation_id is not None]
+        proposals = self._open.take([key for key in ids if key.annotation_id is None])
+
+        def name(proposal: Proposal) -> str | None:
+            return category if not only_clicked or proposal.provenance["method"] == "sam" else None
+
+        new = [p.annotation(name(p), user, state) for p in proposals if p.corrects is None]
+        # a rejected correction leaves the accepted mask as it is
         corrections = [
             Correction(p.corrects.id, p.corrects.revision, p.mask, p.provenance, name(p))
-            for p in chosen
+            for p in proposals
             if p.corrects is not None and state == "accepted"
         ]
         try:
             return self.project.store.decide(
-                state,
-                who,
-                new=new,
-                corrections=corrections,
-                stored=stored,
-                category=category if all_of_them else None,
-            )
+                state, user, new=new, corrections=corrections, stored=stored,
+                category=None if only_clicked else category,
+            )  # fmt: skip
         except BaseException as error:
-            # nothing was stored: the masks stay on screen
-            with self._lock:
-                self._open.update((proposal.id, proposal) for proposal in chosen)
+            # nothing was written: the masks stay on screen
+            self._open.add(proposals)
             if isinstance(error, Conflict):
-                self._see_again(chosen)
+                self._refresh_corrected(proposals)
             raise
 
-    def _see_again(self, chosen: Sequence[Proposal]) -> None:
+    def _refresh_corrected(self, proposals: Sequence[Proposal]) -> None:
         """After somebody else's change both masks are shown; whoever accepts now has seen the other one."""
-        with self._lock:
-            for one in chosen:
-                if one.corrects is not None:
-                    seen = self.project.store.annotation(one.corrects.id)
-                    self._open[one.id] = replace(one, corrects=seen)
 
-    def _taken(self, ids: Sequence[str]) -> list[Proposal]:
-        """Open proposals, no longer open."""
-        with self._lock:
-            if any(key not in self._open for key in ids):
-                raise MaskwrightError("That proposal is no longer open. Run the prompt again.")
-            return [self._open.pop(key) for key in dict.fromkeys(ids)]
+        def refreshed(proposal: Proposal) -> Proposal:
+            known = proposal.corrects
+            return proposal if known is None else replace(proposal, corrects=self.project.store.annotation(known.id))
 
+        self._open.replace([proposal.id for proposal in proposals], refreshed)
 
-def _clicked(one: Proposal) -> bool:
-    """Whether it answers clicks or a box, which are told as a mapping; words and references are not."""
-    return isinstance(one.provenance.get("prompt"), Mapping)
+    # the project
 
+    def history(self, annotation_id: int) -> list[str]:
+        """What happened to a mask, a sentence each, the oldest first."""
+        return self.project.history(annotation_id)
 
-def _running(run: Run) -> Improvement:
-    told = run.progress
-    phase = str(told.get("phase", "starting"))
-    share, line = 0.0, f"{run.name}: {phase}"
-    if phase == "training":
-        share = told["step"] / told["steps"]
-        left = told.get("seconds_left")
-        line += f", step {told['step']} of {told['steps']}, loss {told['loss']:.2f}" if "loss" in told else ""
-        line += f", about {max(1, round(left / 60))} min left" if left is not None else ""
-    elif "total" in told:
-        line += f", image {told['done']} of {told['total']}"
-    curve = tuple((int(step), float(loss)) for step, loss in told.get("curve", ()))
-    return Improvement(f"{line}.", run.name, share, curve, ("cancel",))
+    def change_number(self) -> int:
+        """Grows with every change to the project by any process."""
+        return self.project.store.change_number()
 
+    def changes(self, after: int) -> Changes:
+        """What any process has changed since a change number: which images to draw again."""
+        return self.project.store.changes(after)
 
-def _scores(run: Run) -> str:
-    before, after = run.before or {}, run.after or {}
-    images = f"{after['images']} held-out image{'s' * (after['images'] != 1)}"
-    return f"{run.name}: mIoU {before['miou']:.3f} before, {after['miou']:.3f} after, on {images}."
+    def counts(self) -> str:
+        """One line: images, and accepted masks per category."""
+        return project_counts(self.project.status())
 
-
-def _worse(run: Run) -> bool:
-    before, after = run.before or {}, run.after or {}
-    pairs = [(before["per_class"].get(name), value) for name, value in after["per_class"].items()]
-    fell = any(old is not None and new is not None and old - new > _WORSE for old, new in pairs)
-    return bool(fell or after["miou"] < before["miou"])
+    def export_coco(self, file: Path | None = None, options: Mapping[str, Any] | None = None) -> Path:
+        """Write the accepted masks as a COCO file, by default into the project's `exports/`; returns its path."""
+        return self.project.export_coco(file or self.project.folder / "exports" / "coco.json", **(options or {}))

@@ -1,0 +1,147 @@
+"""Where fine-tuning stands, and what can be done about it now."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from maskwright.domain import Run
+from maskwright.errors import MaskwrightError
+from maskwright.project import Project, user_name
+from maskwright.session.messages import plural
+
+__all__ = ["FinetuneStatus", "Finetuning"]
+
+_NOTABLE_DROP = 0.05
+"""Loss of IoU in one class that makes the old model the better choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneStatus:
+    """The state of fine-tuning for a person."""
+
+    message: str
+    """One or two sentences."""
+    run: str | None = None
+    """The run that the message is about."""
+    share: float | None = None
+    """How much of a running run is done, 0 to 1."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """(step, loss) so far."""
+    actions: tuple[str, ...] = ()
+    """Of start, cancel, resume, use, back: what makes sense now, the recommended one first."""
+
+
+class Finetuning:
+    """Fine-tuning runs of a project as both front ends show and steer them; safe to share between threads."""
+
+    def __init__(self, project: Project, preset: str) -> None:
+        self._project, self._preset = project, preset
+        self._lock = threading.Lock()
+        self._cached: tuple[int, FinetuneStatus] | None = None
+
+    def start(self, *, recipe: str = "full") -> str:
+        """Start a run on the accepted masks; returns its name at once."""
+        base = None if self._project.runs.active() else self._preset
+        return self._project.finetune(recipe=recipe, base=base).name
+
+    def act(self, action: str) -> None:
+        """Do one of the actions that `status` offers.
+
+        Raises:
+            MaskwrightError: the action is no longer possible, or it failed.
+        """
+        runs, status = self._project.runs, self.status()
+        if action not in status.actions:
+            raise MaskwrightError("That is no longer possible.", "See what the run says now.")
+        name, user = str(status.run), user_name()
+        match action:
+            case "start":
+                self.start()
+            case "cancel":
+                runs.cancel(name)
+            case "resume":
+                runs.resume(name, who=user)
+            case "use":
+                runs.activate(name, who=user)
+            case "back":
+                runs.activate(self._previous_model(), who=user)
+
+    def status(self) -> FinetuneStatus:
+        """Where fine-tuning stands."""
+        change = self._project.store.change_number()
+        with self._lock:
+            if self._cached and self._cached[0] == change:
+                return self._cached[1]
+        status = self._status()
+        # a running run reports progress without a change number
+        if "cancel" not in status.actions:
+            with self._lock:
+                self._cached = change, status
+        return status
+
+    def _status(self) -> FinetuneStatus:
+        last, active = self._project.runs.last(), self._project.runs.active()
+        back = ("back",) if active else ()
+        if last is None:
+            return self._invitation()
+        if last.state == "running":
+            return _running(last)
+        if last.state != "done":
+            reason = f": {last.message}" if last.message else "."
+            return FinetuneStatus(
+                f"{last.name} was {last.state}{reason}", last.name, actions=("resume", "start", *back)
+            )
+        if last.name == active:
+            return FinetuneStatus(f"In use: {_scores(last)}", last.name, actions=("start", *back))
+        if _is_worse(last):
+            message = f"{_scores(last)} The old model is the better one; keep it."
+            return FinetuneStatus(message, last.name, actions=("start", "use", *back))
+        return FinetuneStatus(_scores(last), last.name, actions=("use", "start", *back))
+
+    def _invitation(self) -> FinetuneStatus:
+        try:
+            plan = self._project.runs.plan()
+        except MaskwrightError as error:
+            return FinetuneStatus(str(error))
+        left_out = f" Left out, with fewer than 3 masks: {', '.join(plan.left_out)}." if plan.left_out else ""
+        classes = f"{len(plan.categories)} class{'es' * (len(plan.categories) != 1)} ({', '.join(plan.categories)})"
+        message = (
+            f"Learns {classes} from {plural(len(plan.train), 'image')}, and is measured on "
+            f"{len(plan.validation)} more.{left_out}"
+        )
+        return FinetuneStatus(message, actions=("start",))
+
+    def _previous_model(self) -> str | None:
+        """The run that the active one started from; None for the preset."""
+        base = self._project.runs.get(str(self._project.runs.active())).base
+        return base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None
+
+
+def _running(run: Run) -> FinetuneStatus:
+    progress = run.progress
+    phase = str(progress.get("phase", "starting"))
+    share, message = 0.0, f"{run.name}: {phase}"
+    if phase == "training":
+        share = progress["step"] / progress["steps"]
+        left = progress.get("seconds_left")
+        message += f", step {progress['step']} of {progress['steps']}"
+        message += f", loss {progress['loss']:.2f}" if "loss" in progress else ""
+        message += f", about {max(1, round(left / 60))} min left" if left is not None else ""
+    elif "total" in progress:
+        message += f", image {progress['done']} of {progress['total']}"
+    curve = tuple((int(step), float(loss)) for step, loss in progress.get("curve", ()))
+    return FinetuneStatus(f"{message}.", run.name, share, curve, ("cancel",))
+
+
+def _scores(run: Run) -> str:
+    before, after = run.before or {}, run.after or {}
+    images = plural(after["images"], "held-out image")
+    return f"{run.name}: mIoU {before['miou']:.3f} before, {after['miou']:.3f} after, on {images}."
+
+
+def _is_worse(run: Run) -> bool:
+    before, after = run.before or {}, run.after or {}
+    pairs = [(before["per_class"].get(name), value) for name, value in after["per_class"].items()]
+    dropped = any(old is not None and new is not None and old - new > _NOTABLE_DROP for old, new in pairs)
+    return bool(dropped or after["miou"] < before["miou"])

@@ -1,0 +1,113 @@
+"""Sentences and plurals that both front ends show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from maskwright.domain import Prediction
+from maskwright.domain.click_prompt import ClickPrompt
+from maskwright.store import Counts
+
+__all__ = [
+    "CLOSED_PROPOSAL",
+    "NO_IMAGE",
+    "NO_OPEN_MASK",
+    "answer_notice",
+    "click_hint",
+    "decision_message",
+    "duplicates_hidden",
+    "image_title",
+    "plural",
+    "project_counts",
+    "unwritten",
+]
+
+NO_IMAGE = "Open or select an image first."
+NO_OPEN_MASK = "There is no open mask. Type class names and press Find masks first, or click."
+CLOSED_PROPOSAL = "That proposal is no longer open. Run the prompt again."
+
+
+def plural(count: int, noun: str) -> str:
+    """`plural(1, "mask")` is "1 mask", `plural(3, "mask")` is "3 masks"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def decision_message(masks: int, *, accept: bool) -> str:
+    """Such as "Accepted 3 masks."."""
+    return f"{'Accepted' if accept else 'Rejected'} {plural(masks, 'mask')}."
+
+
+def unwritten(reason: str, masks: int) -> str:
+    """Why masks are not saved yet, and how many; empty when everything is saved."""
+    return f"{reason} {plural(masks, 'mask')} kept on screen, not saved yet." if masks else ""
+
+
+def duplicates_hidden(count: int) -> str:
+    """Such as "2 duplicates hidden"; empty for none."""
+    return f"{plural(count, 'duplicate')} hidden" if count else ""
+
+
+def image_title(image_id: int, file_name: str) -> str:
+    """How an image is called in lists."""
+    return f"{image_id}: {Path(file_name).name}"
+
+
+def project_counts(counts: Counts) -> str:
+    """One line: images, and accepted masks per category."""
+    total = sum(counts.accepted.values())
+    proposed = f", {counts.proposed} proposed" if counts.proposed else ""
+    masks = ", ".join(f"{name} {number}" for name, number in counts.accepted.items() if number)
+    return (
+        f"{plural(counts.images, 'image')}, {plural(total, 'accepted mask')}{': ' + masks if masks else ''}{proposed}"
+    )
+
+
+def click_hint(prompt: ClickPrompt | None) -> str:
+    """What a click does next."""
+    target = "the mask to correct" if prompt is not None and prompt.corrects is not None else "an object"
+    return f"Click on {target}. Shift+click: a negative point. Drag: a box around it."
+
+
+def answer_notice(prediction: Prediction, categories: Collection[str | None]) -> str:
+    """What the user should know of an answer: words the model was not taught, classes without a mask; or empty.
+
+    Args:
+        prediction: the answer.
+        categories: those that have a mask.
+    """
+    sentences = [prediction.note] if prediction.note else []
+    words = prediction.unfamiliar
+    if words:
+        pronoun = "it" if len(words) == 1 else "them"
+        sentences.append(f"This model was not taught {_quoted(words)}; expect little of {pronoun}.")
+    if prediction.removed is not None and prediction.removed.any():
+        share = 100 * float(prediction.removed.mean())
+        sentences.append(f"Cleaning left {share:.0f} % of the image unlabelled (hatched).")
+    missing = [
+        (name, best)
+        for name, best in zip(prediction.categories, prediction.best, strict=True)
+        if name not in categories
+    ]
+    if missing:
+        sentences.append(_missing(prediction, missing))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _missing(prediction: Prediction, missing: Sequence[tuple[str, float]]) -> str:
+    threshold = prediction.provenance["parameters"].get("threshold")
+    if prediction.provenance["method"] == "sam":
+        return "Nothing was found there. Click somewhere else, or draw a box."
+    if prediction.provenance["source"] == "reference":
+        return f"Nothing like the reference was found ({missing[0][0]})."
+    if threshold is None:
+        return ""
+    name, best = max(missing, key=lambda pair: pair[1])
+    if best < threshold:
+        return f"No {name} found above {threshold:.2f}; the best score is {best:.2f}. Lower the threshold?"
+    return f"No {name} found: other names fit better everywhere."
+
+
+def _quoted(words: Sequence[str]) -> str:
+    quoted = [f'"{word}"' for word in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

@@ -1,0 +1,48 @@
+"""References of categories: which accepted masks show them, and which show what they are not."""
+
+from __future__ import annotations
+
+from maskwright.domain import Reference
+from maskwright.errors import MaskwrightError
+from maskwright.project import Project
+
+__all__ = ["SessionReferences"]
+
+
+class SessionReferences:
+    """Chosen references of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def get(self, annotation_id: int) -> Reference:
+        """An accepted mask with its image; raises MaskwrightError when it is not accepted."""
+        return self._project.reference(annotation_id)
+
+    def of(self, category: str) -> tuple[list[Reference], list[Reference]]:
+        """Positive and negative references of a category; see `Project.references`."""
+        return self._project.references(category)
+
+    def toggle(self, annotation_id: int, searched: str | None, *, negative: bool = False) -> str:
+        """Choose an accepted mask as a reference, or take the choice back.
+
+        A reference of a category that is not searched for only becomes what is searched for; a second call takes it
+        back.
+
+        Args:
+            annotation_id: of the accepted mask.
+            searched: category that is searched for at present.
+            negative: the mask shows what `searched` is not, instead of its own category.
+
+        Returns:
+            The category to search for.
+        """
+        annotation = self._project.store.annotation(annotation_id)
+        category = searched if negative else annotation.category
+        if category is None:
+            raise MaskwrightError("Choose a mask with Find like this first.")
+        chosen = {(m.annotation_id, m.category, m.shows) for m in self._project.store.reference_marks()}
+        is_chosen = (annotation_id, category, not negative) in chosen
+        if not is_chosen or category == searched:
+            self._project.mark_reference(annotation, None if is_chosen else not negative, category)
+        return category
