@@ -220,14 +220,8 @@ class AnnotationSession:
         preview = None
         if prediction.removed is not None and prediction.removed.any():
             preview = self._open.add_preview(image_id, Mask.from_array(prediction.removed, category="left unlabelled"))
-        repeated = self._duplicates(image_id, proposals)
-        return Proposals(
-            image_id,
-            prediction,
-            tuple(p for p in proposals if p.id not in repeated),
-            tuple(p for p in proposals if p.id in repeated),
-            preview,
-        )
+        repeated = frozenset(self._duplicates(image_id, proposals))
+        return Proposals(image_id, prediction, tuple(proposals), repeated, preview)
 
     def _duplicates(
         self, image_id: int, proposals: Sequence[Proposal], accepted: Sequence[Annotation] | None = None

@@ -51,17 +51,17 @@ class Proposals:
 
     image_id: int
     prediction: Prediction
-    proposals: tuple[Proposal, ...]
-    """New masks, in the model's order."""
-    duplicates: tuple[Proposal, ...] = ()
-    """Masks that repeat an accepted one; they are open, and hidden by default."""
+    all: tuple[Proposal, ...]
+    """In the model's order, the same whatever was accepted before; all of them are open."""
+    repeated: frozenset[ProposalId] = frozenset()
+    """Those that repeat an accepted mask."""
     cleaning_preview: ProposalId | None = None
     """Id, for a view, of what background cleaning left unlabelled; None when that is nothing."""
 
     @property
-    def all(self) -> tuple[Proposal, ...]:
-        """New masks and duplicates; the same set whatever was accepted before."""
-        return self.proposals + self.duplicates
+    def new(self) -> tuple[Proposal, ...]:
+        """Without the duplicates."""
+        return tuple(proposal for proposal in self.all if proposal.id not in self.repeated)
 
     @property
     def ids(self) -> tuple[ProposalId, ...]:
@@ -77,7 +77,7 @@ class Proposals:
     @property
     def notice(self) -> str:
         """`answer_notice`, and how many duplicates are hidden."""
-        hidden = duplicates_hidden(len(self.duplicates))
+        hidden = duplicates_hidden(len(self.repeated))
         return " ".join(part for part in (self.answer_notice, f"{hidden}." if hidden else "") if part)
 
 
