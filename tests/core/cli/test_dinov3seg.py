@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.evaluation.speed import DINOV3SEG
+from maskwright.models.dinov3seg import SPECS
 from maskwright.presets.loading import bundled, seg_settings
 from maskwright.project.ablation import ROWS
 from tests.core.cli.test_cli import Run, home, labelled, picture, run
@@ -90,7 +90,7 @@ def test_prompts_are_timed(run: Run, segmenting_preset: Path, method: str) -> No
 
 
 def test_the_published_size_is_timed_without_its_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DINOV3SEG, "vitl16", seg_settings(bundled() / "tiny").model)
+    monkeypatch.setitem(SPECS, "vitl16", seg_settings(bundled() / "tiny").model)
     words = ("bench", "--random-weights", "--rounds", 1, "--json")
     found = run(*words, "--task", "text").json
     assert (found["method"], found["classes"], found["encoder_calls"]) == ("dinov3seg", 20, 1)

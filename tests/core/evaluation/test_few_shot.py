@@ -87,7 +87,7 @@ def test_the_seed_decides_and_pairs_are_different_images_of_the_category(folder:
 
 
 def test_sequences_are_not_mixed(tmp_path: Path) -> None:
-    images = {"a1.png": "a", "a2.png": "a", "b1.png": "b", "b2.png": "b", "c1.png": "c"}
+    images: dict[str, str | None] = {"a1.png": "a", "a2.png": "a", "b1.png": "b", "b2.png": "b", "c1.png": "c"}
     data = LabelledFolder.read(write(tmp_path / "video", images, [(n, CAT, HALF) for n in range(1, 6)]))
     for one in draw(data, count=50, seed=0):
         assert one.reference.sequence == one.target.sequence != "c"

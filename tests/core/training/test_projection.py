@@ -259,7 +259,7 @@ def test_every_pooling_learns_something_else(frozen: Encoders, folder: Path, tmp
 
 def test_all_poolings_share_what_was_kept(frozen: Encoders, folder: Path, tmp_path: Path, passes: list[int]) -> None:
     for pooling in ("max_head", "average", "cls"):
-        _learn(frozen, folder, tmp_path / "kept", replace(RUN, pooling=pooling))  # type: ignore[arg-type]
+        _learn(frozen, folder, tmp_path / "kept", replace(RUN, pooling=pooling))
     assert sum(passes) == 8
 
 
