@@ -74,10 +74,10 @@ def like(
             bar.report(number, len(pictures))
             try:
                 picture = Image.open(file)
-                expected = model.provenance_like(picture, shows, refine=how, not_this=against)
+                expected = model.provenance_like(picture, shows, refine=how, negative_references=against)
                 written = None if force else written_before(picture, out / inside, category, expected)
                 if written is None:
-                    found = model.segment_like(picture, shows, category, how, not_this=against)
+                    found = model.segment_like(picture, shows, category, how, negative_references=against)
                     written = write_prediction(found, picture, out / inside)
             except MaskwrightError as error:
                 if len(pictures) == 1:

@@ -41,10 +41,11 @@ def segment(
         )  # fmt: skip
     if found.note:
         say(found.note)
-    if found.unfamiliar:
-        say(f"This model was not taught: {', '.join(found.unfamiliar)}. Expect little of it.")
-    if found.removed is not None:
-        say(f"Cleaning left {100 * found.removed.mean():.1f} % of the picture unlabelled that had a class before.")
+    if found.out_of_vocabulary:
+        say(f"This model was not taught: {', '.join(found.out_of_vocabulary)}. Expect little of it.")
+    cleaned = found.unlabelled_by_cleaning
+    if cleaned is not None:
+        say(f"Cleaning left {100 * cleaned.mean():.1f} % of the picture unlabelled that had a class before.")
     if len(found.categories) == 1 and not background and threshold is None:
         say("One class and no --background: the class covers the whole picture.")
     written = write_prediction(found, picture, out)

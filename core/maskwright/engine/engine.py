@@ -15,8 +15,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from maskwright import __version__
-from maskwright.domain import ClassName, Image, Mask, ModelRef, Prediction, Reference, ReferencePrompt, TextPrompt
+from maskwright.domain import (
+    ClassName,
+    Image,
+    Mask,
+    ModelRef,
+    Prediction,
+    PromptKind,
+    Provenance,
+    Reference,
+    ReferencePrompt,
+    TextPrompt,
+)
 from maskwright.domain.prompts import REFINEMENTS, parse_class_names
 from maskwright.domain.prompts import TEXT_METHODS as METHODS
 from maskwright.engine import clicks as click
@@ -158,18 +168,16 @@ class Engine:
             label_map=found.label_map,
             categories=prompt.names,
             scores=found.scores,
-            best=found.best,
-            unfamiliar=tuple(n.name for n in prompt.classes if not self._knows(n)),
-            removed=removed,
+            max_scores=found.best,
+            out_of_vocabulary=tuple(n.name for n in prompt.classes if not self._knows(n)),
+            unlabelled_by_cleaning=removed,
             note=_UNTRAINED if stands_in else "",
-            provenance={
-                **_made_by(way.ref, image, "text", chosen),
-                "prompt": prompt.text,
-                "parameters": {
+            provenance=Provenance(
+                PromptKind.TEXT, way.ref, chosen, image.sha256, prompt.text, {
                     "threshold": prompt.minimum_probability, "cleaning": cleaning, "refine": prompt.refine,
                     "high_resolution": prompt.high_resolution,
                 },
-            },
+            ),
         )  # fmt: skip
 
     @property
@@ -198,7 +206,7 @@ class Engine:
             return "dinotxt"
         raise MaskwrightError(no_method(self.model.name, _SPOKEN[method]))
 
-    def match(self, phrase: str, image_sha256: str, picture: Callable[[], Image]) -> float:
+    def similarity(self, phrase: str, image_sha256: str, picture: Callable[[], Image]) -> float:
         """How well a phrase fits an image as a whole: -1 to 1 (Talk2DINO's Appendix B).
 
         Args:
@@ -209,10 +217,10 @@ class Engine:
         Raises:
             EmptyPhrase, MaskwrightError: no words, no Talk2DINO in the preset, or what `picture` raises.
         """
-        matcher = self.matcher
+        matcher = self.retriever
         words = clean_text(phrase)
         with self._lock:
-            vector = self._text(("matched phrase", (words,)), lambda: matcher.phrase(words))
+            vector = self._text(("matched phrase", (words,)), lambda: matcher.encode_phrase(words))
             regions = matcher.kept(image_sha256)
         if regions is None:
             # read and decoded outside the lock, which clicks are waiting for
@@ -223,7 +231,7 @@ class Engine:
         return matcher.similarity(regions, vector)
 
     @property
-    def matcher(self) -> ImageTextRetriever:
+    def retriever(self) -> ImageTextRetriever:
         """What compares phrases with whole images; raises MaskwrightError when the preset has none."""
         if self._matcher is None:
             raise MaskwrightError(
@@ -238,7 +246,7 @@ class Engine:
         category: str | None = None,
         refine: str | None = "crf",
         *,
-        not_this: Sequence[Reference] = (),
+        negative_references: Sequence[Reference] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Prediction:
         """Find what the references show (INSID3).
@@ -250,7 +258,7 @@ class Engine:
             references: 1 to k images with the mask of the thing; a place needs the vote of half of them.
             category: its name; None takes the first reference's, else "object".
             refine: one of REFINEMENTS for the contour, by default the CRF of the paper's main results; None: bilinear.
-            not_this: references of what it is not, which win places away.
+            negative_references: of what it is not.
             progress: hears how many images are encoded, and cancels between them.
 
         Returns:
@@ -262,7 +270,7 @@ class Engine:
         """
         ReferencePrompt(references=tuple(references), refine=refine)
         reference.check(references)
-        every = [*references, *not_this]
+        every = [*references, *negative_references]
         config = self._dense().config
         with self._lock:
             examples = []
@@ -280,9 +288,9 @@ class Engine:
             label_map=found.mask.astype("int32"),
             categories=(name,),
             scores=(found.score,),
-            best=(found.score,),
-            unfamiliar=(),
-            provenance=self.provenance_like(image, references, refine=refine, not_this=not_this),
+            max_scores=(found.score,),
+            out_of_vocabulary=(),
+            provenance=self.provenance_like(image, references, refine=refine, negative_references=negative_references),
         )
 
     def provenance_like(
@@ -291,15 +299,17 @@ class Engine:
         references: Sequence[Reference],
         *,
         refine: str | None = "crf",
-        not_this: Sequence[Reference] = (),
-    ) -> dict[str, Any]:
+        negative_references: Sequence[Reference] = (),
+    ) -> Provenance:
         """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
         method = asdict(self._dense().config.method)
-        return {
-            **_made_by(self.model, image, "reference", "insid3"),
-            "prompt": [reference.told(one) for one in references],
-            "parameters": {**method, "refine": refine, "not_this": [reference.told(one) for one in not_this]},
+        parameters = {
+            **method,
+            "refine": refine,
+            "not_this": [reference.to_provenance(one) for one in negative_references],
         }
+        prompt = [reference.to_provenance(one) for one in references]
+        return Provenance(PromptKind.REFERENCE, self.model, "insid3", image.sha256, prompt, parameters)
 
     def segment_click(
         self,
@@ -343,7 +353,7 @@ class Engine:
         name = category or (start.category if start else None) or "object"
         masks = self._kept(image, [one for one in answers if one.mask.any()], name)
         return self._answered(
-            image, name, masks[:1], masks, source="click" if len(clicks.points) else "box",
+            image, name, masks[:1], masks, kind=PromptKind.CLICK if len(clicks.points) else PromptKind.BOX,
             prompt={
                 "points": [[*map(float, point), int(sign)] for point, sign in zip(*clicks[:2], strict=True)],
                 "box": clicks.box,
@@ -356,9 +366,9 @@ class Engine:
         self,
         image: Image,
         *,
-        side: int | None = None,
-        least_score: float | None = None,
-        least_stability: float | None = None,
+        points_per_side: int | None = None,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
         category: str = "object",
         progress: Progress = NO_PROGRESS,
     ) -> Prediction:
@@ -366,9 +376,9 @@ class Engine:
 
         Args:
             image: to search.
-            side: clicks along the longer side; None, here and below, is what the preset says.
-            least_score: IoU that the model must expect of a mask.
-            least_stability: IoU of the mask at a higher and a lower threshold that it needs.
+            points_per_side: clicks along the longer side; None, here and below, is what the preset says.
+            pred_iou_thresh: IoU that the model must expect of a mask.
+            stability_score_thresh: IoU of the mask at a higher and a lower threshold that it needs.
             category: name of the things.
             progress: hears how many clicks are answered, and cancels between batches of them.
 
@@ -382,15 +392,17 @@ class Engine:
 
         config = self._click().config
         asked = {
-            "side": config.grid if side is None else side,
-            "least_score": config.least_score if least_score is None else least_score,
-            "least_stability": config.least_stability if least_stability is None else least_stability,
+            "side": config.grid if points_per_side is None else points_per_side,
+            "least_score": config.least_score if pred_iou_thresh is None else pred_iou_thresh,
+            "least_stability": config.least_stability if stability_score_thresh is None else stability_score_thresh,
         }
         with self._lock:
             embedding = self._sam_embedding(image)
             answers = click.everything(self._click(), embedding, image.size_hw, check=check, **asked)
         masks = self._kept(image, answers, category)
-        return self._answered(image, category, masks, masks, source="click", prompt="everything", parameters=asked)
+        return self._answered(
+            image, category, masks, masks, kind=PromptKind.EVERYTHING, prompt="everything", parameters=asked
+        )
 
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
         """What a mask may show: each name with its mean probability inside the mask, the best first."""
@@ -438,7 +450,7 @@ class Engine:
         shown: Sequence[Mask],
         masks: Sequence[Mask],
         *,
-        source: str,
+        kind: PromptKind,
         prompt: Any,
         parameters: dict[str, Any],
     ) -> Prediction:
@@ -451,10 +463,10 @@ class Engine:
             label_map=label_map,
             categories=(category,),
             scores=(best,),
-            best=(best,),
-            unfamiliar=(),
-            overlapping=tuple(masks),
-            provenance={**_made_by(ref, image, source, "sam"), "prompt": prompt, "parameters": parameters},
+            max_scores=(best,),
+            out_of_vocabulary=(),
+            overlapping_masks=tuple(masks),
+            provenance=Provenance(kind, ref, "sam", image.sha256, prompt, parameters),
         )
 
     def match_points(self, source: Image, points_xy: ArrayLike, target: Image) -> NDArray[np.float64]:
@@ -525,14 +537,6 @@ class Engine:
             return encode()
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, ref, procedure), make)
-
-
-def _made_by(ref: ModelRef, image: Image, source: str, method: str) -> dict[str, Any]:
-    """What every answer's provenance says: which model, which method, which image."""
-    return {
-        "source": source, "preset": ref.name, "weights": ref.sha256, "method": method, "version": __version__,
-        "image": image.sha256,
-    }  # fmt: skip
 
 
 def _cleaning(method: text.TextMethod, wanted: bool | None) -> float:

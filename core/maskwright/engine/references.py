@@ -37,7 +37,7 @@ __all__ = [
     "example",
     "find",
     "match_points",
-    "told",
+    "to_provenance",
 ]
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ def check(references: Sequence[Reference]) -> None:
             raise BadReference("The reference mask covers the whole image; mark only the object.")
 
 
-def told(one: Reference) -> dict[str, str]:
+def to_provenance(one: Reference) -> dict[str, str]:
     """A reference as provenance keeps it: which image, and which mask."""
-    mask = one.uid or hashlib.sha256(one.mask.rle["counts"].encode()).hexdigest()
+    mask = one.annotation_uid or hashlib.sha256(one.mask.rle["counts"].encode()).hexdigest()
     return {"image": one.image.sha256, "mask": mask}
 
 

@@ -41,7 +41,7 @@ class ImageTextRetriever:
         self._new = 0
 
     @torch.inference_mode()
-    def phrase(self, phrase: str) -> Tensor:
+    def encode_phrase(self, phrase: str) -> Tensor:
         """(C,) unit vector of a phrase, under no prompt; raises EmptyPhrase."""
         if not clean_text(phrase):
             raise EmptyPhrase

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, Run, TextPrompt
+from maskwright.domain import Annotation, Image, ImageRecord, Mask, Prediction, PromptKind, Run, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.palette import default_color
 from maskwright.errors import BadPrompt, Conflict, MaskwrightError
@@ -95,20 +95,20 @@ class Proposals:
     def told(self) -> str:
         """What there is to say of the answer itself, or empty: unfamiliar words, names that were not found."""
         parts = [self.prediction.note] if self.prediction.note else []
-        words = self.prediction.unfamiliar
+        words = self.prediction.out_of_vocabulary
         if words:
             one = len(words) == 1
             parts.append(f"This model was not taught {_listed(words)}; expect little of {'it' if one else 'them'}.")
-        removed = self.prediction.removed
+        removed = self.prediction.unlabelled_by_cleaning
         if removed is not None and removed.any():
             parts.append(f"Cleaning left {100 * float(removed.mean()):.0f} % of the picture unlabelled (hatched).")
         found = {proposal.mask.category for proposal in (*self.proposals, *self.duplicates)}
-        scored = zip(self.prediction.categories, self.prediction.best, strict=True)
+        scored = zip(self.prediction.categories, self.prediction.max_scores, strict=True)
         missing = [(name, best) for name, best in scored if name not in found]
         threshold = self.prediction.provenance["parameters"].get("threshold")
-        if missing and self.prediction.provenance["method"] == "sam":
+        if missing and self.prediction.kind.class_agnostic:
             parts.append("Nothing was found there. Click somewhere else, or draw a box.")
-        elif missing and self.prediction.provenance["source"] == "reference":
+        elif missing and self.prediction.kind is PromptKind.REFERENCE:
             parts.append(f"Nothing like the reference was found ({missing[0][0]}).")
         elif missing and threshold is not None:
             name, best = max(missing, key=lambda pair: pair[1])
@@ -229,15 +229,15 @@ class AnnotationSession:
         shows, against = ([self.project.reference(key) for key in keys] for keys in (references, not_this))
         engine, image = self.engine, self.image(image_id)
         began = time.perf_counter()
-        prediction = engine.segment_like(image, shows, not_this=against, progress=progress)
+        prediction = engine.segment_like(image, shows, negative_references=against, progress=progress)
         return self._proposed(image_id, prediction, began)
 
     def propose_like(self, image_id: int, category: str, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """A mask of what the references of a category show; see `Project.references`."""
-        shows, not_this = self.project.references(category)
+        shows, negative = self.project.references(category)
         engine, image = self.engine, self.image(image_id)
         began = time.perf_counter()
-        prediction = engine.segment_like(image, shows, category, not_this=not_this, progress=progress)
+        prediction = engine.segment_like(image, shows, category, negative_references=negative, progress=progress)
         return self._proposed(image_id, prediction, began)
 
     def propose_click(
@@ -282,7 +282,7 @@ class AnnotationSession:
         found = self.propose_click(
             prompt.image_id, step.points, step.box, previous=prompt.previous, corrects=prompt.corrects
         )
-        return prompt.answered(step._replace(answers=tuple(one.id for one in found.proposals))), found.notice
+        return prompt.with_step(step._replace(candidates=tuple(one.id for one in found.proposals))), found.notice
 
     def decide(self, ids: Sequence[str], name: str, *, keep: bool, annotator: str = "") -> list[Annotation]:
         """Accept or reject proposals: what SAM found, which knows no names, under `name`; the rest under their own."""
@@ -294,7 +294,7 @@ class AnnotationSession:
         if prompt.proposal is None:
             raise BadPrompt("There is no mask to decide on. Click on a thing first.")
         decided = self.decide([prompt.proposal], name, keep=keep, annotator=annotator)
-        self.drop(prompt.answers)
+        self.drop(prompt.candidates)
         return decided
 
     def propose_everything(self, image_id: int, *, progress: Progress = NO_PROGRESS) -> Proposals:
@@ -326,7 +326,7 @@ class AnnotationSession:
         told = {**prediction.provenance, "seconds": round(time.perf_counter() - began, 3)}
         proposals = tuple(
             Proposal(
-                uuid.uuid4().hex, image_id, mask, told, mask.category in prediction.unfamiliar,
+                uuid.uuid4().hex, image_id, mask, told, mask.category in prediction.out_of_vocabulary,
                 corrects,
             )
             for mask in prediction.masks()
@@ -336,9 +336,12 @@ class AnnotationSession:
             self._open.update((proposal.id, proposal) for proposal in proposals)
             while len(self._open) > _PROPOSALS_KEPT:
                 self._open.popitem(last=False)
-            if prediction.removed is not None and prediction.removed.any():
+            if prediction.unlabelled_by_cleaning is not None and prediction.unlabelled_by_cleaning.any():
                 preview = f"cleaned-{uuid.uuid4().hex}"
-                self._previews[preview] = image_id, Mask.from_array(prediction.removed, category="left unlabelled")
+                self._previews[preview] = (
+                    image_id,
+                    Mask.from_array(prediction.unlabelled_by_cleaning, category="left unlabelled"),
+                )
                 while len(self._previews) > _IMAGES_KEPT:
                     self._previews.popitem(last=False)
         again = self._again(image_id, proposals)
@@ -556,7 +559,7 @@ class AnnotationSession:
         """Decide in one transaction; the name is for all, or for those that a click found, which have none."""
 
         def name(one: Proposal) -> str | None:
-            return category if all_of_them or one.provenance["method"] == "sam" else None
+            return category if all_of_them or _class_agnostic(one) else None
 
         who = annotator or user_name()
         stored = [int(key.removeprefix(_STORED)) for key in ids if key.startswith(_STORED)]
@@ -609,8 +612,14 @@ class AnnotationSession:
 
 
 def _clicked(one: Proposal) -> bool:
-    """Whether it answers clicks or a box, which are told as a mapping; words and references are not."""
-    return isinstance(one.provenance.get("prompt"), Mapping)
+    """Whether the proposal answers clicks or a box."""
+    return PromptKind.of(one.provenance) in (PromptKind.CLICK, PromptKind.BOX)
+
+
+def _class_agnostic(one: Proposal) -> bool:
+    """Whether the model assigns no class to the mask, so that the user names it."""
+    kind = PromptKind.of(one.provenance)
+    return kind is not None and kind.class_agnostic
 
 
 def _running(run: Run) -> Improvement:

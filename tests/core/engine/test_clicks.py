@@ -159,7 +159,9 @@ def test_only_parts_with_a_click_are_kept(tiny: Engine, rng: np.random.Generator
 
 def test_everything_is_distinct_and_can_be_stopped(tiny: Engine, disc: mw.Image) -> None:
     progress = Recorded()
-    found = tiny.segment_everything(disc, side=8, least_score=0.25, least_stability=0.5, progress=progress)
+    found = tiny.segment_everything(
+        disc, points_per_side=8, pred_iou_thresh=0.25, stability_score_thresh=0.5, progress=progress
+    )
     assert progress.reports[0] == (0, 100)
     assert progress.reports[-1] == (100, 100)
     masks = found.masks()

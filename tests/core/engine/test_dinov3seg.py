@@ -67,14 +67,14 @@ def test_closed_vocabulary_gives_every_pixel_a_class(engine: Engine) -> None:
     found = engine.segment_text(_picture(), WORDS)
     assert found.label_map.min() >= 1
     assert sum(mask.area for mask in found.masks()) == 60 * 80
-    assert found.unfamiliar == ("a zebra",)
+    assert found.out_of_vocabulary == ("a zebra",)
 
 
 def test_open_vocabulary_leaves_what_is_unlikely(engine: Engine) -> None:
     nothing = engine.segment_text(_picture(), WORDS, threshold=1.0)
     assert not nothing.label_map.any()
-    assert 0 < max(nothing.best) < 1
-    some = engine.segment_text(_picture(), WORDS, threshold=float(np.median(nothing.best)) - 0.001)
+    assert 0 < max(nothing.max_scores) < 1
+    some = engine.segment_text(_picture(), WORDS, threshold=float(np.median(nothing.max_scores)) - 0.001)
     assert 0 < (some.label_map > 0).sum() <= 60 * 80
     assert all(mask.score is not None and mask.score >= 0.2 for mask in some.masks())
 
@@ -152,7 +152,7 @@ def test_aggregations_differ(segmenting_preset: Path) -> None:
     best = {
         kind: _changed(segmenting_preset, protocol=replace(base.config.protocol, aggregation=kind))
         .segment_text(_picture(90, 160), WORDS)
-        .best
+        .max_scores
         for kind in ("lga", "global", "catseg")
     }
     assert len(set(best.values())) == 3
@@ -187,26 +187,26 @@ def test_many_classes_in_chunks_equal_all_at_once(segmenting_preset: Path, monke
     monkeypatch.setattr(seg, "_TOGETHER", 1000)
     whole = Engine.load(segmenting_preset, "cpu").segment_text(_picture(), names)
     assert np.mean(chunked.label_map == whole.label_map) > 0.999
-    np.testing.assert_allclose(chunked.best, whole.best, atol=1e-5)
+    np.testing.assert_allclose(chunked.max_scores, whole.max_scores, atol=1e-5)
 
 
 def test_preselection_keeps_the_classes_most_like_the_image(segmenting_preset: Path) -> None:
     names = [f"thing {n}" for n in range(20)]
     every = _changed(segmenting_preset, most_classes=None).segment_text(_picture(), names)
-    assert min(every.best) > 1e-6
+    assert min(every.max_scores) > 1e-6
     few = _changed(segmenting_preset, most_classes=5).segment_text(_picture(), names)
-    kept = [name for name, best in zip(names, few.best, strict=True) if best > 1e-6]
+    kept = [name for name, best in zip(names, few.max_scores, strict=True) if best > 1e-6]
     assert len(kept) == 5
     assert {names[k - 1] for k in np.unique(few.label_map)} <= set(kept)
     # they answer as if nobody had asked for the others
     alone = _changed(segmenting_preset, most_classes=None).segment_text(_picture(), kept)
-    np.testing.assert_allclose([b for b in few.best if b > 1e-6], alone.best, atol=1e-5)
+    np.testing.assert_allclose([b for b in few.max_scores if b > 1e-6], alone.max_scores, atol=1e-5)
 
 
 def test_synonyms_make_one_class(engine: Engine) -> None:
     found = engine.segment_text(_picture(), "grass|lawn, sky")
     assert found.categories == ("grass", "sky")
-    assert not np.array_equal(found.best, engine.segment_text(_picture(), "grass, sky").best)
+    assert not np.array_equal(found.max_scores, engine.segment_text(_picture(), "grass, sky").max_scores)
 
 
 def test_encoding_can_be_cancelled(segmenting_preset: Path) -> None:
@@ -287,5 +287,5 @@ def test_half_precision_changes_little(tiny: Preset, monkeypatch: pytest.MonkeyP
     for encoder in other.encoders:
         encoder.to(torch.bfloat16)
     half = Engine(other, choose_device("cpu"), Settings.load()).segment_text(image, ["grass", "sky", "cow"])
-    np.testing.assert_allclose(half.best, exact.best, atol=0.05)
+    np.testing.assert_allclose(half.max_scores, exact.max_scores, atol=0.05)
     assert np.mean(half.label_map == exact.label_map) > 0.97

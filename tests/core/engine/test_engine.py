@@ -148,7 +148,7 @@ def test_provenance_names_everything_that_changes_the_result(engine: Engine, ima
 
 def test_unfamiliar_words_are_named_and_still_answered(engine: Engine, image: mw.Image) -> None:
     found = engine.segment_text(image, ["cow", "cows", "floccinaucinihilipilification", "cow|floccus"])
-    assert found.unfamiliar == ("floccinaucinihilipilification",)
+    assert found.out_of_vocabulary == ("floccinaucinihilipilification",)
     assert len(found.categories) == 3
 
 
@@ -203,7 +203,7 @@ def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Pa
     opened = label(classes[1:], 0.5)
     assert (opened.label_map[:, :15] == 0).all(), "fits neither class"
     assert (opened.label_map[:, 17:] == 1).all()
-    assert opened.best[0] > 0.99
+    assert opened.max_scores[0] > 0.99
 
 
 def test_vector_of_a_class_is_the_mean_of_its_prompts_local_halves(engine: Engine) -> None:

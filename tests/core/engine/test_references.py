@@ -175,7 +175,7 @@ def test_several_references_and_one_of_what_it_is_not(tiny: Engine, rng: np.rand
     target = picture(rng, (40, 30, 44, 44))
     found = tiny.segment_like(target, shows)
     assert iou(found.label_map > 0, boxed(target, 40, 30, 44, 44)) > 0.75
-    against = tiny.segment_like(target, shows[:1], not_this=[shows[1]])
+    against = tiny.segment_like(target, shows[:1], negative_references=[shows[1]])
     assert (against.label_map > 0).sum() < (found.label_map > 0).sum() / 2
     assert len(found.provenance["prompt"]) == 2
     assert against.provenance["parameters"]["not_this"] == [against.provenance["prompt"][0] | {

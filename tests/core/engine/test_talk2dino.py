@@ -88,7 +88,7 @@ def test_a_preset_without_it_says_so_in_one_sentence(small_preset: Path) -> None
     with pytest.raises(MaskwrightError, match=r"^The preset small has no Talk2DINO\. .*\.$"):
         _ask(engine, _noise())
     with pytest.raises(MaskwrightError, match=r"does not compare words with whole images\. Use tiny or talk2dino-b"):
-        engine.match("a cow", "0" * 64, _noise)
+        engine.similarity("a cow", "0" * 64, _noise)
     assert engine.encoder_calls == 0
 
 
@@ -228,7 +228,7 @@ def test_a_closed_vocabulary_labels_every_pixel(engine: Engine) -> None:
     assert found.provenance["parameters"] == {
         "threshold": None, "cleaning": None, "refine": None, "high_resolution": False,
     }  # fmt: skip
-    assert found.removed is None
+    assert found.unlabelled_by_cleaning is None
 
 
 def test_the_order_of_names_permutes_the_answer(engine: Engine) -> None:
@@ -281,13 +281,13 @@ def test_cleaning_leaves_more_unlabelled_and_says_where(
     plain, cleaned = (asked(preset, method, cleaning=wanted) for wanted in (False, True))
     assert plain.provenance["parameters"]["cleaning"] == 0
     assert cleaned.provenance["parameters"]["cleaning"] == 0.2
-    assert plain.removed is None
-    assert cleaned.removed is not None
-    assert cleaned.removed.dtype == bool
-    assert cleaned.removed.shape == (48, 70)
-    assert np.array_equal(cleaned.removed, (plain.label_map > 0) & (cleaned.label_map == 0))
-    assert cleaned.removed.any(), "the test shows something"
-    assert not np.array_equal(plain.best, cleaned.best)
+    assert plain.unlabelled_by_cleaning is None
+    assert cleaned.unlabelled_by_cleaning is not None
+    assert cleaned.unlabelled_by_cleaning.dtype == bool
+    assert cleaned.unlabelled_by_cleaning.shape == (48, 70)
+    assert np.array_equal(cleaned.unlabelled_by_cleaning, (plain.label_map > 0) & (cleaned.label_map == 0))
+    assert cleaned.unlabelled_by_cleaning.any(), "the test shows something"
+    assert not np.array_equal(plain.max_scores, cleaned.max_scores)
 
 
 @pytest.mark.parametrize(("preset", "method"), METHODS)
@@ -295,7 +295,7 @@ def test_left_open_cleaning_is_what_the_preset_says(asked: Callable[..., Predict
     left, cleaned = asked(preset, method), asked(preset, method, cleaning=True)
     assert left.provenance["parameters"] == cleaned.provenance["parameters"]
     assert np.array_equal(left.label_map, cleaned.label_map)
-    assert left.removed is not None
+    assert left.unlabelled_by_cleaning is not None
 
 
 @pytest.mark.parametrize(("preset", "method"), METHODS)
@@ -303,7 +303,7 @@ def test_a_closed_vocabulary_is_never_cleaned(asked: Callable[..., Prediction], 
     every = [asked(preset, method, background=False, cleaning=wanted) for wanted in (None, False)]
     for found in every:
         assert np.array_equal(found.label_map, every[0].label_map)
-        assert found.removed is None
+        assert found.unlabelled_by_cleaning is None
         assert found.provenance["parameters"]["cleaning"] is None
     assert every[0].label_map.min() >= 1
     with pytest.raises(MaskwrightError, match=r"^Cleaning leaves .*goes with a background\. .*\.$"):
@@ -315,14 +315,14 @@ def test_a_preset_may_switch_cleaning_off(talking_preset: Path, tmp_path: Path, 
     engine = _changed(talking_preset, tmp_path / "plain", method, cleaning=0.0)
     left = engine.segment_text(_noise(), WORDS, method, background=True)
     assert left.provenance["parameters"]["cleaning"] == 0
-    assert left.removed is None
+    assert left.unlabelled_by_cleaning is None
     wanted = engine.segment_text(_noise(), WORDS, method, background=True, cleaning=True)
     assert wanted.provenance["parameters"]["cleaning"] == 0.2, "asked for, it is the published weight"
-    assert wanted.removed is not None
+    assert wanted.unlabelled_by_cleaning is not None
     other = _changed(talking_preset, tmp_path / "strong", method, cleaning=0.7)
     strong = other.segment_text(_noise(), WORDS, method, background=True)
     assert strong.provenance["parameters"]["cleaning"] == 0.7
-    assert not np.array_equal(strong.best, wanted.best)
+    assert not np.array_equal(strong.max_scores, wanted.max_scores)
 
 
 def test_a_preset_says_by_which_formula_it_is_cleaned(talking_preset: Path, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_preset_says_by_which_formula_it_is_cleaned(talking_preset: Path, tmp_
         for formula in ("released", "paper")
     )
     assert paper.provenance["parameters"] == released.provenance["parameters"]
-    assert not np.array_equal(paper.best, released.best)
+    assert not np.array_equal(paper.max_scores, released.max_scores)
 
 
 def test_cleaned_scores_are_between_those_that_there_were(talking_preset: Path) -> None:
@@ -347,7 +347,7 @@ def test_cleaned_scores_are_between_those_that_there_were(talking_preset: Path) 
 def test_high_resolution_does_not_say_that_it_was_cleaned(engine: Engine) -> None:
     found = engine.segment_text(_noise(), WORDS, background=True, cleaning=True, high_resolution=True)
     assert not found.provenance["parameters"]["cleaning"]
-    assert found.removed is None
+    assert found.unlabelled_by_cleaning is None
 
 
 # refinement
@@ -416,8 +416,8 @@ def test_every_method_is_refined(asked: Callable[..., Prediction], preset: str, 
 
 def test_what_refining_left_unlabelled_is_not_laid_to_cleaning(engine: Engine) -> None:
     plain, cleaned = (_ask(engine, _noise(), background=True, refine="pamr", cleaning=c) for c in (False, True))
-    assert cleaned.removed is not None
-    assert np.array_equal(cleaned.removed, (plain.label_map > 0) & (cleaned.label_map == 0))
+    assert cleaned.unlabelled_by_cleaning is not None
+    assert np.array_equal(cleaned.unlabelled_by_cleaning, (plain.label_map > 0) & (cleaned.label_map == 0))
 
 
 @pytest.mark.parametrize("refine", ["crf", "x", "", "PAMR"])
@@ -436,7 +436,7 @@ def test_two_hundred_classes_at_once(engine: Engine, background: bool) -> None:
     names = [f"thing {n}" for n in range(200)]
     found = _ask(engine, _noise(), names, background=background)
     assert found.categories == tuple(names)
-    assert len(found.best) == 200
+    assert len(found.max_scores) == 200
     assert found.label_map.max() <= 200
     assert background or found.label_map.min() >= 1
 
@@ -479,8 +479,8 @@ def test_any_shape_is_answered(engine: Engine, size: tuple[int, int], options: d
     found = _ask(engine, _noise(*size), **options)
     assert found.label_map.shape == size
     assert options or found.label_map.min() >= 1
-    assert all(0 <= score <= 1 for score in (*found.scores, *found.best))
-    assert found.removed is None or found.removed.shape == size
+    assert all(0 <= score <= 1 for score in (*found.scores, *found.max_scores))
+    assert found.unlabelled_by_cleaning is None or found.unlabelled_by_cleaning.shape == size
 
 
 def test_a_long_picture_is_squeezed(talking_preset: Path) -> None:
@@ -512,11 +512,11 @@ def test_alone_it_answers_words_by_default(alone: Path, tmp_path: Path) -> None:
     assert found.provenance["method"] == "talk2dino"
     assert found.provenance["weights"] == engine.model.sha256 == engine.text_model.sha256
     assert found.label_map.min() >= 1
-    assert found.unfamiliar == (), "it has seen too many words to list"
+    assert found.out_of_vocabulary == (), "it has seen too many words to list"
     assert found.note == ""
     engine.segment_text(image, WORDS, background=True, refine="pamr")
     assert engine.encoder_calls == 1
-    assert -1 <= engine.match("a cow", image.sha256, lambda: image) <= 1
+    assert -1 <= engine.similarity("a cow", image.sha256, lambda: image) <= 1
 
 
 @needs_vocabulary

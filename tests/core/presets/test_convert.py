@@ -126,7 +126,7 @@ def test_official_files_in_any_order(tmp_path: Path, files: list[Path], model: D
     image = mw.Image(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
     found = Engine.load(folder, "cpu").segment_text(image, "cow, Kuh")
     assert found.label_map.shape == (24, 40)
-    assert found.unfamiliar == (), "it has seen too many words to list"
+    assert found.out_of_vocabulary == (), "it has seen too many words to list"
 
 
 @needs_vocabulary

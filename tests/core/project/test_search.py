@@ -251,11 +251,11 @@ def test_regions_that_were_used_are_not_the_oldest(
     first, second, third = (project.image(record.id) for record in project.images())
     engine = make()
     for image in (first, second):
-        engine.match("a cow", image.sha256, partial(Image, image.pixels))
-    make().match("sky", first.sha256, lambda: pytest.fail("it was seen"))
+        engine.similarity("a cow", image.sha256, partial(Image, image.pixels))
+    make().similarity("sky", first.sha256, lambda: pytest.fail("it was seen"))
     monkeypatch.setattr(matching, "_MOST", 2)
     monkeypatch.setattr(matching, "_LOOK", 1)
-    engine.match("a cow", third.sha256, lambda: third)
+    engine.similarity("a cow", third.sha256, lambda: third)
     assert {file.stem for file in _kept(tmp_path)} == {first.sha256, third.sha256}
 
 
@@ -310,7 +310,7 @@ def test_an_empty_phrase_is_one_sentence(project: Project, make: Callable[..., E
     with pytest.raises(EmptyPhrase):
         find_images(project, engine, phrase)
     with pytest.raises(EmptyPhrase):
-        engine.match(phrase, "0" * 64, lambda: project.image(1))
+        engine.similarity(phrase, "0" * 64, lambda: project.image(1))
     assert engine.encoder_calls == 0
 
 
@@ -344,9 +344,9 @@ def test_pictures_of_any_shape_are_looked_at(
 ) -> None:
     image = Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
     engine = make()
-    score = engine.match("sky", image.sha256, lambda: image)
+    score = engine.similarity("sky", image.sha256, lambda: image)
     assert -1 <= score <= 1
-    assert engine.match("sky", image.sha256, lambda: pytest.fail("it was seen")) == score
+    assert engine.similarity("sky", image.sha256, lambda: pytest.fail("it was seen")) == score
 
 
 # the session

@@ -82,7 +82,7 @@ def test_the_result_is_a_preset_that_finds_what_it_was_shown(small_preset: Path,
 
     assert right(tuned) > 0.9
     assert right(tuned) > right(small_preset) + 0.1
-    assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").unfamiliar == ("moon",)
+    assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").out_of_vocabulary == ("moon",)
     # by example it is asked as its base
     for part in ("insid3", "sam"):
         assert sections(tuned)[part] == sections(small_preset)[part]
