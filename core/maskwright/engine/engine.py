@@ -71,10 +71,10 @@ class Engine:
             encoder.to(dtype)
         self._preset = preset
         self._methods: dict[str, text.TextMethod] = {}
-        if preset.seg is not None:
-            self._methods["dinov3seg"] = SegMethod(preset.seg, device)
-        if preset.text is not None:
-            self._methods["dinotxt"] = DinoTxtMethod(preset.text, device)
+        if preset.dinov3seg is not None:
+            self._methods["dinov3seg"] = SegMethod(preset.dinov3seg, device)
+        if preset.dinotxt is not None:
+            self._methods["dinotxt"] = DinoTxtMethod(preset.dinotxt, device)
         if preset.talk2dino is not None:
             self._methods["talk2dino"] = Talk2DinoMethod(preset.talk2dino, device)
         self._matcher = (
@@ -86,7 +86,7 @@ class Engine:
         self._texts: OrderedDict[tuple[str, tuple[str, ...]], Tensor] = OrderedDict()
         self._answers: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.RLock()
-        known = preset.text.config.familiar if preset.text else None
+        known = preset.dinotxt.settings.vocabulary if preset.dinotxt else None
         self._familiar = None if known is None else {clean_text(word) for word in known}
         self.encoder_calls = 0
 
@@ -271,7 +271,7 @@ class Engine:
         ReferencePrompt(references=tuple(references), refine=refine)
         reference.check(references)
         every = [*references, *negative_references]
-        config = self._dense().config
+        config = self._dense().settings
         with self._lock:
             examples = []
             for done, one in enumerate(every):
@@ -302,7 +302,7 @@ class Engine:
         negative_references: Sequence[Reference] = (),
     ) -> Provenance:
         """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
-        method = asdict(self._dense().config.method)
+        method = asdict(self._dense().settings.method)
         parameters = {
             **method,
             "refine": refine,
@@ -390,18 +390,22 @@ class Engine:
             progress.check()
             progress.report(round(100 * share), 100, "Segmenting")
 
-        config = self._click().config
+        config = self._click().settings
         asked = {
-            "side": config.grid if points_per_side is None else points_per_side,
-            "least_score": config.least_score if pred_iou_thresh is None else pred_iou_thresh,
-            "least_stability": config.least_stability if stability_score_thresh is None else stability_score_thresh,
+            "points_per_side": config.points_per_side if points_per_side is None else points_per_side,
+            "pred_iou_thresh": config.pred_iou_thresh if pred_iou_thresh is None else pred_iou_thresh,
+            "stability_score_thresh": (
+                config.stability_score_thresh if stability_score_thresh is None else stability_score_thresh
+            ),
         }
+        # the names under which provenance has always had them
+        parameters = dict(zip(("side", "least_score", "least_stability"), asked.values(), strict=True))
         with self._lock:
             embedding = self._sam_embedding(image)
             answers = click.everything(self._click(), embedding, image.size_hw, check=check, **asked)
         masks = self._kept(image, answers, category)
         return self._answered(
-            image, category, masks, masks, kind=PromptKind.EVERYTHING, prompt="everything", parameters=asked
+            image, category, masks, masks, kind=PromptKind.EVERYTHING, prompt="everything", parameters=parameters
         )
 
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
@@ -413,14 +417,14 @@ class Engine:
         with self._lock:
             classes = torch.stack([self._vector(way, name.synonyms) for name in names])
             embedding = self._embedding(way, image, lambda share: None)
-            chances = dinotxt.inside(embedding, classes, way.preset.config, mask.to_array())
-        found = [(name.name, chance) for name, chance in zip(names, chances, strict=True)]
+            probabilities = dinotxt.inside(embedding, classes, way.preset.settings, mask.to_array())
+        found = [(name.name, probability) for name, probability in zip(names, probabilities, strict=True)]
         return sorted(found, key=lambda pair: -pair[1])
 
     def _sam_embedding(self, image: Image) -> click.SamEmbedding:
         preset = self._click()
         return self._encoded(  # type: ignore[no-any-return]
-            image, preset.ref, preset.config, lambda: click.encode(preset, image.pixels, self.device)
+            image, preset.ref, preset.settings, lambda: click.encode(preset, image.pixels, self.device)
         )
 
     def _kept(self, image: Image, answers: Sequence[click.MaskCandidate], category: str) -> list[Mask]:
@@ -486,26 +490,26 @@ class Engine:
             self._complement = reference.complement(dense, self.device, self._settings.cache)
         complement = self._complement
         return self._encoded(  # type: ignore[no-any-return]
-            image, dense.ref, dense.config,
+            image, dense.ref, dense.settings,
             lambda: reference.encode(dense, image.pixels, complement, self.device),
         )  # fmt: skip
 
     def _dense(self) -> LoadedInsid3:
-        if self._preset.dense is None:
+        if self._preset.insid3 is None:
             raise MaskwrightError(
                 f"The preset {self.model.name} does not segment by example. For that use tiny or insid3-l."
             )
-        return self._preset.dense
+        return self._preset.insid3
 
     def _click(self) -> LoadedSam:
-        if self._preset.click is None:
+        if self._preset.sam is None:
             raise MaskwrightError(f"The preset {self.model.name} does not take clicks. For clicks use tiny or sam-b.")
-        return self._preset.click
+        return self._preset.sam
 
     def _dinotxt(self) -> DinoTxtMethod:
-        if self._preset.text is None:
+        if self._preset.dinotxt is None:
             raise MaskwrightError(f"The preset {self.model.name} has no text model. For words use tiny or dinov3txt-l.")
-        return DinoTxtMethod(self._preset.text, self.device)
+        return DinoTxtMethod(self._preset.dinotxt, self.device)
 
     def _knows(self, name: ClassName) -> bool:
         """Whether the model was taught one of the class's words (in singular or plain plural)."""

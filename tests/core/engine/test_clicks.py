@@ -91,7 +91,7 @@ def test_going_on_from_an_answer_uses_its_logits(engine: Engine, disc: mw.Image)
 def test_a_mask_becomes_logits_that_give_it_back(tiny: Engine, disc: mw.Image) -> None:
     truth = disc.pixels[:, :, 0] > 100
     embedding = tiny._sam_embedding(disc)
-    config = tiny._click().config.model
+    config = tiny._click().settings.model
     logits = starting_logits(truth, config, embedding)
     assert logits.shape == (1, *(4 * side for side in embedding.features.shape[-2:]))
     back = postprocess(logits[None], embedding.input_hw, disc.size_hw, config)[0, 0] > 0

@@ -217,7 +217,7 @@ def test_a_preset_of_the_backbone_alone(tmp_path: Path, shown: mw.Reference) -> 
     save_file(hub, tmp_path / "backbone.safetensors")
     folder = import_insid3([tmp_path / "backbone.safetensors"], tmp_path / "insid3-x", config)
     engine = Engine.load(folder, "cpu")
-    assert engine._preset.dense.config.method.components == 16
+    assert engine._preset.insid3.settings.method.components == 16
     assert engine.segment_like(shown.image, [shown]).provenance["preset"] == "insid3-x"
     with pytest.raises(MaskwrightError, match="no text model"):
         engine.segment_text(shown.image, "cow")

@@ -22,8 +22,7 @@ from maskwright.engine.text import Scores, enlarged, labelled, refined
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
-from maskwright.presets.loading import load, load_text
-from maskwright.presets.talk2dino import LoadedTalk2Dino
+from maskwright.presets.loading import LoadedTalk2Dino, load, load_dinotxt
 from maskwright.presets.weights import save_part, write_part
 from maskwright.settings import Settings
 from tests.core.presets.test_convert_talk2dino import (
@@ -78,7 +77,7 @@ def test_it_answers_when_it_is_asked_for(engine: Engine, talking_preset: Path) -
     found = _ask(engine, image)
     assert found.provenance["method"] == "talk2dino"
     assert found.provenance["preset"] == "talking"
-    assert found.provenance["weights"] == _talking(talking_preset).config.sha256 != engine.model.sha256
+    assert found.provenance["weights"] == _talking(talking_preset).settings.sha256 != engine.model.sha256
     assert engine.segment_text(image, WORDS).provenance["method"] == "dinotxt"
     assert not np.array_equal(engine.segment_text(image, WORDS).label_map, found.label_map)
 
@@ -199,7 +198,7 @@ def test_windows_that_overlap_are_averaged(talking_preset: Path) -> None:
 
 def test_at_the_presets_threshold_the_chance_is_a_half(engine: Engine, talking_preset: Path) -> None:
     method, image = Talk2DinoMethod(_talking(talking_preset), CPU), _noise()
-    least = method.preset.config.threshold
+    least = method.preset.settings.threshold
     classes = torch.stack([method.vectors([name]) for name in WORDS])
     maps = method.scores(method.encode(image.pixels, lambda share: None), classes, background=None).maps
     large = enlarged(maps, image.size_hw).numpy()
@@ -375,7 +374,7 @@ def test_refining_keeps_constants_and_turns_scores_into_chances(none: bool) -> N
     assert found.maps.shape == (3, 30, 45)
     assert torch.allclose(found.maps, torch.tensor([0.2, -1, 3]).sigmoid()[:, None, None].expand(3, 30, 45), atol=1e-5)
     assert (found.none is None) is not none
-    assert torch.equal(found.chance(found.maps), found.maps), "they are chances now"
+    assert torch.equal(found.probability(found.maps), found.maps), "they are probabilities now"
 
 
 def test_refining_many_classes_at_a_time_equals_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -557,7 +556,7 @@ def test_alone_it_refuses_what_it_cannot_in_one_sentence(
 
 def test_a_projection_is_tied_to_the_encoders_it_was_made_for(talking_preset: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(talking_preset, tmp_path / "other")
-    model = load_text(folder)
+    model = load_dinotxt(folder)
     with torch.no_grad():
         model.model.logit_scale.add_(1)
     told = {key: value for key, value in sections(folder)["dinotxt"].items() if key not in ("weights", "sha256")}
@@ -570,12 +569,12 @@ def test_its_encoders_are_those_of_the_text_model(talking_preset: Path) -> None:
     """Nothing is held twice."""
     preset = load(talking_preset)
     assert preset.talk2dino is not None
-    assert preset.text is not None
-    held = {id(value) for value in preset.text.model.parameters()}
+    assert preset.dinotxt is not None
+    held = {id(value) for value in preset.dinotxt.model.parameters()}
     for part in (preset.talk2dino.model.visual, preset.talk2dino.model.text):
         assert {id(value) for value in part.parameters()} <= held
     assert (talking_preset / "talk2dino.safetensors").stat().st_size < 8_000
-    assert preset.talk2dino.encoders_sha256 == preset.text.config.sha256
+    assert preset.talk2dino.settings.encoders_sha256 == preset.dinotxt.settings.sha256
 
 
 @pytest.mark.parametrize(

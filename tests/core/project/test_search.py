@@ -24,7 +24,7 @@ from maskwright.errors import Cancelled, EmptyPhrase, MaskwrightError
 from maskwright.models.talk2dino import Projection
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import load
-from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
 from maskwright.project import Project
 from maskwright.project.search import find_images
@@ -214,9 +214,9 @@ def test_another_projection_sees_the_same_regions(
     folder = shutil.copytree(talking_preset, tmp_path / "other")
     preset = load(folder)
     assert preset.talk2dino is not None
-    assert preset.talk2dino.config.projection is not None
-    sizes = preset.talk2dino.config.projection
-    save_projection(folder, Projection(sizes), sizes, preset.text, size=64)
+    assert preset.talk2dino.settings.projection is not None
+    sizes = preset.talk2dino.settings.projection
+    save_projection(folder, Projection(sizes), sizes, preset.dinotxt, size=64)
     engine = make(folder)
     second = find_images(project, engine, "a cow")
     assert engine.encoder_calls == 0
