@@ -105,7 +105,7 @@ def train_preset(order: TrainingJob) -> bool:
     sources, vocabulary = order.labelled()
     config = _timed(TrainConfig(seed=order.seed), order)
     return train(
-        sources, vocabulary, config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        sources, vocabulary, config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
         on_step=order.on_step,
     )  # fmt: skip
 
@@ -116,7 +116,7 @@ def train_promptable(order: TrainingJob) -> bool:
         raise MaskwrightError(f"There is no preset in {order.out} to add clicks to. Train one with --task text first.")
     config = _timed(ClickConfig(seed=order.seed), order)
     return train_clicks(
-        order.objects(), config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        order.objects(), config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
         on_step=order.on_step,
     )  # fmt: skip
 
@@ -144,7 +144,7 @@ def train_segmenter(order: TrainingJob, config: SegConfig | None = None) -> bool
     config = _phases(config, config.model, share, order.seed)
     sources, vocabulary = order.labelled(stretch=stretch)
     return train_seg(
-        sources, vocabulary, config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        sources, vocabulary, config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
         on_step=order.on_step,
     )  # fmt: skip
 

@@ -97,7 +97,7 @@ class SegObjective:
         asked = self._asked(batch, rng)
         model = self._model
         pixels = batch.pixels.to(memory_format=torch.channels_last)
-        with torch.autocast(self._device, dtype=torch.bfloat16):
+        with torch.autocast(torch.device(self._device).type, dtype=torch.bfloat16):
             text = self._words.at(step)[asked]
             features = model.dense(pixels)
             if config.blur:
