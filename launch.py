@@ -19,12 +19,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, Sequence, TextIO
 
 OLDEST_PYTHON = (3, 11)
 
 
-def check_python(version):
+def check_python(version: "Sequence[Any]") -> None:
     """Exit with one sentence when this Python is too old."""
     if tuple(version[:2]) < OLDEST_PYTHON:
         sys.exit(
@@ -121,7 +121,7 @@ def identity() -> dict[str, str]:
     return {"folder": str(ROOT), "python": PYTHON, "pins": hashlib.sha256(pins).hexdigest()}
 
 
-def read_stamp() -> dict:
+def read_stamp() -> dict[str, Any]:
     """The stamp as it was written; empty when there is none that can be read."""
     try:
         stamp = json.loads(STAMP.read_text(encoding="utf-8"))
@@ -203,7 +203,7 @@ def install(extras: tuple[str, ...], turn: BinaryIO, steps: TextIO) -> None:
     say("Installed.", steps)
 
 
-def wait_for(process: subprocess.Popen, steps: TextIO) -> int:
+def wait_for(process: "subprocess.Popen[bytes]", steps: TextIO) -> int:
     """The process's exit status; meanwhile one line of a terminal shows what pip is at and for how long."""
     started = time.monotonic()
     width = shutil.get_terminal_size().columns - 1

@@ -123,15 +123,16 @@ def segmenting_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFacto
     from maskwright.models.anyup import AnyUpConfig
     from maskwright.models.cost_aggregation import AggregatorConfig
     from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
-    from maskwright.presets.loading import load, save_seg
+    from maskwright.presets.loading import load
+    from maskwright.presets.saving import save_dinov3seg
 
     folder = tmp_path_factory.mktemp("presets") / "segmenting"
     shutil.copytree(small_preset, folder)
     base = load(folder)
-    assert base.text is not None
-    assert base.click is not None
+    assert base.dinotxt is not None
+    assert base.sam is not None
     config = Dinov3SegConfig(
-        vlm=base.text.config.model, spe=base.click.config.model, taps=(3, 2), anyup=AnyUpConfig(width=8, heads=2),
+        vlm=base.dinotxt.settings.model, spe=base.sam.settings.model, taps=(3, 2), anyup=AnyUpConfig(width=8, heads=2),
         aggregator=AggregatorConfig(
             text=32, appearance=32, taps=(32, 16), hidden=24, heads=2, window=4, text_guidance=8, appearance_guidance=8,
             decoder=(16, 16), decoder_guidance=(8, 8), padding=0,
@@ -140,9 +141,9 @@ def segmenting_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFacto
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Dinov3Seg(config)
-    model.vlm.load_state_dict(base.text.model.state_dict())
-    model.spe.encoder.load_state_dict(base.click.model.image_encoder.state_dict())
-    save_seg(folder, model, {"protocol": {"sides": [96], "window": 64, "stride": 32}}, dtype=torch.float16)
+    model.vlm.load_state_dict(base.dinotxt.model.state_dict())
+    model.spe.encoder.load_state_dict(base.sam.model.image_encoder.state_dict())
+    save_dinov3seg(folder, model, {"protocol": {"sides": [96], "window": 64, "stride": 32}}, dtype=torch.float16)
     return folder
 
 
@@ -156,8 +157,8 @@ def talking_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFactory)
 
     from maskwright.models.talk2dino import Projection, ProjectionConfig
     from maskwright.presets.config_io import sections
-    from maskwright.presets.loading import load_text
-    from maskwright.presets.talk2dino import save_projection
+    from maskwright.presets.loading import load_dinotxt
+    from maskwright.presets.saving import save_projection
     from maskwright.presets.weights import write_part
 
     folder = tmp_path_factory.mktemp("presets") / "talking"
@@ -170,7 +171,7 @@ def talking_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFactory)
     with torch.no_grad():
         # untrained, the second map's bias outweighs the words, which come out alike; a louder map tells them apart
         projection.hidden_layers[0].weight.mul_(8)
-    save_projection(folder, projection, config, load_text(folder), size=64)
+    save_projection(folder, projection, config, load_dinotxt(folder), size=64)
     told = sections(folder)["talk2dino"]
     protocol = {"short_side": 64, "longest": 256, "window": 64, "stride": 32}
     # cosines of random weights lie around 0, where the score is 0.5

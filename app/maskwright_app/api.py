@@ -53,10 +53,10 @@ class Endpoints:
         return self._answer(
             image_id,
             categories=list(found.prediction.categories),
-            unfamiliar=list(found.prediction.unfamiliar),
+            unfamiliar=list(found.prediction.out_of_vocabulary),
             notice=found.told,
             masks=_masks(found),
-            left_unlabelled=_left(found.prediction.removed),
+            left_unlabelled=_left(found.prediction.unlabelled_by_cleaning),
         )
 
     def find_images(self, phrase: str, limit: int = 20) -> dict[str, Any]:

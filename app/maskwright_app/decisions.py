@@ -161,13 +161,13 @@ class Decisions:
         """The prompt without its last step."""
         if prompt is None or not prompt.steps:
             raise BadPrompt("There is no click to undo.")
-        self.session.drop(sorted(set(prompt.last.answers) - set(prompt.undone().answers)))
-        return prompt.undone()
+        self.session.drop(sorted(set(prompt.last.candidates) - set(prompt.undo().candidates)))
+        return prompt.undo()
 
     def clear(self, prompt: ClickPrompt | None) -> None:
         """Forget a prompt and its answers; accepted masks stay as they are."""
         if prompt is not None:
-            self.session.drop(prompt.answers)
+            self.session.drop(prompt.candidates)
 
 
 def _number(panel: Panel) -> int:

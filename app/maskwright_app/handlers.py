@@ -138,10 +138,10 @@ class Handlers(Decisions, Endpoints):
         if prompt is None or prompt.image_id != image_id:
             prompt = ClickPrompt(image_id)
         if told.get("box"):
-            step = prompt.boxed(_four(told["box"]))
+            step = prompt.with_box(_four(told["box"]))
         else:
             spot = float(told["x"]), float(told["y"])
-            found = prompt.clicked(*spot, int(told["sign"]), near=float(told.get("near", 0)))
+            found = prompt.toggle_point(*spot, int(told["sign"]), radius=float(told.get("near", 0)))
             if found is None:
                 self.clear(prompt)
                 return None, ""

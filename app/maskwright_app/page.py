@@ -354,7 +354,7 @@ class _Page:
         prompt = tab.prompt
         match event.act:
             case "other" if prompt:
-                prompt = prompt.choosing(prompt.last.chosen + 1)
+                prompt = prompt.select(prompt.last.selected + 1)
             case "undo":
                 prompt = self.handlers.undo_click(prompt)
             case "clear":

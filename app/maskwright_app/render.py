@@ -99,8 +99,8 @@ def click_bar(prompt: ClickPrompt | None, score: float | None, names: Sequence[t
             + ('<button type="button" data-act="clear">Leave it (Esc)</button>' if prompt else "")
             + "</div>"
         )
-    count = len(prompt.last.answers)
-    told = f"Mask {prompt.last.chosen + 1} of {count}, expected IoU {score:.2f}" if score is not None else "No mask"
+    count = len(prompt.last.candidates)
+    told = f"Mask {prompt.last.selected + 1} of {count}, expected IoU {score:.2f}" if score is not None else "No mask"
     buttons = [
         ("other", "Other mask (J)", count > 1),
         ("what", "What is this?", count > 0),

@@ -134,7 +134,7 @@ class Controller:
         """A point on the thing (1) or beside it (0), in pixels; one that lies within `near` pixels is taken away."""
         prompt = self._begun()
         if prompt is not None:
-            step = prompt.clicked(x, y, sign, near=near)
+            step = prompt.toggle_point(x, y, sign, radius=near)
             if step is None:
                 self.clear_clicks()
             else:
@@ -144,7 +144,7 @@ class Controller:
         """A box around the thing: left, top, right, bottom in pixels."""
         prompt = self._begun()
         if prompt is not None:
-            self._ask(prompt, prompt.boxed(box))
+            self._ask(prompt, prompt.with_box(box))
 
     def correct(self, annotation: int) -> None:
         """Let the next clicks correct an accepted mask."""
@@ -154,13 +154,13 @@ class Controller:
     def clear_clicks(self) -> None:
         """Give the clicks up; accepted masks stay as they are."""
         if self.prompt is not None:
-            self.session.drop(self.prompt.answers)
+            self.session.drop(self.prompt.candidates)
             self._turn(None)
 
     def other_answer(self) -> None:
         """Show the next of the masks that the click may mean."""
-        if self.prompt is not None and self.prompt.last.answers:
-            self._turn(self.prompt.choosing(self.prompt.last.chosen + 1))
+        if self.prompt is not None and self.prompt.last.candidates:
+            self._turn(self.prompt.select(self.prompt.last.selected + 1))
 
     def suggest(self, show: Callable[[list[tuple[str, float]]], None]) -> None:
         """What the clicked mask may be, of the project's categories; `show` is told the names, the best first."""
@@ -197,7 +197,7 @@ class Controller:
     def _ask(self, prompt: ClickPrompt, step: ClickStep) -> None:
         """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
         stale = self._prompts.begin()
-        self._set_prompt(prompt.answered(step))
+        self._set_prompt(prompt.with_step(step))
 
         def show(told: tuple[ClickPrompt, str]) -> None:
             answered, notice = told
@@ -214,7 +214,7 @@ class Controller:
         """Accept or reject proposals, by default all that are shown; a clicked one is kept under `name`."""
         prompt = self.prompt
         clicked = prompt.proposal if prompt is not None else None
-        answers = prompt.answers if prompt is not None else ()
+        answers = prompt.candidates if prompt is not None else ()
         shown = [row.proposal for row in self._screen.shown if row.proposal and row.proposal not in answers]
         wanted = [key for key in [clicked, *shown] if key and (not ids or key in ids)]
         if not wanted:
@@ -252,7 +252,7 @@ class Controller:
         """Take back the last click of an open prompt, else what could not be saved, else the last step."""
         waiting = self._unsaved.ids(self.image_id)
         if self.prompt is not None and self.prompt.steps:
-            self._turn(self.prompt.undone())
+            self._turn(self.prompt.undo())
         elif waiting:
             self._unsaved.drop(waiting)
             self._screen.show_unsaved(f"Taken back: {counted(len(waiting))} not saved.")
@@ -279,7 +279,7 @@ class Controller:
         def save() -> None:
             self.session.decide(decision.ids, decision.name, keep=decision.keep)
             if decision.prompt is not None:
-                self.session.drop(decision.prompt.answers)
+                self.session.drop(decision.prompt.candidates)
 
         def saved(_: None) -> None:
             self._unsaved.drop(decision.ids)

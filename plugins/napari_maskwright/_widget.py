@@ -142,9 +142,11 @@ class AnnotatorWidget(Form):
         """Show the clicks and the box, and which of the answers it is."""
         self._canvas.show_clicks(prompt)
         step = prompt.last if prompt is not None else None
-        count = len(step.answers) if step is not None else 0
+        count = len(step.candidates) if step is not None else 0
         self._other.setEnabled(count > 1)
-        self._other.setText(f"Mask {step.chosen + 1} of {count} (J)" if step is not None and count > 1 else "Other (J)")
+        self._other.setText(
+            f"Mask {step.selected + 1} of {count} (J)" if step is not None and count > 1 else "Other (J)"
+        )
         self._clear.setEnabled(prompt is not None)
         self._what.setEnabled(count > 0)
 

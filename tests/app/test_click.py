@@ -49,14 +49,14 @@ def test_a_prompt_grows_and_shrinks(clicked: Handlers) -> None:
     assert prompt is not None
     assert prompt.last.points == ((60, 60, 1),)
     assert 'class="mw-on"' in clicked.view(2, [], prompt=prompt).picture
-    first = prompt.answers
+    first = prompt.candidates
     prompt, _ = clicked.click(2, prompt, at(20, 20, 0))
     assert prompt is not None
     assert prompt.last.points == ((60, 60, 1), (20, 20, 0))
     assert 'class="mw-beside"' in clicked.view(2, [], prompt=prompt).picture
     prompt = clicked.undo_click(prompt)
     assert prompt is not None
-    assert prompt.answers == first
+    assert prompt.candidates == first
     assert clicked.session.open_proposals(first)
     again, _ = clicked.click(2, prompt, at(62, 61))
     assert again is None, "a click on the only point takes it away"
@@ -70,13 +70,13 @@ def test_a_prompt_grows_and_shrinks(clicked: Handlers) -> None:
 def test_only_the_chosen_answer_is_shown_and_kept(clicked: Handlers) -> None:
     prompt, _ = clicked.click(2, None, at(60, 60))
     assert prompt is not None
-    if len(prompt.last.answers) > 1:
-        assert "Mask 2 of" in clicked.click_bar(prompt.choosing(1))
+    if len(prompt.last.candidates) > 1:
+        assert "Mask 2 of" in clicked.click_bar(prompt.select(1))
     assert clicked.view(2, [], prompt=prompt).legend.count('data-act="accept"') == 1
     clicked.session.decide_click(prompt, " moon ", keep=True)
     (kept,) = clicked.session.project.annotations(2)
     assert (kept.category, kept.source) == ("moon", "click")
-    assert not clicked.session.open_proposals(prompt.answers)
+    assert not clicked.session.open_proposals(prompt.candidates)
     assert kept.provenance["prompt"]["points"] == [[60, 60, 1]]
 
 

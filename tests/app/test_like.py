@@ -53,7 +53,10 @@ def test_a_reference_is_marked_looked_for_and_taken_back(handlers: Handlers, pro
     assert "box &lt;1&gt;" in bar
     assert "<1>" not in bar
     shows, not_this = project.references("box <1>")
-    assert ([one.uid for one in shows], [one.uid for one in not_this]) == ([box.uid], [ground.uid])
+    assert ([one.annotation_uid for one in shows], [one.annotation_uid for one in not_this]) == (
+        [box.uid],
+        [ground.uid],
+    )
     assert handlers.mark(box.id, None, shows=True) == "box <1>"
     assert len(project.store.reference_marks()) == 2, "looked for again, not taken back"
     handlers.mark(box.id, "box <1>", shows=True)

@@ -122,7 +122,7 @@ def test_a_taken_port_and_an_open_address_are_one_sentence(tmp_path: Path) -> No
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        words = [program, "ui", "--project", str(tmp_path / "p"), "--port", port]
+        words = [str(program), "ui", "--project", str(tmp_path / "p"), "--port", port]
         done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert (

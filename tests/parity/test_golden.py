@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,17 @@ def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
         if tolerance == "exact":
             assert torch.equal(ours[name], value), name
             continue
-        allowed = {"rtol": 0, "atol": 0} if not value.is_floating_point() else tolerance
-        allowed = {key: allowed[key] for key in ("rtol", "atol")}
-        torch.testing.assert_close(ours[name], value, **allowed, msg=lambda text, name=name: f"{name}: {text}")
+        allowed = tolerance if value.is_floating_point() else {"rtol": 0, "atol": 0}
+        torch.testing.assert_close(
+            ours[name], value, rtol=allowed["rtol"], atol=allowed["atol"], msg=partial("{}: {}".format, name)
+        )
         worst = max(worst, float((ours[name].double() - value.double()).abs().max()))
     request.config.stash[PARITY][case_file.stem] = f"{worst:.2g} over {len(expected)} outputs"
+
+
+def _size_hw(tensor: Tensor) -> tuple[int, int]:
+    height, width = tensor.shape[-2:]
+    return height, width
 
 
 def _part(tensors: Tensors, prefix: str) -> Tensors:
@@ -255,7 +262,7 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
                 "mask_final": insid3.resized_mask(square, tuple(case["target_size_hw"])).to(torch.uint8),
             }.items()
         }
-    sizes = tuple(tensors["in.ref_mask_0"].shape), tuple(case["target_size_hw"])
+    sizes = _size_hw(tensors["in.ref_mask_0"]), (int(case["target_size_hw"][0]), int(case["target_size_hw"][1]))
     for name, source, at in (
         ("debiased", references[0].debiased, target.debiased), ("plain", references[0].original, target.original),
     ):  # fmt: skip
@@ -370,7 +377,7 @@ def _anyup(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     )
     _built(model, anyup.convert_official(_part(tensors, "state.")))
     image, features = tensors["in.image"], tensors["in.features"]
-    (height, width), grid = image.shape[-2:], tuple(features.shape[-2:])
+    (height, width), grid = _size_hw(image), _size_hw(features)
     seen = anyup.allowed(grid, grid, config["window_ratio"], image.device)
     return {
         "image_encoder": model.image_encoder(image)[:, :8],
@@ -419,7 +426,7 @@ def _lga_merge(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     toy = tensors["in.toy_image"]
     small = side // toy.shape[-1]
     crops = [toy[0, :, y : y + window // small, x : x + window // small] for y, x in
-             slide(tuple(toy.shape[-2:]), window // small, stride // small)]  # fmt: skip
+             slide(_size_hw(toy), window // small, stride // small)]  # fmt: skip
     whole = tensors["in.global_features"]
     cells = [(y // patch, x // patch) for y, x in places]
     local = dinov3seg.merge_windows(tensors["in.window_features"], cells, whole.shape[-2:])

@@ -99,7 +99,7 @@ def test_a_preview_alone_is_no_mask_to_decide_on(talk2dino_controller: Controlle
     assert talk2dino_controller.image_id is not None
     (best,) = talk2dino_controller.session.propose_text(
         talk2dino_controller.image_id, TextPrompt.parse("cow", threshold=0.5)
-    ).prediction.best
+    ).prediction.max_scores
     talk2dino_controller.propose("cow", background=True, threshold=best + 0.01)
     window.until(lambda: _cleaned(window))
     assert not _proposals(window)
@@ -348,7 +348,7 @@ def test_clicks_grow_and_shrink_and_are_kept_under_their_name(
     assert controller.prompt is not None
     assert controller.prompt.last.points == ((30, 20, 1),), "the marker is there before the answer"
     controller.click(5, 5, 0)
-    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     assert controller.prompt.last.points == ((30, 20, 1), (5, 5, 0)), "the second click builds on the first"
     window.until(lambda: any(row.proposal for row in window.rows))
     controller.undo()
@@ -357,7 +357,7 @@ def test_clicks_grow_and_shrink_and_are_kept_under_their_name(
     assert controller.prompt is None
     window.until(lambda: not any(row.proposal for row in window.rows))
     controller.box((2, 2, 40, 30))
-    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     controller.decide(True, name="thing")
     window.until(lambda: any(row.annotation for row in window.rows))
     assert controller.prompt is None
@@ -366,7 +366,7 @@ def test_clicks_grow_and_shrink_and_are_kept_under_their_name(
     (kept,) = [row.annotation for row in window.rows]
     controller.correct(kept)
     controller.click(50, 35, 0)
-    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     window.settle()
     assert [row.annotation for row in window.rows] == [None], "the correction stands where the mask was"
     controller.decide(True)
@@ -381,7 +381,7 @@ def test_names_for_a_click(controller: Controller, window: Window) -> None:
     window.view.show_error.assert_called_with("Click on a thing first.")
     controller.session.project.store.category("cow")
     controller.click(30, 20, 1)
-    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     controller.suggest(told.extend)
     window.until(lambda: told)
     assert told[0][0] == "cow"

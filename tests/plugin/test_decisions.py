@@ -390,12 +390,12 @@ def test_a_clicked_mask_that_was_not_saved_keeps_its_name(
 ) -> None:
     disk = _refusing(controller, monkeypatch)
     controller.click(30, 20, 1)
-    window.until(lambda: controller.prompt and controller.prompt.last.answers and _proposals(window))
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates and _proposals(window))
     controller.decide(True, name="thing")
     window.until(lambda: window.unsaved)
     assert controller.prompt is None, "the next click begins a new mask"
     controller.click(5, 5, 1)
-    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     controller.clear_clicks()
     window.settle()
     (waiting,) = _proposals(window)
@@ -471,7 +471,7 @@ def test_after_a_conflict_both_masks_are_shown_and_a_second_accept_replaces(
     (kept,) = _kept(controller, window, _box(5, 25))
     controller.correct(kept)
     controller.click(50, 35, 0)
-    window.until(lambda: controller.prompt and controller.prompt.last.answers)
+    window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     window.until(lambda: [row.annotation for row in window.rows] == [None])
     controller.session.project.store.reclassify({kept: None}, "calf", "bob")
     controller.decide(True)

@@ -10,7 +10,24 @@ from typing import Annotated
 import typer
 
 from maskwright import __version__
-from maskwright.cli import bench, clicks, examples, exchange, masks, models, projects, search, training, windows
+from maskwright.cli import (
+    bench,
+    click,
+    doctor,
+    evaluate,
+    export,
+    find,
+    import_coco,
+    like,
+    models,
+    napari,
+    predict,
+    project,
+    segment,
+    training,
+    ui,
+    validate,
+)
 from maskwright.cli.output import say
 from maskwright.errors import MaskwrightError
 
@@ -27,34 +44,33 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
-    (masks.segment, 'segment street.jpg --text "road, car, sky" --out masks'),
-    (examples.like, "like photos/ --reference cow.jpg cow-mask.png --category cow --out masks"),
-    (clicks.click, "click street.jpg --point 120,80 --point 40,60,0 --out masks"),
-    (examples.predict, "predict streets --like-category car --accept-above 0.6"),
-    (search.find, 'find streets "a red car"'),
-    (exchange.export, "export streets coco.json"),
-    (exchange.import_, "import streets labels/annotations.json"),
-    (exchange.validate, "validate coco.json"),
-    (training.finetune, "finetune streets --measure-on other-streets"),
-    (training.runs, "runs streets"),
-    (training.activate, "activate streets run-1"),
-    (masks.evaluate, "evaluate data/msrc_v2 --task text --preset tiny --held-out --json"),
-    (bench.bench, "bench --task example --json"),
-    (training.train, "train data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
-    (training.train_projection, "train-projection photos-with-captions --out my-preset"),
-    (training.ablate, "ablate data/msrc_v2 data/coco128 --measure data/msrc_v2 --steps 400 --out ablation"),
-    (windows.ui, "ui --project streets --port 7861"),
-    (windows.napari, "napari --project streets"),
-    (windows.doctor, "doctor"),
-)
-app.add_typer(projects.app, name="project")
+_COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "segment": (segment.segment, 'street.jpg --text "road, car, sky" --out masks'),
+    "like": (like.like, "photos/ --reference cow.jpg cow-mask.png --category cow --out masks"),
+    "click": (click.click, "street.jpg --point 120,80 --point 40,60,0 --out masks"),
+    "predict": (predict.predict, "streets --like-category car --accept-above 0.6"),
+    "find": (find.find, 'streets "a red car"'),
+    "export": (export.export, "streets coco.json"),
+    "import": (import_coco.import_coco, "streets labels/annotations.json"),
+    "validate": (validate.validate, "coco.json"),
+    "finetune": (training.finetune, "streets --measure-on other-streets"),
+    "runs": (training.runs, "streets"),
+    "activate": (training.activate, "streets run-1"),
+    "evaluate": (evaluate.evaluate, "data/msrc_v2 --task text --preset tiny --held-out --json"),
+    "bench": (bench.bench, "--task example --json"),
+    "train": (training.train, "data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
+    "train-projection": (training.train_projection, "photos-with-captions --out my-preset"),
+    "ablate": (training.ablate, "data/msrc_v2 data/coco128 --measure data/msrc_v2 --steps 400 --out ablation"),
+    "ui": (ui.ui, "--project streets --port 7861"),
+    "napari": (napari.napari, "--project streets"),
+    "doctor": (doctor.doctor, "--json"),
+}
+"""Name of each command, its function, and the arguments of its example."""
+app.add_typer(project.app, name="project")
 app.add_typer(models.app, name="models")
-for _command, _example in _COMMANDS:
+for _name, (_command, _arguments) in _COMMANDS.items():
     app.command(
-        _command.__name__.rstrip("_").replace("_", "-"),
-        epilog=f"Example: maskwright {_example}",
-        cls=examples.Pairs if _command is examples.like else None,
+        _name, epilog=f"Example: maskwright {_name} {_arguments}", cls=like.PairsCommand if _name == "like" else None
     )(_command)
 
 

@@ -91,13 +91,13 @@ def models_count(
     from maskwright.evaluation.model_size import count
     from maskwright.models.dinov3seg import SPECS
     from maskwright.presets.config import Dinov3SegProtocol
-    from maskwright.presets.loading import find, seg_settings
+    from maskwright.presets.loading import dinov3seg_settings, find
     from maskwright.settings import Settings
 
     if name == "dinov3seg-l":
         config, protocol = SPECS["vitl16"], Dinov3SegProtocol()
     else:
-        settings = seg_settings(find(name, Settings.load()))
+        settings = dinov3seg_settings(find(name, Settings.load()))
         config, protocol = settings.model, settings.protocol
     found = count(config, protocol, classes=classes)
     lines = [f"{number:13,}  {part}" for part, number in found.parameters.items()]

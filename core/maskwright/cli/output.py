@@ -12,11 +12,32 @@ import typer
 
 from maskwright.progress import Progress
 
-__all__ = ["Device", "Folder", "Json", "Preset", "answer", "engine", "progress_bar", "refinement", "say"]
+__all__ = [
+    "Cleaning",
+    "Device",
+    "Folder",
+    "Json",
+    "Method",
+    "Preset",
+    "Refine",
+    "answer",
+    "engine",
+    "progress_bar",
+    "refinement",
+    "say",
+]
 
 Folder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 Preset = Annotated[str, typer.Option(help="Preset name or checkpoint folder.")]
+Method = Annotated[
+    str | None, typer.Option(help="dinov3seg (the default where the preset has it), dinotxt or talk2dino.")
+]
+Refine = Annotated[str, typer.Option(help="Refinement of contours: crf, pamr or none.")]
+Cleaning = Annotated[
+    bool | None,
+    typer.Option("--cleaning/--no-cleaning", help="Background cleaning, with --background; default: the preset's."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 

@@ -1,4 +1,4 @@
-"""The values of the field, frozen: image, mask, prompt, prediction, annotation, category, fine-tuning run."""
+"""Frozen values: image, mask, prompt, prediction, annotation, category, fine-tuning run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from maskwright.domain.annotation import Annotation, AnnotationKey, Category, Re
 from maskwright.domain.finetune_run import Run
 from maskwright.domain.image import Image, ImageRecord
 from maskwright.domain.mask import Mask
-from maskwright.domain.prediction import ModelRef, Prediction, Reference
-from maskwright.domain.prompts import ClassName, EverythingPrompt, ReferencePrompt, TextPrompt
+from maskwright.domain.prediction import Prediction
+from maskwright.domain.prompts import ClassName, EverythingPrompt, Reference, ReferencePrompt, TextPrompt
+from maskwright.domain.provenance import ModelRef, PromptKind, Provenance
 
 __all__ = [
     "Annotation",
@@ -20,6 +21,8 @@ __all__ = [
     "Mask",
     "ModelRef",
     "Prediction",
+    "PromptKind",
+    "Provenance",
     "Reference",
     "ReferenceMark",
     "ReferencePrompt",

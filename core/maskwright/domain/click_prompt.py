@@ -1,4 +1,4 @@
-"""A prompt made of clicks as a value: what a person has clicked so far, what the answers were, and how to go back."""
+"""Click prompts: points and a box on one image, with the candidate masks of every step so that undo is a value."""
 
 from __future__ import annotations
 
@@ -11,67 +11,69 @@ __all__ = ["ClickPrompt", "ClickStep"]
 
 
 class ClickStep(NamedTuple):
-    """What was asked at one moment, and what came back."""
+    """The prompt at one moment, and the masks that were predicted for it."""
 
     points: tuple[tuple[float, float, int], ...]
-    """x and y in pixels of the image, and 1 on the thing or 0 beside it"""
+    """(x, y, label) in pixels of the image; label 1 is a positive point, 0 a negative one"""
     box: tuple[float, float, float, float] | None
-    answers: tuple[ProposalId, ...]
-    """Ids of the proposals, the best first"""
-    chosen: int = 0
+    """(left, top, right, bottom) in pixels of the image"""
+    candidates: tuple[ProposalId, ...]
+    """Ids of the predicted masks, best first"""
+    selected: int = 0
+    """Index of the candidate on display"""
 
 
 @dataclass(frozen=True, slots=True)
 class ClickPrompt:
-    """The clicks on one image, step by step; a session answers them."""
+    """The clicks on one image, step by step."""
 
     image_id: int
     corrects: int | None = None
-    """Id of the accepted mask that the clicks correct."""
+    """Id of the annotation that the clicks correct."""
     steps: tuple[ClickStep, ...] = ()
 
     @property
     def last(self) -> ClickStep:
-        """What is asked now."""
+        """The current step; an empty one before the first click."""
         return self.steps[-1] if self.steps else ClickStep((), None, ())
 
     @property
     def proposal(self) -> ProposalId | None:
-        """Id of the answer that is shown."""
-        return self.last.answers[self.last.chosen] if self.last.answers else None
+        """Id of the candidate on display."""
+        return self.last.candidates[self.last.selected] if self.last.candidates else None
 
     @property
     def previous(self) -> ProposalId | None:
-        """Id of the last answer there was: what the next click corrects."""
-        return next((step.answers[step.chosen] for step in reversed(self.steps) if step.answers), None)
+        """Id of the latest mask of any step, which the next click corrects."""
+        return next((step.candidates[step.selected] for step in reversed(self.steps) if step.candidates), None)
 
     @property
-    def answers(self) -> tuple[ProposalId, ...]:
-        """Ids of all answers so far."""
-        return tuple(dict.fromkeys(key for step in self.steps for key in step.answers))
+    def candidates(self) -> tuple[ProposalId, ...]:
+        """Ids of the candidates of all steps."""
+        return tuple(dict.fromkeys(key for step in self.steps for key in step.candidates))
 
-    def clicked(self, x: float, y: float, sign: int, *, near: float = 0.0) -> ClickStep | None:
-        """The step after a click: a point more, or less when one lies within `near` pixels; None when none is left."""
+    def toggle_point(self, x: float, y: float, label: int, *, radius: float = 0.0) -> ClickStep | None:
+        """Add a point, or remove the one that lies within `radius` pixels; None when the prompt is then empty."""
         points = self.last.points
-        hit = [p for p in points if (p[0] - x) ** 2 + (p[1] - y) ** 2 <= near**2]
-        if hit:
-            left = tuple(p for p in points if p != hit[-1])
-            return ClickStep(left, self.last.box, ()) if left or self.last.box else None
-        return ClickStep((*points, (x, y, sign)), self.last.box, ())
+        near = [p for p in points if (p[0] - x) ** 2 + (p[1] - y) ** 2 <= radius**2]
+        if near:
+            rest = tuple(p for p in points if p != near[-1])
+            return ClickStep(rest, self.last.box, ()) if rest or self.last.box else None
+        return ClickStep((*points, (x, y, label)), self.last.box, ())
 
-    def boxed(self, box: tuple[float, float, float, float]) -> ClickStep:
-        """The step after a box is drawn; an earlier one is replaced."""
+    def with_box(self, box: tuple[float, float, float, float]) -> ClickStep:
+        """Set the box, in place of an earlier one."""
         return ClickStep(self.last.points, box, ())
 
-    def answered(self, step: ClickStep) -> ClickPrompt:
-        """The prompt with one step more."""
+    def with_step(self, step: ClickStep) -> ClickPrompt:
+        """Append a step."""
         return replace(self, steps=(*self.steps, step))
 
-    def undone(self) -> ClickPrompt:
-        """The prompt without its last step; the answers before it are still there."""
+    def undo(self) -> ClickPrompt:
+        """Drop the last step; the masks of the step before are still there."""
         return replace(self, steps=self.steps[:-1])
 
-    def choosing(self, number: int) -> ClickPrompt:
-        """The prompt with another of the last answers shown."""
+    def select(self, number: int) -> ClickPrompt:
+        """Display another candidate of the last step; numbers wrap around."""
         last = self.last
-        return replace(self, steps=(*self.steps[:-1], last._replace(chosen=number % max(1, len(last.answers)))))
+        return replace(self, steps=(*self.steps[:-1], last._replace(selected=number % max(1, len(last.candidates)))))

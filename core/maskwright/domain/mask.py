@@ -1,4 +1,4 @@
-"""Masks: a region of one image as run lengths."""
+"""Masks: regions of one image as run lengths."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ __all__ = ["Mask"]
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A category's region in one image, kept as run lengths."""
+    """A region of one image with its category, stored as run lengths."""
 
     category: str | None
     rle: Rle
     score: float | None = None
+    """Of the model, 0 to 1; None for a mask that no model scored."""
     area: int = field(init=False)
     """Number of mask pixels."""
     bbox: tuple[int, int, int, int] = field(init=False)
@@ -31,19 +32,19 @@ class Mask:
 
     @classmethod
     def from_array(cls, mask: BoolArray, *, category: str | None = None, score: float | None = None) -> Mask:
-        """From a boolean (H, W) array; raises InvalidMask for anything else."""
+        """Build a mask from a boolean (H, W) array; raises InvalidMask for anything else."""
         return cls(category, _rle.encode(np.asarray(mask)), score)
 
     @classmethod
-    def measured(
-        cls, category: str | None, rle: Rle, score: float | None, area: int, bbox: tuple[int, int, int, int]
+    def from_rle(
+        cls, rle: Rle, *, category: str | None, score: float | None, area: int, bbox: tuple[int, int, int, int]
     ) -> Mask:
-        """From run lengths whose area and box were computed before, which is much of the work of reading many."""
+        """Build a mask from run lengths with their known area and box, which saves decoding them."""
         mask = object.__new__(cls)
         for name, value in (("category", category), ("rle", rle), ("score", score), ("area", area), ("bbox", bbox)):
             object.__setattr__(mask, name, value)
         return mask
 
     def to_array(self) -> BoolArray:
-        """Boolean (H, W) array."""
+        """Decode to a boolean (H, W) array."""
         return _rle.decode(self.rle)

@@ -1,80 +1,62 @@
-"""The answer of a model to one prompt, and what was asked with."""
+"""Predictions: label map, masks, scores and provenance of one prompt on one image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain.image import Image, read_only
+from maskwright.domain.image import read_only
 from maskwright.domain.mask import Mask
-from maskwright.errors import InvalidMask
+from maskwright.domain.provenance import PromptKind, Provenance
 
-__all__ = ["ModelRef", "Prediction", "Reference"]
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """An image with the mask of the thing to find elsewhere; a boolean (H, W) array is taken for a mask, too."""
-
-    image: Image
-    mask: Mask
-    uid: str = ""
-    """Of the accepted mask it is, if it is one."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.mask, Mask):
-            object.__setattr__(self, "mask", Mask.from_array(self.mask))
-        if tuple(self.mask.rle["size"]) != self.image.size_hw:
-            raise InvalidMask("The reference mask has another size than its image.")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRef:
-    """A model by name and by the SHA-256 of its weights."""
-
-    name: str
-    sha256: str
+__all__ = ["Prediction"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """The answer to one prompt."""
+    """The result of one prompt on one image."""
 
     label_map: NDArray[np.int32]
-    """(H, W): 0 none, k the 1-based index into `categories`; read-only"""
+    """(H, W): 0 is background or none of the categories, k the 1-based index into `categories`; read-only."""
     categories: tuple[str, ...]
+    """Names, in prompt order."""
     scores: tuple[float, ...]
-    """Per category, mean probability over its pixels; 0 where it has none."""
-    best: tuple[float, ...]
-    """Per category, the highest probability anywhere in the image."""
-    unfamiliar: tuple[str, ...]
-    """Prompted words that the model was not taught."""
-    provenance: Mapping[str, Any]
-    overlapping: tuple[Mask, ...] | None = None
-    """Of clicks: masks that a label map cannot hold, the best first; the label map shows that one, or all of them."""
-    removed: NDArray[np.bool_] | None = None
-    """(H, W) pixels that background cleaning left unlabelled; None where it was not used."""
+    """Per category, 0 to 1: the mean probability over its pixels (text), INSID3's confidence (references) or the
+    predicted IoU of the best mask (clicks); 0 where it has no pixel."""
+    max_scores: tuple[float, ...]
+    """Per category, 0 to 1: the highest probability of any pixel, also where another category won it; equal to
+    `scores` for references and clicks."""
+    out_of_vocabulary: tuple[str, ...]
+    """Prompted names that the model was not trained on."""
+    provenance: Provenance
+    overlapping_masks: tuple[Mask, ...] | None = None
+    """Masks that may overlap and so do not fit into a label map, best first: the candidates for clicks or a box (the
+    label map shows the first), or everything in the image (the label map shows their union). None for text and
+    references."""
+    unlabelled_by_cleaning: NDArray[np.bool_] | None = None
+    """(H, W) pixels that have a category without background cleaning and none with it; None when it was not used."""
     note: str = ""
-    """A sentence that a person should read with the answer."""
+    """A sentence to show with the result, such as that another method stood in; usually empty."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "label_map", read_only(self.label_map))
-        if self.removed is not None:
-            object.__setattr__(self, "removed", read_only(self.removed))
-        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        if self.unlabelled_by_cleaning is not None:
+            object.__setattr__(self, "unlabelled_by_cleaning", read_only(self.unlabelled_by_cleaning))
+
+    @property
+    def kind(self) -> PromptKind:
+        """The kind of prompt."""
+        return self.provenance.kind
 
     def masks(self) -> list[Mask]:
-        """One mask for each category that has pixels, in prompt order; of clicks all that were found, best first."""
-        if self.overlapping is not None:
-            return list(self.overlapping)
-        found = []
+        """One mask for each category that has pixels, in prompt order; for clicks `overlapping_masks`, best first."""
+        if self.overlapping_masks is not None:
+            return list(self.overlapping_masks)
+        masks = []
         for index, (name, score) in enumerate(zip(self.categories, self.scores, strict=True), start=1):
             region = self.label_map == index
             if region.any():
-                found.append(Mask.from_array(region, category=name, score=round(score, 4)))
-        return found
+                masks.append(Mask.from_array(region, category=name, score=round(score, 4)))
+        return masks

@@ -1,4 +1,4 @@
-"""Prompts as values: classes by name, references, and everything in the image; clicks are in `click_prompt`."""
+"""Prompts: class names, reference masks, everything in the image; clicks are in `click_prompt`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from maskwright.domain.prediction import Reference
-from maskwright.errors import EmptyPrompt, UsageError
+from maskwright.domain.image import Image
+from maskwright.domain.mask import Mask
+from maskwright.errors import EmptyPrompt, InvalidMask, UsageError
 from maskwright.models.text_cleaning import clean_text
 
 __all__ = [
@@ -16,29 +17,30 @@ __all__ = [
     "TEXT_METHODS",
     "ClassName",
     "EverythingPrompt",
+    "Reference",
     "ReferencePrompt",
     "TextPrompt",
     "parse_class_names",
 ]
 
 TEXT_METHODS = ("dinov3seg", "dinotxt", "talk2dino")
-"""Text methods of this version; the first one that a preset has is its default."""
+"""Methods for text prompts; a preset's default is the first that it has."""
 REFINEMENTS = ("pamr", "crf")
-"""Ways to make a mask's contour follow the image's edges."""
+"""Mask refinements: contours follow the edges of the image."""
 
 
 class ClassName(NamedTuple):
-    """One class of a prompt: the name shown, and every synonym that stands for it, the name first."""
+    """One class of a prompt: its display name, and all its synonyms with that name first."""
 
     name: str
     synonyms: tuple[str, ...]
 
 
 def parse_class_names(text: str | Sequence[str]) -> tuple[ClassName, ...]:
-    """Classes of a text prompt: separated by commas (or given as a list), synonyms by "|"; a repeated name counts once.
+    """Parse classes separated by commas (or a list of them), with synonyms separated by "|"; duplicates are dropped.
 
     Raises:
-        EmptyPrompt: not a single name is left.
+        EmptyPrompt: no name is left.
     """
     parts = text.split(",") if isinstance(text, str) else text
     classes: dict[str, ClassName] = {}
@@ -53,7 +55,7 @@ def parse_class_names(text: str | Sequence[str]) -> tuple[ClassName, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPrompt:
-    """Class names, and how they are to be found.
+    """Class names, with the method and its options.
 
     Raises:
         EmptyPrompt: no class.
@@ -62,17 +64,17 @@ class TextPrompt:
 
     classes: tuple[ClassName, ...]
     method: str | None = None
-    """One of TEXT_METHODS; None is the first one that the preset has."""
+    """One of TEXT_METHODS; None is the preset's default."""
     background: bool = False
-    """Leave pixels that fit none of the classes unlabelled."""
+    """Leave pixels unlabelled (0) that are none of the classes."""
     threshold: float | None = None
-    """Probability that a class needs, 0 to 1; implies a background. None is 0.5 with a background."""
+    """Least probability of a class, 0 to 1; implies `background`. None is 0.5 with a background."""
     cleaning: bool | None = None
-    """Background cleaning before the threshold (Talk2DINO, Eqs. 8 to 10); None is what the preset says."""
+    """Background cleaning before the threshold (Talk2DINO, Eqs. 8 to 10); None is the preset's choice."""
     refine: str | None = None
     """One of REFINEMENTS, or None."""
     high_resolution: bool = False
-    """dino.txt's slow procedure for fine structures."""
+    """dino.txt's high-resolution inference: slow, for fine structures."""
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -89,28 +91,48 @@ class TextPrompt:
 
     @classmethod
     def parse(cls, classes: str | Sequence[str], **options: Any) -> TextPrompt:
-        """A prompt from class names as `parse_class_names` takes them; `options` are the other fields."""
+        """Build a prompt from class names as `parse_class_names` takes them; `options` are the other fields."""
         return cls(classes=parse_class_names(classes), **options)
 
     @property
     def minimum_probability(self) -> float | None:
-        """Probability that a class needs; None where each pixel is one of the classes."""
+        """Least probability of a class, 0 to 1; None where every pixel is one of the classes."""
         return 0.5 if self.threshold is None and self.background else self.threshold
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the classes, in prompt order."""
-        return tuple(one.name for one in self.classes)
+        return tuple(name.name for name in self.classes)
 
     @property
     def text(self) -> str:
         """The classes in the form that `parse_class_names` reads."""
-        return ", ".join("|".join(one.synonyms) for one in self.classes)
+        return ", ".join("|".join(name.synonyms) for name in self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An image with the mask of an object to find elsewhere; a boolean (H, W) array is accepted as mask.
+
+    Raises:
+        InvalidMask: the mask has another size than the image.
+    """
+
+    image: Image
+    mask: Mask
+    annotation_uid: str = ""
+    """Uid of the annotation that it comes from, if any."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.mask, Mask):
+            object.__setattr__(self, "mask", Mask.from_array(self.mask))
+        if tuple(self.mask.rle["size"]) != self.image.size_hw:
+            raise InvalidMask("The reference mask has another size than its image.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferencePrompt:
-    """Images with masks that show what to find (in-context segmentation).
+    """Images with masks of an object to find in another image (in-context segmentation).
 
     Raises:
         UsageError: an unknown refinement.
@@ -118,9 +140,9 @@ class ReferencePrompt:
 
     references: tuple[Reference, ...]
     negative_references: tuple[Reference, ...] = ()
-    """What it is not."""
+    """Masks of what the object is not; pixels more similar to these are left out."""
     category: str | None = None
-    """Name of what is found; None takes the first reference's, else "object"."""
+    """Name of the object; None is the first reference's category, else "object"."""
     refine: str | None = "crf"
     """One of REFINEMENTS, or None."""
 
@@ -130,15 +152,16 @@ class ReferencePrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EverythingPrompt:
-    """A grid of clicks over the whole image, as SAM's automatic mask generator; None is what the preset says."""
+    """A grid of clicks over the whole image, as in SAM's automatic mask generator; None is the preset's value."""
 
     points_per_side: int | None = None
-    """Clicks along the longer side."""
+    """Clicks along the longer side of the image."""
     pred_iou_thresh: float | None = None
-    """IoU that the model must predict of a mask."""
+    """Least predicted IoU of a mask, 0 to 1."""
     stability_score_thresh: float | None = None
-    """IoU between the masks at a raised and at a lowered logit threshold that a mask must have."""
+    """Least IoU between the masks at a raised and at a lowered logit threshold, 0 to 1."""
     category: str = "object"
+    """Name of the objects."""
 
 
 def _check_refinement(refine: str | None) -> None:

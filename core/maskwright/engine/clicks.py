@@ -94,7 +94,7 @@ def _checked_box(box: Sequence[float], size_hw: tuple[int, int]) -> tuple[float,
 @torch.inference_mode()
 def encode(preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device) -> SamEmbedding:
     """Embedding of an (H, W, 3) image: its longest side resized, then one pass through the image encoder."""
-    config = preset.config
+    config = preset.settings
     height, width = pixels.shape[:2]
     scale = config.model.longest / max(height, width)
     size = max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5))
@@ -153,9 +153,9 @@ def decode(
         start: the mask to correct, as an (H, W) mask or as the logits of an earlier answer.
         size_hw: of the image.
     """
-    config = preset.config.model
+    config = preset.settings.model
     within = None
-    if start is None and clicks.box is not None and preset.config.filled_box:
+    if start is None and clicks.box is not None and preset.settings.filled_box:
         start, within = _filled(clicks.box, size_hw, 0.0), _filled(clicks.box, size_hw, _MARGIN)
     several = start is None and clicks.box is None and len(clicks.points) == 1
     if isinstance(start, np.ndarray):
@@ -164,7 +164,7 @@ def decode(
     logits, scores = preset.model.decode(embedding.features, prompts)
     chosen = slice(1, None) if several else slice(0, 1)
     logits, scores = logits[0, chosen], scores[0, chosen]
-    if preset.config.connected:
+    if preset.settings.connected:
         logits = _clicked_parts(logits, prompts, clicks, config)
     answers = []
     for place in scores.argsort(descending=True).tolist():
@@ -216,9 +216,9 @@ def everything(
     embedding: SamEmbedding,
     size_hw: tuple[int, int],
     *,
-    side: float,
-    least_score: float,
-    least_stability: float,
+    points_per_side: float,
+    pred_iou_thresh: float,
+    stability_score_thresh: float,
     check: Callable[[float], None],
 ) -> list[MaskCandidate]:
     """Masks of all things: a grid of clicks, the sure and stable answers, and of those alike the best.
@@ -227,17 +227,17 @@ def everything(
         preset: with the decoder.
         embedding: of the image.
         size_hw: of the image.
-        side: clicks along the longer side.
-        least_score: predicted IoU that a mask needs.
-        least_stability: IoU between the mask at a higher and at a lower logit that it needs.
+        points_per_side: clicks along the longer side.
+        pred_iou_thresh: predicted IoU that a mask needs.
+        stability_score_thresh: IoU between the mask at a higher and at a lower logit that it needs.
         check: told the share done; may raise to stop.
 
     Returns:
         The most stable first; `score` is the stability.
     """
-    config = preset.config.model
+    config = preset.settings.model
     height, width = size_hw
-    step = max(height, width) / side
+    step = max(height, width) / points_per_side
     columns, rows = (max(1, round(extent / step)) for extent in (width, height))
     grid = np.stack(
         np.meshgrid((np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows), axis=-1
@@ -252,8 +252,8 @@ def everything(
         logits, scores = preset.model.decode(embedding.features, Prompts(some, labels))
         # outside the picture there is nothing
         logits, scores = logits[:, 1:, :h, :w].flatten(0, 1), scores[:, 1:].flatten()
-        stable = _stability(logits, preset.config.offset)
-        good = (scores >= least_score) & (stable >= least_stability) & (logits > 0).flatten(1).any(dim=1)
+        stable = _stability(logits, preset.settings.stability_score_offset)
+        good = (scores >= pred_iou_thresh) & (stable >= stability_score_thresh) & (logits > 0).flatten(1).any(dim=1)
         kept.append(logits[good])
         sure.append(stable[good])
     logits, stable = torch.cat(kept), torch.cat(sure)

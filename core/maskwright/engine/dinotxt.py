@@ -63,7 +63,7 @@ class DinoTxtMethod:
     @property
     def procedure(self) -> Any:
         """What an embedding depends on."""
-        config = self.preset.config
+        config = self.preset.settings
         return config.protocol, config.high_resolution if self.high_resolution else None
 
     def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> Pyramid | Clusters:
@@ -74,20 +74,20 @@ class DinoTxtMethod:
     @torch.inference_mode()
     def vectors(self, names: Sequence[str]) -> Tensor:
         """(C,) unit vector of one class: mean over its synonyms under every prompt of the preset."""
-        prompts = [prompt.format(name) for name in names for prompt in self.preset.config.prompts]
+        prompts = [prompt.format(name) for name in names for prompt in self.preset.settings.prompts]
         ids = self.preset.tokenizer(prompts).to(self.device)
         return average_prompts(self.preset.model.encode_text(ids).float())
 
     @property
     def cleaning(self) -> float | None:
         """Weight of background cleaning; clusters of the slow procedure have no attention to clean with."""
-        return None if self.high_resolution else self.preset.config.cleaning
+        return None if self.high_resolution else self.preset.settings.cleaning
 
     @torch.inference_mode()
     def scores(self, embedding: Pyramid | Clusters, classes: Tensor, *, background: float | None) -> Scores:
         """Probabilities of (T, C) unit class vectors, against "none of these" where that may be."""
-        chances = _chances(embedding, classes, self.preset.config, background)
-        return Scores(chances) if background is None else Scores(chances[1:], chances[0])
+        probabilities = _probabilities(embedding, classes, self.preset.settings, background)
+        return Scores(probabilities) if background is None else Scores(probabilities[1:], probabilities[0])
 
 
 def _resized(pixels: NDArray[np.uint8], short_side: int, config: DinoTxtSettings, device: torch.device) -> Tensor:
@@ -110,8 +110,8 @@ def _encode_windows(
     preset: LoadedDinoTxt, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
 ) -> Pyramid:
     """Encode every window of the slide at every size; `check` is told the share done and may raise to stop."""
-    protocol = preset.config.protocol
-    images = [_resized(pixels, side, preset.config, device) for side in protocol.short_sides]
+    protocol = preset.settings.protocol
+    images = [_resized(pixels, side, preset.settings, device) for side in protocol.short_sides]
     places = [slide((i.shape[-2], i.shape[-1]), protocol.window, protocol.stride) for i in images]
     done, total = 0, sum(map(len, places))
     levels = []
@@ -135,12 +135,12 @@ def _encode_clusters(
     preset: LoadedDinoTxt, pixels: NDArray[np.uint8], device: torch.device, check: Callable[[float], None]
 ) -> Clusters:
     """The high-resolution procedure: distorted crops of three scales, averaged and clustered."""
-    settings = preset.config.high_resolution
+    settings = preset.settings.high_resolution
     features = dense_features(
-        _resized(pixels, max(preset.config.protocol.short_sides), preset.config, device)[0],
+        _resized(pixels, max(preset.settings.protocol.short_sides), preset.settings, device)[0],
         lambda crop: _patches(preset, crop)[0],
         settings,
-        window=preset.config.protocol.window,
+        window=preset.settings.protocol.window,
         on_crop=lambda done, total: check(done / total),
     )
     return cluster(features, settings)
@@ -151,13 +151,13 @@ def inside(
     embedding: Pyramid | Clusters, classes: Tensor, config: DinoTxtSettings, mask: NDArray[np.bool_]
 ) -> list[float]:
     """Mean probability of each of (T, C) classes inside an (H, W) mask, where it may also be none of them."""
-    chances = _chances(embedding, classes, config, 0.0)[1:]
-    region = torch.from_numpy(mask).to(chances.device)[None, None].float()
-    weight = F.interpolate(region, chances.shape[-2:], mode="area")[0, 0]
-    return [float(value) for value in (chances * weight).sum(dim=(1, 2)) / weight.sum()]
+    probabilities = _probabilities(embedding, classes, config, 0.0)[1:]
+    region = torch.from_numpy(mask).to(probabilities.device)[None, None].float()
+    weight = F.interpolate(region, probabilities.shape[-2:], mode="area")[0, 0]
+    return [float(value) for value in (probabilities * weight).sum(dim=(1, 2)) / weight.sum()]
 
 
-def _chances(
+def _probabilities(
     embedding: Pyramid | Clusters, classes: Tensor, config: DinoTxtSettings, background: float | None
 ) -> Tensor:
     """(T, h, w) probabilities, with "none of these" put first when it may win."""
@@ -169,19 +169,19 @@ def _chances(
         maps = [_slide_average(level, classes, logits, side, background or 0.0) for level in embedding.levels]
         return torch.stack([enlarged(m, largest) for m in maps]).mean(dim=0)
     cosine = classes @ embedding.centroids.T
-    return logits.chances(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
+    return logits.probabilities(cosine[None, :, :, None])[0, :, :, 0][:, embedding.assignment]
 
 
 class _Logits(NamedTuple):
     config: DinoTxtSettings
     open_vocabulary: bool
 
-    def chances(self, cosine: Tensor) -> Tensor:
+    def probabilities(self, cosine: Tensor) -> Tensor:
         """(B, T, h, w) cosines -> (B, T, h, w) probabilities, with "none of these" put first when it may win."""
         if not self.open_vocabulary:
-            return (cosine * self.config.sharpness).softmax(dim=1)
+            return (cosine * self.config.logit_scale).softmax(dim=1)
         none = torch.zeros_like(cosine[:, :1])
-        return torch.cat([none, (cosine - self.config.threshold) * self.config.scale], dim=1).softmax(dim=1)
+        return torch.cat([none, (cosine - self.config.threshold) * self.config.background_scale], dim=1).softmax(dim=1)
 
 
 def _slide_average(windows: Windows, classes: Tensor, logits: _Logits, side: int, cleaning: float) -> Tensor:
@@ -193,6 +193,6 @@ def _slide_average(windows: Windows, classes: Tensor, logits: _Logits, side: int
         if cleaning:
             cosine = clean(cosine, class_attention(features, attention, classes), weight=cleaning)
         large = F.interpolate(cosine[None], size=(side, side), mode="bilinear", align_corners=False)
-        total[:, y : y + side, x : x + side] += logits.chances(large)[0]
+        total[:, y : y + side, x : x + side] += logits.probabilities(large)[0]
         count[y : y + side, x : x + side] += 1
     return total / count

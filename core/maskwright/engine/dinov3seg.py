@@ -74,12 +74,12 @@ class SegMethod:
     @property
     def procedure(self) -> Dinov3SegProtocol:
         """What an embedding depends on."""
-        return self.preset.config.protocol
+        return self.preset.settings.protocol
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> SegEmbedding:
         """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
-        config = self.preset.config
+        config = self.preset.settings
         image = normalised(stretched(pixels) if config.stretch else pixels, self.device)
         sides = sorted(config.protocol.sides)
         looks: list[Look] = []
@@ -95,30 +95,30 @@ class SegMethod:
     @torch.inference_mode()
     def vectors(self, names: Sequence[str]) -> Tensor:
         """(P, C) unit views of one class: the mean over its synonyms, each half on its own."""
-        prompts = [self.preset.config.prompt.format(name) for name in names]
+        prompts = [self.preset.settings.prompt.format(name) for name in names]
         text = self.preset.model.vlm.encode_text(self.preset.tokenizer(prompts).to(self.device)).float()
         return F.normalize(self.preset.model.views(text).mean(dim=0), dim=-1)
 
     @property
     def cleaning(self) -> float:
         """Weight of background cleaning."""
-        return self.preset.config.cleaning
+        return self.preset.settings.cleaning
 
     @torch.inference_mode()
     def scores(self, embedding: SegEmbedding, classes: Tensor, *, background: float | None) -> Scores:
-        """Logits of (T, P, C) classes, each with a chance of its own."""
-        chosen = _preselected(embedding.looks[-1].whole, classes, self.preset.config.most_classes)
+        """Logits of (T, P, C) classes, each with a probability of its own."""
+        chosen = _preselected(embedding.looks[-1].whole, classes, self.preset.settings.max_classes)
         with _half(self.device):
             maps = [_logits(look, classes[chosen], self.preset, background or 0.0) for look in embedding.looks]
         found = maps[-1]
         if len(maps) > 1:
-            chances = [
+            probabilities = [
                 F.interpolate(m[None], found.shape[1:], mode="bilinear", align_corners=False).sigmoid() for m in maps
             ]
-            found = torch.stack(chances).mean(dim=0)[0].logit(eps=_SURE)
+            found = torch.stack(probabilities).mean(dim=0)[0].logit(eps=_SURE)
         logits = found.new_full((len(classes), *found.shape[1:]), _LEFT_OUT)
         logits[chosen] = found
-        return Scores(logits, chance=torch.sigmoid)
+        return Scores(logits, probability=torch.sigmoid)
 
 
 def _half(device: torch.device) -> AbstractContextManager[None]:
@@ -128,8 +128,8 @@ def _half(device: torch.device) -> AbstractContextManager[None]:
 
 def _at(preset: LoadedDinov3Seg, image: Tensor, side: int, check: Callable[[float], None]) -> Look:
     """Look at a normalised (1, 3, H, W) image made as large as a square of `side`."""
-    protocol, model = preset.config.protocol, preset.model
-    window, patch = protocol.window, preset.config.model.vlm.backbone.patch
+    protocol, model = preset.settings.protocol, preset.model
+    window, patch = protocol.window, preset.settings.model.vlm.backbone.patch
     size = area_size((image.shape[-2], image.shape[-1]), side, least=window, multiple=patch)
     resized = F.interpolate(image, size, mode="bilinear", antialias=True)
     places = tuple(slide(size, window, protocol.stride))
@@ -175,7 +175,7 @@ def _preselected(evidence: ImageFeatures, views: Tensor, most: int | None) -> Te
 
 
 def _logits(look: Look, views: Tensor, preset: LoadedDinov3Seg, cleaning: float) -> Tensor:
-    """(T, h, w) logits on any grid; cleaning works on their chances."""
+    """(T, h, w) logits on any grid; cleaning works on their probabilities."""
     logits = _compared(look, views, preset)
     if not cleaning:
         return logits
@@ -194,13 +194,13 @@ def _compared(look: Look, views: Tensor, preset: LoadedDinov3Seg) -> Tensor:
     whole = compared(look.whole)
     if not look.windows:
         return whole[0]
-    # CAT-Seg: chances of the windows averaged where they overlap, then with those of the whole
-    side = preset.config.protocol.window
+    # CAT-Seg: probabilities of the windows averaged where they overlap, then with those of the whole
+    side = preset.settings.protocol.window
     total = torch.zeros(len(views), *look.resized_hw, device=views.device)
     count = torch.zeros(look.resized_hw, device=views.device)
     for evidence, (top, left) in zip(look.windows, look.places, strict=True):
-        chances = F.interpolate(compared(evidence), (side, side), mode="bilinear", align_corners=False).sigmoid()
-        total[:, top : top + side, left : left + side] += chances[0]
+        probabilities = F.interpolate(compared(evidence), (side, side), mode="bilinear", align_corners=False).sigmoid()
+        total[:, top : top + side, left : left + side] += probabilities[0]
         count[top : top + side, left : left + side] += 1
     large = F.interpolate(whole, look.resized_hw, mode="bilinear", align_corners=False).sigmoid()[0]
     return ((total / count + large) / 2).logit(eps=_SURE)

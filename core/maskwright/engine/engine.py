@@ -15,8 +15,18 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from maskwright import __version__
-from maskwright.domain import ClassName, Image, Mask, ModelRef, Prediction, Reference, ReferencePrompt, TextPrompt
+from maskwright.domain import (
+    ClassName,
+    Image,
+    Mask,
+    ModelRef,
+    Prediction,
+    PromptKind,
+    Provenance,
+    Reference,
+    ReferencePrompt,
+    TextPrompt,
+)
 from maskwright.domain.prompts import REFINEMENTS, parse_class_names
 from maskwright.domain.prompts import TEXT_METHODS as METHODS
 from maskwright.engine import clicks as click
@@ -61,10 +71,10 @@ class Engine:
             encoder.to(dtype)
         self._preset = preset
         self._methods: dict[str, text.TextMethod] = {}
-        if preset.seg is not None:
-            self._methods["dinov3seg"] = SegMethod(preset.seg, device)
-        if preset.text is not None:
-            self._methods["dinotxt"] = DinoTxtMethod(preset.text, device)
+        if preset.dinov3seg is not None:
+            self._methods["dinov3seg"] = SegMethod(preset.dinov3seg, device)
+        if preset.dinotxt is not None:
+            self._methods["dinotxt"] = DinoTxtMethod(preset.dinotxt, device)
         if preset.talk2dino is not None:
             self._methods["talk2dino"] = Talk2DinoMethod(preset.talk2dino, device)
         self._matcher = (
@@ -76,7 +86,7 @@ class Engine:
         self._texts: OrderedDict[tuple[str, tuple[str, ...]], Tensor] = OrderedDict()
         self._answers: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._lock = threading.RLock()
-        known = preset.text.config.familiar if preset.text else None
+        known = preset.dinotxt.settings.vocabulary if preset.dinotxt else None
         self._familiar = None if known is None else {clean_text(word) for word in known}
         self.encoder_calls = 0
 
@@ -158,18 +168,16 @@ class Engine:
             label_map=found.label_map,
             categories=prompt.names,
             scores=found.scores,
-            best=found.best,
-            unfamiliar=tuple(n.name for n in prompt.classes if not self._knows(n)),
-            removed=removed,
+            max_scores=found.best,
+            out_of_vocabulary=tuple(n.name for n in prompt.classes if not self._knows(n)),
+            unlabelled_by_cleaning=removed,
             note=_UNTRAINED if stands_in else "",
-            provenance={
-                **_made_by(way.ref, image, "text", chosen),
-                "prompt": prompt.text,
-                "parameters": {
+            provenance=Provenance(
+                PromptKind.TEXT, way.ref, chosen, image.sha256, prompt.text, {
                     "threshold": prompt.minimum_probability, "cleaning": cleaning, "refine": prompt.refine,
                     "high_resolution": prompt.high_resolution,
                 },
-            },
+            ),
         )  # fmt: skip
 
     @property
@@ -198,7 +206,7 @@ class Engine:
             return "dinotxt"
         raise MaskwrightError(no_method(self.model.name, _SPOKEN[method]))
 
-    def match(self, phrase: str, image_sha256: str, picture: Callable[[], Image]) -> float:
+    def similarity(self, phrase: str, image_sha256: str, picture: Callable[[], Image]) -> float:
         """How well a phrase fits an image as a whole: -1 to 1 (Talk2DINO's Appendix B).
 
         Args:
@@ -209,10 +217,10 @@ class Engine:
         Raises:
             EmptyPhrase, MaskwrightError: no words, no Talk2DINO in the preset, or what `picture` raises.
         """
-        matcher = self.matcher
+        matcher = self.retriever
         words = clean_text(phrase)
         with self._lock:
-            vector = self._text(("matched phrase", (words,)), lambda: matcher.phrase(words))
+            vector = self._text(("matched phrase", (words,)), lambda: matcher.encode_phrase(words))
             regions = matcher.kept(image_sha256)
         if regions is None:
             # read and decoded outside the lock, which clicks are waiting for
@@ -223,7 +231,7 @@ class Engine:
         return matcher.similarity(regions, vector)
 
     @property
-    def matcher(self) -> ImageTextRetriever:
+    def retriever(self) -> ImageTextRetriever:
         """What compares phrases with whole images; raises MaskwrightError when the preset has none."""
         if self._matcher is None:
             raise MaskwrightError(
@@ -238,7 +246,7 @@ class Engine:
         category: str | None = None,
         refine: str | None = "crf",
         *,
-        not_this: Sequence[Reference] = (),
+        negative_references: Sequence[Reference] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Prediction:
         """Find what the references show (INSID3).
@@ -250,7 +258,7 @@ class Engine:
             references: 1 to k images with the mask of the thing; a place needs the vote of half of them.
             category: its name; None takes the first reference's, else "object".
             refine: one of REFINEMENTS for the contour, by default the CRF of the paper's main results; None: bilinear.
-            not_this: references of what it is not, which win places away.
+            negative_references: of what it is not.
             progress: hears how many images are encoded, and cancels between them.
 
         Returns:
@@ -262,8 +270,8 @@ class Engine:
         """
         ReferencePrompt(references=tuple(references), refine=refine)
         reference.check(references)
-        every = [*references, *not_this]
-        config = self._dense().config
+        every = [*references, *negative_references]
+        config = self._dense().settings
         with self._lock:
             examples = []
             for done, one in enumerate(every):
@@ -280,9 +288,9 @@ class Engine:
             label_map=found.mask.astype("int32"),
             categories=(name,),
             scores=(found.score,),
-            best=(found.score,),
-            unfamiliar=(),
-            provenance=self.provenance_like(image, references, refine=refine, not_this=not_this),
+            max_scores=(found.score,),
+            out_of_vocabulary=(),
+            provenance=self.provenance_like(image, references, refine=refine, negative_references=negative_references),
         )
 
     def provenance_like(
@@ -291,15 +299,17 @@ class Engine:
         references: Sequence[Reference],
         *,
         refine: str | None = "crf",
-        not_this: Sequence[Reference] = (),
-    ) -> dict[str, Any]:
+        negative_references: Sequence[Reference] = (),
+    ) -> Provenance:
         """What `segment_like` with these arguments says of how its answer was made; nothing is computed."""
-        method = asdict(self._dense().config.method)
-        return {
-            **_made_by(self.model, image, "reference", "insid3"),
-            "prompt": [reference.told(one) for one in references],
-            "parameters": {**method, "refine": refine, "not_this": [reference.told(one) for one in not_this]},
+        method = asdict(self._dense().settings.method)
+        parameters = {
+            **method,
+            "refine": refine,
+            "not_this": [reference.to_provenance(one) for one in negative_references],
         }
+        prompt = [reference.to_provenance(one) for one in references]
+        return Provenance(PromptKind.REFERENCE, self.model, "insid3", image.sha256, prompt, parameters)
 
     def segment_click(
         self,
@@ -343,7 +353,7 @@ class Engine:
         name = category or (start.category if start else None) or "object"
         masks = self._kept(image, [one for one in answers if one.mask.any()], name)
         return self._answered(
-            image, name, masks[:1], masks, source="click" if len(clicks.points) else "box",
+            image, name, masks[:1], masks, kind=PromptKind.CLICK if len(clicks.points) else PromptKind.BOX,
             prompt={
                 "points": [[*map(float, point), int(sign)] for point, sign in zip(*clicks[:2], strict=True)],
                 "box": clicks.box,
@@ -356,9 +366,9 @@ class Engine:
         self,
         image: Image,
         *,
-        side: int | None = None,
-        least_score: float | None = None,
-        least_stability: float | None = None,
+        points_per_side: int | None = None,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
         category: str = "object",
         progress: Progress = NO_PROGRESS,
     ) -> Prediction:
@@ -366,9 +376,9 @@ class Engine:
 
         Args:
             image: to search.
-            side: clicks along the longer side; None, here and below, is what the preset says.
-            least_score: IoU that the model must expect of a mask.
-            least_stability: IoU of the mask at a higher and a lower threshold that it needs.
+            points_per_side: clicks along the longer side; None, here and below, is what the preset says.
+            pred_iou_thresh: IoU that the model must expect of a mask.
+            stability_score_thresh: IoU of the mask at a higher and a lower threshold that it needs.
             category: name of the things.
             progress: hears how many clicks are answered, and cancels between batches of them.
 
@@ -380,17 +390,23 @@ class Engine:
             progress.check()
             progress.report(round(100 * share), 100, "Segmenting")
 
-        config = self._click().config
+        config = self._click().settings
         asked = {
-            "side": config.grid if side is None else side,
-            "least_score": config.least_score if least_score is None else least_score,
-            "least_stability": config.least_stability if least_stability is None else least_stability,
+            "points_per_side": config.points_per_side if points_per_side is None else points_per_side,
+            "pred_iou_thresh": config.pred_iou_thresh if pred_iou_thresh is None else pred_iou_thresh,
+            "stability_score_thresh": (
+                config.stability_score_thresh if stability_score_thresh is None else stability_score_thresh
+            ),
         }
+        # the names under which provenance has always had them
+        parameters = dict(zip(("side", "least_score", "least_stability"), asked.values(), strict=True))
         with self._lock:
             embedding = self._sam_embedding(image)
             answers = click.everything(self._click(), embedding, image.size_hw, check=check, **asked)
         masks = self._kept(image, answers, category)
-        return self._answered(image, category, masks, masks, source="click", prompt="everything", parameters=asked)
+        return self._answered(
+            image, category, masks, masks, kind=PromptKind.EVERYTHING, prompt="everything", parameters=parameters
+        )
 
     def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
         """What a mask may show: each name with its mean probability inside the mask, the best first."""
@@ -401,14 +417,14 @@ class Engine:
         with self._lock:
             classes = torch.stack([self._vector(way, name.synonyms) for name in names])
             embedding = self._embedding(way, image, lambda share: None)
-            chances = dinotxt.inside(embedding, classes, way.preset.config, mask.to_array())
-        found = [(name.name, chance) for name, chance in zip(names, chances, strict=True)]
+            probabilities = dinotxt.inside(embedding, classes, way.preset.settings, mask.to_array())
+        found = [(name.name, probability) for name, probability in zip(names, probabilities, strict=True)]
         return sorted(found, key=lambda pair: -pair[1])
 
     def _sam_embedding(self, image: Image) -> click.SamEmbedding:
         preset = self._click()
         return self._encoded(  # type: ignore[no-any-return]
-            image, preset.ref, preset.config, lambda: click.encode(preset, image.pixels, self.device)
+            image, preset.ref, preset.settings, lambda: click.encode(preset, image.pixels, self.device)
         )
 
     def _kept(self, image: Image, answers: Sequence[click.MaskCandidate], category: str) -> list[Mask]:
@@ -438,7 +454,7 @@ class Engine:
         shown: Sequence[Mask],
         masks: Sequence[Mask],
         *,
-        source: str,
+        kind: PromptKind,
         prompt: Any,
         parameters: dict[str, Any],
     ) -> Prediction:
@@ -451,10 +467,10 @@ class Engine:
             label_map=label_map,
             categories=(category,),
             scores=(best,),
-            best=(best,),
-            unfamiliar=(),
-            overlapping=tuple(masks),
-            provenance={**_made_by(ref, image, source, "sam"), "prompt": prompt, "parameters": parameters},
+            max_scores=(best,),
+            out_of_vocabulary=(),
+            overlapping_masks=tuple(masks),
+            provenance=Provenance(kind, ref, "sam", image.sha256, prompt, parameters),
         )
 
     def match_points(self, source: Image, points_xy: ArrayLike, target: Image) -> NDArray[np.float64]:
@@ -474,26 +490,26 @@ class Engine:
             self._complement = reference.complement(dense, self.device, self._settings.cache)
         complement = self._complement
         return self._encoded(  # type: ignore[no-any-return]
-            image, dense.ref, dense.config,
+            image, dense.ref, dense.settings,
             lambda: reference.encode(dense, image.pixels, complement, self.device),
         )  # fmt: skip
 
     def _dense(self) -> LoadedInsid3:
-        if self._preset.dense is None:
+        if self._preset.insid3 is None:
             raise MaskwrightError(
                 f"The preset {self.model.name} does not segment by example. For that use tiny or insid3-l."
             )
-        return self._preset.dense
+        return self._preset.insid3
 
     def _click(self) -> LoadedSam:
-        if self._preset.click is None:
+        if self._preset.sam is None:
             raise MaskwrightError(f"The preset {self.model.name} does not take clicks. For clicks use tiny or sam-b.")
-        return self._preset.click
+        return self._preset.sam
 
     def _dinotxt(self) -> DinoTxtMethod:
-        if self._preset.text is None:
+        if self._preset.dinotxt is None:
             raise MaskwrightError(f"The preset {self.model.name} has no text model. For words use tiny or dinov3txt-l.")
-        return DinoTxtMethod(self._preset.text, self.device)
+        return DinoTxtMethod(self._preset.dinotxt, self.device)
 
     def _knows(self, name: ClassName) -> bool:
         """Whether the model was taught one of the class's words (in singular or plain plural)."""
@@ -525,14 +541,6 @@ class Engine:
             return encode()
 
         return self._cache.get_or_make(EmbeddingKey(image.sha256, ref, procedure), make)
-
-
-def _made_by(ref: ModelRef, image: Image, source: str, method: str) -> dict[str, Any]:
-    """What every answer's provenance says: which model, which method, which image."""
-    return {
-        "source": source, "preset": ref.name, "weights": ref.sha256, "method": method, "version": __version__,
-        "image": image.sha256,
-    }  # fmt: skip
 
 
 def _cleaning(method: text.TextMethod, wanted: bool | None) -> float:

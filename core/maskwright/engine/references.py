@@ -22,9 +22,10 @@ from maskwright.errors import BadReference, MaskwrightError
 from maskwright.imaging.reading import stretched
 from maskwright.models import insid3
 from maskwright.models.crf import crf
-from maskwright.models.dense import DenseConfig, dense_features, picture
+from maskwright.models.dense_features import dense_features, square_input
 from maskwright.models.insid3 import Example, PatchFeatures
 from maskwright.models.pamr import pamr
+from maskwright.presets.config import Insid3Settings
 from maskwright.presets.loading import LoadedInsid3
 from maskwright.presets.weights import atomic_save
 
@@ -37,7 +38,7 @@ __all__ = [
     "example",
     "find",
     "match_points",
-    "told",
+    "to_provenance",
 ]
 
 log = logging.getLogger(__name__)
@@ -63,9 +64,9 @@ def check(references: Sequence[Reference]) -> None:
             raise BadReference("The reference mask covers the whole image; mark only the object.")
 
 
-def told(one: Reference) -> dict[str, str]:
+def to_provenance(one: Reference) -> dict[str, str]:
     """A reference as provenance keeps it: which image, and which mask."""
-    mask = one.uid or hashlib.sha256(one.mask.rle["counts"].encode()).hexdigest()
+    mask = one.annotation_uid or hashlib.sha256(one.mask.rle["counts"].encode()).hexdigest()
     return {"image": one.image.sha256, "mask": mask}
 
 
@@ -75,7 +76,7 @@ def complement(preset: LoadedInsid3, device: torch.device, cache: Path) -> Tenso
 
 
 def _positional_basis(preset: LoadedInsid3, device: torch.device, cache: Path) -> Tensor:
-    config = preset.config
+    config = preset.settings
     text = f"{preset.ref.sha256} {config} {device.type} {__version__}"
     file = cache.expanduser() / f"positions-{hashlib.sha256(text.encode()).hexdigest()[:24]}.safetensors"
     try:
@@ -83,8 +84,10 @@ def _positional_basis(preset: LoadedInsid3, device: torch.device, cache: Path) -
     except (OSError, KeyError, SafetensorError):
         # not there, or not whole: it can be had again
         pass
-    black = picture(torch.zeros(3, config.method.size, config.method.size, device=device), config.method.size)
-    basis = insid3.positional_basis(dense_features(preset.backbone, black, config), config.method.components)
+    black = square_input(torch.zeros(3, config.method.size, config.method.size, device=device), config.method.size)
+    basis = insid3.positional_basis(
+        dense_features(preset.model, black, stem=config.stem, position=config.position), config.method.components
+    )
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_save(file, lambda temporary: save_file({"basis": basis.cpu()}, temporary))
@@ -96,9 +99,9 @@ def _positional_basis(preset: LoadedInsid3, device: torch.device, cache: Path) -
 @torch.inference_mode()
 def encode(preset: LoadedInsid3, pixels: NDArray[np.uint8], complement: Tensor, device: torch.device) -> PatchFeatures:
     """Cells of an (H, W, 3) image."""
-    config = preset.config
-    image = picture(_tensor(stretched(pixels) if config.stretch else pixels, device), config.method.size)
-    return insid3.encode(dense_features(preset.backbone, image, config), complement)
+    config = preset.settings
+    image = square_input(_tensor(stretched(pixels) if config.stretch else pixels, device), config.method.size)
+    return insid3.encode(dense_features(preset.model, image, stem=config.stem, position=config.position), complement)
 
 
 def _tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -107,7 +110,7 @@ def _tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def example(cells: PatchFeatures, one: Reference, config: DenseConfig) -> Example:
+def example(cells: PatchFeatures, one: Reference, config: Insid3Settings) -> Example:
     """A reference on its image's cells."""
     mask = torch.from_numpy(one.mask.to_array()).to(cells.original.device)
     return insid3.example(cells, insid3.grid_mask(mask, config.method.size, cells.grid_hw))
@@ -118,7 +121,7 @@ def find(
     cells: PatchFeatures,
     examples: Sequence[Example],
     not_this: Sequence[Example],
-    config: DenseConfig,
+    config: Insid3Settings,
     image: Image,
     refine: str | None,
     device: torch.device,

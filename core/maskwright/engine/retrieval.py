@@ -18,7 +18,7 @@ from maskwright.errors import EmptyPhrase
 from maskwright.imaging.reading import stretched
 from maskwright.models.talk2dino import image_similarity
 from maskwright.models.text_cleaning import clean_text
-from maskwright.presets.talk2dino import LoadedTalk2Dino
+from maskwright.presets.loading import LoadedTalk2Dino
 from maskwright.presets.weights import atomic_save
 
 __all__ = ["ImageTextRetriever"]
@@ -36,12 +36,14 @@ class ImageTextRetriever:
 
     def __init__(self, preset: LoadedTalk2Dino, device: torch.device, cache: Path) -> None:
         self._preset, self._device = preset, device
-        key = hashlib.sha256(f"{preset.encoders_sha256} {preset.config.matched_at} {preset.config.stretch}".encode())
+        key = hashlib.sha256(
+            f"{preset.settings.encoders_sha256} {preset.settings.retrieval_size} {preset.settings.stretch}".encode()
+        )
         self._folder = cache.expanduser() / f"regions-{key.hexdigest()[:24]}"
         self._new = 0
 
     @torch.inference_mode()
-    def phrase(self, phrase: str) -> Tensor:
+    def encode_phrase(self, phrase: str) -> Tensor:
         """(C,) unit vector of a phrase, under no prompt; raises EmptyPhrase."""
         if not clean_text(phrase):
             raise EmptyPhrase
@@ -66,9 +68,9 @@ class ImageTextRetriever:
     @torch.inference_mode()
     def look(self, sha256: str, pixels: NDArray[np.uint8]) -> Tensor:
         """(heads, C) half precision regions of an (H, W, 3) picture, which are kept."""
-        config = self._preset.config
+        config = self._preset.settings
         image = normalised(stretched(pixels) if config.stretch else pixels, self._device)
-        regions = self._preset.model.regions(image, config.matched_at)[0, :-2].half()
+        regions = self._preset.model.regions(image, config.retrieval_size)[0, :-2].half()
         file = self._file(sha256)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

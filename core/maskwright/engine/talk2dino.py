@@ -18,7 +18,7 @@ from maskwright.imaging.geometry import slide, slide_size
 from maskwright.imaging.reading import stretched
 from maskwright.models.talk2dino import class_attention, clean, scores
 from maskwright.presets.config import WindowProtocol
-from maskwright.presets.talk2dino import LoadedTalk2Dino
+from maskwright.presets.loading import LoadedTalk2Dino
 
 __all__ = ["Talk2DinoMethod", "WindowPatches"]
 
@@ -53,17 +53,17 @@ class Talk2DinoMethod:
     @property
     def procedure(self) -> WindowProtocol:
         """What an embedding depends on."""
-        return self.preset.config.protocol
+        return self.preset.settings.protocol
 
     @property
     def cleaning(self) -> float:
         """Weight of background cleaning."""
-        return self.preset.config.cleaning
+        return self.preset.settings.cleaning
 
     @torch.inference_mode()
     def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> WindowPatches:
         """Encode every window of an (H, W, 3) image; `check` is told the share done and may raise to stop."""
-        config = self.preset.config
+        config = self.preset.settings
         protocol, side = config.protocol, config.protocol.window
         size = slide_size((pixels.shape[0], pixels.shape[1]), protocol.short_side, side, protocol.longest)
         image = normalised(stretched(pixels) if config.stretch else pixels, self.device)
@@ -83,13 +83,13 @@ class Talk2DinoMethod:
     @torch.inference_mode()
     def vectors(self, names: Sequence[str]) -> Tensor:
         """(C,) unit vector of one class: the mean of its synonyms under every prompt, projected."""
-        prompts = [prompt.format(name) for name in names for prompt in self.preset.config.prompts]
+        prompts = [prompt.format(name) for name in names for prompt in self.preset.settings.prompts]
         return self.preset.model.encode_class(self.preset.tokenizer(prompts).to(self.device))
 
     @torch.inference_mode()
     def scores(self, embedding: WindowPatches, classes: Tensor, *, background: float | None) -> Scores:
-        """Scores of (T, C) classes, the mean where windows overlap; at the threshold the chance is a half."""
-        config, side = self.preset.config, self.preset.config.protocol.window
+        """Scores of (T, C) classes, the mean where windows overlap; at the threshold the probability is 0.5."""
+        config, side = self.preset.settings, self.preset.settings.protocol.window
         total = torch.zeros(len(classes), *embedding.resized_hw, device=classes.device)
         count = torch.zeros(embedding.resized_hw, device=classes.device)
         for features, attention, (y, x) in zip(embedding.features, embedding.attention, embedding.places, strict=True):
@@ -100,4 +100,6 @@ class Talk2DinoMethod:
             large = F.interpolate(maps[None], (side, side), mode="bilinear", align_corners=True)
             total[:, y : y + side, x : x + side] += large[0]
             count[y : y + side, x : x + side] += 1
-        return Scores(total / count, chance=lambda plane: ((plane - config.threshold) * config.sharpness).sigmoid())
+        return Scores(
+            total / count, probability=lambda plane: ((plane - config.threshold) * config.logit_scale).sigmoid()
+        )

@@ -47,7 +47,7 @@ class Scores(NamedTuple):
     """(T, h, w)"""
     none: Tensor | None = None
     """(h, w) of "none of these", which a class's probability is then taken against"""
-    chance: Callable[[Tensor], Tensor] = lambda plane: plane
+    probability: Callable[[Tensor], Tensor] = lambda plane: plane
     """From values of `maps`, enlarged, to probabilities"""
 
 
@@ -142,7 +142,7 @@ def refined(scores: Scores, pixels: NDArray[np.uint8], device: torch.device) -> 
     image = F.interpolate(image, size, mode="area")
     maps = scores.maps if scores.none is None else torch.cat([scores.maps, scores.none[None]])
     likeness = affinity(image[0])
-    found = torch.cat([refine(scores.chance(enlarged(some, size)), likeness) for some in maps.split(_TOGETHER)])
+    found = torch.cat([refine(scores.probability(enlarged(some, size)), likeness) for some in maps.split(_TOGETHER)])
     return Scores(found) if scores.none is None else Scores(found[:-1], found[-1])
 
 
@@ -155,13 +155,13 @@ def labelled(scores: Scores, size_hw: tuple[int, int], threshold: float) -> Labe
         size_hw: of the image.
         threshold: probability that a class needs.
     """
-    maps, none, chance = scores
+    maps, none, probability = scores
     against = torch.ones(size_hw, device=maps.device) if none is None else enlarged(none[None], size_hw)[0]
     top = torch.full(size_hw, -1.0, device=maps.device)
     labels = torch.zeros(size_hw, dtype=torch.int32, device=maps.device)
     best = []
     for index, small in enumerate(maps, start=1):
-        plane = chance(enlarged(small[None], size_hw)[0])
+        plane = probability(enlarged(small[None], size_hw)[0])
         better = plane > top
         top = torch.where(better, plane, top)
         labels.masked_fill_(better, index)

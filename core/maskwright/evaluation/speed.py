@@ -26,7 +26,7 @@ from maskwright.models.insid3 import Example, Insid3Config, PatchFeatures
 from maskwright.models.pamr import DILATIONS, ITERATIONS, pamr
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
-from maskwright.presets.loading import LoadedDinoTxt, LoadedDinov3Seg, Preset, bundled
+from maskwright.presets.loading import Loaded, Preset, bundled
 from maskwright.settings import Settings
 
 __all__ = [
@@ -213,8 +213,8 @@ def published_size(device: str) -> Engine:
     tokenizer = Tokenizer.load(folder / "tokenizer.json", context=config.vlm.text.context)
     text = DinoTxtSettings(config.vlm, weights="", sha256="", tokenizer="", prompts=("{}",))
     preset = Preset(
-        ref, text=LoadedDinoTxt(ref, folder, text, model.vlm, tokenizer),
-        seg=LoadedDinov3Seg(ref, Dinov3SegSettings(config, weights="", sha256=""), model, tokenizer),
+        ref, dinotxt=Loaded(ref, folder, text, model.vlm, tokenizer),
+        dinov3seg=Loaded(ref, folder, Dinov3SegSettings(config, weights="", sha256=""), model, tokenizer),
     )  # fmt: skip
     return Engine(preset, choose_device(device), Settings.load())
 

@@ -32,7 +32,7 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
     """
     masks = found.masks()
     numbers = {name: index for index, name in enumerate(found.categories)}
-    if found.overlapping is None:
+    if found.overlapping_masks is None:
         layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
     else:
         # things of one name, told apart by their colours; of the answers to one click only the best is in the label map
@@ -43,7 +43,7 @@ def write_prediction(found: Prediction, image: Image, folder: Path) -> dict[str,
     answer: dict[str, Any] = {
         **{key: str(file.absolute()) for key, file in files.items()},
         "categories": list(found.categories),
-        "unfamiliar": list(found.unfamiliar),
+        "unfamiliar": list(found.out_of_vocabulary),
         "masks": [
             {
                 "category": mask.category,

@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""Devices: which of them this machine has, and which one a model runs on."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ __all__ = ["choose_device", "devices", "single_precision"]
 
 
 def devices() -> list[str]:
-    """Names of the devices this machine has, the fastest first."""
-    found = [f"cuda:{n}" for n in range(torch.cuda.device_count())]
+    """Names of this machine's devices, the fastest first, such as cuda:0, cuda:1, cpu."""
+    names = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return [*found, "cpu"]
+        names.append("mps")
+    return [*names, "cpu"]
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes the fastest; a device that is not there raises DeviceMissing."""
+    """The device of a name; "auto" is the fastest one.
+
+    Raises:
+        DeviceMissing: this machine has no such device.
+    """
     present = devices()
     if name == "auto":
         return torch.device(present[0])
@@ -30,6 +34,6 @@ def choose_device(name: str) -> torch.device:
 
 
 def single_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Inside, autocast leaves matrix products alone; for sums that half precision would spoil."""
-    # the meta device, on which operations are counted, knows no autocast
+    """A context in which autocast leaves matrix products alone, for sums that half precision would spoil."""
+    # the meta device, on which operations are counted, has no autocast
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -206,7 +206,7 @@ def focal_loss(logits: Tensor, targets: Tensor, valid: Tensor, *, gamma: float =
 
 def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     """1 - (2 |p y| + 1) / (|p| + |y| + 1) per image and class, averaged; classes that are not there count as well."""
-    chance = logits.sigmoid() * valid
+    probability = logits.sigmoid() * valid
     truth = targets * valid
-    overlap = (chance * truth).sum(dim=(-2, -1))
-    return (1 - (2 * overlap + 1) / (chance.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1)) + 1)).mean()
+    overlap = (probability * truth).sum(dim=(-2, -1))
+    return (1 - (2 * overlap + 1) / (probability.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1)) + 1)).mean()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import find, installed, read_config, seg_settings
+from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, find, installed
 from maskwright.presets.official import OFFICIAL
 from maskwright.presets.weights import CONFIG, sha256_of
 from maskwright.settings import Settings
@@ -42,13 +42,13 @@ def describe(name: str, settings: Settings) -> Facts:
         for part, good in zip(stored, sound, strict=True):
             lines.append(f"{part['weights']} {part['sha256'][:12]}, {'whole' if good else 'DAMAGED'}")
         if "dinotxt" in parts:
-            known = read_config(folder).familiar
+            known = dinotxt_settings(folder).vocabulary
             words = "any" if known is None else f"{len(known)} (others are tried and marked unfamiliar)"
             lines.append(f"words it was taught: {words}")
         ways = [way for way, part in _WAYS if parts.keys() & set(part)]
         lines.append(f"segments by {' and by '.join(ways)}")
         if "dinov3seg" in parts:
-            trained = seg_settings(folder).trained
+            trained = dinov3seg_settings(folder).trained
             lines.append(
                 "words are answered by " + ("dinov3.seg" if trained else "dino.txt; dinov3.seg waits for training")
             )

@@ -1,68 +1,89 @@
-"""What a preset's `config.json` says of each model."""
+"""Settings of each model in a preset: the entries of its `config.json` as frozen dataclasses.
+
+A field whose key in the file has another name says so with `stored_as`; the format of the file stays as it was.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from maskwright.models.dinotxt import DinoTxtConfig
 from maskwright.models.dinotxt_highres import HighResolution
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3SegConfig
+from maskwright.models.insid3 import Insid3Config
 from maskwright.models.sam import SamConfig
 from maskwright.models.talk2dino import LAMBDA, THRESHOLD, Formula, ProjectionConfig, Talk2DinoConfig
 
 __all__ = [
-    "PART",
+    "JSON_KEY",
+    "TALK2DINO",
     "BackboneSettings",
     "DinoTxtSettings",
     "Dinov3SegProtocol",
     "Dinov3SegSettings",
+    "Insid3Settings",
     "SamSettings",
     "SlideProtocol",
     "Talk2DinoSettings",
     "WindowProtocol",
 ]
 
+JSON_KEY = "json_key"
+"""Metadata of a field: its key in `config.json` where that is not the field's name."""
+TALK2DINO = "talk2dino"
+"""Talk2DINO's entry in `config.json`."""
+
+
+def stored_as(key: str, default: Any) -> Any:
+    """A field with a default that `config.json` holds under `key`."""
+    return field(default=default, metadata={JSON_KEY: key})
+
 
 @dataclass(frozen=True, slots=True)
 class SlideProtocol:
-    """How an image is cut for dense prediction; the defaults are dino.txt's release."""
+    """Sliding-window inference of dino.txt; the defaults are those of its release."""
 
     short_sides: tuple[int, ...] = (512,)
-    """The image is resized to each of these and the probabilities are averaged; one size as released."""
+    """Short sides in pixels that the image is resized to; probabilities are averaged over them (release: one)."""
     window: int = 384
+    """Side of a window, in pixels."""
     stride: int = 192
 
 
 @dataclass(frozen=True, slots=True)
 class DinoTxtSettings:
-    """What `config.json` says of the text model."""
+    """Settings of dino.txt."""
 
     model: DinoTxtConfig
     weights: str
+    """File name of the weights."""
     sha256: str
+    """Hash of that file."""
     tokenizer: str
+    """File name of the tokenizer."""
     prompts: tuple[str, ...]
+    """Prompt templates, with {} for the class name."""
     protocol: SlideProtocol = field(default_factory=SlideProtocol)
     high_resolution: HighResolution = field(default_factory=HighResolution)
     stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
-    sharpness: float = 1.0
-    """Factor on the cosine before the softmax over a closed vocabulary; 1 as released."""
-    scale: float = 1 / 0.07
-    """Factor on the cosine against "none of these"."""
+    """Stretch the image's contrast first, as in the training of the bundled model."""
+    logit_scale: float = stored_as("sharpness", 1.0)
+    """Factor on the cosine before the softmax over the classes; 1 as released."""
+    background_scale: float = stored_as("scale", 1 / 0.07)
+    """The same factor where background is one of the classes."""
     threshold: float = 0.2
-    """Cosine at which a class and "none of these" are equally likely."""
+    """Cosine at which a class and background are equally likely."""
     cleaning: float = LAMBDA
     """Weight of background cleaning."""
-    familiar: tuple[str, ...] | None = None
-    """Words the model was taught; None when it has seen too many to list."""
+    vocabulary: tuple[str, ...] | None = stored_as("familiar", None)
+    """Class names in the training data; None when there are too many to list."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """What `config.json` says of a backbone without text."""
+    """Settings of a backbone without text."""
 
     model: DinoV3Config
     weights: str
@@ -70,99 +91,123 @@ class BackboneSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Insid3Settings:
+    """Settings of INSID3; the defaults are the authors' for DINOv3 ViT-L."""
+
+    part: str = "dinotxt"
+    """Entry of the preset whose backbone encodes."""
+    method: Insid3Config = field(default_factory=Insid3Config)
+    stretch: bool = False
+    """Stretch the image's contrast first, as in the training of the bundled model."""
+    stem: float = 0.0
+    """Weight of the patch embedding beside the last layer, see `dense_features`."""
+    position: float = 0.0
+    """Weight of the position channels, see `dense_features`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SamSettings:
-    """What `config.json` says of the promptable model."""
+    """Settings of SAM and of its automatic mask generation."""
 
     model: SamConfig
     weights: str
     sha256: str
     stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    """Stretch the image's contrast first, as in the training of the bundled model."""
     connected: bool = False
-    """Of a mask only the parts with a click are kept: a small model finds things alike as well."""
+    """Keep only the connected parts of a mask that hold a click: a small model also marks similar objects."""
     filled_box: bool = False
-    """A box is also the mask to start from, and holds the answer: a small model reads corners poorly."""
-    grid: int = 32
-    """Clicks along the longer side when everything is asked for; this and the next three are SAM's."""
-    least_score: float = 0.88
-    """IoU that the model must expect of a mask then."""
-    least_stability: float = 0.95
-    """IoU that the masks at a logit of `offset` and of minus that must have then."""
-    offset: float = 1.0
+    """Pass a box as a mask prompt as well, and cut the mask to it: a small model makes little of corners."""
+    points_per_side: int = stored_as("grid", 32)
+    """Points along the longer side of the image; this and the next three are SAM's `SamAutomaticMaskGenerator`'s."""
+    pred_iou_thresh: float = stored_as("least_score", 0.88)
+    """Lowest predicted IoU of a mask."""
+    stability_score_thresh: float = stored_as("least_stability", 0.95)
+    """Lowest IoU between the masks at logits of `stability_score_offset` and of minus that."""
+    stability_score_offset: float = stored_as("offset", 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Dinov3SegProtocol:
-    """How an image is looked at by dinov3.seg; the defaults are the paper's."""
+    """Inference of dinov3.seg; the defaults are the paper's."""
 
     sides: tuple[int, ...] = (640,)
-    """The image gets the area of a square of each of these, its ratio stays, and the chances are averaged; one size as
-    published."""
+    """The image is resized to the area of a square of each of these sides, at its own aspect ratio; probabilities are
+    averaged over them (paper: one)."""
     window: int = 384
+    """Side of a window, in pixels."""
     stride: int = 256
     aggregation: Literal["lga", "global", "catseg"] = "lga"
-    """Features of windows and of the whole averaged; the whole alone; or predictions averaged, as in CAT-Seg."""
+    """Average features of the windows and of the whole image (local-global aggregation), use the whole image alone, or
+    average predictions as CAT-Seg does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dinov3SegSettings:
-    """What `config.json` says of dinov3.seg."""
+    """Settings of dinov3.seg."""
 
     model: Dinov3SegConfig
     weights: str
     sha256: str
     trained: bool = True
-    """False: official parts put together, to be trained; words are answered by dino.txt."""
+    """False: imported parts that are yet to be trained; text prompts then use dino.txt."""
     prompt: str = "A photo of a {} in the scene"
+    """Prompt template."""
     protocol: Dinov3SegProtocol = field(default_factory=Dinov3SegProtocol)
     stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    """Stretch the image's contrast first, as in the training of the bundled model."""
     built_on: tuple[str, str] | None = None
-    """SHA-256 of the weights of the text model and of the promptable model that it shares tensors with."""
+    """SHA-256 of the weights of dino.txt and of SAM that it shares tensors with."""
     cleaning: float = LAMBDA
     """Weight of background cleaning."""
-    most_classes: int | None = 256
-    """Of more classes those most similar to the image are kept, as in CAT-Seg; None keeps all."""
-
-
-PART = "talk2dino"
+    max_classes: int | None = stored_as("most_classes", 256)
+    """Of more classes the most similar to the image are kept, as in CAT-Seg; None keeps all."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowProtocol:
-    """How an image is cut; the defaults are the published ones."""
+    """Sliding-window inference of Talk2DINO; the defaults are the published ones."""
 
     short_side: int = 448
+    """The image's short side is resized to this, in pixels."""
     longest: int = 2048
-    """At most so many pixels; a longer picture is squeezed."""
+    """Limit of the long side, in pixels; a longer image is squeezed."""
     window: int = 448
+    """Side of a window, in pixels."""
     stride: int = 224
 
 
 @dataclass(frozen=True, slots=True)
 class Talk2DinoSettings:
-    """What `config.json` says of Talk2DINO."""
+    """Settings of Talk2DINO."""
 
     weights: str
     sha256: str
     prompts: tuple[str, ...]
+    """Prompt templates, with {} for the class name."""
     model: Talk2DinoConfig | None = None
-    """None: the projection alone is stored, and the encoders are those of the preset's dino.txt."""
+    """None: only the projection is stored, and the encoders are those of the preset's dino.txt."""
     projection: ProjectionConfig | None = None
-    """Where it stands alone."""
+    """Sizes of the projection where it is stored alone."""
     built_on: str | None = None
-    """SHA-256 of the weights whose encoders it was trained for; None: the projection came with them."""
+    """SHA-256 of the weights of the encoders it was trained for; None: the projection came with them."""
     tokenizer: str | None = None
+    """File name of the tokenizer; None: that of dino.txt."""
     protocol: WindowProtocol = field(default_factory=WindowProtocol)
-    matched_at: int = 518
-    """Pixels of the square that a picture is stretched to when it is compared with a phrase as a whole."""
+    retrieval_size: int = stored_as("matched_at", 518)
+    """Side in pixels of the square that an image is stretched to for image-text retrieval."""
     stretch: bool = False
-    """Stretch the picture's contrast first, as the bundled model was taught to expect."""
+    """Stretch the image's contrast first, as in the training of the bundled model."""
     threshold: float = THRESHOLD
-    """Score under which a pixel is none of the classes: what a probability of 0.5 stands for."""
-    sharpness: float = 100.0
-    """Factor on a score's distance from the threshold that makes it a probability."""
+    """Score below which a pixel is background: it becomes a probability of 0.5."""
+    logit_scale: float = stored_as("sharpness", 100.0)
+    """Factor on a score's distance from the threshold, before the sigmoid that makes it a probability."""
     cleaning: float = LAMBDA
     """Weight of background cleaning."""
     formula: Formula = "released"
-    """By which formula."""
+    """Formula of background cleaning."""
+
+    @property
+    def encoders_sha256(self) -> str:
+        """Hash of the weights of both encoders, which stay the same when the projection is trained again."""
+        return self.built_on or self.sha256

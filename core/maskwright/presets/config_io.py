@@ -1,4 +1,4 @@
-"""A preset's `config.json`: one table a part, each read into the frozen dataclass that says what it may hold."""
+"""Reading and writing `config.json`: one table per model, as a frozen dataclass of `presets.config`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from maskwright.errors import BadWeights
+from maskwright.presets.config import JSON_KEY
 from maskwright.presets.weights import CONFIG
 
-__all__ = ["damaged", "from_plain", "section", "sections"]
+__all__ = ["damaged", "from_plain", "section", "sections", "to_plain"]
 
 T = TypeVar("T")
 
 
 def sections(folder: Path) -> dict[str, Any]:
-    """The parts that a preset's `config.json` describes, by name; raises BadWeights when it is damaged."""
+    """Entries of a preset's `config.json` by name.
+
+    Raises:
+        BadWeights: the file is missing or damaged.
+    """
     try:
         data = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(data, dict):
@@ -30,7 +35,17 @@ def sections(folder: Path) -> dict[str, Any]:
 
 
 def section(folder: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    """One part of a `config.json` that was read; raises BadWeights when it is damaged or has unknown keys."""
+    """One entry of a preset's `config.json`.
+
+    Args:
+        folder: of the preset, for the message.
+        data: all entries, from `sections`.
+        name: of the entry.
+        kind: dataclass to read it into.
+
+    Raises:
+        BadWeights: the entry is missing or damaged, or has unknown keys.
+    """
     try:
         return from_plain(kind, data[name])
     except (KeyError, TypeError, AttributeError) as error:
@@ -38,18 +53,30 @@ def section(folder: Path, data: Mapping[str, Any], name: str, kind: type[T]) -> 
 
 
 def damaged(folder: Path, error: Exception) -> BadWeights:
-    """What to raise when a `config.json` cannot be used."""
+    """The error for a `config.json` that cannot be used."""
     return BadWeights(f"The preset file {folder / CONFIG} is damaged ({error}). Get the preset again.")
 
 
 def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
-    """Build a frozen config dataclass from JSON values; unknown keys raise TypeError."""
+    """Build a frozen dataclass from JSON values; unknown keys raise TypeError."""
     hints = typing.get_type_hints(kind)
-    known = {f.name for f in dataclasses.fields(typing.cast(Any, kind))}
-    unknown = sorted(set(data) - known)
+    names = {key: name for name, key in _keys(kind).items()}
+    unknown = sorted(set(data) - set(names))
     if unknown:
         raise TypeError(f"unknown keys {', '.join(unknown)}")
-    return kind(**{name: _value(hints[name], value) for name, value in data.items()})
+    return kind(**{names[key]: _value(hints[names[key]], value) for key, value in data.items()})
+
+
+def to_plain(settings: Any) -> Any:
+    """JSON values of a frozen dataclass, the inverse of `from_plain`."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return {key: to_plain(getattr(settings, name)) for name, key in _keys(type(settings)).items()}
+    return [to_plain(item) for item in settings] if isinstance(settings, list | tuple) else settings
+
+
+def _keys(kind: Any) -> dict[str, str]:
+    """Key in the file of each field."""
+    return {field.name: field.metadata.get(JSON_KEY, field.name) for field in dataclasses.fields(kind)}
 
 
 def _value(hint: Any, value: Any) -> Any:
@@ -57,7 +84,7 @@ def _value(hint: Any, value: Any) -> Any:
         raise TypeError(f"{value!r} is none of {', '.join(map(repr, typing.get_args(hint)))}")
     if value is not None and typing.get_origin(hint) is types.UnionType:
         # X | None
-        (hint,) = (one for one in typing.get_args(hint) if one is not type(None))
+        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast(Any, hint), value)
     if isinstance(value, list) and typing.get_origin(hint) is tuple:

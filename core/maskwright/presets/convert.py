@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from importlib.resources import files as resources
 from json import loads
 from pathlib import Path
@@ -21,7 +20,6 @@ from maskwright.models.anyup import AnyUp
 from maskwright.models.anyup import convert_official as convert_anyup
 from maskwright.models.clip_text import convert_hub as convert_clip_hub
 from maskwright.models.clip_text import convert_official as convert_clip
-from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
 from maskwright.models.dinov2 import convert_hub as convert_dinov2_hub
 from maskwright.models.dinov2 import convert_official as convert_dinov2
@@ -39,7 +37,8 @@ from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
 from maskwright.models.talk2dino import Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
-from maskwright.presets.config import PART as TALK2DINO
+from maskwright.presets.config import TALK2DINO, Insid3Settings
+from maskwright.presets.config_io import to_plain
 from maskwright.presets.official import OFFICIAL
 from maskwright.presets.weights import read_official, save_part, write_part
 
@@ -78,8 +77,8 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
     _load(model, {key.removeprefix(_BACKBONE): value for key, value in state.items()}, folder)
     method = Insid3Config(components=components_for(config.width))
     with _writing(folder):
-        save_part(folder, "dinov3", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)
-        write_part(folder, "insid3", asdict(DenseConfig(part="dinov3", method=method)))
+        save_part(folder, "dinov3", model.state_dict(), {"model": to_plain(config)}, dtype=torch.float32)
+        write_part(folder, "insid3", to_plain(Insid3Settings(part="dinov3", method=method)))
     return folder
 
 
@@ -94,7 +93,7 @@ def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
     state = _converted(path, own_names)
     load_exactly(model, state, what=folder.name)
     with _writing(folder):
-        save_part(folder, "sam", model.state_dict(), {"model": asdict(config)}, dtype=torch.float32)
+        save_part(folder, "sam", model.state_dict(), {"model": to_plain(config)}, dtype=torch.float32)
     return folder
 
 
@@ -118,7 +117,7 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
         import_dinotxt(kinds["dino.txt"], made, config.vlm)
         import_sam(kinds["sam"], made, config.spe)
         state = {f"anyup.{name}": value for name, value in early.state_dict().items()}
-        save_part(made, "dinov3seg", state, {"model": asdict(config), "trained": False}, dtype=torch.float32)
+        save_part(made, "dinov3seg", state, {"model": to_plain(config), "trained": False}, dtype=torch.float32)
         if folder.exists():
             shutil.rmtree(folder)
         made.replace(folder)
@@ -140,7 +139,7 @@ def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfi
     clip_tokenizer(vocabulary, context=config.text.context)
     model = Talk2Dino.build(config)
     _load(model, state, folder)
-    settings = {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_subset_7")}
+    settings = {"model": to_plain(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_subset_7")}
     with _writing(folder):
         with suppress(shutil.SameFileError):
             shutil.copyfile(vocabulary, folder / vocabulary.name)
@@ -207,11 +206,11 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
             folder,
             "dinotxt",
             model.state_dict(),
-            {"model": asdict(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_80")},
+            {"model": to_plain(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_80")},
             dtype=torch.float32,
         )
         method = Insid3Config(components=components_for(config.backbone.width))
-        write_part(folder, "insid3", asdict(DenseConfig(method=method)))
+        write_part(folder, "insid3", to_plain(Insid3Settings(method=method)))
     return folder
 
 

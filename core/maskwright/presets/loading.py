@@ -1,132 +1,129 @@
-"""Preset folders as loaded models."""
+"""Preset folders: find one by name, build its models and load their weights."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights, MaskwrightError, PresetMissing
-from maskwright.models.dense import DenseConfig
 from maskwright.models.dinotxt import DinoTxt
 from maskwright.models.dinov3 import DinoV3
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.sam import Sam
 from maskwright.models.state_dict import load_exactly
-from maskwright.models.talk2dino import Talk2Dino
+from maskwright.models.talk2dino import Projection, Talk2Dino
 from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
-from maskwright.presets.config import PART as TALK2DINO
-from maskwright.presets.config import BackboneSettings, DinoTxtSettings, Dinov3SegSettings, SamSettings
+from maskwright.presets.config import (
+    TALK2DINO,
+    BackboneSettings,
+    DinoTxtSettings,
+    Dinov3SegSettings,
+    Insid3Settings,
+    SamSettings,
+    Talk2DinoSettings,
+)
 from maskwright.presets.config_io import damaged, section, sections
 from maskwright.presets.official import OFFICIAL
-from maskwright.presets.talk2dino import LoadedTalk2Dino, load_talk2dino
-from maskwright.presets.weights import CONFIG, read_weights, save_part
+from maskwright.presets.weights import CONFIG, read_weights
 from maskwright.settings import Settings
 
 __all__ = [
+    "Loaded",
     "LoadedDinoTxt",
     "LoadedDinov3Seg",
     "LoadedInsid3",
     "LoadedSam",
+    "LoadedTalk2Dino",
     "Preset",
     "bundled",
+    "dinotxt_settings",
+    "dinov3seg_settings",
     "find",
-    "inherited",
     "installed",
     "load",
-    "load_click",
-    "load_seg",
-    "load_text",
+    "load_dinotxt",
+    "load_dinov3seg",
+    "load_sam",
+    "load_talk2dino",
     "no_method",
-    "prompt_settings",
-    "read_config",
-    "save_seg",
-    "seg_settings",
+    "sam_settings",
+    "shared_weights",
 ]
+
+SettingsT = TypeVar("SettingsT")
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedDinoTxt:
-    """A loaded text model with its settings."""
+class Loaded(Generic[SettingsT, ModelT]):
+    """A model of a preset with its weights and settings."""
 
     ref: ModelRef
     folder: Path
-    config: DinoTxtSettings
-    model: DinoTxt
-    tokenizer: Tokenizer
+    """Of the preset."""
+    settings: SettingsT
+    model: ModelT
+    text_tokenizer: Tokenizer | None = None
+    """None for a model that reads no text."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of a model that reads text."""
+        assert self.text_tokenizer is not None
+        return self.text_tokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedInsid3:
-    """A loaded backbone for segmentation by example."""
-
-    ref: ModelRef
-    config: DenseConfig
-    backbone: DinoV3
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSam:
-    """A loaded promptable model with its settings."""
-
-    ref: ModelRef
-    config: SamSettings
-    model: Sam
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedDinov3Seg:
-    """A loaded dinov3.seg with its settings."""
-
-    ref: ModelRef
-    config: Dinov3SegSettings
-    model: Dinov3Seg
-    tokenizer: Tokenizer
+LoadedDinoTxt: TypeAlias = Loaded[DinoTxtSettings, DinoTxt]
+LoadedInsid3: TypeAlias = Loaded[Insid3Settings, DinoV3]
+LoadedSam: TypeAlias = Loaded[SamSettings, Sam]
+LoadedDinov3Seg: TypeAlias = Loaded[Dinov3SegSettings, Dinov3Seg]
+LoadedTalk2Dino: TypeAlias = Loaded[Talk2DinoSettings, Talk2Dino]
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """All that a preset's folder holds, loaded."""
+    """The models of a preset's folder."""
 
     ref: ModelRef
-    text: LoadedDinoTxt | None = None
-    dense: LoadedInsid3 | None = None
-    click: LoadedSam | None = None
-    seg: LoadedDinov3Seg | None = None
+    dinotxt: LoadedDinoTxt | None = None
+    insid3: LoadedInsid3 | None = None
+    sam: LoadedSam | None = None
+    dinov3seg: LoadedDinov3Seg | None = None
     talk2dino: LoadedTalk2Dino | None = None
     untrained: bool = False
-    """It has the parts of a dinov3.seg that is yet to be trained."""
+    """It holds the parts of a dinov3.seg that is yet to be trained."""
 
     @property
     def models(self) -> list[nn.Module]:
         """The networks, each once."""
-        parts = (self.text, self.click, self.seg, self.talk2dino)
-        found: list[nn.Module] = [part.model for part in parts if part is not None]
-        return found if self.text or not self.dense else [*found, self.dense.backbone]
+        loaded = (self.dinotxt, self.sam, self.dinov3seg, self.talk2dino)
+        models: list[nn.Module] = [part.model for part in loaded if part is not None]
+        return models if self.dinotxt or not self.insid3 else [*models, self.insid3.model]
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """Those parts of `models` that do with half precision: all but what places clicks or refines correlations."""
-        found: list[nn.Module] = []
+        """The parts of `models` that can run in half precision: not SAM's decoder, not what refines correlations."""
+        encoders: list[nn.Module] = []
         for model in self.models:
             if isinstance(model, Sam):
-                found.append(model.image_encoder)
+                encoders.append(model.image_encoder)
             elif isinstance(model, Dinov3Seg):
-                found += [model.vlm, model.spe]
+                encoders += [model.vlm, model.spe]
             elif isinstance(model, Talk2Dino):
-                found.append(model.visual)
+                encoders.append(model.visual)
             else:
-                found.append(model)
-        return found
+                encoders.append(model)
+        return encoders
+
+
+# Where presets are
 
 
 def bundled() -> Path:
@@ -136,12 +133,12 @@ def bundled() -> Path:
 
 
 def installed(settings: Settings) -> dict[str, Path]:
-    """Every preset on this computer by name, bundled first."""
-    found: dict[str, Path] = {}
+    """Folder of every preset on this computer by name, bundled ones first."""
+    folders: dict[str, Path] = {}
     for place in (bundled(), settings.presets.expanduser()):
         if place.is_dir():
-            found |= {child.name: child for child in sorted(place.iterdir()) if (child / CONFIG).is_file()}
-    return found
+            folders |= {child.name: child for child in sorted(place.iterdir()) if (child / CONFIG).is_file()}
+    return folders
 
 
 def find(name: str, settings: Settings) -> Path:
@@ -155,135 +152,171 @@ def find(name: str, settings: Settings) -> Path:
     return here[name]
 
 
-def read_config(folder: Path) -> DinoTxtSettings:
-    """The text part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+# Settings alone, without weights
+
+
+def dinotxt_settings(folder: Path) -> DinoTxtSettings:
+    """Settings of a preset's dino.txt; raises BadWeights when they are missing or damaged."""
     return section(folder, sections(folder), "dinotxt", DinoTxtSettings)
 
 
-def load(folder: Path) -> Preset:
-    """Build every model of a preset and load its weights; raises BadWeights."""
-    data = sections(folder)
-    text = load_text(folder) if "dinotxt" in data else None
-    dense = _load_dense(folder, data, text) if text is not None or "insid3" in data else None
-    click = load_click(folder) if "sam" in data else None
-    told = seg_settings(folder) if "dinov3seg" in data else None
-    seg = load_seg(folder, text, click) if told is not None and told.trained else None
-    if told is not None and seg is None:
-        # nothing uses them yet, but a damaged file should be known
-        read_weights(folder / told.weights, told.sha256)
-    talk2dino = load_talk2dino(folder, text) if TALK2DINO in data else None
-    first = text or dense or click or talk2dino
-    if first is None:
-        raise damaged(folder, KeyError("dinotxt"))
-    return Preset(first.ref, text, dense, click, seg, talk2dino, untrained=told is not None and seg is None)
-
-
-def _load_dense(folder: Path, data: Mapping[str, Any], text: LoadedDinoTxt | None) -> LoadedInsid3:
-    if text is not None:
-        backbone = text.model.visual_model.backbone
-        # a preset that was made before examples were known does without a section
-        config = DenseConfig(method=Insid3Config(components=components_for(backbone.config.width)))
-        if "insid3" in data:
-            config = section(folder, data, "insid3", DenseConfig)
-        return LoadedInsid3(text.ref, config, backbone)
-    config = section(folder, data, "insid3", DenseConfig)
-    stored = section(folder, data, config.part, BackboneSettings)
-    backbone = DinoV3(stored.model)
-    _load_weights(backbone, folder, stored)
-    return LoadedInsid3(ModelRef(folder.name, stored.sha256), config, backbone)
-
-
-def prompt_settings(folder: Path) -> SamSettings:
-    """The promptable part of a preset's `config.json`; raises BadWeights when it is damaged or has unknown keys."""
+def sam_settings(folder: Path) -> SamSettings:
+    """Settings of a preset's SAM; raises BadWeights when they are missing or damaged."""
     return section(folder, sections(folder), "sam", SamSettings)
 
 
-def load_click(folder: Path) -> LoadedSam:
-    """Build the promptable model of a preset and load its weights; raises BadWeights."""
-    config = prompt_settings(folder)
-    model = Sam(config.model)
-    _load_weights(model, folder, config)
-    return LoadedSam(ModelRef(folder.name, config.sha256), config, model)
-
-
-def no_method(name: str, method: str) -> str:
-    """What to say when a preset is asked for a text method that it has not."""
-    return f"The preset {name} has no {method}. Use another method, or the preset tiny."
-
-
-def seg_settings(folder: Path) -> Dinov3SegSettings:
-    """The dinov3.seg part of a preset's `config.json`.
+def dinov3seg_settings(folder: Path) -> Dinov3SegSettings:
+    """Settings of a preset's dinov3.seg.
 
     Raises:
-        MaskwrightError: there is none.
-        BadWeights: it is damaged or has unknown keys.
+        MaskwrightError: the preset has none.
+        BadWeights: they are damaged or have unknown keys.
     """
     if "dinov3seg" not in sections(folder):
         raise MaskwrightError(no_method(folder.name, "dinov3.seg"))
     return section(folder, sections(folder), "dinov3seg", Dinov3SegSettings)
 
 
-def load_seg(folder: Path, text: LoadedDinoTxt | None = None, click: LoadedSam | None = None) -> LoadedDinov3Seg:
-    """Build the dinov3.seg of a preset and load its weights; raises BadWeights.
+def no_method(name: str, method: str) -> str:
+    """The message for a text method that a preset does not have."""
+    return f"The preset {name} has no {method}. Use another method, or the preset tiny."
 
-    What its training left as it was is not stored again: it comes from the preset's text model and promptable model,
-    which may be given when they are loaded already.
+
+# Models
+
+
+def load(folder: Path) -> Preset:
+    """Build every model of a preset and load its weights; raises BadWeights."""
+    data = sections(folder)
+    dinotxt = load_dinotxt(folder) if "dinotxt" in data else None
+    insid3 = _load_insid3(folder, data, dinotxt) if dinotxt is not None or "insid3" in data else None
+    sam = load_sam(folder) if "sam" in data else None
+    settings = dinov3seg_settings(folder) if "dinov3seg" in data else None
+    dinov3seg = load_dinov3seg(folder, dinotxt, sam) if settings is not None and settings.trained else None
+    if settings is not None and dinov3seg is None:
+        # nothing uses these weights before their training, but a damaged file should be noticed
+        read_weights(folder / settings.weights, settings.sha256)
+    talk2dino = load_talk2dino(folder, dinotxt) if TALK2DINO in data else None
+    first = dinotxt or insid3 or sam or talk2dino
+    if first is None:
+        raise damaged(folder, KeyError("dinotxt"))
+    untrained = settings is not None and dinov3seg is None
+    return Preset(first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, untrained=untrained)
+
+
+def load_dinotxt(folder: Path) -> LoadedDinoTxt:
+    """Build the dino.txt of a preset and load its weights.
+
+    Raises:
+        BadWeights: settings or weights are missing or damaged.
+        MaskwrightError: the preset is one without a text model.
     """
-    config = seg_settings(folder)
-    text, click = text or load_text(folder), click or load_click(folder)
-    if config.built_on is not None and config.built_on != (text.config.sha256, click.config.sha256):
+    data = sections(folder)
+    if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO}:
+        raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
+    settings = section(folder, data, "dinotxt", DinoTxtSettings)
+    model = DinoTxt(settings.model)
+    _load_weights(model, folder, settings)
+    file, context = folder / settings.tokenizer, settings.model.text.context
+    tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
+    return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, tokenizer)
+
+
+def _load_insid3(folder: Path, data: Mapping[str, Any], dinotxt: LoadedDinoTxt | None) -> LoadedInsid3:
+    if dinotxt is not None:
+        backbone = dinotxt.model.visual_model.backbone
+        # presets older than INSID3 have no entry for it
+        settings = Insid3Settings(method=Insid3Config(components=components_for(backbone.config.width)))
+        if "insid3" in data:
+            settings = section(folder, data, "insid3", Insid3Settings)
+        return Loaded(dinotxt.ref, folder, settings, backbone)
+    settings = section(folder, data, "insid3", Insid3Settings)
+    stored = section(folder, data, settings.part, BackboneSettings)
+    backbone = DinoV3(stored.model)
+    _load_weights(backbone, folder, stored)
+    return Loaded(ModelRef(folder.name, stored.sha256), folder, settings, backbone)
+
+
+def load_sam(folder: Path) -> LoadedSam:
+    """Build the SAM of a preset and load its weights; raises BadWeights."""
+    settings = sam_settings(folder)
+    model = Sam(settings.model)
+    _load_weights(model, folder, settings)
+    return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model)
+
+
+def load_dinov3seg(folder: Path, dinotxt: LoadedDinoTxt | None = None, sam: LoadedSam | None = None) -> LoadedDinov3Seg:
+    """Build the dinov3.seg of a preset and load its weights.
+
+    Tensors that its training left unchanged are not stored again: they come from the preset's dino.txt and SAM.
+
+    Args:
+        folder: of the preset.
+        dinotxt: the preset's dino.txt, where it is loaded already.
+        sam: the preset's SAM, where it is loaded already.
+
+    Raises:
+        MaskwrightError: the preset has no dinov3.seg.
+        BadWeights: settings or weights are damaged, or made for other weights of dino.txt or SAM.
+    """
+    settings = dinov3seg_settings(folder)
+    dinotxt, sam = dinotxt or load_dinotxt(folder), sam or load_sam(folder)
+    if settings.built_on is not None and settings.built_on != (dinotxt.settings.sha256, sam.settings.sha256):
         raise BadWeights(
             f"The dinov3.seg of {folder.name} was made for other weights of its words or clicks. Train it again "
             "(maskwright train --task seg), or get the preset again."
         )
-    model = Dinov3Seg(config.model)
-    stored = read_weights(folder / config.weights, config.sha256)
-    load_exactly(model, inherited(model, text, click) | stored, what=folder.name)
+    model = Dinov3Seg(settings.model)
+    stored = read_weights(folder / settings.weights, settings.sha256)
+    load_exactly(model, shared_weights(model, dinotxt, sam) | stored, what=folder.name)
     if not any(name.startswith("vlm.text_model.") for name in stored):
-        model.vlm.text_model = text.model.text_model
+        model.vlm.text_model = dinotxt.model.text_model
     model.eval().requires_grad_(False)
-    return LoadedDinov3Seg(ModelRef(folder.name, config.sha256), config, model, text.tokenizer)
+    return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, dinotxt.tokenizer)
 
 
-def inherited(model: Dinov3Seg, text: LoadedDinoTxt, click: LoadedSam) -> dict[str, Tensor]:
-    """What `model` takes over from the other models of a preset, by its names."""
-    known = {f"vlm.{name}": value for name, value in text.model.state_dict().items()}
-    known |= {f"spe.encoder.{name}": value for name, value in click.model.image_encoder.state_dict().items()}
+def shared_weights(model: Dinov3Seg, dinotxt: LoadedDinoTxt, sam: LoadedSam) -> dict[str, Tensor]:
+    """Tensors of a preset's dino.txt and SAM under the names they have in its dinov3.seg."""
+    known = {f"vlm.{name}": value for name, value in dinotxt.model.state_dict().items()}
+    known |= {f"spe.encoder.{name}": value for name, value in sam.model.image_encoder.state_dict().items()}
     own = model.state_dict()
     return {name: value for name, value in known.items() if name in own}
 
 
-def save_seg(folder: Path, model: Dinov3Seg, settings: Mapping[str, Any], *, dtype: torch.dtype) -> None:
-    """Write the dinov3.seg of a preset: its settings, and those weights that the preset does not have already."""
-    text, click = load_text(folder), load_click(folder)
-    known = inherited(model, text, click)
-    state = {
-        name: value
-        for name, value in model.state_dict().items()
-        if name not in known or not torch.equal(known[name], value.cpu())
-    }
-    told = {
-        "model": dataclasses.asdict(model.config),
-        **settings,
-        "built_on": (text.config.sha256, click.config.sha256),
-    }
-    save_part(folder, "dinov3seg", state, json.loads(json.dumps(told)), dtype=dtype)
+def load_talk2dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedTalk2Dino:
+    """Build the Talk2DINO of a preset and load its weights.
+
+    Args:
+        folder: of the preset.
+        dinotxt: the preset's dino.txt, whose encoders a projection that is stored alone was trained for.
+
+    Raises:
+        BadWeights: settings or weights are damaged, or made for other weights of dino.txt.
+    """
+    settings = section(folder, sections(folder), TALK2DINO, Talk2DinoSettings)
+    state = read_weights(folder / settings.weights, settings.sha256)
+    if settings.model is not None and settings.tokenizer is not None:
+        try:
+            model = Talk2Dino.build(settings.model)
+        except ValueError as error:
+            raise damaged(folder, error) from error
+        load_exactly(model, state, what=folder.name)
+        tokenizer = clip_tokenizer(folder / settings.tokenizer, context=settings.model.text.context)
+    elif dinotxt is not None and settings.projection is not None:
+        if settings.built_on != dinotxt.settings.sha256:
+            raise BadWeights(
+                f"The Talk2DINO of {folder.name} was made for other weights of its words. Train it again "
+                "(maskwright train-projection), or get the preset again."
+            )
+        projection, tokenizer = Projection(settings.projection), dinotxt.tokenizer
+        load_exactly(projection, state, what=folder.name)
+        model = Talk2Dino(dinotxt.model.visual_model, dinotxt.model.text_model, projection)
+    else:
+        raise damaged(folder, KeyError("model"))
+    model.eval().requires_grad_(False)
+    return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, tokenizer)
 
 
 def _load_weights(model: nn.Module, folder: Path, stored: BackboneSettings | SamSettings | DinoTxtSettings) -> None:
     load_exactly(model, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
     model.eval().requires_grad_(False)
-
-
-def load_text(folder: Path) -> LoadedDinoTxt:
-    """Build the text model of a preset and load its weights; raises BadWeights, or MaskwrightError without one."""
-    data = sections(folder)
-    if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO}:
-        raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
-    config = section(folder, data, "dinotxt", DinoTxtSettings)
-    model = DinoTxt(config.model)
-    _load_weights(model, folder, config)
-    file = folder / config.tokenizer
-    context = config.model.text.context
-    tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
-    return LoadedDinoTxt(ModelRef(folder.name, config.sha256), folder, config, model, tokenizer)

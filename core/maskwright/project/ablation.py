@@ -11,7 +11,7 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import prompt_settings
+from maskwright.presets.loading import sam_settings
 from maskwright.presets.weights import write_part
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.recipes import TrainingJob, train_segmenter
@@ -72,7 +72,7 @@ def ablate(
     Raises:
         MaskwrightError: a base without words or clicks, or a folder without images.
     """
-    if "sam" not in sections(base) or prompt_settings(base).model.backbone is None:
+    if "sam" not in sections(base) or sam_settings(base).model.backbone is None:
         raise MaskwrightError(f"{base.name} is not a preset like tiny, which the variants are made for. Use tiny.")
     found = []
     for name in rows:

@@ -29,7 +29,7 @@ from maskwright.evaluation.metrics import IGNORED
 from maskwright.evaluation.text import evaluate_text, score_text
 from maskwright.formats.labelled_folder import truth
 from maskwright.models.devices import choose_device
-from maskwright.presets.loading import find, load_text
+from maskwright.presets.loading import find, load_dinotxt
 from maskwright.presets.weights import CONFIG, atomic_save, save_record
 from maskwright.progress import Progress
 from maskwright.project import Project
@@ -147,13 +147,13 @@ class _Work:
 
     def _train(self, base: Path, out: Path) -> None:
         self.pulse.tell(phase="reading")
-        preset = load_text(base)
+        preset = load_dinotxt(base)
         names, background = [str(name) for name in self.plan["categories"]], bool(self.plan["background"])
         samples = [
-            sample(image, masks, names, background=background, preset=preset.config)
+            sample(image, masks, names, background=background, preset=preset.settings)
             for image, masks in self._images(self.plan["train"])
         ]
-        config = tuning_config(preset.config, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
+        config = tuning_config(preset.settings, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
         self.pulse.tell(phase="training", step=0, steps=config.steps)
         done = finetune(
             preset, samples, names, config, out, recipe=self.run.recipe, background=background, device=self.device,

@@ -60,14 +60,14 @@ def predict_like(
         Cancelled: on request.
     """
     category = project.store.category(category, create=False).name
-    shows, not_this = project.references(category)
+    shows, negative = project.references(category)
 
     def ask(image: Image) -> Prediction:
         return engine.segment_like(
-            image, shows, category=category, refine=refine, not_this=not_this, progress=progress.quiet()
+            image, shows, category=category, refine=refine, negative_references=negative, progress=progress.quiet()
         )
 
-    told = [[one.image.sha256, one.mask.rle["counts"]] for one in (*shows, *not_this)]
+    told = [[one.image.sha256, one.mask.rle["counts"]] for one in (*shows, *negative)]
     key = _key(engine.model.sha256, "reference", category, len(shows), told, refine)
     return _predict(project, ask, [category], key, accept_above, again, progress)
 

@@ -210,7 +210,7 @@ class Project(ProjectImages, ProjectExchange):
         """
         name = self.store.category(category, create=False).name
         marks = [mark for mark in self.store.reference_marks() if mark.category == name]
-        shows, not_this = ([mark.annotation_id for mark in marks if mark.shows is kind] for kind in (True, False))
+        shows, negative = ([mark.annotation_id for mark in marks if mark.shows is kind] for kind in (True, False))
         if not shows:
             largest: dict[int, int] = {}
             for one in sorted(self.annotations(), key=lambda one: (-one.mask.area, one.id)):
@@ -219,7 +219,7 @@ class Project(ProjectImages, ProjectExchange):
             shows = list(largest.values())[:_REFERENCES]
         if not shows:
             raise MaskwrightError(f"There is no accepted mask of {name} to go by. Accept one first.")
-        return [self.reference(key) for key in shows], [self.reference(key) for key in not_this]
+        return [self.reference(key) for key in shows], [self.reference(key) for key in negative]
 
     def reference(self, annotation: Annotation | int) -> Reference:
         """An accepted mask with its image.

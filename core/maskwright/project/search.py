@@ -58,14 +58,14 @@ def find_images(
         MaskwrightError: the model does not compare words with images.
     """
     # refused once, not for every image
-    engine.matcher.phrase(phrase)
+    engine.retriever.encode_phrase(phrase)
     records = project.images()
     found, problems = [], []
     for done, record in enumerate(records):
         progress.report(done, len(records))
         progress.check()
         try:
-            score = engine.match(phrase, record.sha256, lambda key=record.id: project.image(key))  # type: ignore[misc]
+            score = engine.similarity(phrase, record.sha256, lambda key=record.id: project.image(key))  # type: ignore[misc]
         except MaskwrightError as error:
             problems.append(str(error))
             continue

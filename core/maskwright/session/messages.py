@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from maskwright.domain import Prediction
+from maskwright.domain import Prediction, PromptKind
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.store import Counts
 
@@ -77,16 +77,16 @@ def answer_notice(prediction: Prediction, categories: Collection[str | None]) ->
         categories: those that have a mask.
     """
     sentences = [prediction.note] if prediction.note else []
-    words = prediction.unfamiliar
+    words = prediction.out_of_vocabulary
     if words:
         pronoun = "it" if len(words) == 1 else "them"
         sentences.append(f"This model was not taught {_quoted(words)}; expect little of {pronoun}.")
-    if prediction.removed is not None and prediction.removed.any():
-        share = 100 * float(prediction.removed.mean())
+    if prediction.unlabelled_by_cleaning is not None and prediction.unlabelled_by_cleaning.any():
+        share = 100 * float(prediction.unlabelled_by_cleaning.mean())
         sentences.append(f"Cleaning left {share:.0f} % of the image unlabelled (hatched).")
     missing = [
         (name, best)
-        for name, best in zip(prediction.categories, prediction.best, strict=True)
+        for name, best in zip(prediction.categories, prediction.max_scores, strict=True)
         if name not in categories
     ]
     if missing:
@@ -95,10 +95,10 @@ def answer_notice(prediction: Prediction, categories: Collection[str | None]) ->
 
 
 def _missing(prediction: Prediction, missing: Sequence[tuple[str, float]]) -> str:
-    threshold = prediction.provenance["parameters"].get("threshold")
-    if prediction.provenance["method"] == "sam":
+    threshold = prediction.provenance.parameters.get("threshold")
+    if prediction.kind.class_agnostic:
         return "Nothing was found there. Click somewhere else, or draw a box."
-    if prediction.provenance["source"] == "reference":
+    if prediction.kind is PromptKind.REFERENCE:
         return f"Nothing like the reference was found ({missing[0][0]})."
     if threshold is None:
         return ""

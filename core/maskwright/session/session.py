@@ -118,7 +118,7 @@ class AnnotationSession:
         positive, negative = ([self.references.get(key) for key in ids] for ids in (references, negative_references))
         return self._propose(
             image_id,
-            lambda engine, image: engine.segment_like(image, positive, not_this=negative, progress=progress),
+            lambda engine, image: engine.segment_like(image, positive, negative_references=negative, progress=progress),
         )
 
     def propose_like(self, image_id: int, category: str, *, progress: Progress = NO_PROGRESS) -> Proposals:
@@ -126,7 +126,9 @@ class AnnotationSession:
         positive, negative = self.references.of(category)
         return self._propose(
             image_id,
-            lambda engine, image: engine.segment_like(image, positive, category, not_this=negative, progress=progress),
+            lambda engine, image: engine.segment_like(
+                image, positive, category, negative_references=negative, progress=progress
+            ),
         )
 
     def propose_click(
@@ -171,7 +173,7 @@ class AnnotationSession:
         found = self.propose_click(
             prompt.image_id, step.points, step.box, previous=prompt.previous, corrects=prompt.corrects
         )
-        return prompt.answered(step._replace(answers=tuple(p.id for p in found.all))), found.notice
+        return prompt.with_step(step._replace(candidates=tuple(p.id for p in found.all))), found.notice
 
     def propose_everything(self, image_id: int, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks of all objects of an image, the most stable first."""
@@ -194,12 +196,12 @@ class AnnotationSession:
     def drop_clicks(self, prompt: ClickPrompt | None) -> None:
         """Forget a click prompt's answers; accepted masks stay as they are."""
         if prompt is not None:
-            self._open.drop(prompt.answers)
+            self._open.drop(prompt.candidates)
 
     def undo_click(self, prompt: ClickPrompt) -> ClickPrompt:
         """The prompt without its last step; the answers of that step are forgotten."""
-        before = prompt.undone()
-        self._open.drop(sorted(set(prompt.last.answers) - set(before.answers), key=str))
+        before = prompt.undo()
+        self._open.drop(sorted(set(prompt.last.candidates) - set(before.candidates), key=str))
         return before
 
     def _propose(
@@ -213,13 +215,17 @@ class AnnotationSession:
         prediction = segment(engine, image)
         provenance = {**prediction.provenance, "seconds": round(time.perf_counter() - started, 3)}
         proposals = [
-            Proposal(ProposalId.new(), image_id, mask, provenance, mask.category in prediction.unfamiliar, corrects)
+            Proposal(
+                ProposalId.new(), image_id, mask, provenance, mask.category in prediction.out_of_vocabulary, corrects
+            )
             for mask in prediction.masks()
         ]
         self._open.add(proposals)
         preview = None
-        if prediction.removed is not None and prediction.removed.any():
-            preview = self._open.add_preview(image_id, Mask.from_array(prediction.removed, category="left unlabelled"))
+        if prediction.unlabelled_by_cleaning is not None and prediction.unlabelled_by_cleaning.any():
+            preview = self._open.add_preview(
+                image_id, Mask.from_array(prediction.unlabelled_by_cleaning, category="left unlabelled")
+            )
         repeated = frozenset(self._duplicates(image_id, proposals))
         return Proposals(image_id, prediction, tuple(proposals), repeated, preview)
 
@@ -341,7 +347,7 @@ class AnnotationSession:
         proposals = self._open.take([key for key in ids if key.annotation_id is None])
 
         def name(proposal: Proposal) -> str | None:
-            return category if not only_clicked or proposal.provenance["method"] == "sam" else None
+            return category if not only_clicked or proposal.class_agnostic else None
 
         new = [p.annotation(name(p), user, state) for p in proposals if p.corrects is None]
         # a rejected correction leaves the accepted mask as it is

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import Annotation, Mask, Prediction, ReferenceMark
+from maskwright.domain import Annotation, Mask, Prediction, PromptKind, ReferenceMark
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.overlay import Layer, flatten
 from maskwright.session.messages import answer_notice, duplicates_hidden
@@ -35,8 +35,14 @@ class Proposal:
 
     @property
     def from_clicks(self) -> bool:
-        """Whether it answers points or a box; their prompt is stored as a mapping."""
-        return isinstance(self.provenance.get("prompt"), Mapping)
+        """Whether it answers points or a box."""
+        return PromptKind.of(self.provenance) in (PromptKind.CLICK, PromptKind.BOX)
+
+    @property
+    def class_agnostic(self) -> bool:
+        """Whether the model assigns no category, so that the user names the mask."""
+        kind = PromptKind.of(self.provenance)
+        return kind is not None and kind.class_agnostic
 
     def annotation(self, name: str | None, user: str, state: str) -> NewAnnotation:
         """What the project stores when a user decides; without a name it keeps its own category."""

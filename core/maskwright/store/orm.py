@@ -211,7 +211,9 @@ class AnnotationRow(Base):
             image_id=self.image_id,
             category_id=self.category_id,
             category=category,
-            mask=Mask.measured(category, rle, self.score, self.area, (self.x, self.y, self.w, self.h)),
+            mask=Mask.from_rle(
+                rle, category=category, score=self.score, area=self.area, bbox=(self.x, self.y, self.w, self.h)
+            ),
             state=self.state,
             source=self.source,
             revision=self.revision,

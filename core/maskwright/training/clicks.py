@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.models.sam.modeling_sam import SamAttention
 
 from maskwright.models.sam import HybridEncoder, Prompts, Sam
-from maskwright.presets.loading import load_text
+from maskwright.presets.loading import load_dinotxt
 from maskwright.presets.weights import save_part, save_record
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import Batch, Source, Steps
@@ -72,7 +72,7 @@ def _backbone(model: Sam) -> nn.Module:
 
 def _start(config: ClickConfig, out: Path) -> Sam:
     model = Sam(config.model)
-    _backbone(model).load_state_dict(load_text(out).model.visual_model.backbone.state_dict())
+    _backbone(model).load_state_dict(load_dinotxt(out).model.visual_model.backbone.state_dict())
     # torch's own start for the parts that transformers leaves as they come, and two ranges of position frequencies: the
     # coarse ones tell regions apart, the fine ones place a click on a thing of a few cells
     for module in (model.prompt_encoder, model.mask_decoder):

@@ -7,8 +7,6 @@ dinov3.seg reached a mIoU of 0.31 on other sequences where dino.txt reaches 0.35
 from __future__ import annotations
 
 import copy
-import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +19,7 @@ from maskwright.domain import Annotation, Image
 from maskwright.formats.labelled_folder import truth
 from maskwright.imaging.reading import stretched
 from maskwright.presets.config import DinoTxtSettings
-from maskwright.presets.config_io import sections
+from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import LoadedDinoTxt
 from maskwright.presets.weights import save_part, write_part
 from maskwright.training.config import TrainConfig
@@ -109,10 +107,10 @@ def finetune(
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
     model = copy.deepcopy(preset.model)
-    settings = preset.config
+    settings = preset.settings
     visual = model.visual_model
     frozen = [visual.backbone] if recipe == "head" else []
-    trained = Trained(model, offset=-settings.threshold * settings.scale, frozen=frozen)
+    trained = Trained(model, offset=-settings.threshold * settings.background_scale, frozen=frozen)
     vocabulary = Vocabulary.exactly(names)
     source = Source("project", tuple(samples), np.arange(len(names)), background, 1.0)
     fit = Trainer(trained, config, out, device)
@@ -126,18 +124,17 @@ def finetune(
 def _export(out: Path, preset: LoadedDinoTxt, mean: Trained, names: Sequence[str]) -> None:
     """Write the tuned preset: the base's settings with what was learnt in place of what it had."""
     scale = mean.model.logit_scale.exp().item()
-    known = preset.config.familiar
+    known = preset.settings.vocabulary
     tuned = replace(
-        preset.config,
+        preset.settings,
         # a released model is asked with a factor of 1; only one that was taught with a factor keeps to it
-        sharpness=scale,
-        scale=scale,
+        logit_scale=scale,
+        background_scale=scale,
         threshold=-10 * mean.offset.item() / scale,
-        familiar=None if known is None else tuple(sorted({*known, *names})),
+        vocabulary=None if known is None else tuple(sorted({*known, *names})),
     )
-    shutil.copyfile(preset.folder / preset.config.tokenizer, out / preset.config.tokenizer)
-    told = {key: value for key, value in dataclasses.asdict(tuned).items() if key not in ("weights", "sha256")}
-    save_part(out, "dinotxt", mean.model.state_dict(), json.loads(json.dumps(told)), dtype=torch.float16)
+    shutil.copyfile(preset.folder / preset.settings.tokenizer, out / preset.settings.tokenizer)
+    save_part(out, "dinotxt", mean.model.state_dict(), to_plain(tuned), dtype=torch.float16)
     # what does not learn comes along as it is; dinov3.seg and Talk2DINO are tied to those they are built on
     for part, config in sections(preset.folder).items():
         if part not in ("dinotxt", "dinov3seg", "talk2dino"):

@@ -160,7 +160,7 @@ class TextObjective:
         """The loss of one batch, and its terms."""
         config = self._config
         rng = np.random.default_rng([config.seed, step, 1])
-        with torch.autocast(self._device, dtype=torch.bfloat16):
+        with torch.autocast(torch.device(self._device).type, dtype=torch.bfloat16):
             text = self._words.at(step)
             pixels = batch.pixels.to(memory_format=torch.channels_last)
             features = self._trained.model.encode_image(pixels)

@@ -33,7 +33,7 @@ from maskwright.models.talk2dino import (
     pooled,
 )
 from maskwright.models.tokenizer import Tokenizer
-from maskwright.presets.config import PART
+from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import Preset
 from maskwright.presets.weights import atomic_save
@@ -70,7 +70,7 @@ TINY_PROJECTION = ProjectionRun(epochs=75, rate=1e-3, size=448, hidden=64)
 
 def settings_for(base: Path, **given: Any) -> ProjectionRun:
     """The paper's settings where a preset has the paper's encoders, else the bundled preset's; `given` ones win."""
-    told = sections(base).get(PART, {})
+    told = sections(base).get(TALK2DINO, {})
     return replace(ProjectionRun() if told.get("model") else TINY_PROJECTION, **given)
 
 
@@ -104,15 +104,15 @@ def encoders(preset: Preset) -> Encoders:
         MaskwrightError: it has neither.
     """
     whole = preset.talk2dino
-    if whole is not None and whole.config.model is not None:
-        return Encoders(whole.model, whole.tokenizer, whole.encoders_sha256, whole.config.stretch)
-    if preset.text is None:
+    if whole is not None and whole.settings.model is not None:
+        return Encoders(whole.model, whole.tokenizer, whole.settings.encoders_sha256, whole.settings.stretch)
+    if preset.dinotxt is None:
         raise MaskwrightError(
             f"The preset {preset.ref.name} has no words and pictures to bring together. Use tiny or talk2dino-b."
         )
-    text, config = preset.text.model, preset.text.config
+    text, config = preset.dinotxt.model, preset.dinotxt.settings
     model = Talk2Dino(text.visual_model, text.text_model, Projection(ProjectionConfig(1, 1)))
-    return Encoders(model, preset.text.tokenizer, config.sha256, config.stretch)
+    return Encoders(model, preset.dinotxt.tokenizer, config.sha256, config.stretch)
 
 
 def teach(

@@ -14,10 +14,10 @@ from maskwright.errors import MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.presets.config import PART
+from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import load, prompt_settings, read_config, seg_settings
-from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, load, sam_settings
+from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import CONFIG
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training.captions import read_captions
@@ -105,7 +105,7 @@ def train_preset(order: TrainingJob) -> bool:
     sources, vocabulary = order.labelled()
     config = _timed(TrainConfig(seed=order.seed), order)
     return train(
-        sources, vocabulary, config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        sources, vocabulary, config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
         on_step=order.on_step,
     )  # fmt: skip
 
@@ -116,7 +116,7 @@ def train_promptable(order: TrainingJob) -> bool:
         raise MaskwrightError(f"There is no preset in {order.out} to add clicks to. Train one with --task text first.")
     config = _timed(ClickConfig(seed=order.seed), order)
     return train_clicks(
-        order.objects(), config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        order.objects(), config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
         on_step=order.on_step,
     )  # fmt: skip
 
@@ -134,7 +134,7 @@ def train_segmenter(order: TrainingJob, config: SegConfig | None = None) -> bool
             f"There is no preset with words and clicks in {order.out} to build dinov3.seg on. Train one with --task "
             "text and --task click first, or import dinov3seg-l."
         )
-    imported = seg_settings(order.out) if "dinov3seg" in parts else None
+    imported = dinov3seg_settings(order.out) if "dinov3seg" in parts else None
     if imported is not None and not imported.trained:
         config, stretch = config or SegConfig(model=imported.model), imported.stretch
     else:
@@ -144,7 +144,7 @@ def train_segmenter(order: TrainingJob, config: SegConfig | None = None) -> bool
     config = _phases(config, config.model, share, order.seed)
     sources, vocabulary = order.labelled(stretch=stretch)
     return train_seg(
-        sources, vocabulary, config, order.out, device=choose_device(order.device).type, minutes=order.minutes,
+        sources, vocabulary, config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
         on_step=order.on_step,
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ def _phases(config: SegConfig, model: Dinov3SegConfig, share: float, seed: int) 
 
 def _fitted(model: Dinov3SegConfig, folder: Path) -> Dinov3SegConfig:
     """The same model on the encoders that the preset in `folder` has."""
-    vlm, spe = read_config(folder).model, prompt_settings(folder).model
+    vlm, spe = dinotxt_settings(folder).model, sam_settings(folder).model
     if spe.backbone is None:
         raise MaskwrightError(
             f"{folder.name} has released encoders and no dinov3.seg that waits for training. Import dinov3seg-l again."
@@ -187,16 +187,16 @@ def train_projection(
     there = sections(out) if (out / CONFIG).is_file() else None
     if there is not None:
         known = {part.get("sha256") for part in there.values()}
-        if there.get(PART, {}).get("model"):
+        if there.get(TALK2DINO, {}).get("model"):
             # whole, and taught before
-            known.add(there[PART].get("built_on"))
+            known.add(there[TALK2DINO].get("built_on"))
         if frozen.sha256 not in known:
             raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
     pictures = [one for folder in folders for one in read_captions(folder, _gallery())]
     taught = teach(frozen, pictures, run, out / "regions", device=choose_device(device), progress=progress)
     if there is None:
         shutil.copytree(base, out, dirs_exist_ok=True)
-    save_projection(out, taught.projection, taught.config, preset.text, size=run.size)
+    save_projection(out, taught.projection, taught.config, preset.dinotxt, size=run.size)
     return taught
 
 

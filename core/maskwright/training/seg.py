@@ -18,7 +18,8 @@ from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import Dinov3SegSettings
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import inherited, load_click, load_text, save_seg, seg_settings
+from maskwright.presets.loading import dinov3seg_settings, load_dinotxt, load_sam, shared_weights
+from maskwright.presets.saving import save_dinov3seg
 from maskwright.presets.weights import read_weights, save_record
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, Batch, Source, Steps
@@ -96,7 +97,7 @@ class SegObjective:
         asked = self._asked(batch, rng)
         model = self._model
         pixels = batch.pixels.to(memory_format=torch.channels_last)
-        with torch.autocast(self._device, dtype=torch.bfloat16):
+        with torch.autocast(torch.device(self._device).type, dtype=torch.bfloat16):
             text = self._words.at(step)[asked]
             features = model.dense(pixels)
             if config.blur:
@@ -216,7 +217,7 @@ def train_seg(
         phase, number = phase.finish, number + 1
     # what was put together of official files is asked as published, and waits until its training is over
     settings = {"trained": finished} if imported else SETTINGS
-    save_seg(out, model, settings, dtype=torch.float16)
+    save_dinov3seg(out, model, settings, dtype=torch.float16)
     save_record(out / "dinov3seg.json", _told(config))
     return finished
 
@@ -237,9 +238,9 @@ def _told(config: SegConfig) -> dict[str, Any]:
 
 def started(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer]:
     """The model with the weights that the preset in `folder` has for its parts, and the preset's tokenizer."""
-    text, click = load_text(folder), load_click(folder)
+    text, click = load_dinotxt(folder), load_sam(folder)
     model = Dinov3Seg(config.model)
-    state = model.state_dict() | inherited(model, text, click)
+    state = model.state_dict() | shared_weights(model, text, click)
     if imported := _imported(folder):
         state |= read_weights(folder / imported.weights, imported.sha256)
     load_exactly(model, state, what=folder.name)
@@ -248,5 +249,5 @@ def started(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer]:
 
 def _imported(folder: Path) -> Dinov3SegSettings | None:
     """The parts in `folder` that wait to be trained, if there are such."""
-    settings = seg_settings(folder) if "dinov3seg" in sections(folder) else None
+    settings = dinov3seg_settings(folder) if "dinov3seg" in sections(folder) else None
     return settings if settings is not None and not settings.trained else None

@@ -575,7 +575,7 @@ def test_folder_of_another_user(run: Run, picture: Path, home: Path, words: str,
         done = subprocess.run([sys.executable, "-c", CHILD, *given], capture_output=True, text=True, cwd="/")
         assert re.search(sentence, Done(done.returncode, done.stdout, done.stderr).sentence())
         assert sorted(home.rglob("*")) == before
-        secret = [sys.executable, "-c", CHILD, "segment", picture, "--text", "cow"]
+        secret = [sys.executable, "-c", CHILD, "segment", str(picture), "--text", "cow"]
         done = subprocess.run(secret, capture_output=True, text=True, cwd="/")
         assert done.returncode == 2
         assert "street.png' is not readable." in done.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.evaluation.speed import DINOV3SEG
-from maskwright.presets.loading import bundled, seg_settings
+from maskwright.models.dinov3seg import SPECS
+from maskwright.presets.loading import bundled, dinov3seg_settings
 from maskwright.project.ablation import ROWS
 from tests.core.cli.test_cli import Run, home, labelled, picture, run
 
@@ -56,8 +56,8 @@ def test_training_adds_it_to_a_preset(run: Run, labelled: Path, small_preset: Pa
     out = shutil.copytree(small_preset, home / "mine")
     done = run("train", labelled, "--task", "seg", "--out", out, "--steps", 2, "--device", "cpu", "--json")
     assert done.json == {"preset": str(out), "finished": True}
-    assert seg_settings(out).trained
-    assert seg_settings(out).model.aggregator.text == 32, "it fits the preset's encoders"
+    assert dinov3seg_settings(out).trained
+    assert dinov3seg_settings(out).model.aggregator.text == 32, "it fits the preset's encoders"
     sentence = run("train", labelled, "--task", "seg", "--out", home / "none", "--steps", 2).sentence()
     assert "no preset with words and clicks" in sentence
 
@@ -72,10 +72,10 @@ def test_ablation_prints_a_row_for_each_part(run: Run, labelled: Path, small_pre
     assert [row["name"] for row in again] == list(ROWS)
     variants = {file.name for file in (home / "ablation").iterdir()}
     assert variants >= {"dinov3.seg", "without-text-ensemble", "without-early-refinement", "without-aggregation"}
-    told = seg_settings(home / "ablation" / "without-aggregation")
+    told = dinov3seg_settings(home / "ablation" / "without-aggregation")
     assert told.protocol.aggregation == "catseg"
-    assert seg_settings(home / "ablation" / "without-text-ensemble").model.aggregator.views == 1
-    assert seg_settings(home / "ablation" / "without-early-refinement").model.anyup is None
+    assert dinov3seg_settings(home / "ablation" / "without-text-ensemble").model.aggregator.views == 1
+    assert dinov3seg_settings(home / "ablation" / "without-early-refinement").model.anyup is None
     assert json.loads((home / "ablation" / "without-focal-and-dice" / "dinov3seg.json").read_text())["loss"] == "bce"
 
 
@@ -90,7 +90,7 @@ def test_prompts_are_timed(run: Run, segmenting_preset: Path, method: str) -> No
 
 
 def test_the_published_size_is_timed_without_its_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DINOV3SEG, "vitl16", seg_settings(bundled() / "tiny").model)
+    monkeypatch.setitem(SPECS, "vitl16", dinov3seg_settings(bundled() / "tiny").model)
     words = ("bench", "--random-weights", "--rounds", 1, "--json")
     found = run(*words, "--task", "text").json
     assert (found["method"], found["classes"], found["encoder_calls"]) == ("dinov3seg", 20, 1)

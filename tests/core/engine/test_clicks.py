@@ -91,7 +91,7 @@ def test_going_on_from_an_answer_uses_its_logits(engine: Engine, disc: mw.Image)
 def test_a_mask_becomes_logits_that_give_it_back(tiny: Engine, disc: mw.Image) -> None:
     truth = disc.pixels[:, :, 0] > 100
     embedding = tiny._sam_embedding(disc)
-    config = tiny._click().config.model
+    config = tiny._click().settings.model
     logits = starting_logits(truth, config, embedding)
     assert logits.shape == (1, *(4 * side for side in embedding.features.shape[-2:]))
     back = postprocess(logits[None], embedding.input_hw, disc.size_hw, config)[0, 0] > 0
@@ -159,7 +159,9 @@ def test_only_parts_with_a_click_are_kept(tiny: Engine, rng: np.random.Generator
 
 def test_everything_is_distinct_and_can_be_stopped(tiny: Engine, disc: mw.Image) -> None:
     progress = Recorded()
-    found = tiny.segment_everything(disc, side=8, least_score=0.25, least_stability=0.5, progress=progress)
+    found = tiny.segment_everything(
+        disc, points_per_side=8, pred_iou_thresh=0.25, stability_score_thresh=0.5, progress=progress
+    )
     assert progress.reports[0] == (0, 100)
     assert progress.reports[-1] == (100, 100)
     masks = found.masks()

@@ -20,7 +20,7 @@ from maskwright.engine import dinov3seg as seg
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
 from maskwright.imaging.geometry import area_size, slide
 from maskwright.models.devices import choose_device
-from maskwright.presets.loading import LoadedDinov3Seg, Preset, bundled, load
+from maskwright.presets.loading import Preset, bundled, load
 from maskwright.presets.weights import save_part
 from maskwright.settings import Settings
 from tests.progress import Recorded
@@ -42,11 +42,9 @@ def engine(segmenting_preset: Path) -> Engine:
 def _changed(folder: Path, **settings: Any) -> Engine:
     """An engine of the preset with other settings of dinov3.seg."""
     preset = load(folder)
-    assert preset.seg is not None
-    changed = LoadedDinov3Seg(
-        preset.seg.ref, replace(preset.seg.config, **settings), preset.seg.model, preset.seg.tokenizer
-    )
-    return Engine(replace(preset, seg=changed), choose_device("cpu"), Settings.load())
+    assert preset.dinov3seg is not None
+    changed = replace(preset.dinov3seg, settings=replace(preset.dinov3seg.settings, **settings))
+    return Engine(replace(preset, dinov3seg=changed), choose_device("cpu"), Settings.load())
 
 
 def test_dinov3seg_answers_where_the_preset_has_it(engine: Engine) -> None:
@@ -67,14 +65,14 @@ def test_closed_vocabulary_gives_every_pixel_a_class(engine: Engine) -> None:
     found = engine.segment_text(_picture(), WORDS)
     assert found.label_map.min() >= 1
     assert sum(mask.area for mask in found.masks()) == 60 * 80
-    assert found.unfamiliar == ("a zebra",)
+    assert found.out_of_vocabulary == ("a zebra",)
 
 
 def test_open_vocabulary_leaves_what_is_unlikely(engine: Engine) -> None:
     nothing = engine.segment_text(_picture(), WORDS, threshold=1.0)
     assert not nothing.label_map.any()
-    assert 0 < max(nothing.best) < 1
-    some = engine.segment_text(_picture(), WORDS, threshold=float(np.median(nothing.best)) - 0.001)
+    assert 0 < max(nothing.max_scores) < 1
+    some = engine.segment_text(_picture(), WORDS, threshold=float(np.median(nothing.max_scores)) - 0.001)
     assert 0 < (some.label_map > 0).sum() <= 60 * 80
     assert all(mask.score is not None and mask.score >= 0.2 for mask in some.masks())
 
@@ -137,9 +135,9 @@ def test_empty_prompt_is_refused(engine: Engine, prompt: str | list[str]) -> Non
 )
 @pytest.mark.parametrize("aggregation", ["lga", "global", "catseg"])
 def test_any_shape_is_answered(segmenting_preset: Path, size: tuple[int, int], aggregation: str) -> None:
-    base = load(segmenting_preset).seg
+    base = load(segmenting_preset).dinov3seg
     assert base is not None
-    engine = _changed(segmenting_preset, protocol=replace(base.config.protocol, aggregation=aggregation))
+    engine = _changed(segmenting_preset, protocol=replace(base.settings.protocol, aggregation=aggregation))
     found = engine.segment_text(_picture(*size), WORDS)
     assert found.label_map.shape == size
     assert found.label_map.min() >= 1
@@ -147,12 +145,12 @@ def test_any_shape_is_answered(segmenting_preset: Path, size: tuple[int, int], a
 
 
 def test_aggregations_differ(segmenting_preset: Path) -> None:
-    base = load(segmenting_preset).seg
+    base = load(segmenting_preset).dinov3seg
     assert base is not None
     best = {
-        kind: _changed(segmenting_preset, protocol=replace(base.config.protocol, aggregation=kind))
+        kind: _changed(segmenting_preset, protocol=replace(base.settings.protocol, aggregation=kind))
         .segment_text(_picture(90, 160), WORDS)
-        .best
+        .max_scores
         for kind in ("lga", "global", "catseg")
     }
     assert len(set(best.values())) == 3
@@ -187,26 +185,26 @@ def test_many_classes_in_chunks_equal_all_at_once(segmenting_preset: Path, monke
     monkeypatch.setattr(seg, "_TOGETHER", 1000)
     whole = Engine.load(segmenting_preset, "cpu").segment_text(_picture(), names)
     assert np.mean(chunked.label_map == whole.label_map) > 0.999
-    np.testing.assert_allclose(chunked.best, whole.best, atol=1e-5)
+    np.testing.assert_allclose(chunked.max_scores, whole.max_scores, atol=1e-5)
 
 
 def test_preselection_keeps_the_classes_most_like_the_image(segmenting_preset: Path) -> None:
     names = [f"thing {n}" for n in range(20)]
-    every = _changed(segmenting_preset, most_classes=None).segment_text(_picture(), names)
-    assert min(every.best) > 1e-6
-    few = _changed(segmenting_preset, most_classes=5).segment_text(_picture(), names)
-    kept = [name for name, best in zip(names, few.best, strict=True) if best > 1e-6]
+    every = _changed(segmenting_preset, max_classes=None).segment_text(_picture(), names)
+    assert min(every.max_scores) > 1e-6
+    few = _changed(segmenting_preset, max_classes=5).segment_text(_picture(), names)
+    kept = [name for name, best in zip(names, few.max_scores, strict=True) if best > 1e-6]
     assert len(kept) == 5
     assert {names[k - 1] for k in np.unique(few.label_map)} <= set(kept)
     # they answer as if nobody had asked for the others
-    alone = _changed(segmenting_preset, most_classes=None).segment_text(_picture(), kept)
-    np.testing.assert_allclose([b for b in few.best if b > 1e-6], alone.best, atol=1e-5)
+    alone = _changed(segmenting_preset, max_classes=None).segment_text(_picture(), kept)
+    np.testing.assert_allclose([b for b in few.max_scores if b > 1e-6], alone.max_scores, atol=1e-5)
 
 
 def test_synonyms_make_one_class(engine: Engine) -> None:
     found = engine.segment_text(_picture(), "grass|lawn, sky")
     assert found.categories == ("grass", "sky")
-    assert not np.array_equal(found.best, engine.segment_text(_picture(), "grass, sky").best)
+    assert not np.array_equal(found.max_scores, engine.segment_text(_picture(), "grass, sky").max_scores)
 
 
 def test_encoding_can_be_cancelled(segmenting_preset: Path) -> None:
@@ -219,14 +217,14 @@ def test_encoding_can_be_cancelled(segmenting_preset: Path) -> None:
 
 def test_text_tower_is_held_once(segmenting_preset: Path) -> None:
     preset = load(segmenting_preset)
-    assert preset.seg is not None
-    assert preset.text is not None
-    assert preset.seg.model.vlm.text_model is preset.text.model.text_model
+    assert preset.dinov3seg is not None
+    assert preset.dinotxt is not None
+    assert preset.dinov3seg.model.vlm.text_model is preset.dinotxt.model.text_model
 
 
 def test_it_is_tied_to_the_weights_it_was_made_on(segmenting_preset: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(segmenting_preset, tmp_path / "other")
-    text = load(folder).text
+    text = load(folder).dinotxt
     assert text is not None
     with torch.no_grad():
         text.model.logit_scale.add_(1)
@@ -287,5 +285,5 @@ def test_half_precision_changes_little(tiny: Preset, monkeypatch: pytest.MonkeyP
     for encoder in other.encoders:
         encoder.to(torch.bfloat16)
     half = Engine(other, choose_device("cpu"), Settings.load()).segment_text(image, ["grass", "sky", "cow"])
-    np.testing.assert_allclose(half.best, exact.best, atol=0.05)
+    np.testing.assert_allclose(half.max_scores, exact.max_scores, atol=0.05)
     assert np.mean(half.label_map == exact.label_map) > 0.97

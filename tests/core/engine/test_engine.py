@@ -19,7 +19,7 @@ from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows
 from maskwright.engine.text import Labels, labelled
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
-from maskwright.presets.loading import load_text, read_config
+from maskwright.presets.loading import dinotxt_settings, load_dinotxt
 from maskwright.settings import Settings
 from tests.progress import Recorded
 
@@ -46,7 +46,7 @@ def test_second_prompt_runs_neither_backbone_nor_known_words(
 ) -> None:
     engine.segment_text(image, ["grass", "cow"])
     assert engine.encoder_calls == 1
-    model = engine._preset.text.model
+    model = engine._preset.dinotxt.model
     passes = _counted(monkeypatch, model, "encode_image")
     words = _counted(monkeypatch, model, "encode_text")
     engine.segment_text(image, "cow, grass", background=True)
@@ -148,7 +148,7 @@ def test_provenance_names_everything_that_changes_the_result(engine: Engine, ima
 
 def test_unfamiliar_words_are_named_and_still_answered(engine: Engine, image: mw.Image) -> None:
     found = engine.segment_text(image, ["cow", "cows", "floccinaucinihilipilification", "cow|floccus"])
-    assert found.unfamiliar == ("floccinaucinihilipilification",)
+    assert found.out_of_vocabulary == ("floccinaucinihilipilification",)
     assert len(found.categories) == 3
 
 
@@ -184,13 +184,13 @@ def test_options_that_are_not_there(engine: Engine, image: mw.Image, small_prese
 
 def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Path) -> None:
     """Features that are the class vectors themselves: the map must be theirs, also where windows overlap."""
-    config = read_config(small_preset)
+    config = dinotxt_settings(small_preset)
     config = replace(config, protocol=replace(config.protocol, window=32, stride=16), scale=20.0, threshold=0.5)
     classes = torch.eye(3)
     left, right = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     left[0], right[1] = 1, 1
     windows = Windows(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (32, 64))
-    method = DinoTxtMethod(replace(load_text(small_preset), config=config), torch.device("cpu"))
+    method = DinoTxtMethod(replace(load_dinotxt(small_preset), config=config), torch.device("cpu"))
 
     def label(classes: torch.Tensor, threshold: float | None) -> Labels:
         background = None if threshold is None else 0.0
@@ -203,11 +203,11 @@ def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Pa
     opened = label(classes[1:], 0.5)
     assert (opened.label_map[:, :15] == 0).all(), "fits neither class"
     assert (opened.label_map[:, 17:] == 1).all()
-    assert opened.best[0] > 0.99
+    assert opened.max_scores[0] > 0.99
 
 
 def test_vector_of_a_class_is_the_mean_of_its_prompts_local_halves(engine: Engine) -> None:
-    preset = engine._preset.text
+    preset = engine._preset.dinotxt
     prompts = ["cow", "a photo of a cow.", "sky", "a photo of a sky."]
     local = preset.model.encode_text(preset.tokenizer(prompts)).chunk(2, dim=1)[1]
     mean = (local / local.norm(dim=1, keepdim=True)).mean(dim=0)

@@ -175,7 +175,7 @@ def test_several_references_and_one_of_what_it_is_not(tiny: Engine, rng: np.rand
     target = picture(rng, (40, 30, 44, 44))
     found = tiny.segment_like(target, shows)
     assert iou(found.label_map > 0, boxed(target, 40, 30, 44, 44)) > 0.75
-    against = tiny.segment_like(target, shows[:1], not_this=[shows[1]])
+    against = tiny.segment_like(target, shows[:1], negative_references=[shows[1]])
     assert (against.label_map > 0).sum() < (found.label_map > 0).sum() / 2
     assert len(found.provenance["prompt"]) == 2
     assert against.provenance["parameters"]["not_this"] == [against.provenance["prompt"][0] | {
@@ -217,7 +217,7 @@ def test_a_preset_of_the_backbone_alone(tmp_path: Path, shown: mw.Reference) -> 
     save_file(hub, tmp_path / "backbone.safetensors")
     folder = import_insid3([tmp_path / "backbone.safetensors"], tmp_path / "insid3-x", config)
     engine = Engine.load(folder, "cpu")
-    assert engine._preset.dense.config.method.components == 16
+    assert engine._preset.insid3.settings.method.components == 16
     assert engine.segment_like(shown.image, [shown]).provenance["preset"] == "insid3-x"
     with pytest.raises(MaskwrightError, match="no text model"):
         engine.segment_text(shown.image, "cow")

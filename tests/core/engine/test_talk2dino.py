@@ -22,8 +22,7 @@ from maskwright.engine.text import Scores, enlarged, labelled, refined
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
-from maskwright.presets.loading import load, load_text
-from maskwright.presets.talk2dino import LoadedTalk2Dino
+from maskwright.presets.loading import LoadedTalk2Dino, load, load_dinotxt
 from maskwright.presets.weights import save_part, write_part
 from maskwright.settings import Settings
 from tests.core.presets.test_convert_talk2dino import (
@@ -78,7 +77,7 @@ def test_it_answers_when_it_is_asked_for(engine: Engine, talking_preset: Path) -
     found = _ask(engine, image)
     assert found.provenance["method"] == "talk2dino"
     assert found.provenance["preset"] == "talking"
-    assert found.provenance["weights"] == _talking(talking_preset).config.sha256 != engine.model.sha256
+    assert found.provenance["weights"] == _talking(talking_preset).settings.sha256 != engine.model.sha256
     assert engine.segment_text(image, WORDS).provenance["method"] == "dinotxt"
     assert not np.array_equal(engine.segment_text(image, WORDS).label_map, found.label_map)
 
@@ -88,7 +87,7 @@ def test_a_preset_without_it_says_so_in_one_sentence(small_preset: Path) -> None
     with pytest.raises(MaskwrightError, match=r"^The preset small has no Talk2DINO\. .*\.$"):
         _ask(engine, _noise())
     with pytest.raises(MaskwrightError, match=r"does not compare words with whole images\. Use tiny or talk2dino-b"):
-        engine.match("a cow", "0" * 64, _noise)
+        engine.similarity("a cow", "0" * 64, _noise)
     assert engine.encoder_calls == 0
 
 
@@ -199,7 +198,7 @@ def test_windows_that_overlap_are_averaged(talking_preset: Path) -> None:
 
 def test_at_the_presets_threshold_the_chance_is_a_half(engine: Engine, talking_preset: Path) -> None:
     method, image = Talk2DinoMethod(_talking(talking_preset), CPU), _noise()
-    least = method.preset.config.threshold
+    least = method.preset.settings.threshold
     classes = torch.stack([method.vectors([name]) for name in WORDS])
     maps = method.scores(method.encode(image.pixels, lambda share: None), classes, background=None).maps
     large = enlarged(maps, image.size_hw).numpy()
@@ -228,7 +227,7 @@ def test_a_closed_vocabulary_labels_every_pixel(engine: Engine) -> None:
     assert found.provenance["parameters"] == {
         "threshold": None, "cleaning": None, "refine": None, "high_resolution": False,
     }  # fmt: skip
-    assert found.removed is None
+    assert found.unlabelled_by_cleaning is None
 
 
 def test_the_order_of_names_permutes_the_answer(engine: Engine) -> None:
@@ -281,13 +280,13 @@ def test_cleaning_leaves_more_unlabelled_and_says_where(
     plain, cleaned = (asked(preset, method, cleaning=wanted) for wanted in (False, True))
     assert plain.provenance["parameters"]["cleaning"] == 0
     assert cleaned.provenance["parameters"]["cleaning"] == 0.2
-    assert plain.removed is None
-    assert cleaned.removed is not None
-    assert cleaned.removed.dtype == bool
-    assert cleaned.removed.shape == (48, 70)
-    assert np.array_equal(cleaned.removed, (plain.label_map > 0) & (cleaned.label_map == 0))
-    assert cleaned.removed.any(), "the test shows something"
-    assert not np.array_equal(plain.best, cleaned.best)
+    assert plain.unlabelled_by_cleaning is None
+    assert cleaned.unlabelled_by_cleaning is not None
+    assert cleaned.unlabelled_by_cleaning.dtype == bool
+    assert cleaned.unlabelled_by_cleaning.shape == (48, 70)
+    assert np.array_equal(cleaned.unlabelled_by_cleaning, (plain.label_map > 0) & (cleaned.label_map == 0))
+    assert cleaned.unlabelled_by_cleaning.any(), "the test shows something"
+    assert not np.array_equal(plain.max_scores, cleaned.max_scores)
 
 
 @pytest.mark.parametrize(("preset", "method"), METHODS)
@@ -295,7 +294,7 @@ def test_left_open_cleaning_is_what_the_preset_says(asked: Callable[..., Predict
     left, cleaned = asked(preset, method), asked(preset, method, cleaning=True)
     assert left.provenance["parameters"] == cleaned.provenance["parameters"]
     assert np.array_equal(left.label_map, cleaned.label_map)
-    assert left.removed is not None
+    assert left.unlabelled_by_cleaning is not None
 
 
 @pytest.mark.parametrize(("preset", "method"), METHODS)
@@ -303,7 +302,7 @@ def test_a_closed_vocabulary_is_never_cleaned(asked: Callable[..., Prediction], 
     every = [asked(preset, method, background=False, cleaning=wanted) for wanted in (None, False)]
     for found in every:
         assert np.array_equal(found.label_map, every[0].label_map)
-        assert found.removed is None
+        assert found.unlabelled_by_cleaning is None
         assert found.provenance["parameters"]["cleaning"] is None
     assert every[0].label_map.min() >= 1
     with pytest.raises(MaskwrightError, match=r"^Cleaning leaves .*goes with a background\. .*\.$"):
@@ -315,14 +314,14 @@ def test_a_preset_may_switch_cleaning_off(talking_preset: Path, tmp_path: Path, 
     engine = _changed(talking_preset, tmp_path / "plain", method, cleaning=0.0)
     left = engine.segment_text(_noise(), WORDS, method, background=True)
     assert left.provenance["parameters"]["cleaning"] == 0
-    assert left.removed is None
+    assert left.unlabelled_by_cleaning is None
     wanted = engine.segment_text(_noise(), WORDS, method, background=True, cleaning=True)
     assert wanted.provenance["parameters"]["cleaning"] == 0.2, "asked for, it is the published weight"
-    assert wanted.removed is not None
+    assert wanted.unlabelled_by_cleaning is not None
     other = _changed(talking_preset, tmp_path / "strong", method, cleaning=0.7)
     strong = other.segment_text(_noise(), WORDS, method, background=True)
     assert strong.provenance["parameters"]["cleaning"] == 0.7
-    assert not np.array_equal(strong.best, wanted.best)
+    assert not np.array_equal(strong.max_scores, wanted.max_scores)
 
 
 def test_a_preset_says_by_which_formula_it_is_cleaned(talking_preset: Path, tmp_path: Path) -> None:
@@ -331,7 +330,7 @@ def test_a_preset_says_by_which_formula_it_is_cleaned(talking_preset: Path, tmp_
         for formula in ("released", "paper")
     )
     assert paper.provenance["parameters"] == released.provenance["parameters"]
-    assert not np.array_equal(paper.best, released.best)
+    assert not np.array_equal(paper.max_scores, released.max_scores)
 
 
 def test_cleaned_scores_are_between_those_that_there_were(talking_preset: Path) -> None:
@@ -347,7 +346,7 @@ def test_cleaned_scores_are_between_those_that_there_were(talking_preset: Path) 
 def test_high_resolution_does_not_say_that_it_was_cleaned(engine: Engine) -> None:
     found = engine.segment_text(_noise(), WORDS, background=True, cleaning=True, high_resolution=True)
     assert not found.provenance["parameters"]["cleaning"]
-    assert found.removed is None
+    assert found.unlabelled_by_cleaning is None
 
 
 # refinement
@@ -375,7 +374,7 @@ def test_refining_keeps_constants_and_turns_scores_into_chances(none: bool) -> N
     assert found.maps.shape == (3, 30, 45)
     assert torch.allclose(found.maps, torch.tensor([0.2, -1, 3]).sigmoid()[:, None, None].expand(3, 30, 45), atol=1e-5)
     assert (found.none is None) is not none
-    assert torch.equal(found.chance(found.maps), found.maps), "they are chances now"
+    assert torch.equal(found.probability(found.maps), found.maps), "they are probabilities now"
 
 
 def test_refining_many_classes_at_a_time_equals_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +415,8 @@ def test_every_method_is_refined(asked: Callable[..., Prediction], preset: str, 
 
 def test_what_refining_left_unlabelled_is_not_laid_to_cleaning(engine: Engine) -> None:
     plain, cleaned = (_ask(engine, _noise(), background=True, refine="pamr", cleaning=c) for c in (False, True))
-    assert cleaned.removed is not None
-    assert np.array_equal(cleaned.removed, (plain.label_map > 0) & (cleaned.label_map == 0))
+    assert cleaned.unlabelled_by_cleaning is not None
+    assert np.array_equal(cleaned.unlabelled_by_cleaning, (plain.label_map > 0) & (cleaned.label_map == 0))
 
 
 @pytest.mark.parametrize("refine", ["crf", "x", "", "PAMR"])
@@ -436,7 +435,7 @@ def test_two_hundred_classes_at_once(engine: Engine, background: bool) -> None:
     names = [f"thing {n}" for n in range(200)]
     found = _ask(engine, _noise(), names, background=background)
     assert found.categories == tuple(names)
-    assert len(found.best) == 200
+    assert len(found.max_scores) == 200
     assert found.label_map.max() <= 200
     assert background or found.label_map.min() >= 1
 
@@ -479,8 +478,8 @@ def test_any_shape_is_answered(engine: Engine, size: tuple[int, int], options: d
     found = _ask(engine, _noise(*size), **options)
     assert found.label_map.shape == size
     assert options or found.label_map.min() >= 1
-    assert all(0 <= score <= 1 for score in (*found.scores, *found.best))
-    assert found.removed is None or found.removed.shape == size
+    assert all(0 <= score <= 1 for score in (*found.scores, *found.max_scores))
+    assert found.unlabelled_by_cleaning is None or found.unlabelled_by_cleaning.shape == size
 
 
 def test_a_long_picture_is_squeezed(talking_preset: Path) -> None:
@@ -512,11 +511,11 @@ def test_alone_it_answers_words_by_default(alone: Path, tmp_path: Path) -> None:
     assert found.provenance["method"] == "talk2dino"
     assert found.provenance["weights"] == engine.model.sha256 == engine.text_model.sha256
     assert found.label_map.min() >= 1
-    assert found.unfamiliar == (), "it has seen too many words to list"
+    assert found.out_of_vocabulary == (), "it has seen too many words to list"
     assert found.note == ""
     engine.segment_text(image, WORDS, background=True, refine="pamr")
     assert engine.encoder_calls == 1
-    assert -1 <= engine.match("a cow", image.sha256, lambda: image) <= 1
+    assert -1 <= engine.similarity("a cow", image.sha256, lambda: image) <= 1
 
 
 @needs_vocabulary
@@ -557,7 +556,7 @@ def test_alone_it_refuses_what_it_cannot_in_one_sentence(
 
 def test_a_projection_is_tied_to_the_encoders_it_was_made_for(talking_preset: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(talking_preset, tmp_path / "other")
-    model = load_text(folder)
+    model = load_dinotxt(folder)
     with torch.no_grad():
         model.model.logit_scale.add_(1)
     told = {key: value for key, value in sections(folder)["dinotxt"].items() if key not in ("weights", "sha256")}
@@ -570,12 +569,12 @@ def test_its_encoders_are_those_of_the_text_model(talking_preset: Path) -> None:
     """Nothing is held twice."""
     preset = load(talking_preset)
     assert preset.talk2dino is not None
-    assert preset.text is not None
-    held = {id(value) for value in preset.text.model.parameters()}
+    assert preset.dinotxt is not None
+    held = {id(value) for value in preset.dinotxt.model.parameters()}
     for part in (preset.talk2dino.model.visual, preset.talk2dino.model.text):
         assert {id(value) for value in part.parameters()} <= held
     assert (talking_preset / "talk2dino.safetensors").stat().st_size < 8_000
-    assert preset.talk2dino.encoders_sha256 == preset.text.config.sha256
+    assert preset.talk2dino.settings.encoders_sha256 == preset.dinotxt.settings.sha256
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright.domain import Prediction, rle
+from maskwright.domain import Prediction, PromptKind, Provenance, rle
 from maskwright.engine import Engine
 from maskwright.evaluation.clicks import deepest, evaluate_click, next_click
 
@@ -55,7 +55,8 @@ class Oracle:
             rows = np.flatnonzero(truth.any(axis=1))
             mask[rows[len(rows) // 2] :] = False
         masks = (mw.Mask.from_array(mask),)
-        return Prediction(mask.astype(np.int32), ("object",), (1.0,), (1.0,), (), {}, masks)
+        made = Provenance(PromptKind.CLICK, self.model, "oracle", image.sha256, None)
+        return Prediction(mask.astype(np.int32), ("object",), (1.0,), (1.0,), (), made, masks)
 
 
 @pytest.fixture

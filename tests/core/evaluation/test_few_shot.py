@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright.domain import rle
+from maskwright.domain import ModelRef, PromptKind, Provenance, rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.few_shot import draw, evaluate_example
@@ -68,12 +68,12 @@ def folder(tmp_path: Path) -> Path:
 class Copies:
     """An engine that takes the reference's mask for the answer."""
 
-    class model:  # noqa: N801
-        name = "copies"
+    model = ModelRef("copies", "")
 
     def segment_like(self, image: mw.Image, references: Sequence[mw.Reference], *, refine: str | None) -> Any:
         mask = references[0].mask.to_array()
-        return mw.Prediction(mask.astype(np.int32), ("x",), (float(mask.mean()),), (0.5,), (), {})
+        made = Provenance(PromptKind.REFERENCE, self.model, "copies", image.sha256, None)
+        return mw.Prediction(mask.astype(np.int32), ("x",), (float(mask.mean()),), (0.5,), (), made)
 
 
 def test_the_seed_decides_and_pairs_are_different_images_of_the_category(folder: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_seed_decides_and_pairs_are_different_images_of_the_category(folder:
 
 
 def test_sequences_are_not_mixed(tmp_path: Path) -> None:
-    images = {"a1.png": "a", "a2.png": "a", "b1.png": "b", "b2.png": "b", "c1.png": "c"}
+    images: dict[str, str | None] = {"a1.png": "a", "a2.png": "a", "b1.png": "b", "b2.png": "b", "c1.png": "c"}
     data = LabelledFolder.read(write(tmp_path / "video", images, [(n, CAT, HALF) for n in range(1, 6)]))
     for one in draw(data, count=50, seed=0):
         assert one.reference.sequence == one.target.sequence != "c"

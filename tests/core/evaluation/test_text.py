@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright.domain import ModelRef, Prediction, rle
+from maskwright.domain import ModelRef, Prediction, PromptKind, Provenance, rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.evaluation.metrics import Confusion
@@ -46,7 +46,8 @@ class Known:
         self.ways.append(Way(cleaning, refine))
         found = np.ones(image.size_hw) if self.answers is None else np.array(self.answers[image.name])
         zeros = (0.0,) * len(categories)
-        return Prediction(found.astype(np.int32), tuple(categories), zeros, zeros, (), {})
+        made = Provenance(PromptKind.TEXT, self.model, "known", image.sha256, None)
+        return Prediction(found.astype(np.int32), tuple(categories), zeros, zeros, (), made)
 
 
 def _mask(rows: Sequence[str], letter: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("old")
     real = Path.open
 
-    def full(self: Path, *args: object, **others: object) -> object:
+    def full(self: Path, *args: Any, **others: Any) -> object:
         return real(device if self.suffix == ".tmp" else self, "wb" if self.suffix == ".tmp" else args[0])
 
     with pytest.MonkeyPatch.context() as patch:

@@ -70,7 +70,8 @@ def test_validate_takes_any_simplified_outline(seed: int, simplify: float, holes
     rng = np.random.default_rng(seed)
     mask = np.zeros((30, 40), bool)
     for _ in range(rng.integers(1, 5)):
-        mask ^= disc(*rng.integers(0, (30, 40)), int(rng.integers(0, 14)))
+        y0, x0 = rng.integers(0, (30, 40))
+        mask ^= disc(y0, x0, int(rng.integers(0, 14)))
     if not mask.any():
         return
     data = Data((annotation_image(),), (annotation_kind(),), (annotation(1, mask=Mask.from_array(mask)),))

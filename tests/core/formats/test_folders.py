@@ -44,12 +44,13 @@ def project(tmp_path: Path, rng: np.random.Generator) -> Iterator[Project]:
     with Project.open(tmp_path / "project", create=True) as project:
         exif = Pillow.Exif()
         exif[0x0112] = 8
-        for name, size, options in (
+        files: tuple[tuple[str, tuple[int, ...], dict[str, Any]], ...] = (
             ("cow.jpg", SIZE[::-1], {"exif": exif.tobytes()}),
             ("cow.png", SIZE, {}),
             ("sub/空 1.png", SIZE, {}),
             ("gone.png", SIZE, {}),
-        ):
+        )
+        for name, size, options in files:
             file = project.folder / "images" / name
             file.parent.mkdir(exist_ok=True)
             Pillow.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(file, **options)

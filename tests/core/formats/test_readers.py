@@ -39,7 +39,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with Project.open(home / "project", create=True) as project:
         exif = Pillow.Exif()
         exif[0x0112] = 6
-        for name, options in (("vache à l'étable #1.jpg", {"exif": exif.tobytes()}), ("sub/草 🐄.png", {})):
+        files: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("vache à l'étable #1.jpg", {"exif": exif.tobytes()}),
+            ("sub/草 🐄.png", {}),
+        )
+        for name, options in files:
             file = project.folder / "images" / name
             file.parent.mkdir(exist_ok=True)
             Pillow.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(file, **options)

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_alpha_is_dropped_and_the_colours_stay(pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("transparent", [{}, {"transparency": 3}, {"transparency": bytes(range(8))}])
-def test_palette(transparent: dict[str, object], rng: np.random.Generator) -> None:
+def test_palette(transparent: dict[str, Any], rng: np.random.Generator) -> None:
     colours = rng.integers(0, 256, (8, 3), dtype=np.uint8)
     index = rng.integers(0, 8, (6, 7), dtype=np.uint8)
     image = Pillow.fromarray(index, "L").copy()

@@ -130,9 +130,9 @@ def test_points_of_a_moved_picture_move_along() -> None:
     torch.manual_seed(0)
     features = torch.randn(32, 16, 16)
     moved = torch.roll(features, (2, 3), dims=(1, 2))
-    rows = [F.normalize(one.flatten(1).T, dim=1) for one in (features, moved)]
+    source, target = (F.normalize(one.flatten(1).T, dim=1) for one in (features, moved))
     points = torch.tensor([[4.0, 5.0], [9.0, 2.0]])
-    found = insid3.match_points(*rows, (16, 16), points, ((16, 16), (16, 16)))
+    found = insid3.match_points(source, target, (16, 16), points, ((16, 16), (16, 16)))
     assert torch.allclose(found, points + torch.tensor([3.0, 2.0]), atol=0.3)
 
 

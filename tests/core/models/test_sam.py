@@ -15,7 +15,7 @@ from maskwright.errors import BadWeights, MaskwrightError, ShapeError
 from maskwright.models.sam import SPECS, Sam, SamConfig, VitEncoder, convert_official, official_name
 from maskwright.presets.catalog import describe
 from maskwright.presets.convert import import_preset, import_sam
-from maskwright.presets.loading import load, load_text
+from maskwright.presets.loading import load, load_dinotxt
 from maskwright.presets.weights import CONFIG
 from maskwright.settings import Settings
 from tests.conftest import SHARED
@@ -55,13 +55,13 @@ def test_the_authors_file_becomes_a_preset(tmp_path: Path, model: Sam) -> None:
     torch.save(official(model), tmp_path / "sam_vit_small.pth")
     folder = import_sam([tmp_path / "sam_vit_small.pth"], tmp_path / "small", SMALL)
     loaded = load(folder)
-    assert loaded.click is not None
-    assert (loaded.text, loaded.dense) == (None, None)
+    assert loaded.sam is not None
+    assert (loaded.dinotxt, loaded.insid3) == (None, None)
     for name, value in model.state_dict().items():
-        assert torch.equal(loaded.click.model.state_dict()[name], value), name
+        assert torch.equal(loaded.sam.model.state_dict()[name], value), name
     assert "segments by click" in describe(str(folder), Settings.load()).text
     with pytest.raises(MaskwrightError, match="no text model"):
-        load_text(folder)
+        load_dinotxt(folder)
 
 
 def test_the_hubs_file_as_well(tmp_path: Path, model: Sam) -> None:
@@ -72,7 +72,7 @@ def test_the_hubs_file_as_well(tmp_path: Path, model: Sam) -> None:
         "prompt_encoder.shared_embedding.positional_embedding"
     )
     save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "model.safetensors")
-    loaded = load(import_sam([tmp_path / "model.safetensors"], tmp_path / "hub", SMALL)).click
+    loaded = load(import_sam([tmp_path / "model.safetensors"], tmp_path / "hub", SMALL)).sam
     assert loaded is not None
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], value), name

@@ -24,7 +24,7 @@ from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.sam import Sam, SamConfig, official_name
 from maskwright.presets.convert import import_dinotxt, import_dinov3seg, import_preset
-from maskwright.presets.loading import seg_settings
+from maskwright.presets.loading import dinov3seg_settings
 from maskwright.training.config import SegConfig
 from maskwright.training.seg import started
 from tests.conftest import SHARED
@@ -107,9 +107,9 @@ def files(tmp_path: Path, model: DinoTxt) -> list[Path]:
 
 
 def _same(folder: Path, model: DinoTxt) -> None:
-    from maskwright.presets.loading import load_text
+    from maskwright.presets.loading import load_dinotxt
 
-    loaded = load_text(folder).model.state_dict()
+    loaded = load_dinotxt(folder).model.state_dict()
     wanted = model.state_dict()
     assert set(loaded) == set(wanted)
     for name, value in wanted.items():
@@ -126,7 +126,7 @@ def test_official_files_in_any_order(tmp_path: Path, files: list[Path], model: D
     image = mw.Image(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
     found = Engine.load(folder, "cpu").segment_text(image, "cow, Kuh")
     assert found.label_map.shape == (24, 40)
-    assert found.unfamiliar == (), "it has seen too many words to list"
+    assert found.out_of_vocabulary == (), "it has seen too many words to list"
 
 
 @needs_vocabulary
@@ -301,7 +301,7 @@ def parts(tmp_path: Path, files: list[Path]) -> list[Path]:
 def test_parts_of_dinov3seg_answer_until_they_are_trained(tmp_path: Path, parts: list[Path], model: DinoTxt) -> None:
     folder = import_dinov3seg(parts[::-1], tmp_path / "presets" / "dinov3seg-l", SEG)
     _same(folder, model)
-    assert not seg_settings(folder).trained
+    assert not dinov3seg_settings(folder).trained
     assert [file.name for file in folder.parent.iterdir()] == ["dinov3seg-l"], "nothing is left beside it"
     engine = Engine.load(folder, "cpu")
     image = mw.Image(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))

@@ -118,12 +118,12 @@ def test_references_are_chosen_and_taken_back(project: Project) -> None:
     image = project.image(3)
     sky = project.accept(image, image.pixels[..., 2] > 100, "sky")
     larger = project.accept(image, image.pixels[..., 1] > 100, "meadow")
-    shows, not_this = project.references("meadow")
-    assert [one.uid for one in shows] == [larger.uid, own.uid], "the largest on each image"
+    shows, negative = project.references("meadow")
+    assert [one.annotation_uid for one in shows] == [larger.uid, own.uid], "the largest on each image"
     project.mark_reference(own)
     project.mark_reference(sky, False, "meadow")
-    shows, not_this = project.references("meadow")
-    assert ([one.uid for one in shows], [one.uid for one in not_this]) == ([own.uid], [sky.uid])
+    shows, negative = project.references("meadow")
+    assert ([one.annotation_uid for one in shows], [one.annotation_uid for one in negative]) == ([own.uid], [sky.uid])
     project.reject(sky)
     assert project.references("meadow")[1] == [], "a mask that is no longer accepted says nothing"
     project.mark_reference(own, None)

@@ -6,6 +6,7 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from maskwright.errors import Cancelled, EmptyPhrase, MaskwrightError
 from maskwright.models.talk2dino import Projection
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import load
-from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
 from maskwright.project import Project
 from maskwright.project.search import find_images
@@ -213,9 +214,9 @@ def test_another_projection_sees_the_same_regions(
     folder = shutil.copytree(talking_preset, tmp_path / "other")
     preset = load(folder)
     assert preset.talk2dino is not None
-    assert preset.talk2dino.config.projection is not None
-    sizes = preset.talk2dino.config.projection
-    save_projection(folder, Projection(sizes), sizes, preset.text, size=64)
+    assert preset.talk2dino.settings.projection is not None
+    sizes = preset.talk2dino.settings.projection
+    save_projection(folder, Projection(sizes), sizes, preset.dinotxt, size=64)
     engine = make(folder)
     second = find_images(project, engine, "a cow")
     assert engine.encoder_calls == 0
@@ -250,11 +251,11 @@ def test_regions_that_were_used_are_not_the_oldest(
     first, second, third = (project.image(record.id) for record in project.images())
     engine = make()
     for image in (first, second):
-        engine.match("a cow", image.sha256, lambda image=image: image)
-    make().match("sky", first.sha256, lambda: pytest.fail("it was seen"))
+        engine.similarity("a cow", image.sha256, partial(Image, image.pixels))
+    make().similarity("sky", first.sha256, lambda: pytest.fail("it was seen"))
     monkeypatch.setattr(matching, "_MOST", 2)
     monkeypatch.setattr(matching, "_LOOK", 1)
-    engine.match("a cow", third.sha256, lambda: third)
+    engine.similarity("a cow", third.sha256, lambda: third)
     assert {file.stem for file in _kept(tmp_path)} == {first.sha256, third.sha256}
 
 
@@ -309,7 +310,7 @@ def test_an_empty_phrase_is_one_sentence(project: Project, make: Callable[..., E
     with pytest.raises(EmptyPhrase):
         find_images(project, engine, phrase)
     with pytest.raises(EmptyPhrase):
-        engine.match(phrase, "0" * 64, lambda: project.image(1))
+        engine.similarity(phrase, "0" * 64, lambda: project.image(1))
     assert engine.encoder_calls == 0
 
 
@@ -343,9 +344,9 @@ def test_pictures_of_any_shape_are_looked_at(
 ) -> None:
     image = Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
     engine = make()
-    score = engine.match("sky", image.sha256, lambda: image)
+    score = engine.similarity("sky", image.sha256, lambda: image)
     assert -1 <= score <= 1
-    assert engine.match("sky", image.sha256, lambda: pytest.fail("it was seen")) == score
+    assert engine.similarity("sky", image.sha256, lambda: pytest.fail("it was seen")) == score
 
 
 # the session

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import create_engine
 
@@ -92,6 +93,7 @@ def running() -> Iterator[Server]:
     """A server with a cluster of its own, which is gone afterwards."""
     home, owner = _programs(), _owner()
     assert home is not None
+    assert owner is not None
     # a socket's path may have some hundred letters only
     folder = Path(tempfile.mkdtemp(prefix="maskwright-pg-", dir="/tmp"))
     if os.getuid() == 0:
@@ -99,10 +101,11 @@ def running() -> Iterator[Server]:
 
     def run(program: str, *words: str) -> None:
         log = folder / "log"
+        as_owner: dict[str, Any] = {"user": owner, "group": owner} if os.getuid() == 0 else {}
         done = subprocess.run(
             [home / program, "-D", folder / "data", *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60,
-            cwd=folder, check=False, **({"user": owner, "group": owner} if os.getuid() == 0 else {}),
+            cwd=folder, check=False, **as_owner,
         )  # fmt: skip
         told = log.read_text() if log.exists() else ""
         assert done.returncode == 0, f"{program}: {done.stderr}{told}"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -32,7 +33,7 @@ def statements(store: Store) -> Iterator[list[tuple[str, object]]]:
     event.remove(store._engine, "before_cursor_execute", note)
 
 
-def plan(store: Store, sql: str, values: object) -> str:
+def plan(store: Store, sql: str, values: Any) -> str:
     with store._engine.connect() as connection:
         return "\n".join(str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values))
 

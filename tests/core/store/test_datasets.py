@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,7 +126,7 @@ def test_nothing_is_taken_in_twice(store: Store, address: str | Path) -> None:
 
 def test_the_life_of_a_mask_in_another_project_is_kept(store: Store) -> None:
     moments = {"created_at": "2025-01-01T00:00:00.000Z", "updated_at": "2025-02-01T00:00:00.000Z"}
-    life = {"uid": "d" * 32, "revision": 4, "annotator": "eve", "crowd": True, **moments}
+    life: dict[str, Any] = {"uid": "d" * 32, "revision": 4, "annotator": "eve", "crowd": True, **moments}
     store.import_dataset(NewDataset([picture(1)], [], [drawn(0, "cow", state="rejected", **life)]))
     (kept,) = store.annotations(states=("rejected",))
     assert {name: getattr(kept, name) for name in life} == life

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 from maskwright.domain import rle
-from maskwright.presets.loading import seg_settings
+from maskwright.presets.loading import dinov3seg_settings
 from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.data import Source, read_source
 from maskwright.training.vocabulary import Vocabulary
@@ -22,7 +22,7 @@ NAMES = ("grass", "sky", "cow")
 def small_config(folder: Path, **settings: object) -> SegConfig:
     """Settings for the model in `folder` and pictures of 64 pixels."""
     base = replace(
-        TINY_SEG, model=seg_settings(folder).model, steps=60, batch=4, crop=64, short_side=(64, 80), finish=None
+        TINY_SEG, model=dinov3seg_settings(folder).model, steps=60, batch=4, crop=64, short_side=(64, 80), finish=None
     )
     return replace(base, **{"rate": 3e-3, "average": 0.9, "label_stride": 4, **settings})  # type: ignore[arg-type]
 

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _boxes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _boxes(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     pixels = rng.integers(0, 60, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), bool)
     for left in (2, 36):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from maskwright.domain import Annotation, Image, Mask
 from maskwright.engine import Engine
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import load_text
+from maskwright.presets.loading import load_dinotxt
 from maskwright.training.data import IGNORE, NONE, Sample
 from maskwright.training.finetune import finetune, sample, tuning_config
 
@@ -39,7 +39,7 @@ def _annotations(edge: int) -> list[Annotation]:
 
 @pytest.fixture(scope="module")
 def samples(small_preset: Path) -> list[Sample]:
-    rng, config = np.random.default_rng(0), load_text(small_preset).config
+    rng, config = np.random.default_rng(0), load_dinotxt(small_preset).settings
     made = []
     for _ in range(6):
         pixels, edge = _picture(rng)
@@ -50,8 +50,8 @@ def samples(small_preset: Path) -> list[Sample]:
 def _tune(
     preset: Path, samples: list[Sample], out: Path, *, recipe: str = "full", epochs: int = 80, **told: Any
 ) -> bool:
-    base = load_text(preset)
-    config = tuning_config(base.config, len(samples), epochs=epochs, seed=0)
+    base = load_dinotxt(preset)
+    config = tuning_config(base.settings, len(samples), epochs=epochs, seed=0)
     return finetune(base, samples, NAMES, config, out, recipe=recipe, **told)
 
 
@@ -63,7 +63,7 @@ def tuned(small_preset: Path, samples: list[Sample], tmp_path_factory: pytest.Te
 
 
 def test_labels_of_classes_that_are_not_learnt_count_for_nothing(small_preset: Path) -> None:
-    config = load_text(small_preset).config
+    config = load_dinotxt(small_preset).settings
     image = Image(np.zeros((64, 64, 3), np.uint8))
     made = sample(image, _annotations(30), ["air"], background=True, preset=config)
     assert (made.labels[:, :30] == IGNORE).all()
@@ -82,7 +82,7 @@ def test_the_result_is_a_preset_that_finds_what_it_was_shown(small_preset: Path,
 
     assert right(tuned) > 0.9
     assert right(tuned) > right(small_preset) + 0.1
-    assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").unfamiliar == ("moon",)
+    assert Engine.load(tuned, "cpu").segment_text(Image(pixels), "air, cow, moon").out_of_vocabulary == ("moon",)
     # by example it is asked as its base
     for part in ("insid3", "sam"):
         assert sections(tuned)[part] == sections(small_preset)[part]
@@ -90,7 +90,7 @@ def test_the_result_is_a_preset_that_finds_what_it_was_shown(small_preset: Path,
 
 
 def test_length_of_a_run_follows_the_number_of_images(small_preset: Path) -> None:
-    config = load_text(small_preset).config
+    config = load_dinotxt(small_preset).settings
 
     def steps(images: int, epochs: int | None = None) -> int:
         return tuning_config(config, images, epochs=epochs, seed=0).steps

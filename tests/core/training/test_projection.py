@@ -25,7 +25,7 @@ from maskwright.models.talk2dino import Pooling, Talk2Dino
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
 from maskwright.presets.loading import load
-from maskwright.presets.talk2dino import save_projection
+from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
 from maskwright.training import projection as module
 from maskwright.training.captions import Captioned, read_captions
@@ -259,7 +259,7 @@ def test_every_pooling_learns_something_else(frozen: Encoders, folder: Path, tmp
 
 def test_all_poolings_share_what_was_kept(frozen: Encoders, folder: Path, tmp_path: Path, passes: list[int]) -> None:
     for pooling in ("max_head", "average", "cls"):
-        _learn(frozen, folder, tmp_path / "kept", replace(RUN, pooling=pooling))  # type: ignore[arg-type]
+        _learn(frozen, folder, tmp_path / "kept", replace(RUN, pooling=pooling))
     assert sum(passes) == 8
 
 
@@ -424,9 +424,9 @@ def test_a_projection_alone_is_added_to_a_preset(small_preset: Path, folder: Pat
     assert {part: told[part] for part in told if part != "talk2dino"} == sections(small_preset)
     preset = load(out)
     assert preset.talk2dino is not None
-    assert preset.talk2dino.config.matched_at == 64
-    assert preset.talk2dino.config.built_on == told["dinotxt"]["sha256"]
-    assert preset.talk2dino.config.prompts == ("{}", "a photo of a {}.")
+    assert preset.talk2dino.settings.retrieval_size == 64
+    assert preset.talk2dino.settings.built_on == told["dinotxt"]["sha256"]
+    assert preset.talk2dino.settings.prompts == ("{}", "a photo of a {}.")
     for name, value in _weights(taught).items():
         torch.testing.assert_close(preset.talk2dino.model.projection.state_dict()[name], value, rtol=1e-3, atol=1e-3)
 
@@ -544,9 +544,9 @@ def test_a_saved_projection_keeps_nothing_of_the_one_before(talking_preset: Path
     preset = load(folder)
     assert preset.talk2dino is not None
     made = preset.talk2dino.model.projection
-    assert preset.talk2dino.config.projection is not None
-    save_projection(folder, made, preset.talk2dino.config.projection, preset.text, size=128)
+    assert preset.talk2dino.settings.projection is not None
+    save_projection(folder, made, preset.talk2dino.settings.projection, preset.dinotxt, size=128)
     again = load(folder).talk2dino
     assert again is not None
-    assert again.config.matched_at == 128
+    assert again.settings.retrieval_size == 128
     assert _equal(dict(made.state_dict()), dict(again.model.projection.state_dict()))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.text import evaluate_text
-from maskwright.presets.loading import bundled, load, load_seg, seg_settings
+from maskwright.presets.loading import bundled, dinov3seg_settings, load, load_dinov3seg
 from maskwright.presets.weights import write_part
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
@@ -52,7 +52,7 @@ def test_it_learns_what_a_batch_shows(labelled_folder: Path, tmp_path: Path) -> 
     """The bundled model has not seen such pictures; a few steps teach it to tell what is where."""
     config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), rate=1e-3, average=0.8)
     source, vocabulary = source_of(labelled_folder)
-    preset = load_seg(bundled() / "tiny")
+    preset = load_dinov3seg(bundled() / "tiny")
     trained = SegTrained(preset.model, config)
     fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
     shown = seg_steps(replace(config, seed=1), [source])[0]
@@ -113,7 +113,7 @@ def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_
     paper = SegConfig()
     assert (paper.rate, paper.rate * paper.share) == (2e-4, pytest.approx(2e-6))
     assert (paper.gamma, paper.dice, paper.steps, paper.batch, paper.weight_decay) == (2.0, 0.05, 80_000, 4, 1e-4)
-    config = replace(paper, model=seg_settings(out).model)
+    config = replace(paper, model=dinov3seg_settings(out).model)
     trained = SegTrained(started(config, out)[0], config)
     fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
     rates = {
@@ -203,7 +203,7 @@ def test_imported_parts_are_trained_as_published(
         lambda sources, words, config, *args, **kw: used.append(config) or True,
     )
     assert train_segmenter(TrainingJob([labelled_folder], out, steps=7, seed=3))
-    assert used == [replace(SegConfig(), model=seg_settings(out).model, steps=7, seed=3)]
+    assert used == [replace(SegConfig(), model=dinov3seg_settings(out).model, steps=7, seed=3)]
     model, _ = started(used[0], out)
     early = {name: value for name, value in model.state_dict().items() if name.startswith("anyup.")}
     assert all(torch.equal(value, kept[name].float()) for name, value in early.items())
@@ -211,7 +211,7 @@ def test_imported_parts_are_trained_as_published(
     small = replace(used[0], steps=2, crop=64, short_side=(64, 64), label_stride=4, average=0.0)
     source, vocabulary = source_of(labelled_folder)
     assert not train_seg([source], vocabulary, small, out, minutes=0)
-    assert not seg_settings(out).trained, "until its training is over"
+    assert not dinov3seg_settings(out).trained, "until its training is over"
     assert train_seg([source], vocabulary, small, out)
-    assert seg_settings(out).trained
-    assert load(out).seg is not None
+    assert dinov3seg_settings(out).trained
+    assert load(out).dinov3seg is not None

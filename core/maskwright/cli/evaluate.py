@@ -1,4 +1,4 @@
-"""Masks of one picture, and how good they are on labelled ones."""
+"""`maskwright evaluate`: measure a preset on labelled images."""
 
 from __future__ import annotations
 
@@ -9,60 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from maskwright.cli.output import Device, Json, Preset, answer, engine, progress_bar, refinement, say
-from maskwright.errors import MaskwrightError
+from maskwright.cli.output import Cleaning, Device, Json, Method, Preset, answer, engine, progress_bar, refinement
+from maskwright.errors import UsageError
 
-__all__ = ["evaluate", "segment"]
-
-Method = Annotated[
-    str | None, typer.Option(help="dinov3seg (the default where the preset has it), dinotxt or talk2dino.")
-]
-Cleaning = Annotated[
-    bool | None,
-    typer.Option("--cleaning/--no-cleaning", help="Background cleaning, with --background; default: the preset's."),
-]
-
-
-def segment(
-    image: Annotated[Path, typer.Argument(help="Picture file.")],
-    text: Annotated[str, typer.Option(help='Class names, separated by commas; synonyms with "|".')],
-    method: Method = None,
-    background: Annotated[bool, typer.Option("--background", help="Leave what was not named unlabelled.")] = False,
-    cleaning: Cleaning = None,
-    threshold: Annotated[float | None, typer.Option(help="How sure a class must be, 0 to 1; with background.")] = None,
-    high_resolution: Annotated[
-        bool, typer.Option("--high-resolution", help="Slow procedure for fine structures.")
-    ] = False,
-    refine: Annotated[str | None, typer.Option(help="pamr: contours follow the picture's colours.")] = None,
-    preset: Preset = "tiny",
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
-    as_json: Json = False,
-) -> None:
-    """Find regions by words: writes a label map, an overlay and the masks."""
-    from maskwright.domain import Image
-    from maskwright.formats.prediction_files import write_prediction
-
-    picture = Image.open(image)
-    model = engine(preset, device)
-    with progress_bar("Encoding") as bar:
-        found = model.segment_text(
-            picture, text, method, background, refinement(refine or "none"), threshold=threshold, cleaning=cleaning,
-            high_resolution=high_resolution, progress=bar,
-        )  # fmt: skip
-    if found.note:
-        say(found.note)
-    if found.unfamiliar:
-        say(f"This model was not taught: {', '.join(found.unfamiliar)}. Expect little of it.")
-    if found.removed is not None:
-        say(f"Cleaning left {100 * found.removed.mean():.1f} % of the picture unlabelled that had a class before.")
-    if len(found.categories) == 1 and not background and threshold is None:
-        say("One class and no --background: the class covers the whole picture.")
-    written = write_prediction(found, picture, out)
-    lines = [
-        f"{m['category']}: {100 * m['area'] / found.label_map.size:.1f} % of the picture" for m in written["masks"]
-    ]
-    answer(written, as_json, "\n".join([*lines, written["label_map"], written["overlay"], written["masks_file"]]))
+__all__ = ["evaluate"]
 
 
 class _Task(StrEnum):
@@ -101,16 +51,16 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a preset on labelled images: by words, by example, or by a robot that clicks."""
+    """Measure a preset on labelled images: by text, by example, or with simulated clicks."""
     words = method or unlabelled is _Unlabelled.background or things or table or cleaning is not None
     if task is not _Task.text and words:
-        raise MaskwrightError("--method, --unlabelled, --things, --cleaning and --table go with --task text.")
+        raise UsageError("--method, --unlabelled, --things, --cleaning and --table go with --task text.")
     if task is _Task.click and refine:
-        raise MaskwrightError("--refine goes with --task text and example. Leave it out.")
+        raise UsageError("--refine goes with --task text and example. Leave it out.")
     if cleaning is not None and not (things or unlabelled is _Unlabelled.background or table):
-        raise MaskwrightError("--cleaning goes with --unlabelled background or --things. Add one of them.")
+        raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or cleaning is not None):
-        raise MaskwrightError("--table tries all ways of cleaning and refining. Leave --cleaning and --refine out.")
+        raise UsageError("--table tries all ways of cleaning and refining. Leave --cleaning and --refine out.")
     if task is _Task.example:
         _evaluate_example(engine(preset, device), data, refine, held_out, limit, seed, as_json)
         return
