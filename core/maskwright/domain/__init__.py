@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskwright.domain.annotation import Annotation, AnnotationKey, Category, ReferenceMark
 from maskwright.domain.finetune_run import Run
-from maskwright.domain.image import Image, ImageRecord
+from maskwright.domain.image import Image, ImageRecord, to_8bit
 from maskwright.domain.mask import Mask
 from maskwright.domain.prediction import Prediction
 from maskwright.domain.prompts import ClassName, EverythingPrompt, Reference, ReferencePrompt, TextPrompt
@@ -28,4 +28,5 @@ __all__ = [
     "ReferencePrompt",
     "Run",
     "TextPrompt",
+    "to_8bit",
 ]

@@ -19,7 +19,8 @@ from torch import Tensor
 from maskwright import __version__
 from maskwright.domain import Image, Reference
 from maskwright.errors import BadReference, MaskwrightError
-from maskwright.imaging.reading import stretched
+from maskwright.files.atomic import atomic_save
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models import insid3
 from maskwright.models.crf import crf
 from maskwright.models.dense_features import dense_features, square_input
@@ -27,7 +28,6 @@ from maskwright.models.insid3 import EncodedReference, PatchFeatures
 from maskwright.models.pamr import pamr
 from maskwright.presets.config import Insid3Settings
 from maskwright.presets.loading import LoadedInsid3
-from maskwright.presets.weights import atomic_save
 
 __all__ = [
     "Region",
@@ -100,7 +100,7 @@ def _positional_basis(preset: LoadedInsid3, device: torch.device, cache: Path) -
 def encode(preset: LoadedInsid3, pixels: NDArray[np.uint8], complement: Tensor, device: torch.device) -> PatchFeatures:
     """Cells of an (H, W, 3) image."""
     config = preset.settings
-    image = square_input(_tensor(stretched(pixels) if config.stretch else pixels, device), config.method.size)
+    image = square_input(_tensor(stretch_contrast(pixels) if config.stretch else pixels, device), config.method.size)
     return insid3.encode(dense_features(preset.model, image, stem=config.stem, position=config.position), complement)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Image
+from maskwright.domain.mask import iou
 from maskwright.engine import Engine
 from maskwright.evaluation.protocol import chosen_images
 from maskwright.formats.labelled_folder import LabelledFolder, objects
@@ -139,7 +140,7 @@ def _clicked(engine: Engine, image: Image, truth: NDArray[np.bool_]) -> tuple[li
         found = engine.segment_click(image, [p[:2] for p in points], [p[2] for p in points], start=start).masks()
         start = found[0] if found else None
         mask = found[0].to_array() if found else np.zeros_like(truth)
-        reached.append(float((mask & truth).sum() / (mask | truth).sum()))
+        reached.append(iou(mask, truth))
         if len(points) <= 5:
             right = float((mask == truth).mean())
         if len(points) >= 5 and max(reached) >= _TARGET:
@@ -154,4 +155,4 @@ def _after(reached: Sequence[float], clicks: int) -> float:
 
 def _needed(reached: Sequence[float]) -> int:
     """Clicks to the target, or the most there are."""
-    return next((n for n, iou in enumerate(reached, start=1) if iou >= _TARGET), _CLICKS)
+    return next((n for n, value in enumerate(reached, start=1) if value >= _TARGET), _CLICKS)

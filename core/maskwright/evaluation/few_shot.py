@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Image, Mask, Reference
+from maskwright.domain.mask import iou
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, held_out, mask_of
@@ -124,7 +125,7 @@ def evaluate_example(
     data = LabelledFolder.read(folder)
     count = min(EPISODES, limit or EPISODES)
     opened = lru_cache(maxsize=64)(Image.open)
-    iou: list[float] = []
+    ious: list[float] = []
     right: list[float] = []
     scores: list[float] = []
     by_class: dict[int, list[float]] = {}
@@ -136,10 +137,10 @@ def evaluate_example(
             opened(one.target.file), [Reference(opened(one.reference.file), shown)], refine=refine
         )
         mask, truth = found.label_map > 0, region(one.target, one.category)
-        iou.append(float((mask & truth).sum() / (mask | truth).sum()))
+        ious.append(iou(mask, truth))
         right.append(float((mask == truth).mean()))
         scores.append(found.scores[0])
-        by_class.setdefault(one.category, []).append(iou[-1])
+        by_class.setdefault(one.category, []).append(ious[-1])
         images |= {one.reference.file, one.target.file}
     progress.report(count, count)
     return ExampleScores(
@@ -147,15 +148,15 @@ def evaluate_example(
         method="insid3",
         preset=engine.model.name,
         seed=seed,
-        episodes=len(iou),
+        episodes=len(ious),
         images=len(images),
         classes=len(by_class),
-        miou=float(np.mean(iou)),
+        miou=float(np.mean(ious)),
         pixel_accuracy=float(np.mean(right)),
         per_class={
             name: float(np.mean(by_class[key])) if key in by_class else None for key, name in data.categories.items()
         },
-        ranking=_spearman(scores, iou),
+        ranking=_spearman(scores, ious),
     )
 
 

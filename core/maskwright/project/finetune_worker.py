@@ -27,10 +27,11 @@ from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.evaluation.metrics import IGNORED
 from maskwright.evaluation.text import evaluate_text, score_text
+from maskwright.files.atomic import atomic_save
 from maskwright.formats.labelled_folder import truth
 from maskwright.models.devices import choose_device
 from maskwright.presets.loading import find, load_dinotxt
-from maskwright.presets.weights import CONFIG, atomic_save, save_record
+from maskwright.presets.weights import CONFIG, save_record
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.settings import Settings

@@ -17,7 +17,7 @@ import torch
 
 from maskwright.domain import Annotation, Image
 from maskwright.formats.labelled_folder import truth
-from maskwright.imaging.reading import stretched
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import LoadedDinoTxt
@@ -55,7 +55,7 @@ def sample(
         image.size_hw,
         empty=NONE if background else IGNORE,
     )
-    return Sample(stretched(image.pixels) if preset.stretch else image.pixels, labels, 0)
+    return Sample(stretch_contrast(image.pixels) if preset.stretch else image.pixels, labels, 0)
 
 
 def tuning_config(preset: DinoTxtSettings, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
