@@ -492,11 +492,11 @@ class AnnotationSession:
             case "cancel":
                 runs.cancel(name)
             case "resume":
-                runs.resume(name, who=who)
+                runs.resume(name, user=who)
             case "use":
-                runs.activate(name, who=who)
+                runs.activate(name, user=who)
             case "back":
-                runs.activate(self._earlier(), who=who)
+                runs.activate(self._earlier(), user=who)
 
     def improvement(self) -> Improvement:
         """What to tell about fine-tuning now."""
@@ -623,28 +623,31 @@ def _class_agnostic(one: Proposal) -> bool:
 
 
 def _running(run: Run) -> Improvement:
-    told = run.progress
-    phase = str(told.get("phase", "starting"))
+    progress = run.progress
+    phase = progress.phase or "starting"
     share, line = 0.0, f"{run.name}: {phase}"
-    if phase == "training":
-        share = told["step"] / told["steps"]
-        left = told.get("seconds_left")
-        line += f", step {told['step']} of {told['steps']}, loss {told['loss']:.2f}" if "loss" in told else ""
-        line += f", about {max(1, round(left / 60))} min left" if left is not None else ""
-    elif "total" in told:
-        line += f", image {told['done']} of {told['total']}"
-    curve = tuple((int(step), float(loss)) for step, loss in told.get("curve", ()))
-    return Improvement(f"{line}.", run.name, share, curve, ("cancel",))
+    if phase == "training" and progress.step is not None and progress.steps:
+        share = progress.step / progress.steps
+        if progress.loss is not None:
+            line += f", step {progress.step} of {progress.steps}, loss {progress.loss:.2f}"
+        if progress.seconds_left is not None:
+            line += f", about {max(1, round(progress.seconds_left / 60))} min left"
+    elif progress.total is not None:
+        line += f", image {progress.done} of {progress.total}"
+    return Improvement(f"{line}.", run.name, share, progress.curve or (), ("cancel",))
 
 
 def _scores(run: Run) -> str:
-    before, after = run.before or {}, run.after or {}
-    images = f"{after['images']} held-out image{'s' * (after['images'] != 1)}"
-    return f"{run.name}: mIoU {before['miou']:.3f} before, {after['miou']:.3f} after, on {images}."
+    assert run.before is not None
+    assert run.after is not None
+    images = f"{run.after.images} held-out image{'s' * (run.after.images != 1)}"
+    return f"{run.name}: mIoU {run.before.miou:.3f} before, {run.after.miou:.3f} after, on {images}."
 
 
 def _worse(run: Run) -> bool:
-    before, after = run.before or {}, run.after or {}
-    pairs = [(before["per_class"].get(name), value) for name, value in after["per_class"].items()]
+    before, after = run.before, run.after
+    assert before is not None
+    assert after is not None
+    pairs = [(before.per_class.get(name), value) for name, value in after.per_class.items()]
     fell = any(old is not None and new is not None and old - new > _WORSE for old, new in pairs)
-    return bool(fell or after["miou"] < before["miou"])
+    return fell or after.miou < before.miou

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from maskwright.domain import Annotation, Image
-from maskwright.formats.labelled_folder import truth
+from maskwright.formats.labelled_folder import rasterize
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import sections, to_plain
@@ -49,7 +49,7 @@ def sample(
         background: unlabelled pixels are none of the classes.
         preset: of the model that is tuned, which says how pictures are prepared.
     """
-    labels = truth(
+    labels = rasterize(
         annotations,
         {name: index for index, name in enumerate(names)},
         image.size_hw,
