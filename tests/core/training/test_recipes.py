@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from maskwright.models import devices
 from maskwright.presets.loading import bundled
-from maskwright.training import clicks, recipes, scratch, seg
+from maskwright.training import recipes
 from maskwright.training.recipes import TrainingJob
 
 
 @pytest.mark.parametrize(
-    ("recipe", "module", "trainer"),
+    ("recipe", "trainer"),
     [
-        (recipes.train_text, scratch, "train"),
-        (recipes.train_clicks, clicks, "train_clicks"),
-        (recipes.train_dinov3seg, seg, "train_seg"),
+        (recipes.train_text, "scratch.train"),
+        (recipes.train_clicks, "clicks.train_clicks"),
+        (recipes.train_dinov3seg, "seg.train_seg"),
     ],
 )
 @pytest.mark.parametrize(("named", "used"), [("cuda:1", "cuda:1"), ("auto", "cuda:0"), ("cpu", "cpu")])
 def test_the_named_device_is_trained_on(
-    recipe: Callable[[TrainingJob], bool],
-    module: ModuleType,
-    trainer: str,
-    named: str,
-    used: str,
-    monkeypatch: pytest.MonkeyPatch,
+    recipe: Callable[[TrainingJob], bool], trainer: str, named: str, used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def record(*_args: Any, device: str, **_options: Any) -> bool:
         seen.append(device)
@@ -37,8 +31,8 @@ def test_the_named_device_is_trained_on(
 
     seen: list[str] = []
     monkeypatch.setattr(devices, "devices", lambda: ["cuda:0", "cuda:1", "cpu"])
-    monkeypatch.setattr(module, trainer, record)
+    monkeypatch.setattr(f"maskwright.training.{trainer}", record)
     monkeypatch.setattr(TrainingJob, "labelled", lambda self, **options: ([], None))
     monkeypatch.setattr(TrainingJob, "objects", lambda self: [])
-    assert recipe(TrainingJob([], bundled() / "tiny", device=named))
+    assert recipe(TrainingJob(folders=[], out=bundled() / "tiny", device=named))
     assert seen == [used]

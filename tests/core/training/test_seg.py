@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
+from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.loading import bundled, dinov3seg_settings, load, load_dinov3seg
 from maskwright.presets.weights import write_part
@@ -43,7 +44,7 @@ def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Pat
     assert np.isfinite(told).all()
     after = load_file(out / "dinov3seg.safetensors")
     assert any(not torch.equal(after[name], value) for name, value in before.items())
-    (scores,) = evaluate_text(Engine.load(out, "cpu"), labelled_folder, limit=2)
+    (scores,) = evaluate_text(Engine.load(out, "cpu"), labelled_folder, selection=ImageSelection(limit=2))
     assert scores.method == "dinov3seg"
     assert json.loads((out / "dinov3seg.json").read_text())["steps"] == 20
 
