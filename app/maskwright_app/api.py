@@ -186,8 +186,8 @@ class Endpoints:
             job: id from an endpoint that started one.
         """
         run = self.session.project.runs.get(job)
-        metrics = {"before": run.before, "after": run.after}
-        told = {"state": run.state, "progress": dict(run.progress), "metrics": metrics, "message": run.message}
+        metrics = {name: scores and scores.to_dict() for name, scores in (("before", run.before), ("after", run.after))}
+        told = {"state": run.state, "progress": run.progress.to_dict(), "metrics": metrics, "message": run.message}
         return self._answer(None, job=job, **told)
 
     def job_cancel(self, job: str) -> dict[str, Any]:

@@ -210,7 +210,7 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     target = insid3.encode(tensors["in.target_features"][0], complement)
     masks = sorted(name for name in tensors if name.startswith("in.ref_mask_"))
     inside = [insid3.grid_mask(tensors[name].bool(), size, grid) for name in masks]
-    examples = [insid3.example(one, mask) for one, mask in zip(references, inside, strict=True)]
+    examples = [insid3.encode_reference(one, mask) for one, mask in zip(references, inside, strict=True)]
 
     def as_map(values: Tensor) -> Tensor:
         return values.T.reshape(*values.shape[1:], *grid) if values.ndim == 2 else values.reshape(grid)
@@ -230,29 +230,29 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     method = insid3.Insid3Config(size, config["svd_components"], config["tau"], config["merge_threshold"])
     for shots in {int(name.split(".")[1].removeprefix("shot")) for name in tensors if name.startswith("out.shot")}:
         used = examples[:shots]
-        towards = insid3.prototype(used)
-        forward = insid3.forward_similarity(target, towards)
-        chosen = insid3.candidates(target, used, forward)
-        seed = insid3.select_seed(clusters, chosen, towards)
-        scores = insid3.aggregate(clusters, seed, chosen, forward)
+        ref_prototype = insid3.prototype(used)
+        forward = insid3.forward_similarity(target, ref_prototype)
+        candidate_mask = insid3.candidates(target, used, forward)
+        seed = insid3.select_seed(clusters, candidate_mask, ref_prototype)
+        scores = insid3.aggregate(clusters, seed, candidate_mask, forward)
         found = insid3.segment(target, used, method)
         square = insid3.square_mask(found.mask, grid, size)
         ours |= {
             f"shot{shots}.{name}": value
             for name, value in {
                 # prototypes are in coordinates of the complement; the authors' are in all of them
-                "reference_prototype": (complement @ towards)[:, None],
+                "reference_prototype": (complement @ ref_prototype)[:, None],
                 "forward_similarity": as_map(forward),
-                "reference_masks_grid": torch.stack([as_map(one.inside) for one in used]).to(torch.uint8),
+                "reference_masks_grid": torch.stack([as_map(one.foreground) for one in used]).to(torch.uint8),
                 "nearest_reference_index": torch.stack(
                     [
                         as_map(_nearest(target.debiased, one.debiased, theirs))
                         for one, theirs in zip(used, tensors[f"out.shot{shots}.nearest_reference_index"], strict=True)
                     ]
                 ).to(torch.int32),
-                "candidate_mask": as_map(chosen).to(torch.uint8),
+                "candidate_mask": as_map(candidate_mask).to(torch.uint8),
                 "cluster_prototypes_debiased": (clusters.debiased @ complement.T)[numbering],
-                "seed_scores_all_clusters": (clusters.debiased @ towards)[numbering],
+                "seed_scores_all_clusters": (clusters.debiased @ ref_prototype)[numbering],
                 "seed_cluster": (numbering == seed).nonzero()[0],
                 "cross_similarity": scores.cross[numbering],
                 "intra_similarity": scores.intra[numbering],
@@ -339,8 +339,8 @@ def _talk2dino_maps(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     large = F.interpolate(cleaned, tuple(config["upsample_hw"]), mode="bilinear", align_corners=True)
 
     def labels(threshold: float) -> Tensor:
-        best, chosen = large.max(dim=1)
-        return torch.where(best > threshold, chosen + 1, 0).to(torch.uint8)
+        best, candidate_mask = large.max(dim=1)
+        return torch.where(best > threshold, candidate_mask + 1, 0).to(torch.uint8)
 
     heads = talk2dino.head_embeddings(features.flatten(2), attention)
     return {
@@ -467,7 +467,10 @@ def _sam(case: Case, tensors: Tensors, folder: Path) -> Tensors:
         ours[f"{name}.sparse"], dense = model.encode_prompts(prompt)
         masks, iou = model.decode(embedding, prompt)
         for several, chosen in (("multimask_0", slice(0, 1)), ("multimask_1", slice(1, None))):
-            ours |= {f"{name}.{several}.low_res": masks[:, chosen], f"{name}.{several}.iou": iou[:, chosen]}
+            ours |= {
+                f"{name}.{several}.low_res": masks[:, chosen],
+                f"{name}.{several}.iou": iou[:, chosen],
+            }
         if prompt.masks is not None:
             ours[f"{name}.dense"] = dense
         ours[f"{name}.full_res_logits"] = sam.postprocess(masks[:, :1], size, size, config)

@@ -99,7 +99,7 @@ def like(
 
 def _pictures(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
     """Each picture with the folder its answers go to, inside that of all answers."""
-    from maskwright.imaging.reading import is_picture
+    from maskwright.imaging.reading import is_image_file
 
     for path in paths:
         if not path.is_dir():
@@ -107,7 +107,7 @@ def _pictures(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
             continue
         for file in sorted(path.rglob("*")):
             # an answer of an earlier run is no picture to search
-            if is_picture(file) and not file.name.endswith((".labels.png", ".overlay.png")):
+            if is_image_file(file) and not file.name.endswith((".labels.png", ".overlay.png")):
                 yield file, file.parent.relative_to(path)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from maskwright.domain.annotation import Annotation, AnnotationKey, Category, ReferenceMark
-from maskwright.domain.finetune_run import Run
-from maskwright.domain.image import Image, ImageRecord
+from maskwright.domain.finetune_run import FinetunePlan, Run, RunProgress
+from maskwright.domain.image import Image, ImageRecord, to_8bit
 from maskwright.domain.mask import Mask
 from maskwright.domain.prediction import Prediction
 from maskwright.domain.prompts import ClassName, EverythingPrompt, Reference, ReferencePrompt, TextPrompt
 from maskwright.domain.provenance import ModelRef, PromptKind, Provenance
+from maskwright.domain.scores import Scores
 
 __all__ = [
     "Annotation",
@@ -16,6 +17,7 @@ __all__ = [
     "Category",
     "ClassName",
     "EverythingPrompt",
+    "FinetunePlan",
     "Image",
     "ImageRecord",
     "Mask",
@@ -27,5 +29,8 @@ __all__ = [
     "ReferenceMark",
     "ReferencePrompt",
     "Run",
+    "RunProgress",
+    "Scores",
     "TextPrompt",
+    "to_8bit",
 ]

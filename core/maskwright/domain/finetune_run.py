@@ -1,12 +1,85 @@
-"""Fine-tuning runs as a project keeps them."""
+"""Fine-tuning runs: plan, progress and outcome as a project stores them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["Run"]
+from maskwright.domain.scores import Scores
+
+__all__ = ["FinetunePlan", "Run", "RunProgress"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetunePlan:
+    """Classes, masks, split and settings of one run, frozen when it starts."""
+
+    categories: tuple[str, ...]
+    """Classes to learn, in the order of their category ids."""
+    left_out: tuple[str, ...] = ()
+    """Classes with too few masks."""
+    train: tuple[int, ...]
+    """Ids of the training images."""
+    validation: tuple[int, ...] = ()
+    """Ids of the validation images; empty when the result is measured on a labelled folder."""
+    masks: tuple[tuple[str, int], ...]
+    """(uid, revision) of every mask in use."""
+    background: bool = False
+    """Unlabelled pixels belong to none of the classes: with a single class they are its only negatives."""
+    seed: int = 0
+    epochs: int | None = None
+    """Passes over the training images; None is the default length."""
+    measure_on: str | None = None
+    """Labelled folder to measure on; None is the validation images."""
+    device: str = "auto"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FinetunePlan:
+        """A plan from the form that `to_dict` returns, which projects store; unknown keys are ignored."""
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        for name in ("categories", "left_out", "train", "validation"):
+            known[name] = tuple(known.get(name, ()))
+        known["masks"] = tuple((str(uid), int(revision)) for uid, revision in known.get("masks", ()))
+        return cls(**known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """How far the process of a run has come; None where it has not reported yet."""
+
+    phase: str | None = None
+    """"measuring the base", "reading", "training" or "measuring the result"."""
+    step: int | None = None
+    """Training steps done."""
+    steps: int | None = None
+    """Training steps in all."""
+    loss: float | None = None
+    """Loss of the last reported step."""
+    curve: tuple[tuple[int, float], ...] | None = None
+    """(step, loss) so far, thinned to a few hundred points."""
+    seconds_left: int | None = None
+    """Estimated training time left."""
+    done: int | None = None
+    """Images measured."""
+    total: int | None = None
+    """Images to measure."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunProgress:
+        """Progress from the form that `to_dict` returns, which projects store; unknown keys are ignored."""
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        if known.get("curve") is not None:
+            known["curve"] = tuple((int(step), float(loss)) for step, loss in known["curve"])
+        return cls(**known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without what is not known yet."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,22 +88,28 @@ class Run:
 
     id: int
     name: str
-    """Also of its folder in `checkpoints/`."""
+    """Name of the run and of its folder in `checkpoints/`."""
     state: str
-    """running, done, cancelled, failed, or interrupted: its process is gone, and it can be resumed"""
+    """running, done, cancelled, failed, or interrupted: its process is gone, and it can be resumed."""
     recipe: str
     base: str
-    """The model it started from: a preset's name, a folder, or another run's `checkpoints/NAME`."""
-    plan: Mapping[str, Any]
-    """Masks, split and settings, frozen when the run was started."""
-    progress: Mapping[str, Any]
-    """step, steps, loss, seconds left, and the curve so far"""
-    before: Mapping[str, Any] | None
-    """Scores of the base on the held-out images; None until they are measured."""
-    after: Mapping[str, Any] | None
+    """Model that it started from: a preset's name, a folder, or another run's `checkpoints/NAME`."""
+    plan: FinetunePlan
+    progress: RunProgress
+    before: Scores | None
+    """Scores of the base on the validation images; None until they are measured."""
+    after: Scores | None
     """Scores of the result on the same images."""
     message: str
     """Why it failed, in one sentence."""
     created_at: str
     updated_at: str
-    """The last sign of life of its process."""
+    """When its process reported last."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.to_dict() if isinstance(value, FinetunePlan | RunProgress | Scores) else value
+            for name, value in values.items()
+        }

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.errors import ImageUnreadable, MaskwrightError, ShapeError
-from maskwright.imaging.reading import read_picture
+from maskwright.imaging.normalization import to_8bit
+from maskwright.imaging.reading import read_image
 
-__all__ = ["BoolArray", "Image", "ImageRecord"]
+__all__ = ["BoolArray", "Image", "ImageRecord", "to_8bit"]
 
 BoolArray = NDArray[np.bool_]
 
@@ -65,7 +66,7 @@ class Image:
     @classmethod
     def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
         """Decode a picture file's bytes; raises as `open` does."""
-        picture = read_picture(data, name)
+        picture = read_image(data, name)
         return cls(picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured)
 
     @property

@@ -10,7 +10,7 @@ from maskwright.domain import rle as _rle
 from maskwright.domain.image import BoolArray
 from maskwright.domain.rle import Rle
 
-__all__ = ["Mask"]
+__all__ = ["Mask", "iou"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +48,9 @@ class Mask:
     def to_array(self) -> BoolArray:
         """Decode to a boolean (H, W) array."""
         return _rle.decode(self.rle)
+
+
+def iou(first: BoolArray, second: BoolArray) -> float:
+    """Intersection over union of two boolean (H, W) masks; 1 for two empty ones."""
+    union = int((first | second).sum())
+    return int((first & second).sum()) / union if union else 1.0

@@ -14,7 +14,8 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from maskwright.errors import BadPrompt
-from maskwright.imaging.reading import stretched
+from maskwright.imaging.geometry import label_components
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
 from maskwright.presets.loading import LoadedSam
 
@@ -99,7 +100,7 @@ def encode(preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device) -
     scale = config.model.longest / max(height, width)
     size = max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5))
     # Pillow's filter, as the authors' predictor: it averages when it makes smaller
-    image = Pillow.fromarray(stretched(pixels) if config.stretch else pixels)
+    image = Pillow.fromarray(stretch_contrast(pixels) if config.stretch else pixels)
     resized = np.array(image.resize(size[::-1], Pillow.Resampling.BILINEAR))
     batch = torch.from_numpy(resized).to(device).permute(2, 0, 1)[None].float()
     encoder = preset.model.image_encoder
@@ -195,13 +196,11 @@ def _clicked_parts(logits: Tensor, prompts: Prompts, clicks: Clicks, config: Sam
     positive = clicks.labels == 1
     if prompts.points is None or not positive.any():
         return logits
-    from skimage.measure import label
-
     cells = (prompts.points[0, torch.from_numpy(positive)] + 0.5) / (config.stride // 4)
     columns, rows = cells.cpu().numpy().astype(int).T
     kept = logits.clone()
     for number, plane in enumerate((logits > 0).cpu().numpy()):
-        parts = label(plane, connectivity=2)
+        parts = label_components(plane)
         rows, columns = rows.clip(0, plane.shape[0] - 1), columns.clip(0, plane.shape[1] - 1)
         touched = set(parts[rows, columns].tolist()) - {0}
         if touched:

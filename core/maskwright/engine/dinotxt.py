@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.imaging.geometry import slide, slide_size
-from maskwright.imaging.reading import stretched
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
@@ -92,7 +92,7 @@ class DinoTxtMethod:
 
 def _resized(pixels: NDArray[np.uint8], short_side: int, config: DinoTxtSettings, device: torch.device) -> Tensor:
     size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, config.protocol.window)
-    pixels = stretched(pixels) if config.stretch else pixels
+    pixels = stretch_contrast(pixels) if config.stretch else pixels
     return F.interpolate(normalised(pixels, device), size=size, mode="bicubic", antialias=True)
 
 

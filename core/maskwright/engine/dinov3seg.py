@@ -22,7 +22,7 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, enlarged, normalised
 from maskwright.imaging.geometry import area_size, slide
-from maskwright.imaging.reading import stretched
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
@@ -80,7 +80,7 @@ class SegMethod:
     def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> SegEmbedding:
         """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
         config = self.preset.settings
-        image = normalised(stretched(pixels) if config.stretch else pixels, self.device)
+        image = normalised(stretch_contrast(pixels) if config.stretch else pixels, self.device)
         sides = sorted(config.protocol.sides)
         looks: list[Look] = []
 

@@ -19,15 +19,15 @@ from torch import Tensor
 from maskwright import __version__
 from maskwright.domain import Image, Reference
 from maskwright.errors import BadReference, MaskwrightError
-from maskwright.imaging.reading import stretched
+from maskwright.files.atomic import atomic_save
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models import insid3
 from maskwright.models.crf import crf
 from maskwright.models.dense_features import dense_features, square_input
-from maskwright.models.insid3 import Example, PatchFeatures
+from maskwright.models.insid3 import EncodedReference, PatchFeatures
 from maskwright.models.pamr import pamr
 from maskwright.presets.config import Insid3Settings
 from maskwright.presets.loading import LoadedInsid3
-from maskwright.presets.weights import atomic_save
 
 __all__ = [
     "Region",
@@ -100,7 +100,7 @@ def _positional_basis(preset: LoadedInsid3, device: torch.device, cache: Path) -
 def encode(preset: LoadedInsid3, pixels: NDArray[np.uint8], complement: Tensor, device: torch.device) -> PatchFeatures:
     """Cells of an (H, W, 3) image."""
     config = preset.settings
-    image = square_input(_tensor(stretched(pixels) if config.stretch else pixels, device), config.method.size)
+    image = square_input(_tensor(stretch_contrast(pixels) if config.stretch else pixels, device), config.method.size)
     return insid3.encode(dense_features(preset.model, image, stem=config.stem, position=config.position), complement)
 
 
@@ -110,24 +110,24 @@ def _tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
 
 
 @torch.inference_mode()
-def example(cells: PatchFeatures, one: Reference, config: Insid3Settings) -> Example:
+def example(cells: PatchFeatures, one: Reference, config: Insid3Settings) -> EncodedReference:
     """A reference on its image's cells."""
     mask = torch.from_numpy(one.mask.to_array()).to(cells.original.device)
-    return insid3.example(cells, insid3.grid_mask(mask, config.method.size, cells.grid_hw))
+    return insid3.encode_reference(cells, insid3.grid_mask(mask, config.method.size, cells.grid_hw))
 
 
 @torch.inference_mode()
 def find(
     cells: PatchFeatures,
-    examples: Sequence[Example],
-    not_this: Sequence[Example],
+    examples: Sequence[EncodedReference],
+    not_this: Sequence[EncodedReference],
     config: Insid3Settings,
     image: Image,
     refine: str | None,
     device: torch.device,
 ) -> Region:
     """What the examples show, in the pixels of the image that `cells` are of."""
-    found = insid3.segment(cells, examples, config.method, not_this=not_this)
+    found = insid3.segment(cells, examples, config.method, negative_references=not_this)
     if not found.mask.any():
         return Region(np.zeros(image.size_hw, np.bool_), 0.0)
     size = config.method.size
@@ -136,7 +136,7 @@ def find(
         pixels = F.interpolate(_tensor(image.pixels, device)[None], (size, size), mode="bilinear")[0]
         square = crf(pixels, square) if refine == "crf" else _pamr(pixels, square)
     mask = insid3.resized_mask(square, image.size_hw).cpu().numpy()
-    return Region(mask, found.score if mask.any() else 0.0)
+    return Region(mask, found.confidence if mask.any() else 0.0)
 
 
 _PAMR_SIDE = 512

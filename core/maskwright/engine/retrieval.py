@@ -15,11 +15,11 @@ from torch import Tensor
 
 from maskwright.engine.text import normalised
 from maskwright.errors import EmptyPhrase
-from maskwright.imaging.reading import stretched
+from maskwright.files.atomic import atomic_save
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.talk2dino import image_similarity
 from maskwright.models.text_cleaning import clean_text
 from maskwright.presets.loading import LoadedTalk2Dino
-from maskwright.presets.weights import atomic_save
 
 __all__ = ["ImageTextRetriever"]
 
@@ -69,7 +69,7 @@ class ImageTextRetriever:
     def look(self, sha256: str, pixels: NDArray[np.uint8]) -> Tensor:
         """(heads, C) half precision regions of an (H, W, 3) picture, which are kept."""
         config = self._preset.settings
-        image = normalised(stretched(pixels) if config.stretch else pixels, self._device)
+        image = normalised(stretch_contrast(pixels) if config.stretch else pixels, self._device)
         regions = self._preset.model.regions(image, config.retrieval_size)[0, :-2].half()
         file = self._file(sha256)
         try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwright.domain import ModelRef
 from maskwright.engine.text import Scores, normalised
 from maskwright.imaging.geometry import slide, slide_size
-from maskwright.imaging.reading import stretched
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.talk2dino import class_attention, clean, scores
 from maskwright.presets.config import WindowProtocol
 from maskwright.presets.loading import LoadedTalk2Dino
@@ -66,7 +66,7 @@ class Talk2DinoMethod:
         config = self.preset.settings
         protocol, side = config.protocol, config.protocol.window
         size = slide_size((pixels.shape[0], pixels.shape[1]), protocol.short_side, side, protocol.longest)
-        image = normalised(stretched(pixels) if config.stretch else pixels, self.device)
+        image = normalised(stretch_contrast(pixels) if config.stretch else pixels, self.device)
         # the authors do not smooth first, which benchmark pictures forgive and large photographs do not
         image = F.interpolate(image, size, mode="bilinear", antialias=True)
         image = image.to(next(self.preset.model.visual.parameters()).dtype)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import ModelRef, TextPrompt
+from maskwright.models.normalization import normalize
 from maskwright.models.pamr import affinity, refine
 
 __all__ = [
@@ -24,9 +25,6 @@ __all__ = [
     "normalised",
     "refined",
 ]
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 class Labels(NamedTuple):
@@ -95,9 +93,7 @@ class TextMethod(Protocol):
 
 def normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(1, 3, H, W) float32, ImageNet statistics."""
-    image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
-    mean, std = (torch.tensor(v, device=device)[:, None, None] for v in (_MEAN, _STD))
-    return (image - mean) / std
+    return normalize(torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255)
 
 
 def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:

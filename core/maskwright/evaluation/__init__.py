@@ -1,1 +1,1 @@
-"""Reproducible evaluation protocols by text, by example and by click; speed, memory and model size."""
+"""Reproducible evaluation of text, example and click prompts; speed, memory and model size."""

@@ -1,34 +1,36 @@
-"""The evaluation protocol of clicks (contracts.md section 2): a robot that clicks where the mask is most wrong."""
+"""Evaluation of click prompts with simulated clicks in the largest error region (contracts.md, section 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Image
+from maskwright.domain.mask import iou
 from maskwright.engine import Engine
-from maskwright.evaluation.protocol import chosen_images
+from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
 from maskwright.formats.labelled_folder import LabelledFolder, objects
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["ClickScores", "deepest", "evaluate_click", "next_click"]
+__all__ = ["ClickScores", "deepest_pixel", "evaluate_click", "next_click"]
 
-_OBJECTS = 50
-"""At most so many of an image, the largest."""
-_CLICKS = 20
-_TARGET = 0.85
+_MAX_OBJECTS = 50
+"""Largest number of objects of an image; the largest ones are taken."""
+_MAX_CLICKS = 20
+_TARGET_IOU = 0.85
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClickScores:
-    """Result of the click task; means over objects."""
+    """Result of the click task; all measures are means over objects."""
 
-    task: str
-    method: str
+    task: str = "click"
+    method: str = "sam"
     preset: str
     seed: int
     images: int
@@ -37,17 +39,39 @@ class ClickScores:
     iou_1click: float
     iou_5click: float
     noc85: float
-    """Clicks to IoU 0.85; objects that do not get there in 20 count 20"""
+    """Number of clicks to IoU 0.85; 20 for objects that do not reach it in 20."""
     miou: float
-    """iou_5click, under the name that all tasks have"""
+    """`iou_5click`, under the name that all tasks share."""
     pixel_accuracy: float
-    """Share of right pixels after five clicks"""
+    """Share of correct pixels after five clicks."""
     per_class: dict[str, float | None]
-    """iou_5click by the annotation's category; None where no object was measured"""
+    """`iou_5click` by category; None where no object was measured."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
 
 
-def deepest(region: NDArray[np.bool_]) -> tuple[int, int]:
-    """(column, row) of the pixel of an (H, W) region that is farthest from its outside; the border is outside."""
+class _ObjectResult(NamedTuple):
+    """Simulated clicks on one object."""
+
+    category: str
+    ious: list[float]
+    """IoU after each click."""
+    accuracy: float
+    """Share of correct pixels after the fifth click."""
+
+    def iou_after(self, clicks: int) -> float:
+        """IoU after that many clicks, or after the last one if the mask was perfect before."""
+        return self.ious[min(clicks, len(self.ious)) - 1]
+
+    @property
+    def clicks_to_target(self) -> int:
+        return next((n for n, value in enumerate(self.ious, start=1) if value >= _TARGET_IOU), _MAX_CLICKS)
+
+
+def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int]:
+    """(column, row) of the pixel of an (H, W) region farthest from its outside; the image border counts as outside."""
     from scipy.ndimage import distance_transform_edt
 
     rows, columns = (np.flatnonzero(region.any(axis=axis)) for axis in (1, 0))
@@ -57,101 +81,83 @@ def deepest(region: NDArray[np.bool_]) -> tuple[int, int]:
     return int(columns[0] + column), int(rows[0] + row)
 
 
-def next_click(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[float, float, int]:
-    """Where the robot clicks next: x, y in the middle of a pixel, and the sign.
+def next_click(mask: NDArray[np.bool_], ground_truth: NDArray[np.bool_]) -> tuple[float, float, int]:
+    """The next simulated click: x and y of a pixel centre, and its label (1 positive, 0 negative).
 
-    It is the deepest pixel of what is missing or of what is too much, whichever is larger.
+    It falls on the deepest pixel of the false negatives or of the false positives, whichever cover more pixels.
     """
-    missing, surplus = truth & ~mask, mask & ~truth
-    sign = int(missing.sum() >= surplus.sum())
-    column, row = deepest(missing if sign else surplus)
-    return column + 0.5, row + 0.5, sign
+    missing, surplus = ground_truth & ~mask, mask & ~ground_truth
+    label = int(missing.sum() >= surplus.sum())
+    column, row = deepest_pixel(missing if label else surplus)
+    return column + 0.5, row + 0.5, label
 
 
 def evaluate_click(
     engine: Engine,
     folder: Path,
     *,
-    only_held_out: bool = False,
-    limit: int | None = None,
-    seed: int = 0,
+    selection: ImageSelection = ALL_IMAGES,
     progress: Progress = NO_PROGRESS,
 ) -> ClickScores:
-    """Click on every object of labelled images until its mask is right, or 20 times.
+    """Click on every object of labelled images until its mask is right, at most 20 times.
 
     Args:
-        engine: with the preset to measure.
-        folder: `images/` and `annotations.json`.
-        only_held_out: only images that training leaves out.
-        limit: at most so many images, drawn by `seed`.
-        seed: of the draw.
-        progress: hears how many images are done.
+        engine: Engine of the preset to measure.
+        folder: Labelled folder (`images/` and `annotations.json`).
+        selection: Which images are measured.
+        progress: Reports images; cancels between them.
     """
     data = LabelledFolder.read(folder)
-    images = chosen_images(data, only_held_out=only_held_out, limit=limit, seed=seed)
-    rows: list[tuple[str, list[float], float]] = []
-    for done, one in enumerate(images):
+    images = selection.images(data)
+    results: list[_ObjectResult] = []
+    for done, row in enumerate(images):
+        progress.check()
         progress.report(done, len(images))
-        image = Image.open(one.file)
-        named = [
-            (data.categories.get(row.get("category_id", -1), "?"), part)
-            for row in one.annotations
-            for part in objects([row], image.size_hw)
+        image = Image.open(row.file)
+        parts = [
+            (data.categories.get(annotation.get("category_id", -1), "?"), part)
+            for annotation in row.annotations
+            for part in objects([annotation], image.size_hw)
         ]
-        named.sort(key=lambda pair: -int(pair[1].sum()))
-        for name, truth in named[:_OBJECTS]:
-            reached, right = _clicked(engine, image, truth)
-            rows.append((name, reached, right))
+        parts.sort(key=lambda pair: -int(pair[1].sum()))
+        results += [_click_object(engine, image, name, part) for name, part in parts[:_MAX_OBJECTS]]
     progress.report(len(images), len(images))
-    after = {n: float(np.mean([_after(reached, n) for _, reached, _ in rows])) if rows else 0.0 for n in (1, 5)}
     by_class: dict[str, list[float]] = {}
-    for name, reached, _ in rows:
-        by_class.setdefault(name, []).append(_after(reached, 5))
+    for result in results:
+        by_class.setdefault(result.category, []).append(result.iou_after(5))
+    after_5 = _mean([result.iou_after(5) for result in results])
     return ClickScores(
-        task="click",
-        method="sam",
         preset=engine.model.name,
-        seed=seed,
+        seed=selection.seed,
         images=len(images),
-        objects=len(rows),
+        objects=len(results),
         classes=len(by_class),
-        iou_1click=after[1],
-        iou_5click=after[5],
-        noc85=float(np.mean([_needed(reached) for _, reached, _ in rows])) if rows else 0.0,
-        miou=after[5],
-        pixel_accuracy=float(np.mean([right for *_, right in rows])) if rows else 0.0,
-        per_class={
-            name: float(np.mean(by_class[name])) if name in by_class else None for name in data.categories.values()
-        },
+        iou_1click=_mean([result.iou_after(1) for result in results]),
+        iou_5click=after_5,
+        noc85=_mean([result.clicks_to_target for result in results]),
+        miou=after_5,
+        pixel_accuracy=_mean([result.accuracy for result in results]),
+        per_class={name: _mean(by_class[name]) if name in by_class else None for name in data.categories.values()},
     )
 
 
-def _clicked(engine: Engine, image: Image, truth: NDArray[np.bool_]) -> tuple[list[float], float]:
-    """IoU after each click, and the share of right pixels after the fifth.
-
-    It goes on past an IoU of 0.85 to the fifth click, which is reported as well; a mask without an error ends it.
-    """
+def _click_object(engine: Engine, image: Image, category: str, ground_truth: NDArray[np.bool_]) -> _ObjectResult:
+    """Click until IoU 0.85 is reached, but at least five times, which are scored as well; a perfect mask ends it."""
     points: list[tuple[float, float, int]] = []
-    reached: list[float] = []
-    mask, start, right = np.zeros_like(truth), None, 0.0
-    while len(points) < _CLICKS and (mask != truth).any():
-        points.append(next_click(mask, truth))
-        found = engine.segment_click(image, [p[:2] for p in points], [p[2] for p in points], start=start).masks()
-        start = found[0] if found else None
-        mask = found[0].to_array() if found else np.zeros_like(truth)
-        reached.append(float((mask & truth).sum() / (mask | truth).sum()))
+    ious: list[float] = []
+    mask, start, accuracy = np.zeros_like(ground_truth), None, 0.0
+    while len(points) < _MAX_CLICKS and (mask != ground_truth).any():
+        points.append(next_click(mask, ground_truth))
+        masks = engine.segment_click(image, [p[:2] for p in points], [p[2] for p in points], start=start).masks()
+        start = masks[0] if masks else None
+        mask = masks[0].to_array() if masks else np.zeros_like(ground_truth)
+        ious.append(iou(mask, ground_truth))
         if len(points) <= 5:
-            right = float((mask == truth).mean())
-        if len(points) >= 5 and max(reached) >= _TARGET:
+            accuracy = float((mask == ground_truth).mean())
+        if len(points) >= 5 and max(ious) >= _TARGET_IOU:
             break
-    return reached, right
+    return _ObjectResult(category, ious, accuracy)
 
 
-def _after(reached: Sequence[float], clicks: int) -> float:
-    """IoU after so many clicks; a perfect mask needs no more of them."""
-    return reached[min(clicks, len(reached)) - 1]
-
-
-def _needed(reached: Sequence[float]) -> int:
-    """Clicks to the target, or the most there are."""
-    return next((n for n, iou in enumerate(reached, start=1) if iou >= _TARGET), _CLICKS)
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0

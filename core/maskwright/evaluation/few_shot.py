@@ -1,62 +1,69 @@
-"""The evaluation protocol of segmentation by example (contracts.md section 2): episodes of a reference and a target."""
+"""Few-shot evaluation: episodes of a reference and a target image (contracts.md, section 2)."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Image, Mask, Reference
+from maskwright.domain.mask import iou
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
-from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, held_out, mask_of
+from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
+from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, mask_of
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["EPISODES", "Episode", "ExampleScores", "draw", "evaluate_example"]
+__all__ = ["EPISODES", "Episode", "ExampleScores", "draw_episodes", "evaluate_example"]
 
 EPISODES = 200
-_TRIES = 50
-"""Draws per episode before the data is said to hold too few references."""
+_MAX_DRAWS = 50
+"""Draws per episode before the data counts as having too few usable references."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Find in `target` what `reference` shows of a category."""
+    """One few-shot task: segment a category in `target` from its mask in `reference`."""
 
     category: int
     reference: LabelledImage
     target: LabelledImage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleScores:
     """Result of the example task."""
 
-    task: str
-    method: str
+    task: str = "example"
+    method: str = "insid3"
     preset: str
     seed: int
     episodes: int
     images: int
-    """How many different images took part."""
+    """Number of different images in the episodes."""
     classes: int
     miou: float
     """Mean IoU over episodes."""
     pixel_accuracy: float
-    """Mean share of right pixels over episodes."""
+    """Mean share of correct pixels over episodes."""
     per_class: dict[str, float | None]
     """Mean IoU of a category's episodes; None where none was drawn."""
     ranking: float
-    """Spearman's correlation between score and IoU: 1 when "most certain first" is "best first"."""
+    """Spearman's rank correlation of score and IoU: 1 when a higher score always means a higher IoU."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
 
 
-def region(image: LabelledImage, category: int) -> NDArray[np.bool_]:
-    """(H, W): the union of a category's masks, crowds left out."""
+def category_mask(image: LabelledImage, category: int) -> NDArray[np.bool_]:
+    """(H, W) union of a category's masks, without crowds."""
     union = np.zeros(image.size_hw, np.bool_)
     for row in image.annotations:
         if row.get("category_id") == category and row.get("segmentation") and not row.get("iscrowd"):
@@ -64,36 +71,40 @@ def region(image: LabelledImage, category: int) -> NDArray[np.bool_]:
     return union
 
 
-def draw(data: LabelledFolder, *, count: int, seed: int, only_held_out: bool = False) -> Iterator[Episode]:
-    """Episodes: a category, then a reference of it, then another image of it, each evenly.
+def draw_episodes(data: LabelledFolder, selection: ImageSelection, *, count: int) -> Iterator[Episode]:
+    """Draw a category, then a reference image of it, then another image of it as target, each uniformly.
 
-    Where images carry a sequence both are frames of one. A reference that is empty or fills its image is drawn again.
+    Where images carry a sequence, reference and target are frames of the same one. A reference mask that is empty or
+    fills its image is drawn again.
+
+    Args:
+        data: Labelled folder.
+        selection: Which images take part, and the seed; its limit is not used.
+        count: Number of episodes.
 
     Raises:
-        MaskwrightError: no category has two images.
+        MaskwrightError: No category has masks in two images, or hardly a mask can be a reference.
     """
     groups: dict[int, dict[str | None, list[LabelledImage]]] = {}
-    for image in data:
-        if only_held_out and not held_out(image.file.name):
-            continue
+    for image in selection.candidates(data):
         rows = [row for row in image.annotations if row.get("segmentation") and not row.get("iscrowd")]
         for category in dict.fromkeys(row["category_id"] for row in rows):
             groups.setdefault(category, {}).setdefault(image.sequence, []).append(image)
-    pairs = {
-        category: [(one, of) for of in by_sequence.values() if len(of) > 1 for one in of]
+    references = {
+        category: [(image, group) for group in by_sequence.values() if len(group) > 1 for image in group]
         for category, by_sequence in sorted(groups.items())
     }
-    categories = [category for category, found in pairs.items() if found]
+    categories = [category for category, pairs in references.items() if pairs]
     if not categories:
         raise MaskwrightError(f"{data.folder} has no category with masks in two images. Add images.")
-    chance = random.Random(seed)
+    rng = random.Random(selection.seed)
     for _ in range(count):
-        for _ in range(_TRIES):
-            category = chance.choice(categories)
-            reference, group = chance.choice(pairs[category])
-            target = chance.choice([one for one in group if one is not reference])
-            shown = region(reference, category)
-            if shown.any() and not shown.all() and region(target, category).any():
+        for _ in range(_MAX_DRAWS):
+            category = rng.choice(categories)
+            reference, group = rng.choice(references[category])
+            target = rng.choice([image for image in group if image is not reference])
+            mask = category_mask(reference, category)
+            if mask.any() and not mask.all() and category_mask(target, category).any():
                 break
         else:
             raise MaskwrightError(f"{data.folder} has hardly a mask that could be a reference. Check its masks.")
@@ -105,57 +116,53 @@ def evaluate_example(
     folder: Path,
     *,
     refine: str | None = "crf",
-    only_held_out: bool = False,
-    limit: int | None = None,
-    seed: int = 0,
+    selection: ImageSelection = ALL_IMAGES,
     progress: Progress = NO_PROGRESS,
 ) -> ExampleScores:
-    """Segment the target of each episode by its reference, and compare with its labels.
+    """Segment the target of each episode from its reference, and compare with the target's labels.
 
     Args:
-        engine: with the preset to measure.
-        folder: `images/` and `annotations.json`.
-        refine: refinement of the contour, or None.
-        only_held_out: only images that training leaves out.
-        limit: at most so many episodes.
-        seed: of the draw.
-        progress: hears how many episodes are done.
+        engine: Engine of the preset to measure.
+        folder: Labelled folder (`images/` and `annotations.json`).
+        refine: Mask refinement, or None.
+        selection: Which images take part; its limit counts episodes.
+        progress: Reports episodes; cancels between them.
     """
     data = LabelledFolder.read(folder)
-    count = min(EPISODES, limit or EPISODES)
+    count = min(EPISODES, selection.limit or EPISODES)
     opened = lru_cache(maxsize=64)(Image.open)
-    iou: list[float] = []
-    right: list[float] = []
+    ious: list[float] = []
+    accuracies: list[float] = []
     scores: list[float] = []
     by_class: dict[int, list[float]] = {}
     images: set[Path] = set()
-    for done, one in enumerate(draw(data, count=count, seed=seed, only_held_out=only_held_out)):
+    for done, episode in enumerate(draw_episodes(data, selection, count=count)):
+        progress.check()
         progress.report(done, count)
-        shown = Mask.from_array(region(one.reference, one.category), category=data.categories[one.category])
-        found = engine.segment_like(
-            opened(one.target.file), [Reference(opened(one.reference.file), shown)], refine=refine
-        )
-        mask, truth = found.label_map > 0, region(one.target, one.category)
-        iou.append(float((mask & truth).sum() / (mask | truth).sum()))
-        right.append(float((mask == truth).mean()))
-        scores.append(found.scores[0])
-        by_class.setdefault(one.category, []).append(iou[-1])
-        images |= {one.reference.file, one.target.file}
+        category, reference, target = episode.category, episode.reference, episode.target
+        mask = Mask.from_array(category_mask(reference, category), category=data.categories[category])
+        prediction = engine.segment_like(
+            opened(target.file), [Reference(opened(reference.file), mask)], refine=refine
+        )  # fmt: skip
+        predicted, ground_truth = prediction.label_map > 0, category_mask(target, category)
+        ious.append(iou(predicted, ground_truth))
+        accuracies.append(float((predicted == ground_truth).mean()))
+        scores.append(prediction.scores[0])
+        by_class.setdefault(category, []).append(ious[-1])
+        images |= {reference.file, target.file}
     progress.report(count, count)
     return ExampleScores(
-        task="example",
-        method="insid3",
         preset=engine.model.name,
-        seed=seed,
-        episodes=len(iou),
+        seed=selection.seed,
+        episodes=len(ious),
         images=len(images),
         classes=len(by_class),
-        miou=float(np.mean(iou)),
-        pixel_accuracy=float(np.mean(right)),
+        miou=float(np.mean(ious)),
+        pixel_accuracy=float(np.mean(accuracies)),
         per_class={
             name: float(np.mean(by_class[key])) if key in by_class else None for key, name in data.categories.items()
         },
-        ranking=_spearman(scores, iou),
+        ranking=_spearman(scores, ious),
     )
 
 

@@ -1,4 +1,4 @@
-"""Pixel counts and the measures made of them."""
+"""Confusion matrix of label maps, and the measures derived from it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from numpy.typing import NDArray
 __all__ = ["IGNORED", "Confusion"]
 
 IGNORED = -1
-"""Label of pixels that are not counted."""
+"""Ground-truth label of pixels that are not counted."""
 
 
 class Confusion:
-    """Pixel counts summed over images; class 0 is the background, which is never averaged."""
+    """Confusion matrix summed over images; class 0 is the background."""
 
     def __init__(self, classes: int) -> None:
         self.counts = np.zeros((classes + 1, classes + 1), np.int64)
+        """Pixels by (ground truth, prediction)."""
 
-    def add(self, truth: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> None:
-        """Count one image; pixels whose truth is negative are left out."""
+    def add(self, ground_truth: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> None:
+        """Count the pixels of one image, except those whose ground truth is negative."""
         side = len(self.counts)
-        valid = truth >= 0
-        pairs = truth[valid].astype(np.int64) * side + predicted[valid]
+        valid = ground_truth >= 0
+        pairs = ground_truth[valid].astype(np.int64) * side + predicted[valid]
         self.counts += np.bincount(pairs, minlength=side * side).reshape(side, side)
 
     def iou(self) -> list[float | None]:
-        """Intersection over union of every class, the background first; None where there is no ground truth."""
-        inside = np.diag(self.counts)
-        truth, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
+        """Intersection over union of every class, the background first; None without ground truth."""
+        intersection = np.diag(self.counts)
+        true, predicted = self.counts.sum(axis=1), self.counts.sum(axis=0)
         return [
-            float(inside[k] / (truth[k] + predicted[k] - inside[k])) if truth[k] else None
+            float(intersection[k] / (true[k] + predicted[k] - intersection[k])) if true[k] else None
             for k in range(len(self.counts))
         ]
 
     def accuracy(self) -> float:
-        """Share of the counted pixels that are right."""
+        """Share of the counted pixels whose class is right; 0 when none is counted."""
         total = int(self.counts.sum())
         return float(np.trace(self.counts) / total) if total else 0.0

@@ -22,7 +22,7 @@ from maskwright.models import insid3
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import SPECS as DINOV3SEG
 from maskwright.models.dinov3seg import Dinov3Seg
-from maskwright.models.insid3 import Example, Insid3Config, PatchFeatures
+from maskwright.models.insid3 import EncodedReference, Insid3Config, PatchFeatures
 from maskwright.models.pamr import DILATIONS, ITERATIONS, pamr
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
@@ -278,11 +278,13 @@ def bench_example(*, rounds: int = 5, device: str = "cpu", seed: int = 0) -> Exa
     # a quarter of the picture, as an object is
     inside = torch.zeros(GRID, GRID, dtype=torch.bool, device=device)
     inside[GRID // 4 : 3 * GRID // 4, GRID // 4 : 3 * GRID // 4] = True
-    one = insid3.example(reference, inside.flatten())
+    one = insid3.encode_reference(reference, inside.flatten())
     cells = insid3.encode(target, complement)
     # the authors keep all coordinates
     theirs = cells._replace(debiased=insid3.debias(cells.original, basis))
-    their_one = insid3.example(reference._replace(debiased=insid3.debias(reference.original, basis)), one.inside)
+    their_one = insid3.encode_reference(
+        reference._replace(debiased=insid3.debias(reference.original, basis)), one.foreground
+    )
     runs: dict[str, list[tuple[dict[str, float], Tensor, Tensor]]] = {"ours": [], "authors": []}
     products = []
     for number in range(rounds + 1):
@@ -343,11 +345,13 @@ def _timed(into: dict[str, float], name: str, work: Callable[[], Tensor]) -> tup
     return value, into[name]
 
 
-def _ours(target: PatchFeatures, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
+def _ours(
+    target: PatchFeatures, one: EncodedReference, config: Insid3Config
+) -> tuple[dict[str, float], Tensor, Tensor]:
     spent: dict[str, float] = {}
-    towards = insid3.prototype([one])
-    forward = insid3.forward_similarity(target, towards)
-    chosen, _ = _timed(spent, "candidates", lambda: insid3.candidates(target, [one], forward))
+    ref_prototype = insid3.prototype([one])
+    forward = insid3.forward_similarity(target, ref_prototype)
+    candidate_mask, _ = _timed(spent, "candidates", lambda: insid3.candidates(target, [one], forward))
     kept: list[insid3.Clusters] = []
 
     def cluster() -> Tensor:
@@ -357,26 +361,28 @@ def _ours(target: PatchFeatures, one: Example, config: Insid3Config) -> tuple[di
     labels, _ = _timed(spent, "clustering", cluster)
 
     def merge() -> Tensor:
-        seed = insid3.select_seed(kept[0], chosen, towards)
-        return (insid3.aggregate(kept[0], seed, chosen, forward).combined > config.merge)[labels]
+        seed = insid3.select_seed(kept[0], candidate_mask, ref_prototype)
+        return (insid3.aggregate(kept[0], seed, candidate_mask, forward).combined > config.merge)[labels]
 
     mask, _ = _timed(spent, "seed and aggregation", merge)
     return spent, mask, labels
 
 
-def _authors(target: PatchFeatures, one: Example, config: Insid3Config) -> tuple[dict[str, float], Tensor, Tensor]:
+def _authors(
+    target: PatchFeatures, one: EncodedReference, config: Insid3Config
+) -> tuple[dict[str, float], Tensor, Tensor]:
     """The same stages as their authors' code computes them, in our words."""
     from sklearn.cluster import AgglomerativeClustering
 
     spent: dict[str, float] = {}
-    towards = insid3.prototype([one])
-    forward = insid3.forward_similarity(target, towards)
+    ref_prototype = insid3.prototype([one])
+    forward = insid3.forward_similarity(target, ref_prototype)
 
     def match() -> Tensor:
         similarity = target.debiased @ one.debiased.T
-        return one.inside[similarity.argmax(dim=1)] & (forward > 0)
+        return one.foreground[similarity.argmax(dim=1)] & (forward > 0)
 
-    chosen, _ = _timed(spent, "candidates", match)
+    candidate_mask, _ = _timed(spent, "candidates", match)
 
     def cluster() -> Tensor:
         distance = (1 - target.original @ target.original.T).clamp_min(0).fill_diagonal_(0)
@@ -392,11 +398,12 @@ def _authors(target: PatchFeatures, one: Example, config: Insid3Config) -> tuple
         debiased = [F.normalize(target.debiased[cells].mean(dim=0), dim=0) for cells in members]
         original = [F.normalize(target.original[cells].mean(dim=0), dim=0) for cells in members]
         seed = max(
-            (k for k, cells in enumerate(members) if chosen[cells].any()), key=lambda k: float(debiased[k] @ towards)
+            (k for k, cells in enumerate(members) if candidate_mask[cells].any()),
+            key=lambda k: float(debiased[k] @ ref_prototype),
         )
-        mask = torch.zeros_like(chosen)
+        mask = torch.zeros_like(candidate_mask)
         for k, cells in enumerate(members):
-            share = 1.0 if k == seed else float(chosen[cells].float().mean())
+            share = 1.0 if k == seed else float(candidate_mask[cells].float().mean())
             if float(forward[cells].mean()) * float(original[k] @ original[seed]) * share > config.merge:
                 mask |= cells
         return mask

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Mask
+from maskwright.domain.mask import iou
 
 __all__ = ["Outlined", "filled", "moved", "outlined", "outlines", "simplified"]
 
@@ -92,7 +93,7 @@ def simplified(mask: NDArray[np.bool_], rings: list[list[int]], pixels: float) -
             fewer = approximate_polygon(np.vstack([points, points[:1]]), tolerance)[:-1]
             made.append((fewer if len(fewer) > 2 else points).ravel().tolist())
         drawn = coco.decode(coco.merge(coco.frPyObjects(made, *mask.shape))).astype(bool)
-        if (drawn & mask).sum() >= _LEAST_IOU * (drawn | mask).sum():
+        if iou(drawn, mask) >= _LEAST_IOU:
             return made
         tolerance /= 2
     return rings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import ImageOps
 from maskwright.domain import ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import replacing
+from maskwright.files.hashing import sha256_of
 from maskwright.files.names import DistinctNames
 
 __all__ = ["Copies"]
@@ -60,7 +60,7 @@ class Copies:
                     shutil.copyfileobj(reader, writer)
                 return replace(record, file_name=name)
             _write_upright(source, target)
-            digest = hashlib.sha256(target.read_bytes()).hexdigest()
+            digest = sha256_of(target)
         except OSError as error:
             raise MaskwrightError(
                 f"Cannot copy {record.file_name} to {self._folder}: {error.strerror or error}. Choose another place."

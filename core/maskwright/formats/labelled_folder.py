@@ -16,7 +16,7 @@ from maskwright.domain import Annotation, rle
 from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
 from maskwright.imaging.geometry import components
 
-__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "objects", "read_coco", "truth"]
+__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "objects", "rasterize", "read_coco"]
 
 
 def held_out(file_name: str) -> bool:
@@ -149,7 +149,7 @@ def objects(annotations: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) 
     return sorted(found, key=lambda part: -int(part.sum()))
 
 
-def truth(
+def rasterize(
     annotations: Sequence[Annotation], labels: Mapping[str, int], size_hw: tuple[int, int], *, empty: int
 ) -> NDArray[np.int16]:
     """(H, W) label of each pixel of an annotated image, as `label_map`; classes without a label get -1."""

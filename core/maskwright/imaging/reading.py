@@ -14,9 +14,10 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
+from maskwright.imaging.normalization import to_8bit
 from maskwright.settings import Settings
 
-__all__ = ["SUFFIXES", "Picture", "is_picture", "read_mask", "read_picture", "stretched", "to_rgb8"]
+__all__ = ["SUFFIXES", "DecodedImage", "is_image_file", "read_image", "read_mask"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
@@ -25,7 +26,7 @@ _ORIENTATION, _EXIF_IFD, _CAPTURED = 0x0112, 0x8769, 0x9003
 _LIMIT_LOCK = threading.Lock()
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded file."""
 
     pixels: NDArray[np.uint8]
@@ -36,12 +37,12 @@ class Picture(NamedTuple):
     """EXIF date and time, or empty."""
 
 
-def is_picture(path: Path) -> bool:
+def is_image_file(path: Path) -> bool:
     """Whether a folder scan takes this file."""
     return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
-def read_picture(data: bytes, name: str, *, max_megapixels: float | None = None) -> Picture:
+def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -> DecodedImage:
     """Decode the first page of a picture file.
 
     Args:
@@ -76,7 +77,7 @@ def read_picture(data: bytes, name: str, *, max_megapixels: float | None = None)
     # a damaged file may hold anything there
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
-    return Picture(_pillow_rgb8(upright), orientation, captured if isinstance(captured, str) else "")
+    return DecodedImage(_pillow_rgb8(upright), orientation, captured if isinstance(captured, str) else "")
 
 
 def _opened(data: bytes) -> Pillow.Image:
@@ -92,23 +93,10 @@ def _opened(data: bytes) -> Pillow.Image:
 
 def _pillow_rgb8(image: Pillow.Image) -> NDArray[np.uint8]:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return to_rgb8(np.asarray(image))
+        return np.repeat(to_8bit(np.asarray(image))[:, :, None], 3, axis=2)
     if image.mode == "LA" or image.mode == "RGBA" or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))[:, :, :3].copy()
     return np.asarray(image.convert("RGB")).copy()
-
-
-def to_rgb8(array: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Map a grey (H, W) plane of any number type to (H, W, 3) uint8.
-
-    The 0.1 to 99.9 percentile of the finite values is stretched over 0..255; constant planes become black, NaN 0.
-    """
-    values = np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = np.percentile(values, [0.1, 99.9])
-    span = high - low
-    grey = np.zeros(values.shape) if span <= 0 else (values - low) / span
-    plane = np.rint(grey.clip(0, 1) * 255).astype(np.uint8)
-    return np.repeat(plane[:, :, None], 3, axis=2)
 
 
 def read_mask(file: Path) -> NDArray[np.bool_]:
@@ -130,15 +118,3 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
     ]
     mask: NDArray[np.bool_] = (colours != 0).any(axis=2)
     return mask
-
-
-def stretched(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) with the 0.5 to 99.5 percentile of all its values stretched over 0..255, colours kept.
-
-    Ordinary photographs hardly change; dark microscopy becomes visible. A constant picture stays as it is.
-    """
-    low, high = np.percentile(pixels, [0.5, 99.5])
-    if high <= low:
-        return pixels
-    table = ((np.arange(256) - low) * (255 / (high - low))).clip(0, 255).round().astype(np.uint8)
-    return np.asarray(table[pixels])

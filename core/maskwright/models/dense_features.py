@@ -9,17 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwright.models.dinov3 import DinoV3
+from maskwright.models.normalization import normalize
 
 __all__ = ["dense_features", "square_input"]
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 
 
 def square_input(pixels: Tensor, size: int) -> Tensor:
     """(1, 3, size, size) input of the backbone from (3, H, W) in 0..1: normalised and stretched to a square."""
-    mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (_MEAN, _STD))
-    return F.interpolate(((pixels - mean) / std)[None], (size, size), mode="bilinear")
+    return F.interpolate(normalize(pixels)[None], (size, size), mode="bilinear")
 
 
 @torch.inference_mode()

@@ -1,8 +1,8 @@
 """INSID3: training-free in-context segmentation with DINOv3 (Cuttano et al., 2026), in the paper's order.
 
-Where the paper and its authors' code differ, the code is followed. Features are rows: (N, C) for the N = h * w cells
-of an image's patch grid, row by row. Debiased features serve matching between images, the original ones grouping
-inside the target.
+Where the authors' code differs from the paper, the code is followed. Features are the N = h * w patches of an image as
+rows (N, C), in row-major order. Debiased features match images with one another; the original features cluster the
+patches of the target.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from maskwright.models.average_linkage import average_linkage
 
 __all__ = [
     "Clusters",
-    "Example",
-    "Found",
+    "EncodedReference",
     "Insid3Config",
     "PatchFeatures",
     "Scores",
+    "Segmentation",
     "aggregate",
     "backward_matches",
     "candidates",
-    "certainty",
     "cluster",
     "complement_of",
     "components_for",
+    "confidence",
     "debias",
     "encode",
-    "example",
+    "encode_reference",
     "forward_similarity",
     "grid_mask",
     "match_points",
@@ -48,79 +48,84 @@ __all__ = [
 ]
 
 _CHUNK = 1024
-"""Target cells whose similarities to a whole reference are held at once."""
+"""Target patches that are compared with a whole reference at a time; bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Insid3Config:
-    """Settings of the method; the defaults are those for DINOv3 ViT-L."""
+    """Hyperparameters; the defaults are those for DINOv3 ViT-L."""
 
     size: int = 1024
-    """Side of the square that images are stretched to, in pixels."""
+    """Side of the square input, in pixels."""
     components: int = 500
-    """Dimensions of the positional subspace (k)."""
+    """Dimensions k of the positional subspace."""
     tau: float = 0.6
-    """Mean cosine at which two clusters still merge."""
+    """Lowest mean cosine at which two clusters merge."""
     merge: float = 0.2
-    """Score that a cluster needs beside the seed."""
+    """Combined score above which a cluster joins the seed."""
 
 
 def components_for(width: int) -> int:
-    """K for another width than ViT-L's 1,024 channels: the same share of the space is given up as by its 500."""
+    """K for a backbone of `width` channels: the same share as 500 of ViT-L's 1,024."""
     return max(1, round(500 * width / 1024))
 
 
 class PatchFeatures(NamedTuple):
-    """One image on the patch grid."""
+    """Features of one image."""
 
     original: Tensor
-    """(N, C) unit rows"""
+    """(N, C), unit length"""
     debiased: Tensor
-    """(N, C - k) unit rows in coordinates of the complement of the positional subspace: the same cosines as those of
-    `debias`, at C - k instead of C multiplications each"""
+    """(N, C - k), unit length, in coordinates of the complement of the positional subspace. Cosines are those of
+    `debias`, with C - k multiplications instead of C."""
     grid_hw: tuple[int, int]
 
 
-class Example(NamedTuple):
-    """One reference image with its mask, encoded once for any number of targets."""
+class EncodedReference(NamedTuple):
+    """A reference image with its mask on the patch grid; serves any number of targets."""
 
     debiased: Tensor
     """(N, C - k)"""
-    inside: Tensor
+    foreground: Tensor
     """(N,) bool"""
     mean: Tensor
-    """(C - k,) mean of the debiased cells inside, not normalised; zero when there are none"""
+    """(C - k,) mean of the debiased foreground, not normalised; zero without foreground"""
 
 
 class Clusters(NamedTuple):
-    """A partition of the target's cells."""
+    """A partition of the target's patches into K clusters."""
 
     labels: Tensor
     """(N,) int64, 0 to K - 1"""
     sizes: Tensor
-    """(K,) float"""
+    """(K,) float, in patches"""
     original: Tensor
-    """(K, C) unit prototypes of the original features"""
+    """(K, C) prototypes of the original features, unit length"""
     debiased: Tensor
-    """(K, C - k) unit prototypes of the debiased features"""
+    """(K, C - k) prototypes of the debiased features, unit length"""
 
 
-class Found(NamedTuple):
-    """The target's mask and what led to it."""
+class Segmentation(NamedTuple):
+    """The predicted mask of a target, on the patch grid."""
 
     mask: Tensor
     """(N,) bool"""
-    candidates: Tensor
-    """(N,) bool"""
-    score: float
-    """`certainty` of the mask; 0 when nothing was found"""
+    candidate_mask: Tensor
+    """(N,) bool, see `candidates`"""
+    confidence: float
+    """See `confidence`; 0 for an empty mask"""
 
 
-# Sec. 3.1, the feature space
+# Sec. 3.1: the feature space
 
 
 def encode(features: Tensor, complement: Tensor) -> PatchFeatures:
-    """Cells of a (C, h, w) feature map; `complement` is (C, C - k), of `complement_of`."""
+    """Original and debiased features of one image.
+
+    Args:
+        features: (C, h, w) feature map.
+        complement: (C, C - k), from `complement_of`.
+    """
     original = F.normalize(features.flatten(1).T, dim=1)
     return PatchFeatures(original, F.normalize(original @ complement, dim=1), (features.shape[1], features.shape[2]))
 
@@ -129,9 +134,9 @@ def positional_basis(features: Tensor, components: int) -> Tensor:
     """(C, k) orthonormal basis of the positional subspace.
 
     Args:
-        features: (C, h, w) of a picture that is black before normalisation: the paper's noise image is black in the
-            authors' code.
-        components: k; cut to what the features span.
+        features: (C, h, w) features of an image that is black before normalisation, which is what the "noise" image of
+            the paper is in the authors' code.
+        components: k, at most the number of dimensions that the features span.
     """
     rows = F.normalize(features.float().flatten(1).T, dim=1)
     rows = rows - rows.mean(dim=0)
@@ -140,217 +145,253 @@ def positional_basis(features: Tensor, components: int) -> Tensor:
 
 
 def complement_of(basis: Tensor) -> Tensor:
-    """(C, C - k) orthonormal basis of everything that is orthogonal to a (C, k) orthonormal `basis`."""
+    """(C, C - k) orthonormal basis of the orthogonal complement of a (C, k) orthonormal `basis`."""
     whole: Tensor = torch.linalg.qr(basis, mode="complete").Q
     return whole[:, basis.shape[1] :].contiguous()
 
 
 def debias(features: Tensor, basis: Tensor) -> Tensor:
-    """Unit rows of (N, C) `features` without their part in the positional subspace (Eq. 4), in all C coordinates."""
+    """(N, C) features without their component in the positional subspace, unit length (Eq. 4)."""
     return F.normalize(features - (features @ basis) @ basis.T, dim=1)
 
 
 def grid_mask(mask: Tensor, size: int, grid_hw: tuple[int, int]) -> Tensor:
-    """(N,) bool: which cells a bool (H, W) mask covers, by way of the square input; a small mask keeps one cell."""
+    """A mask on the patch grid of its image, resized by way of the square input as in the authors' code.
+
+    Args:
+        mask: (H, W) bool.
+        size: side of the square input, in pixels.
+        grid_hw: the patch grid.
+
+    Returns:
+        (N,) bool; a mask that is not empty keeps at least the patch at its centroid.
+    """
     square = F.interpolate(mask[None, None].float(), (size, size), mode="nearest")
     for mode in ("bilinear", "nearest"):
-        cells = F.interpolate(square, grid_hw, mode=mode)[0, 0] > 0.5
-        if cells.any() or not mask.any():
-            return cells.flatten()
+        patches = F.interpolate(square, grid_hw, mode=mode)[0, 0] > 0.5
+        if patches.any() or not mask.any():
+            return patches.flatten()
     y, x = (index.float().mean() for index in mask.nonzero(as_tuple=True))
     row = min(int((y + 0.5) / mask.shape[0] * grid_hw[0]), grid_hw[0] - 1)
     column = min(int((x + 0.5) / mask.shape[1] * grid_hw[1]), grid_hw[1] - 1)
-    cells[row, column] = True
-    return cells.flatten()
+    patches[row, column] = True
+    return patches.flatten()
 
 
-def example(cells: PatchFeatures, inside: Tensor) -> Example:
-    """An encoded reference whose thing is `inside` (N,)."""
-    if inside.shape != cells.debiased.shape[:1]:
-        raise ShapeError(f"the reference has {len(cells.debiased)} cells, its mask {tuple(inside.shape)}")
-    chosen = cells.debiased[inside]
-    mean = chosen.mean(dim=0) if len(chosen) else torch.zeros_like(cells.debiased[0])
-    return Example(cells.debiased, inside, mean)
+def encode_reference(features: PatchFeatures, foreground: Tensor) -> EncodedReference:
+    """A reference from the features of its image and its (N,) bool mask; raises ShapeError when their sizes differ."""
+    if foreground.shape != features.debiased.shape[:1]:
+        raise ShapeError(f"the reference has {len(features.debiased)} patches, its mask {tuple(foreground.shape)}")
+    rows = features.debiased[foreground]
+    mean = rows.mean(dim=0) if len(rows) else torch.zeros_like(features.debiased[0])
+    return EncodedReference(features.debiased, foreground, mean)
 
 
-def prototype(examples: Sequence[Example]) -> Tensor:
-    """(C - k,) unit prototype of one or several references (Eq. 1); zero when no reference has a cell inside."""
-    return F.normalize(torch.stack([one.mean for one in examples]).mean(dim=0), dim=0)
+def prototype(references: Sequence[EncodedReference]) -> Tensor:
+    """(C - k,) prototype of one or several references (Eq. 1), unit length; zero when none has foreground."""
+    return F.normalize(torch.stack([reference.mean for reference in references]).mean(dim=0), dim=0)
 
 
-# Sec. 3.2, fine-grained clustering
+# Sec. 3.2: fine-grained clustering
 
 
 def cluster(target: PatchFeatures, tau: float) -> Clusters:
-    """Average-linkage clusters of the original features, cut where the mean cosine falls under `tau`."""
+    """Clusters of the original features by average linkage, which stops at a mean cosine below `tau`."""
     labels = average_linkage(target.original, tau)
     count = int(labels.max()) + 1
     sizes = torch.bincount(labels, minlength=count).to(target.original.dtype)
 
-    def means(rows: Tensor) -> Tensor:
+    def prototypes(rows: Tensor) -> Tensor:
         return F.normalize(rows.new_zeros(count, rows.shape[1]).index_add_(0, labels, rows), dim=1)
 
-    return Clusters(labels, sizes, means(target.original), means(target.debiased))
+    return Clusters(labels, sizes, prototypes(target.original), prototypes(target.debiased))
 
 
-# Sec. 3.3, seed-cluster selection
+# Sec. 3.3: seed-cluster selection
 
 
-def forward_similarity(target: PatchFeatures, towards: Tensor) -> Tensor:
-    """(N,) cosine of each target cell to a prototype (Eq. 2, debiased)."""
-    return target.debiased @ towards
+def forward_similarity(target: PatchFeatures, ref_prototype: Tensor) -> Tensor:
+    """(N,) cosine of each target patch with the reference prototype (Eq. 2, on debiased features)."""
+    return target.debiased @ ref_prototype
 
 
-def backward_matches(cells: Tensor, reference: Tensor) -> Tensor:
-    """(M,) index of the most similar reference cell for each of (M, C - k) debiased target cells (Eq. 6)."""
-    return torch.cat([(part @ reference.T).argmax(dim=1) for part in cells.split(_CHUNK)])
+def backward_matches(patches: Tensor, reference: Tensor) -> Tensor:
+    """(M,) index of the most similar of (N, C - k) reference patches for each of (M, C - k) target patches (Eq. 6)."""
+    return torch.cat([(part @ reference.T).argmax(dim=1) for part in patches.split(_CHUNK)])
 
 
-def candidates(target: PatchFeatures, examples: Sequence[Example], forward: Tensor) -> Tensor:
-    """(N,) bool: cells that lean to the prototype and whose match lies inside in at least half the references (Eq. 7).
+def candidates(target: PatchFeatures, references: Sequence[EncodedReference], forward: Tensor) -> Tensor:
+    """(N,) bool: similar to the prototype, and matched back to foreground in at least half the references (Eq. 7).
 
-    Only cells that lean to the prototype are matched backward, which is exact and saves the rest of the product.
+    Only patches that are similar to the prototype are matched backward, which changes nothing in the result.
+
+    Args:
+        target: features of the target.
+        references: one or several.
+        forward: (N,), from `forward_similarity`.
     """
-    leaning = forward > 0
-    if not leaning.any():
-        leaning = forward > forward.quantile(0.9)
-    index = leaning.nonzero()[:, 0]
+    similar = forward > 0
+    if not similar.any():
+        similar = forward > forward.quantile(0.9)
+    index = similar.nonzero()[:, 0]
     if not len(index):
-        return leaning
-    cells = target.debiased[index]
+        return similar
+    patches = target.debiased[index]
     votes = torch.zeros_like(index)
-    for one in examples:
-        if one.inside.any():
-            votes += one.inside[backward_matches(cells, one.debiased)]
-    chosen = torch.zeros_like(leaning)
-    chosen[index[votes >= math.ceil(len(examples) / 2)]] = True
-    return chosen
+    for reference in references:
+        if reference.foreground.any():
+            votes += reference.foreground[backward_matches(patches, reference.debiased)]
+    candidate_mask = torch.zeros_like(similar)
+    candidate_mask[index[votes >= math.ceil(len(references) / 2)]] = True
+    return candidate_mask
 
 
-def select_seed(clusters: Clusters, chosen: Tensor, towards: Tensor) -> int:
-    """Index of the cluster with a candidate whose debiased prototype is nearest to the reference's (Eq. 8 to 10)."""
-    similarity = clusters.debiased @ towards
-    holds = torch.bincount(clusters.labels[chosen], minlength=len(similarity)) > 0
-    return int(similarity.masked_fill(~holds, -torch.inf).argmax())
+def select_seed(clusters: Clusters, candidate_mask: Tensor, ref_prototype: Tensor) -> int:
+    """Index of the seed: of the clusters with a candidate, the most similar to the reference prototype (Eqs. 8-10)."""
+    similarity = clusters.debiased @ ref_prototype
+    has_candidate = torch.bincount(clusters.labels[candidate_mask], minlength=len(similarity)) > 0
+    return int(similarity.masked_fill(~has_candidate, -torch.inf).argmax())
 
 
-# Sec. 3.4, cluster aggregation
+# Sec. 3.4: cluster aggregation
 
 
 class Scores(NamedTuple):
-    """What the aggregation weighs, each (K,)."""
+    """Scores of the clusters, each (K,)."""
 
     cross: Tensor
-    """Mean cosine of its cells to the prototype"""
+    """Cross-image similarity: mean cosine of the cluster's patches with the reference prototype"""
     intra: Tensor
-    """Cosine of its original prototype to the seed's (Eq. 11)"""
+    """Intra-image similarity: cosine of the cluster's original prototype with the seed's (Eq. 11)"""
     share: Tensor
-    """Share of its cells that are candidates; 1 for the seed"""
+    """Share of the cluster's patches that are candidates; 1 for the seed"""
 
     @property
     def combined(self) -> Tensor:
-        """Their product (Eq. 12, with the share of the authors' code)."""
+        """Product of the three (Eq. 12, with the authors' code's factor `share`)."""
         return self.cross * self.intra * self.share
 
 
-def aggregate(clusters: Clusters, seed: int, chosen: Tensor, forward: Tensor) -> Scores:
-    """Score every cluster against prototype and seed."""
+def aggregate(clusters: Clusters, seed: int, candidate_mask: Tensor, forward: Tensor) -> Scores:
+    """Scores of all clusters.
 
-    def share_of(values: Tensor) -> Tensor:
+    Args:
+        clusters: K of them.
+        seed: index of the seed.
+        candidate_mask: (N,) bool.
+        forward: (N,), from `forward_similarity`.
+    """
+
+    def cluster_means(values: Tensor) -> Tensor:
         sums = forward.new_zeros(len(clusters.sizes)).index_add_(0, clusters.labels, values.to(forward.dtype))
         return sums / clusters.sizes
 
-    share = share_of(chosen)
+    share = cluster_means(candidate_mask)
     share[seed] = 1
-    return Scores(share_of(forward), clusters.original @ clusters.original[seed], share)
+    return Scores(cluster_means(forward), clusters.original @ clusters.original[seed], share)
 
 
 def segment(
-    target: PatchFeatures, examples: Sequence[Example], config: Insid3Config, *, not_this: Sequence[Example] = ()
-) -> Found:
-    """The target's cells that show what the references show (Fig. 3).
+    target: PatchFeatures,
+    references: Sequence[EncodedReference],
+    config: Insid3Config,
+    *,
+    negative_references: Sequence[EncodedReference] = (),
+) -> Segmentation:
+    """Segment the concept of the references in the target (Fig. 3).
 
     Args:
-        target: the image to segment.
-        examples: 1 to k references; a cell needs the backward vote of half of them.
-        config: settings.
-        not_this: references of what it is not; a cell nearer to one of these than to the prototype is lost to it.
+        target: features of the image to segment.
+        references: one or several of the concept.
+        config: hyperparameters.
+        negative_references: of other concepts (our addition): a patch that is more similar to one of these than to the
+            reference prototype is left out of the mask.
     """
-    towards = prototype(examples)
-    forward = forward_similarity(target, towards)
-    chosen = candidates(target, examples, forward)
-    if not_this:
-        # our addition: each negative is a prototype of its own, since they need not resemble one another
-        against = torch.stack([prototype([one]) for one in not_this])
-        lost = (target.debiased @ against.T).amax(dim=1) > forward
-        chosen &= ~lost
-    nothing = torch.zeros_like(chosen)
-    if not chosen.any():
-        return Found(nothing, chosen, 0.0)
+    ref_prototype = prototype(references)
+    forward = forward_similarity(target, ref_prototype)
+    candidate_mask = candidates(target, references, forward)
+    if negative_references:
+        # a prototype each, since negative references need not resemble one another
+        negatives = torch.stack([prototype([reference]) for reference in negative_references])
+        negative = (target.debiased @ negatives.T).amax(dim=1) > forward
+        candidate_mask &= ~negative
+    if not candidate_mask.any():
+        return Segmentation(torch.zeros_like(candidate_mask), candidate_mask, 0.0)
     clusters = cluster(target, config.tau)
-    seed = select_seed(clusters, chosen, towards)
-    combined = aggregate(clusters, seed, chosen, forward).combined
+    seed = select_seed(clusters, candidate_mask, ref_prototype)
+    combined = aggregate(clusters, seed, candidate_mask, forward).combined
     mask = (combined > config.merge)[clusters.labels]
-    if not_this:
-        mask &= ~lost
-    return Found(mask, chosen, certainty(target, examples, chosen, mask))
+    if negative_references:
+        mask &= ~negative
+    return Segmentation(mask, candidate_mask, confidence(target, references, candidate_mask, mask))
 
 
-def certainty(target: PatchFeatures, examples: Sequence[Example], chosen: Tensor, mask: Tensor) -> float:
-    """How much a find is to be trusted, 0 to 1; our addition, for sorting.
+def confidence(
+    target: PatchFeatures, references: Sequence[EncodedReference], candidate_mask: Tensor, mask: Tensor
+) -> float:
+    """Confidence in a predicted mask, 0 to 1, to sort masks by; our addition.
 
-    The product of three agreements, each of which a wrong mask tends to fail: the cosine of the mask's prototype to the
-    references', the share of the mask's cells that are candidates, and the way back: the share of the references' cells
-    whose most similar target cell lies in the mask.
+    It is the product of three measures of agreement, each of which tends to be low for a wrong mask: the cosine of the
+    mask's prototype with the reference prototype, the share of the mask's patches that are candidates, and the share of
+    the references' foreground patches whose most similar target patch lies in the mask.
+
+    Args:
+        target: features of the target.
+        references: that the mask was predicted from.
+        candidate_mask: (N,) bool.
+        mask: (N,) bool.
     """
     if not mask.any():
         return 0.0
-    alike = F.normalize(target.debiased[mask].mean(dim=0), dim=0) @ prototype(examples)
-    agreed = (chosen & mask).sum() / mask.sum()
-    shown = torch.cat([one.debiased[one.inside] for one in examples])
-    back = mask[backward_matches(shown, target.debiased)].float().mean()
-    return float((alike * agreed * back).clamp(0, 1))
+    similarity = F.normalize(target.debiased[mask].mean(dim=0), dim=0) @ prototype(references)
+    precision = (candidate_mask & mask).sum() / mask.sum()
+    foreground = torch.cat([reference.debiased[reference.foreground] for reference in references])
+    recall = mask[backward_matches(foreground, target.debiased)].float().mean()
+    return float((similarity * precision * recall).clamp(0, 1))
 
 
 def square_mask(mask: Tensor, grid_hw: tuple[int, int], size: int) -> Tensor:
-    """(size, size) bool of the square input from (N,) cells; bilinear."""
+    """(size, size) bool mask of the square input from an (N,) mask of the patch grid; bilinear."""
     return (F.interpolate(mask.reshape(1, 1, *grid_hw).float(), (size, size), mode="bilinear") > 0.5)[0, 0]
 
 
 def resized_mask(square: Tensor, to_hw: tuple[int, int]) -> Tensor:
-    """(H, W) bool of the picture from the mask of its square input; bilinear."""
+    """(H, W) bool mask of the image from the mask of its square input; bilinear."""
     return (F.interpolate(square[None, None].float(), to_hw, mode="bilinear") > 0.5)[0, 0]
 
 
-# Supplementary, keypoint matching
+# Supplementary material: keypoint matching
 
 _WINDOW = 7.0
-"""Width of the Gaussian around the best match, in cells."""
+"""Standard deviation of the Gaussian around the best match, in patches."""
 _TEMPERATURE = 0.04
 
 
 def match_points(
     source: Tensor, target: Tensor, grid_hw: tuple[int, int], points_xy: Tensor, sizes_hw: tuple[tuple[int, int], ...]
 ) -> Tensor:
-    """(K, 2) pixel points of the target that correspond to (K, 2) `points_xy` of the source.
+    """Points of the target that correspond to points of the source, by a soft argmax around the best match.
 
     Args:
-        source: (N, C) unit cells, debiased or original.
+        source: (N, C) features, unit length; debiased or original.
         target: likewise.
-        grid_hw: the grid of both.
-        points_xy: (x, y) in pixels of the source picture.
-        sizes_hw: (height, width) of the source and of the target picture.
+        grid_hw: patch grid of both.
+        points_xy: (K, 2) x and y in pixels of the source image.
+        sizes_hw: (height, width) of the source and of the target image, in pixels.
+
+    Returns:
+        (K, 2) x and y in pixels of the target image.
     """
     h, w = grid_hw
     device = points_xy.device
     scale = [torch.tensor([w / size[1], h / size[0]], dtype=points_xy.dtype, device=device) for size in sizes_hw]
-    cells = (points_xy * scale[0]).round().long()
-    column, row = cells[:, 0].clamp(0, w - 1), cells[:, 1].clamp(0, h - 1)
+    patches = (points_xy * scale[0]).round().long()
+    column, row = patches[:, 0].clamp(0, w - 1), patches[:, 1].clamp(0, h - 1)
     similarity = source[row * w + column] @ target.T
     best = similarity.argmax(dim=1)
     ys, xs = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
-    away = (ys.flatten() - (best // w)[:, None]) ** 2 + (xs.flatten() - (best % w)[:, None]) ** 2
-    near = torch.exp(-away / (2 * _WINDOW**2))
+    distance = (ys.flatten() - (best // w)[:, None]) ** 2 + (xs.flatten() - (best % w)[:, None]) ** 2
+    near = torch.exp(-distance / (2 * _WINDOW**2))
     weights = (similarity * near / _TEMPERATURE).softmax(dim=1)
     expected = torch.stack([weights @ xs.flatten().to(weights.dtype), weights @ ys.flatten().to(weights.dtype)], dim=1)
     return expected / scale[1]

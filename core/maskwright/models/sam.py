@@ -21,6 +21,7 @@ from transformers.models.sam.modeling_sam import SamLayerNorm, SamMaskDecoder, S
 
 from maskwright.errors import ShapeError
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
+from maskwright.models.normalization import normalize
 from maskwright.models.state_dict import check_exactly
 
 __all__ = [
@@ -36,9 +37,6 @@ __all__ = [
     "postprocess",
     "preprocess",
 ]
-
-_MEAN = (123.675, 116.28, 103.53)
-_STD = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +88,12 @@ def preprocess(pixels: Tensor, config: SamConfig) -> Tensor:
 
     The paper's encoder takes the whole frame; the bundled one does with the next multiple of its patch.
     """
-    mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (_MEAN, _STD))
     sides = (pixels.shape[-2], pixels.shape[-1])
     if config.backbone is None:
         down, across = (config.size - side for side in sides)
     else:
         down, across = (-side % config.backbone.patch for side in sides)
-    return F.pad((pixels - mean) / std, (0, across, 0, down))
+    return F.pad(normalize(pixels, maximum=255.0), (0, across, 0, down))
 
 
 class VitEncoder(SamVisionEncoder):

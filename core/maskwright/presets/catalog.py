@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maskwright.errors import MaskwrightError, PresetMissing
+from maskwright.files.hashing import sha256_of
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, find, installed
 from maskwright.presets.official import OFFICIAL
-from maskwright.presets.weights import CONFIG, sha256_of
+from maskwright.presets.weights import CONFIG
 from maskwright.settings import Settings
 
 __all__ = ["Facts", "describe", "fetch"]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +13,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maskwright.errors import BadWeights
+from maskwright.files.atomic import atomic_save
+from maskwright.files.hashing import sha256_of
 from maskwright.presets.torchscript import is_archive, read_archive
 
 __all__ = [
     "CONFIG",
-    "atomic_save",
     "read_official",
     "read_weights",
     "save_part",
     "save_record",
-    "sha256_of",
     "write_part",
 ]
 
 CONFIG = "config.json"
-
-
-def atomic_save(file: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `file`, flush it to the disk, then rename it."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_part(
@@ -72,12 +54,6 @@ def save_record(file: Path, record: Mapping[str, Any]) -> None:
     """Write plain values as JSON, atomically."""
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     atomic_save(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def sha256_of(file: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
+from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import sam_settings
 from maskwright.presets.weights import write_part
 from maskwright.training.config import TINY_SEG, SegConfig
-from maskwright.training.recipes import TrainingJob, train_segmenter
+from maskwright.training.recipes import TrainingJob, train_dinov3seg
 
-__all__ = ["ROWS", "AblationRow", "ablate", "as_plain", "as_table"]
+__all__ = ["ROWS", "AblationRow", "ablate", "as_table"]
 
 ZERO_SHOT, ALL, AGGREGATION = "dino.txt, zero-shot", "dinov3.seg", "without aggregation"
 ROWS = (ZERO_SHOT, ALL, "without text ensemble", "without early refinement", "without focal and dice", AGGREGATION)
@@ -36,6 +38,10 @@ class AblationRow:
         """Over the folders."""
         return sum(self.miou.values()) / len(self.miou)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self) | {"mean": self.mean}
+
 
 def _without(row: str) -> SegConfig:
     config = replace(TINY_SEG, finish=None)
@@ -52,47 +58,43 @@ def _without(row: str) -> SegConfig:
 
 def ablate(
     base: Path,
-    order: TrainingJob,
+    job: TrainingJob,
     measure: Sequence[Path],
     *,
     limit: int | None = None,
     rows: Sequence[str] = ROWS,
-    on_row: Callable[[AblationRow], None] = lambda row: None,
 ) -> list[AblationRow]:
     """Train and measure every row.
 
     Args:
         base: folder of the preset whose text model and promptable model every row starts from.
-        order: what to train on and for how long; `out` gets a folder for each row, and a call that was stopped goes on.
+        job: what to train on and for how long; `out` gets a folder for each row, and a call that was stopped goes on.
         measure: labelled folders; their held-out images count.
         limit: at most so many images of each.
         rows: of ROWS.
-        on_row: told each row when it is measured.
 
     Raises:
         MaskwrightError: a base without words or clicks, or a folder without images.
     """
     if "sam" not in sections(base) or sam_settings(base).model.backbone is None:
         raise MaskwrightError(f"{base.name} is not a preset like tiny, which the variants are made for. Use tiny.")
+    selection = ImageSelection(only_held_out=True, limit=limit, seed=job.seed)
     found = []
     for name in rows:
         folder = base
         if name != ZERO_SHOT:
             trained = ALL if name == AGGREGATION else name
-            folder = order.out / trained.replace(" ", "-")
-            order.say(f"{trained}: training in {folder}")
+            folder = job.out / trained.replace(" ", "-")
+            job.log(f"{trained}: training in {folder}")
             _copied(base, folder)
-            train_segmenter(replace(order, out=folder), _without(trained))
+            train_dinov3seg(replace(job, out=folder), _without(trained))
         if name == AGGREGATION:
-            folder = _asked_as_catseg(folder, order.out / name.replace(" ", "-"))
-        engine = Engine.load(folder, order.device)
+            folder = _asked_as_catseg(folder, job.out / name.replace(" ", "-"))
+        engine = Engine.load(folder, job.device)
         method = "dinotxt" if name == ZERO_SHOT else "dinov3seg"
-        scores = [
-            evaluate_text(engine, data, method=method, only_held_out=True, limit=limit, seed=order.seed)[0]
-            for data in measure
-        ]
+        scores = [evaluate_text(engine, data, method=method, selection=selection)[0] for data in measure]
         row = AblationRow(name, {data.name: score.miou for data, score in zip(measure, scores, strict=True)})
-        on_row(row)
+        job.log(f"{row.name}: {row.miou}")
         found.append(row)
     return found
 
@@ -125,8 +127,3 @@ def as_table(rows: Sequence[AblationRow]) -> str:
         f"| {row.name} | {' | '.join(f'{row.miou[name]:.3f}' for name in sets)} | {row.mean:.3f} |" for row in rows
     ]
     return "\n".join(lines)
-
-
-def as_plain(row: AblationRow) -> dict[str, object]:
-    """For JSON."""
-    return asdict(row) | {"mean": row.mean}

@@ -1,7 +1,7 @@
-"""Fine-tuning runs of a project: start, watch, stop and resume them, and choose whose result is used.
+"""Fine-tuning runs of a project: start, watch, cancel, resume, and choose the active checkpoint.
 
-A run is a row of the store, which its process keeps up to date, and a folder `checkpoints/NAME` that appears whole,
-under its name, before the row says that the run is done. Until then it works in `checkpoints/.NAME`.
+A run is a row of the store, which its process keeps up to date, and a folder `checkpoints/NAME`. The process works in
+`checkpoints/.NAME` and renames that folder when it is complete, before the row says that the run is done.
 """
 
 from __future__ import annotations
@@ -12,52 +12,59 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from maskwright.domain import Run
+from maskwright.domain import FinetunePlan, Run
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.project import jobs
 from maskwright.store import NewRun, Store
 from maskwright.store.db_errors import cannot_write
-from maskwright.training.split import Plan, make_plan
+from maskwright.training.split import make_plan
 
 __all__ = ["FinetuneRun", "Runs"]
 
 RECIPES = ("full", "head")
 _SILENCE = 20.0
-"""Seconds without a sign of life after which a run's process is taken for dead."""
-_LOOK = 0.2
+"""Seconds without a report after which a run's process counts as dead."""
+_POLL = 0.2
+"""Seconds between two looks at a run that is waited for."""
 
 
 class FinetuneRun:
-    """A run as the one who started it sees it."""
+    """Handle of a started run."""
 
     def __init__(self, runs: Runs, name: str) -> None:
         self._runs, self.name = runs, name
 
     @property
     def checkpoint(self) -> Path:
-        """Folder of the result, a preset anywhere; it is there once the run is done."""
+        """Folder of the result, usable as a preset; it exists once the run is done."""
         return self._runs.folder_of(self.name)
 
     def status(self) -> Run:
-        """Where it stands."""
+        """Current state of the run."""
         return self._runs.get(self.name)
 
     def cancel(self) -> None:
-        """Ask it to stop; `Project.resume` goes on from there."""
+        """Ask the run to stop; `Runs.resume` continues it."""
         self._runs.cancel(self.name)
 
-    def wait(self, progress: Callable[[Run], None] = lambda run: None) -> Run:
-        """The run when it is done.
+    def wait(self, on_update: Callable[[Run], None] = lambda run: None) -> Run:
+        """Block until the run has ended.
+
+        Args:
+            on_update: Called with the run several times a second.
+
+        Returns:
+            The run in its final state.
 
         Raises:
-            Cancelled: somebody stopped it.
-            MaskwrightError: it failed, or its process is gone.
+            Cancelled: A user cancelled it.
+            MaskwrightError: It failed, or its process is gone.
         """
         while (run := self.status()).state == "running":
-            progress(run)
-            time.sleep(_LOOK)
-        progress(run)
+            on_update(run)
+            time.sleep(_POLL)
+        on_update(run)
         if run.state == "cancelled":
             raise Cancelled
         if run.state != "done":
@@ -66,10 +73,16 @@ class FinetuneRun:
 
 
 class Runs:
-    """The runs of one project."""
+    """Fine-tuning runs of one project."""
 
     def __init__(self, where: str, folder: Path, store: Store) -> None:
-        """Take what names the project for another process, its folder and its store."""
+        """Manage the runs of a project.
+
+        Args:
+            where: Folder or database URL by which another process opens the project.
+            folder: Folder of the project.
+            store: Its database.
+        """
         self._where, self._store = where, store
         self._home = folder / "checkpoints"
         self._jobs: dict[str, jobs.Job] = {}
@@ -77,7 +90,7 @@ class Runs:
     def start(
         self,
         *,
-        who: str,
+        user: str,
         recipe: str = "full",
         base: str | None = None,
         epochs: int | None = None,
@@ -85,83 +98,102 @@ class Runs:
         device: str = "auto",
         seed: int = 0,
     ) -> FinetuneRun:
-        """Freeze the accepted masks and start a process that learns from them; arguments as `Project.finetune`."""
+        """Fix the training data and start a process; see `Project.finetune` for arguments and errors."""
         if recipe not in RECIPES:
             raise MaskwrightError(f"There is no recipe {recipe}. Known: {', '.join(RECIPES)}.")
         earlier = self.all()
         running = [run.name for run in earlier if run.state == "running"]
         if running:
             raise MaskwrightError(f"The run {running[0]} is still going on. Wait for it, or cancel it first.")
-        plan = self.plan(hold_out=measure_on is None, seed=seed)
-        measured = None
+        plan = replace(self.plan(hold_out=measure_on is None, seed=seed), epochs=epochs, device=device)
         if measure_on is not None:
-            # hours later would be late to say that it is not one
-            measured = str(LabelledFolder.read(measure_on.expanduser().absolute()).folder)
-        settings = {"epochs": epochs, "measure_on": measured, "device": device}
+            # fails now instead of after hours of training
+            folder = LabelledFolder.read(measure_on.expanduser().absolute()).folder
+            plan = replace(plan, measure_on=str(folder))
         name = self._new_name({run.name for run in earlier})
         active = self.active()
         base = base or (f"checkpoints/{active}" if active else "tiny")
         if (Path(base).expanduser() / "config.json").is_file():
-            # the process, and whoever resumes it, may work in another folder
+            # the process may have another working directory, now or when it is resumed
             base = str(Path(base).expanduser().absolute())
-        self._store.add_run(NewRun(name, recipe, base, plan.to_dict() | settings, who))
-        return self._go(name)
+        self._store.add_run(NewRun(name, recipe, base, plan, user))
+        return self._launch(name)
 
-    def plan(self, *, hold_out: bool = True, seed: int = 0) -> Plan:
-        """What a run that is started now would learn from; raises MaskwrightError when that is too little."""
-        former = {image for run in self._store.runs() for image in run.plan.get("validation", ())}
+    def plan(self, *, hold_out: bool = True, seed: int = 0) -> FinetunePlan:
+        """Classes, masks and split of a run that is started now.
+
+        Raises:
+            MaskwrightError: Too few masks or images; see `make_plan`.
+        """
+        former = {image for run in self._store.runs() for image in run.plan.validation}
         return make_plan(self._store.accepted_keys(), hold_out=hold_out, former=former, seed=seed)
 
-    def resume(self, name: str, *, who: str) -> FinetuneRun:
-        """Go on with a run that was cancelled, failed or interrupted, with the same masks, split and settings."""
+    def resume(self, name: str, *, user: str) -> FinetuneRun:
+        """Continue a run that was cancelled, failed or interrupted, with the same masks, split and settings.
+
+        Raises:
+            MaskwrightError: It is running or done, or there is no such run.
+        """
         state = self.get(name).state
         if state in ("running", "done"):
             raise MaskwrightError(f"The run {name} is {state}; there is nothing to resume.")
-        self._store.resume_run(name, who)
-        return self._go(name)
+        self._store.resume_run(name, user)
+        return self._launch(name)
 
     def all(self) -> list[Run]:
         """All runs, the oldest first."""
-        return [self._seen(run) for run in self._store.runs()]
+        return [self._checked(run) for run in self._store.runs()]
 
     def last(self) -> Run | None:
-        """The run that was started last, or None."""
+        """Latest run, or None."""
         run = self._store.last_run()
-        return None if run is None else self._seen(run)
+        return None if run is None else self._checked(run)
 
     def get(self, name: str) -> Run:
-        """One run; raises MaskwrightError when there is none of this name."""
-        return self._seen(self._store.run(name))
+        """One run by name.
+
+        Raises:
+            MaskwrightError: There is no such run.
+        """
+        return self._checked(self._store.run(name))
 
     def cancel(self, name: str) -> None:
-        """Ask a running run to stop; one that is not running stays as it is."""
+        """Ask a running run to stop; has no effect on one that is not running."""
         if self.get(name).state == "running":
             self._store.stop_run(name)
 
     def folder_of(self, name: str) -> Path:
-        """Where the result of a run is, or will be."""
+        """Checkpoint folder of a run, which exists once it is done."""
         return self._home / name
 
     def working_folder(self, name: str) -> Path:
-        """Where a run works until it is done; it stays for resuming."""
+        """Folder in which a run works until it is done; kept for resuming."""
         return self._home / f".{name}"
 
-    def activate(self, name: str | None, *, who: str) -> None:
-        """Use a run's result from now on, or with None what the project started with; raises as the store does."""
+    def activate(self, name: str | None, *, user: str) -> None:
+        """Choose the model that the project uses.
+
+        Args:
+            name: A run that is done; None goes back to the preset that the front end was started with.
+            user: Recorded in the history.
+
+        Raises:
+            MaskwrightError: There is no such run, it is not done, or its folder is missing.
+        """
         if name is not None and self.get(name).state == "done" and not self.folder_of(name).is_dir():
             raise MaskwrightError(f"The folder {self.folder_of(name)} is missing. Put it back, or choose another run.")
-        self._store.activate(name, who)
+        self._store.activate(name, user)
 
     def active(self) -> str | None:
-        """The run whose result is used, or None."""
+        """Name of the run whose checkpoint the project uses, or None."""
         return self._store.active()
 
     def model(self) -> str | None:
-        """Folder of the checkpoint that is used, or None for the model the front end was started with."""
+        """Folder of the active checkpoint; None is the preset that the front end was started with."""
         name = self.active()
         return None if name is None else str(self.folder_of(name))
 
-    def _go(self, name: str) -> FinetuneRun:
+    def _launch(self, name: str) -> FinetuneRun:
         try:
             self.working_folder(name).mkdir(parents=True, exist_ok=True)
             log = self.working_folder(name) / "log.txt"
@@ -174,8 +206,8 @@ class Runs:
             raise failure from error
         return FinetuneRun(self, name)
 
-    def _seen(self, run: Run) -> Run:
-        """A run whose process is gone without a word is interrupted, whatever its row says."""
+    def _checked(self, run: Run) -> Run:
+        """The run, as interrupted when its row says running but its process is gone."""
         if run.state != "running":
             return run
         silent = (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > _SILENCE

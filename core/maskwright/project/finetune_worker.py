@@ -1,8 +1,8 @@
-"""Fine-tuning worker process: `python -m maskwright.project.finetune_worker`; its input names the project and the run.
+"""Fine-tuning process: `python -m maskwright.project.finetune_worker`, with project and run as JSON on its input.
 
-It measures the base, trains, measures the result on the same images, and lets the checkpoint appear whole under its
-name before the project's database says that the run is done. Killed at any instant, it leaves a row that others see
-as interrupted and a hidden folder to resume from.
+It measures the base, trains, measures the result on the same images, and renames the checkpoint folder to its final
+name before the database says that the run is done. Killed at any moment, it leaves a row that others see as interrupted
+and a hidden folder to resume from.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,82 +22,92 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright import __version__
-from maskwright.domain import Annotation, Image, Run
+from maskwright.domain import Annotation, Image, Run, Scores, TextPrompt
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.evaluation.metrics import IGNORED
 from maskwright.evaluation.text import evaluate_text, score_text
-from maskwright.formats.labelled_folder import truth
+from maskwright.files.atomic import atomic_save
+from maskwright.formats.labelled_folder import rasterize
 from maskwright.models.devices import choose_device
 from maskwright.presets.loading import find, load_dinotxt
-from maskwright.presets.weights import CONFIG, atomic_save, save_record
+from maskwright.presets.weights import CONFIG, save_record
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.settings import Settings
 from maskwright.training.finetune import finetune, sample, tuning_config
 from maskwright.training.loop import STATE, TrainProgress
 
-__all__ = ["carry_out", "write_card"]
+__all__ = ["main", "run_finetuning", "write_card"]
 
 log = logging.getLogger(__name__)
 
 RECORD = "run.json"
-_BEAT = 0.25
-_CURVE = 200
-"""Points of the loss curve that are kept."""
+_HEARTBEAT = 0.25
+"""Seconds between reports."""
+_MAX_CURVE = 200
+"""Largest number of points of the stored loss curve."""
 
 
-class _Pulse:
-    """Tells the store once in a while that this process lives and what it has reached; hears the wish to stop."""
+class _Heartbeat(Progress):
+    """Writes the run's progress into its row at intervals, from a thread, and reads whether the run should stop."""
 
     def __init__(self, project: Project, run: Run) -> None:
         self._store, self._name = project.store, run.name
-        self.progress: dict[str, Any] = dict(run.progress)
-        self._before = run.before
+        self.progress, self.before = run.progress, run.before
         self._over = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def __enter__(self) -> _Pulse:
+    def __enter__(self) -> _Heartbeat:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        self._report()
+        self._write()
 
-    def stopped(self) -> bool:
-        """Whether somebody wants this run to stop."""
+    def report(self, done: int, total: int, stage: str = "") -> None:  # noqa: ARG002
+        """Note how many images are measured."""
+        self.update(done=done, total=total)
+
+    def cancelled(self) -> bool:
+        """Whether a user has asked this run to stop."""
         return self._stop.is_set()
 
-    def tell(self, before: dict[str, Any] | None = None, **progress: Any) -> None:
-        """Values for the next beat."""
-        self.progress = self.progress | progress
-        self._before = before or self._before
+    def update(self, **fields: Any) -> None:
+        """Change fields of the progress; the next beat writes them."""
+        self.progress = replace(self.progress, **fields)
 
     def _beat(self) -> None:
-        while not self._over.wait(_BEAT):
-            self._report()
+        while not self._over.wait(_HEARTBEAT):
+            self._write()
 
-    def _report(self) -> None:
+    def _write(self) -> None:
         try:
-            if self._store.report_run(self._name, self.progress, self._before):
+            if self._store.report_run(self._name, self.progress, self.before):
                 self._stop.set()
         except MaskwrightError as error:
             # a database that is locked or full for a moment is no reason to lose hours of training
             log.warning("cannot report: %s", error)
 
 
-def carry_out(where: str, name: str) -> None:
-    """Do one run from beginning to end; whatever happens, the row says how it ended."""
+def run_finetuning(where: str, name: str) -> None:
+    """Do one run from beginning to end; its row says how it ended, whatever happens.
+
+    Args:
+        where: Folder or database URL of the project.
+        name: Name of the run.
+    """
     with Project.open(where) as project:
         run = project.store.run(name)
         try:
-            with _Pulse(project, run) as pulse:
-                after = _Work(project, run, pulse).do()
-            made = f"checkpoints/{name}", str(after["weights"])
-            project.store.end_run(name, "done", after=after, checkpoint=made)
+            with _Heartbeat(project, run) as heartbeat:
+                after = _Worker(project, run, heartbeat).work()
+            project.store.end_run(
+                name, "done", after=after, checkpoint=(f"checkpoints/{name}", str(after.weights))
+            )  # fmt: skip
         except Cancelled:
             project.store.end_run(name, "cancelled")
         except MaskwrightError as error:
@@ -105,37 +115,34 @@ def carry_out(where: str, name: str) -> None:
         except Exception as error:
             logging.exception("run %s", name)
             kind = f"{type(error).__name__}: {error}".splitlines()[0]
-            text = f"The run stopped on an unexpected failure ({kind}). Its log is {_log_of(project, name)}."
+            log_file = project.runs.working_folder(name) / "log.txt"
+            text = f"The run stopped on an unexpected failure ({kind}). Its log is {log_file}."
             project.store.end_run(name, "failed", message=text)
 
 
-def _log_of(project: Project, name: str) -> Path:
-    return project.runs.working_folder(name) / "log.txt"
-
-
-class _Work:
+class _Worker:
     """The steps of a run, in order."""
 
-    def __init__(self, project: Project, run: Run, pulse: _Pulse) -> None:
-        self.project, self.run, self.pulse = project, run, pulse
+    def __init__(self, project: Project, run: Run, heartbeat: _Heartbeat) -> None:
+        self.project, self.run, self.heartbeat = project, run, heartbeat
         self.plan = run.plan
-        self.device = str(choose_device(self.plan["device"]))
-        masks = dict(self.plan["masks"])
-        # a mask that was edited or deleted since the start is left out
-        self.masks = [one for one in project.annotations() if masks.get(one.uid) == one.revision]
+        self.device = str(choose_device(self.plan.device))
+        revisions = dict(self.plan.masks)
+        # masks that were edited or deleted since the run was started are left out
+        self.masks = [mask for mask in project.annotations() if revisions.get(mask.uid) == mask.revision]
 
-    def do(self) -> dict[str, Any]:
-        """Scores of the result."""
+    def work(self) -> Scores:
+        """Measure, train, measure again, publish the checkpoint; returns the scores of the result."""
         out, final = self.project.runs.working_folder(self.run.name), self.project.runs.folder_of(self.run.name)
         if final.is_dir():
-            # killed between the folder's appearance and the row's last change
-            return dict(json.loads((final / RECORD).read_text(encoding="utf-8"))["after"])
+            # the process was killed after the folder was renamed and before the row was changed
+            return Scores.from_dict(json.loads((final / RECORD).read_text(encoding="utf-8"))["after"])
         base = self._base()
         before = self.run.before or self._measure(base, "measuring the base")
-        self.pulse.tell(before=dict(before))
+        self.heartbeat.before = before
         self._train(base, out)
         after = self._measure(out, "measuring the result")
-        write_card(out, self.project.runs.get(self.run.name), before, after)
+        write_card(out, self.run, before, after)
         out.replace(final)
         for leftover in (STATE, "log.txt"):
             (final / leftover).unlink(missing_ok=True)
@@ -146,106 +153,91 @@ class _Work:
         return inside if (inside / CONFIG).is_file() else find(self.run.base, Settings.load())
 
     def _train(self, base: Path, out: Path) -> None:
-        self.pulse.tell(phase="reading")
-        preset = load_dinotxt(base)
-        names, background = [str(name) for name in self.plan["categories"]], bool(self.plan["background"])
+        self.heartbeat.update(phase="reading")
+        preset, plan = load_dinotxt(base), self.plan
         samples = [
-            sample(image, masks, names, background=background, preset=preset.settings)
-            for image, masks in self._images(self.plan["train"])
+            sample(image, masks, plan.categories, background=plan.background, preset=preset.settings)
+            for image, masks in self._images(plan.train)
         ]
-        config = tuning_config(preset.settings, len(samples), epochs=self.plan["epochs"], seed=self.plan["seed"])
-        self.pulse.tell(phase="training", step=0, steps=config.steps)
+        config = tuning_config(preset.settings, len(samples), epochs=plan.epochs, seed=plan.seed)
+        self.heartbeat.update(phase="training", step=0, steps=config.steps)
         done = finetune(
-            preset, samples, names, config, out, recipe=self.run.recipe, background=background, device=self.device,
-            on_step=_Curve(self.pulse).add, stopped=self.pulse.stopped,
+            preset, samples, plan.categories, config, out, recipe=self.run.recipe, background=plan.background,
+            device=self.device, on_step=_LossCurve(self.heartbeat).add, stopped=self.heartbeat.cancelled,
         )  # fmt: skip
         if not done:
             raise Cancelled
 
-    def _measure(self, preset: Path, phase: str) -> dict[str, Any]:
-        """Scores on the held-out images, or on the folder that was named."""
-        self.pulse.tell(phase=phase)
-        engine = Engine.load(preset, self.device)
-        told: dict[str, Any] = {
-            "background": self.plan["background"],
-            "progress": _Measuring(self.pulse),
-        }
-        if self.plan["measure_on"]:
-            (scores,) = evaluate_text(engine, Path(self.plan["measure_on"]), **told)
+    def _measure(self, preset: Path, phase: str) -> Scores:
+        """Scores on the validation images, or on the labelled folder that the plan names."""
+        self.heartbeat.update(phase=phase)
+        engine, plan = Engine.load(preset, self.device), self.plan
+        if plan.measure_on:
+            (scores,) = evaluate_text(
+                engine, Path(plan.measure_on), background=plan.background, progress=self.heartbeat
+            )
         else:
-            images = self.plan["validation"]
-            (scores,) = score_text(engine, self.plan["categories"], self._truths(images), total=len(images), **told)
-        return asdict(scores) | {"weights": engine.text_model.sha256}
+            prompt = TextPrompt.parse(plan.categories, background=plan.background)
+            labelled, total = self._ground_truth(plan.validation), len(plan.validation)
+            (scores,) = score_text(
+                engine, plan.categories, [prompt], labelled, total=total, progress=self.heartbeat
+            )  # fmt: skip
+        return replace(scores, weights=engine.text_model.sha256)
 
-    def _truths(self, ids: Sequence[int]) -> Iterator[tuple[Image, NDArray[np.int16]]]:
-        names = {name: index for index, name in enumerate(self.plan["categories"], start=1)}
+    def _ground_truth(self, ids: Sequence[int]) -> Iterator[tuple[Image, NDArray[np.int16]]]:
+        labels = {name: index for index, name in enumerate(self.plan.categories, start=1)}
         for image, masks in self._images(ids):
-            yield image, truth(masks, names, image.size_hw, empty=0 if self.plan["background"] else IGNORED)
+            yield image, rasterize(masks, labels, image.size_hw, empty=0 if self.plan.background else IGNORED)
 
     def _images(self, ids: Sequence[int]) -> Iterator[tuple[Image, list[Annotation]]]:
         by_image: dict[int, list[Annotation]] = {}
-        for one in self.masks:
-            by_image.setdefault(one.image_id, []).append(one)
+        for mask in self.masks:
+            by_image.setdefault(mask.image_id, []).append(mask)
         for image_id in ids:
-            if self.pulse.stopped():
-                raise Cancelled
+            self.heartbeat.check()
             yield self.project.image(image_id), by_image.get(image_id, [])
 
 
-class _Measuring(Progress):
-    """Writes how many images are measured into the run's row."""
+class _LossCurve:
+    """Turns training steps into progress: loss curve of at most `_MAX_CURVE` points, and estimated time left."""
 
-    def __init__(self, pulse: _Pulse) -> None:
-        self._pulse = pulse
-
-    def report(self, done: int, total: int, stage: str = "") -> None:
-        self._pulse.tell(done=done, total=total, stage=stage)
-
-    def cancelled(self) -> bool:
-        return self._pulse.stopped()
-
-
-class _Curve:
-    """Turns steps into progress: the loss so far, thinned to a few hundred points, and the time left."""
-
-    def __init__(self, pulse: _Pulse) -> None:
-        self._pulse, self._points = pulse, list(pulse.progress.get("curve", ()))
+    def __init__(self, heartbeat: _Heartbeat) -> None:
+        self._heartbeat, self._points = heartbeat, list(heartbeat.progress.curve or ())
         self._began, self._first = time.monotonic(), 0
 
     def add(self, step: TrainProgress) -> None:
-        """Take one more step."""
+        """Add one step."""
         self._first = self._first or step.step - 10
-        self._points = [*self._points, [step.step, round(step.loss, 4)]]
-        if len(self._points) > _CURVE:
+        self._points = [*self._points, (step.step, round(step.loss, 4))]
+        if len(self._points) > _MAX_CURVE:
             self._points = self._points[::2]
-        each = (time.monotonic() - self._began) / max(1, step.step - self._first)
-        self._pulse.tell(
-            step=step.step, steps=step.steps, loss=round(step.loss, 4), curve=self._points,
-            seconds_left=round(each * (step.steps - step.step)),
+        seconds_per_step = (time.monotonic() - self._began) / max(1, step.step - self._first)
+        self._heartbeat.update(
+            step=step.step, steps=step.steps, loss=round(step.loss, 4), curve=tuple(self._points),
+            seconds_left=round(seconds_per_step * (step.steps - step.step)),
         )  # fmt: skip
 
 
-def write_card(folder: Path, run: Run, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """The model card and `run.json`: what it was made of and what it scored, for people and for programs."""
+def write_card(folder: Path, run: Run, before: Scores, after: Scores) -> None:
+    """Write the model card and `run.json`: training data, settings and scores of the checkpoint."""
+    plan = run.plan
     record = {
         "run": run.name, "recipe": run.recipe, "base": run.base, "version": __version__, "created_at": run.created_at,
-        "plan": dict(run.plan), "before": dict(before), "after": dict(after),
+        "plan": plan.to_dict(), "before": before.to_dict(), "after": after.to_dict(),
     }  # fmt: skip
     save_record(folder / RECORD, record)
-    plan = run.plan
     rows = [
-        f"| {name} | {_shown(before['per_class'].get(name))} | {_shown(value)} |"
-        for name, value in after["per_class"].items()
+        f"| {name} | {_cell(before.per_class.get(name))} | {_cell(value)} |" for name, value in after.per_class.items()
     ]
-    where = f"`{Path(plan['measure_on']).name}`" if plan["measure_on"] else "images of the project kept out of training"
+    where = f"images of `{Path(plan.measure_on).name}`" if plan.measure_on else "images of the project held out"
     card = f"""# {run.name}
 
-Fine-tuned by Maskwright {__version__} on {run.created_at[:10]} from `{run.base}` (weights {before["weights"]}), recipe
-`{run.recipe}`, seed {plan["seed"]}, on {len(plan["train"])} images with {len(plan["masks"])} accepted masks of
-{len(plan["categories"])} classes. It finds these classes; what else the base knew may be forgotten. The licence is
-that of the base, and of the pictures it learnt from.
+Fine-tuned by Maskwright {__version__} on {run.created_at[:10]} from `{run.base}` (weights {before.weights}), recipe
+`{run.recipe}`, seed {plan.seed}, on {len(plan.train)} images with {len(plan.masks)} accepted masks of
+{len(plan.categories)} classes. It is trained for these classes; it may have forgotten others that the base knew. The
+licence is that of the base, and of the training images.
 
-Measured on {after["images"]} {where}: mIoU {before["miou"]:.3f} before, {after["miou"]:.3f} after.
+Measured on {after.images} {where}: mIoU {before.miou:.3f} before, {after.miou:.3f} after.
 
 | class | IoU before | IoU after |
 | --- | --- | --- |
@@ -253,13 +245,18 @@ Measured on {after["images"]} {where}: mIoU {before["miou"]:.3f} before, {after[
     atomic_save(folder / "README.md", lambda file: file.write_text(card, encoding="utf-8"))
 
 
-def _shown(value: float | None) -> str:
+def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Read project and run from standard input and do the run at low priority."""
     if hasattr(os, "nice"):
-        # whoever annotates meanwhile goes first
+        # annotating goes first
         os.nice(5)
-    told = json.loads(sys.stdin.readline())
-    carry_out(told["project"], told["run"])
+    job = json.loads(sys.stdin.readline())
+    run_finetuning(job["project"], job["run"])
+
+
+if __name__ == "__main__":
+    main()

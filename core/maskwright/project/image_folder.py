@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import replacing, sync_folder
+from maskwright.files.hashing import sha256_of
 from maskwright.files.names import numbered, plain_name, stem_key
 from maskwright.store.db_errors import cannot_write
 
@@ -145,7 +146,6 @@ def _link(source: Path, target: Path) -> None:
 def sha256_of_file(file: Path) -> str:
     """Of a file's bytes; empty when it cannot be read, which opening it then explains."""
     try:
-        with file.open("rb") as reader:
-            return hashlib.file_digest(reader, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError:
         return ""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_reader import CocoImage
-from maskwright.imaging.reading import is_picture
+from maskwright.imaging.reading import is_image_file
 from maskwright.project.image_folder import sha256_of_file
 from maskwright.settings import Settings
 from maskwright.store import NewImage, Store
@@ -127,7 +127,7 @@ class ImageMatcher:
     def _of_name(self, name: str) -> list[Path]:
         if self._there is None:
             self._there = {}
-            for file in sorted(file for file in self._searched.rglob("*") if is_picture(file)):
+            for file in sorted(file for file in self._searched.rglob("*") if is_image_file(file)):
                 self._there.setdefault(file.name, []).append(file)
         return self._there.get(name, [])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.files.names import plain_text
-from maskwright.imaging.reading import is_picture
+from maskwright.imaging.reading import is_image_file
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.image_folder import PictureFolder, sha256_of_file
 from maskwright.store import ImageSummary, NewImage, Store
@@ -164,7 +164,7 @@ class ProjectImages:
 
     def _scan(self, folder: Path) -> list[Path]:
         ours = [self.folder / name for name in _NOT_SCANNED]
-        found = (file for file in folder.rglob("*") if is_picture(file))
+        found = (file for file in folder.rglob("*") if is_image_file(file))
         return sorted(file for file in found if not any(file.is_relative_to(one) for one in ours))
 
     def _add_file(self, file: Path, copy: bool) -> Added:

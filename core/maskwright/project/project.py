@@ -274,7 +274,7 @@ class Project(ProjectImages, ProjectExchange):
             MaskwrightError: too few masks, or another run is going on.
         """
         return self.runs.start(
-            who=user_name(), recipe=recipe, base=None if base is None else str(base), epochs=epochs,
+            user=user_name(), recipe=recipe, base=None if base is None else str(base), epochs=epochs,
             measure_on=None if measure_on is None else Path(measure_on), device=device, seed=seed,
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from maskwright.domain import Run
+from maskwright.domain.scores import Scores
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project, user_name
 from maskwright.session.messages import plural
@@ -61,11 +62,11 @@ class Finetuning:
             case "cancel":
                 runs.cancel(name)
             case "resume":
-                runs.resume(name, who=user)
+                runs.resume(name, user=user)
             case "use":
-                runs.activate(name, who=user)
+                runs.activate(name, user=user)
             case "back":
-                runs.activate(self._previous_model(), who=user)
+                runs.activate(self._previous_model(), user=user)
 
     def status(self) -> FinetuneStatus:
         """Where fine-tuning stands."""
@@ -87,17 +88,18 @@ class Finetuning:
             return self._invitation()
         if last.state == "running":
             return _running(last)
-        if last.state != "done":
+        if last.state != "done" or last.before is None or last.after is None:
             reason = f": {last.message}" if last.message else "."
             return FinetuneStatus(
                 f"{last.name} was {last.state}{reason}", last.name, actions=("resume", "start", *back)
             )
+        scores = _scores(last, last.before, last.after)
         if last.name == active:
-            return FinetuneStatus(f"In use: {_scores(last)}", last.name, actions=("start", *back))
-        if _is_worse(last):
-            message = f"{_scores(last)} The old model is the better one; keep it."
+            return FinetuneStatus(f"In use: {scores}", last.name, actions=("start", *back))
+        if _is_worse(last.before, last.after):
+            message = f"{scores} The old model is the better one; keep it."
             return FinetuneStatus(message, last.name, actions=("start", "use", *back))
-        return FinetuneStatus(_scores(last), last.name, actions=("use", "start", *back))
+        return FinetuneStatus(scores, last.name, actions=("use", "start", *back))
 
     def _invitation(self) -> FinetuneStatus:
         try:
@@ -120,28 +122,24 @@ class Finetuning:
 
 def _running(run: Run) -> FinetuneStatus:
     progress = run.progress
-    phase = str(progress.get("phase", "starting"))
-    share, message = 0.0, f"{run.name}: {phase}"
-    if phase == "training":
-        share = progress["step"] / progress["steps"]
-        left = progress.get("seconds_left")
-        message += f", step {progress['step']} of {progress['steps']}"
-        message += f", loss {progress['loss']:.2f}" if "loss" in progress else ""
-        message += f", about {max(1, round(left / 60))} min left" if left is not None else ""
-    elif "total" in progress:
-        message += f", image {progress['done']} of {progress['total']}"
-    curve = tuple((int(step), float(loss)) for step, loss in progress.get("curve", ()))
-    return FinetuneStatus(f"{message}.", run.name, share, curve, ("cancel",))
+    share, message = 0.0, f"{run.name}: {progress.phase or 'starting'}"
+    if progress.phase == "training" and progress.step is not None and progress.steps:
+        share = progress.step / progress.steps
+        message += f", step {progress.step} of {progress.steps}"
+        message += f", loss {progress.loss:.2f}" if progress.loss is not None else ""
+        minutes = None if progress.seconds_left is None else max(1, round(progress.seconds_left / 60))
+        message += f", about {minutes} min left" if minutes is not None else ""
+    elif progress.total is not None:
+        message += f", image {progress.done} of {progress.total}"
+    return FinetuneStatus(f"{message}.", run.name, share, progress.curve or (), ("cancel",))
 
 
-def _scores(run: Run) -> str:
-    before, after = run.before or {}, run.after or {}
-    images = plural(after["images"], "held-out image")
-    return f"{run.name}: mIoU {before['miou']:.3f} before, {after['miou']:.3f} after, on {images}."
+def _scores(run: Run, before: Scores, after: Scores) -> str:
+    images = plural(after.images, "held-out image")
+    return f"{run.name}: mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {images}."
 
 
-def _is_worse(run: Run) -> bool:
-    before, after = run.before or {}, run.after or {}
-    pairs = [(before["per_class"].get(name), value) for name, value in after["per_class"].items()]
+def _is_worse(before: Scores, after: Scores) -> bool:
+    pairs = [(before.per_class.get(name), value) for name, value in after.per_class.items()]
     dropped = any(old is not None and new is not None and old - new > _NOTABLE_DROP for old, new in pairs)
-    return bool(dropped or after["miou"] < before["miou"])
+    return dropped or after.miou < before.miou

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, MetaData, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from maskwright.domain import Annotation, Category, ImageRecord, Mask, Run
+from maskwright.domain import Annotation, Category, FinetunePlan, ImageRecord, Mask, Run, RunProgress, Scores
 from maskwright.domain.rle import Rle
 from maskwright.store.values import Change, Checkpoint, NewAnnotation, NewImage, NewRun
 
@@ -313,7 +313,7 @@ class RunRow(Base):
             state="running",
             recipe=new.recipe,
             base=new.base,
-            plan=dict(new.plan),
+            plan=new.plan.to_dict(),
             progress={},
             message="",
             stop=False,
@@ -329,10 +329,10 @@ class RunRow(Base):
             state=self.state,
             recipe=self.recipe,
             base=self.base,
-            plan=self.plan,
-            progress=self.progress,
-            before=self.before,
-            after=self.after,
+            plan=FinetunePlan.from_dict(self.plan),
+            progress=RunProgress.from_dict(self.progress),
+            before=None if self.before is None else Scores.from_dict(self.before),
+            after=None if self.after is None else Scores.from_dict(self.after),
             message=self.message,
             created_at=self.created_at,
             updated_at=self.updated_at,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from sqlalchemy import select
 
-from maskwright.domain import Run
+from maskwright.domain import Run, RunProgress, Scores
 from maskwright.errors import MaskwrightError
 from maskwright.store import queries
 from maskwright.store.orm import CheckpointRow, EventRow, RunRow, now
@@ -53,12 +50,12 @@ class RunStore(Transactions):
             db.add(EventRow(at=row.updated_at, who=who, kind="run_resumed", after={"run": name}))
             return row.to_domain()
 
-    def report_run(self, name: str, progress: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> bool:
+    def report_run(self, name: str, progress: RunProgress, before: Scores | None = None) -> bool:
         """Note what a run has reached, and that its process is alive; True when it should stop."""
         with self._writing() as db:
             row = queries.run_row(db, name)
-            row.progress, row.updated_at = dict(progress), now()
-            row.before = row.before if before is None else dict(before)
+            row.progress, row.updated_at = progress.to_dict(), now()
+            row.before = row.before if before is None else before.to_dict()
             return row.stop
 
     def end_run(
@@ -66,7 +63,7 @@ class RunStore(Transactions):
         name: str,
         state: str,
         *,
-        after: Mapping[str, Any] | None = None,
+        after: Scores | None = None,
         message: str = "",
         who: str = "",
         checkpoint: tuple[str, str] | None = None,
@@ -75,7 +72,7 @@ class RunStore(Transactions):
         with self._writing() as db:
             row = queries.run_row(db, name)
             row.state, row.message, row.updated_at = state, message, now()
-            row.after = None if after is None else dict(after)
+            row.after = None if after is None else after.to_dict()
             db.add(EventRow(at=row.updated_at, who=who, kind=f"run_{state}", after={"run": name}))
             if checkpoint:
                 folder, sha256 = checkpoint

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from maskwright.domain import ImageRecord, Mask
+from maskwright.domain import FinetunePlan, ImageRecord, Mask
 from maskwright.errors import InvalidMask, MaskwrightError
 
 __all__ = [
@@ -101,7 +101,7 @@ class NewRun:
     name: str
     recipe: str
     base: str
-    plan: Mapping[str, Any]
+    plan: FinetunePlan
     who: str = ""
 
 

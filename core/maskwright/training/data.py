@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from maskwright.domain import Image
 from maskwright.formats.labelled_folder import LabelledFolder, held_out, label_map, objects
-from maskwright.imaging.reading import stretched
+from maskwright.imaging.normalization import stretch_contrast
+from maskwright.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 from maskwright.training.config import TrainConfig
 from maskwright.training.vocabulary import Vocabulary
 
@@ -28,8 +29,7 @@ __all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "crops", "read_object
 IGNORE = -1
 NONE = -2
 """Pixels that carry none of the classes their source labels."""
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
+MEAN, STD = (np.array(values, np.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +85,7 @@ def read_source(
             continue
         image = Image.open(row.file)
         labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORE)
-        samples.append(Sample(stretched(image.pixels) if stretch else image.pixels, labels, index))
+        samples.append(Sample(stretch_contrast(image.pixels) if stretch else image.pixels, labels, index))
     own = np.unique(list(classes.values()))
     # a folder of a single class is microscopy here
     return Source(folder.name, tuple(samples), own, background, weight, upright=len(own) > 1)
@@ -107,7 +107,7 @@ def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source
         for number, one in enumerate(objects(row.annotations, image.size_hw), start=1):
             numbers[one] = number
         if numbers.any():
-            samples.append(Sample(stretched(image.pixels), numbers, 0))
+            samples.append(Sample(stretch_contrast(image.pixels), numbers, 0))
     return Source(folder.name, tuple(samples), np.zeros(1, np.int64), False, weight, upright=len(data.categories) > 1)
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from maskwright.domain import Annotation, Image
-from maskwright.formats.labelled_folder import truth
-from maskwright.imaging.reading import stretched
+from maskwright.formats.labelled_folder import rasterize
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import LoadedDinoTxt
@@ -49,13 +49,13 @@ def sample(
         background: unlabelled pixels are none of the classes.
         preset: of the model that is tuned, which says how pictures are prepared.
     """
-    labels = truth(
+    labels = rasterize(
         annotations,
         {name: index for index, name in enumerate(names)},
         image.size_hw,
         empty=NONE if background else IGNORE,
     )
-    return Sample(stretched(image.pixels) if preset.stretch else image.pixels, labels, 0)
+    return Sample(stretch_contrast(image.pixels) if preset.stretch else image.pixels, labels, 0)
 
 
 def tuning_config(preset: DinoTxtSettings, images: int, *, epochs: int | None, seed: int) -> TrainConfig:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from maskwright.errors import MaskwrightError
-from maskwright.presets.weights import atomic_save
+from maskwright.files.atomic import atomic_save
 from maskwright.training.data import Batch, Steps
 
 __all__ = ["STATE", "Objective", "Schedule", "TrainProgress", "Trainer", "until"]

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from maskwright.domain import Image
 from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.imaging.reading import stretched
+from maskwright.files.atomic import atomic_save
+from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.talk2dino import (
     InfoNce,
     Pooling,
@@ -36,7 +37,6 @@ from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import Preset
-from maskwright.presets.weights import atomic_save
 from maskwright.training.captions import Captioned
 from maskwright.training.data import MEAN, STD
 from maskwright.training.prompts import PROMPTS
@@ -285,6 +285,6 @@ def _keep(shard: Path, regions: Tensor) -> None:
 @torch.no_grad()
 def _seen(frozen: Encoders, file: Path, size: int, device: torch.device) -> Tensor:
     pixels = Image.open(file).pixels
-    image = (np.asarray(stretched(pixels) if frozen.stretch else pixels, np.float32) / 255 - MEAN) / STD
+    image = (np.asarray(stretch_contrast(pixels) if frozen.stretch else pixels, np.float32) / 255 - MEAN) / STD
     batch = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
     return frozen.model.regions(batch, size)[0].half().cpu()

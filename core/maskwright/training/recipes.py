@@ -20,22 +20,20 @@ from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, loa
 from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import CONFIG
 from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.training import clicks, scratch, seg
 from maskwright.training.captions import read_captions
-from maskwright.training.clicks import train_clicks
 from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
 from maskwright.training.loop import TrainProgress
 from maskwright.training.projection import ProjectionRun, Taught, encoders, teach
-from maskwright.training.scratch import train
-from maskwright.training.seg import train_seg
 from maskwright.training.vocabulary import Vocabulary
 
 C = TypeVar("C", TrainConfig, ClickConfig, SegConfig)
 
-__all__ = ["TrainingJob", "train_preset", "train_projection", "train_promptable", "train_segmenter"]
+__all__ = ["TrainingJob", "train_clicks", "train_dinov3seg", "train_projection", "train_text"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """What is to be trained on, where it goes, and for how long."""
 
@@ -55,7 +53,7 @@ class TrainingJob:
     """Same seed, data and CPU: same weights."""
     device: str = "cpu"
     """cpu, cuda or auto."""
-    say: Callable[[str], None] = lambda text: None
+    log: Callable[[str], None] = lambda text: None
     """Told one line now and then."""
     progress: Progress = NO_PROGRESS
     """Told (steps done, steps in all)."""
@@ -84,7 +82,7 @@ class TrainingJob:
         for source in sources:
             if not source.samples:
                 raise MaskwrightError(f"{source.name} has no image to train on. Add images, or leave the folder out.")
-            self.say(f"{source.name}: {len(source.samples)} images")
+            self.log(f"{source.name}: {len(source.samples)} images")
         return sources
 
     def on_step(self, step: TrainProgress) -> None:
@@ -93,59 +91,59 @@ class TrainingJob:
         if step.step % 100 == 0:
             parts = ", ".join(f"{name} {value:.3f}" for name, value in step.parts.items())
             rate = f"{step.images_per_second:.1f} images/s"
-            self.say(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {rate}")
+            self.log(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {rate}")
 
 
-def train_preset(order: TrainingJob) -> bool:
+def train_text(job: TrainingJob) -> bool:
     """Train a text preset; True when the run reached its last step, False when `minutes` ended it.
 
     Raises:
         MaskwrightError: a folder without images to train on.
     """
-    sources, vocabulary = order.labelled()
-    config = _timed(TrainConfig(seed=order.seed), order)
-    return train(
-        sources, vocabulary, config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
-        on_step=order.on_step,
+    sources, vocabulary = job.labelled()
+    config = _timed(TrainConfig(seed=job.seed), job)
+    return scratch.train(
+        sources, vocabulary, config, job.out, device=str(choose_device(job.device)), minutes=job.minutes,
+        on_step=job.on_step,
     )  # fmt: skip
 
 
-def train_promptable(order: TrainingJob) -> bool:
-    """Add clicks and boxes to the text preset in `out`; result and errors as `train_preset`'s."""
-    if not (order.out / CONFIG).is_file():
-        raise MaskwrightError(f"There is no preset in {order.out} to add clicks to. Train one with --task text first.")
-    config = _timed(ClickConfig(seed=order.seed), order)
-    return train_clicks(
-        order.objects(), config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
-        on_step=order.on_step,
+def train_clicks(job: TrainingJob) -> bool:
+    """Add clicks and boxes to the text preset in `out`; result and errors as `train_text`'s."""
+    if not (job.out / CONFIG).is_file():
+        raise MaskwrightError(f"There is no preset in {job.out} to add clicks to. Train one with --task text first.")
+    config = _timed(ClickConfig(seed=job.seed), job)
+    return clicks.train_clicks(
+        job.objects(), config, job.out, device=str(choose_device(job.device)), minutes=job.minutes,
+        on_step=job.on_step,
     )  # fmt: skip
 
 
-def train_segmenter(order: TrainingJob, config: SegConfig | None = None) -> bool:
-    """Add dinov3.seg to the preset in `out`; result and errors as `train_preset`'s.
+def train_dinov3seg(job: TrainingJob, config: SegConfig | None = None) -> bool:
+    """Add dinov3.seg to the preset in `out`; result and errors as `train_text`'s.
 
     Args:
-        order: what to train on.
+        job: what to train on.
         config: the settings; by default the paper's for parts that were imported, else those of the bundled preset.
     """
-    parts = sections(order.out) if (order.out / CONFIG).is_file() else {}
+    parts = sections(job.out) if (job.out / CONFIG).is_file() else {}
     if not {"dinotxt", "sam"} <= parts.keys():
         raise MaskwrightError(
-            f"There is no preset with words and clicks in {order.out} to build dinov3.seg on. Train one with --task "
+            f"There is no preset with words and clicks in {job.out} to build dinov3.seg on. Train one with --task "
             "text and --task click first, or import dinov3seg-l."
         )
-    imported = dinov3seg_settings(order.out) if "dinov3seg" in parts else None
+    imported = dinov3seg_settings(job.out) if "dinov3seg" in parts else None
     if imported is not None and not imported.trained:
         config, stretch = config or SegConfig(model=imported.model), imported.stretch
     else:
         config, stretch = config or TINY_SEG, True
-        config = replace(config, model=_fitted(config.model, order.out))
-    share = 1.0 if order.steps is None else order.steps / config.steps
-    config = _phases(config, config.model, share, order.seed)
-    sources, vocabulary = order.labelled(stretch=stretch)
-    return train_seg(
-        sources, vocabulary, config, order.out, device=str(choose_device(order.device)), minutes=order.minutes,
-        on_step=order.on_step,
+        config = replace(config, model=_fitted(config.model, job.out))
+    share = 1.0 if job.steps is None else job.steps / config.steps
+    config = _phases(config, config.model, share, job.seed)
+    sources, vocabulary = job.labelled(stretch=stretch)
+    return seg.train_seg(
+        sources, vocabulary, config, job.out, device=str(choose_device(job.device)), minutes=job.minutes,
+        on_step=job.on_step,
     )  # fmt: skip
 
 
@@ -200,8 +198,8 @@ def train_projection(
     return taught
 
 
-def _timed(config: C, order: TrainingJob) -> C:
-    return config if order.steps is None else replace(config, steps=order.steps)
+def _timed(config: C, job: TrainingJob) -> C:
+    return config if job.steps is None else replace(config, steps=job.steps)
 
 
 def _gallery() -> frozenset[str]:

@@ -130,7 +130,7 @@ def test_evaluate_by_example(run: Run, labelled: Path, small_preset: Path) -> No
     assert "2 episodes of 1 classes, seed 0" in told
     assert "--task text" in run(*words, "--method", "dinotxt").sentence()
     other = ("evaluate", labelled, "--task", "text", "--preset", small_preset, "--refine", "crf")
-    assert "refined by pamr, not by crf" in run(*other).sentence()
+    assert run(*other, "--limit", 1).status == 0, "text prompts take it as well"
 
 
 def test_bench(run: Run) -> None:

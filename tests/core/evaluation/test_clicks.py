@@ -1,4 +1,4 @@
-"""The robot that clicks: where it clicks, and what it counts."""
+"""Simulated clicks: where they fall, and what is counted."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ from PIL import Image as Pillow
 import maskwright as mw
 from maskwright.domain import Prediction, PromptKind, Provenance, rle
 from maskwright.engine import Engine
-from maskwright.evaluation.clicks import deepest, evaluate_click, next_click
+from maskwright.evaluation.clicks import deepest_pixel, evaluate_click, next_click
 
 
 def test_the_deepest_pixel_is_in_the_middle_and_the_border_is_outside() -> None:
     region = np.zeros((20, 30), bool)
     region[5:12, 10:17] = True
-    assert deepest(region) == (13, 8)
-    assert deepest(np.ones((9, 9), bool)) == (4, 4)
+    assert deepest_pixel(region) == (13, 8)
+    assert deepest_pixel(np.ones((9, 9), bool)) == (4, 4)
     edge = np.zeros((9, 20), bool)
     edge[:, :7] = True
-    assert deepest(edge)[0] == 3
+    assert deepest_pixel(edge)[0] == 3
 
 
 def test_the_next_click_is_in_the_larger_error() -> None:
-    truth = np.zeros((30, 30), bool)
-    truth[5:20, 5:20] = True
-    assert next_click(np.zeros_like(truth), truth) == (12.5, 12.5, 1)
-    much = truth.copy()
+    ground_truth = np.zeros((30, 30), bool)
+    ground_truth[5:20, 5:20] = True
+    assert next_click(np.zeros_like(ground_truth), ground_truth) == (12.5, 12.5, 1)
+    much = ground_truth.copy()
     much[21:30] = True
-    x, y, sign = next_click(much, truth)
+    x, y, sign = next_click(much, ground_truth)
     assert (sign, y) == (0, 25.5)
-    assert not truth[int(y), int(x)]
+    assert not ground_truth[int(y), int(x)]
 
 
 class Oracle:
     """Answers a click with the right object after `needed` clicks, and with a part of it before."""
 
-    def __init__(self, truths: list[Any], needed: int) -> None:
-        self.truths, self.needed = truths, needed
+    def __init__(self, objects: list[Any], needed: int) -> None:
+        self.objects, self.needed = objects, needed
         self.model = mw.domain.ModelRef("oracle", "")
         self.clicks: list[int] = []
 
     def segment_click(self, image: mw.Image, points: Any, labels: Any, *, start: mw.Mask | None = None) -> Prediction:
         x, y = points[0]
-        truth = next(t for t in self.truths if t[int(y), int(x)])
+        ground_truth = next(t for t in self.objects if t[int(y), int(x)])
         assert (start is None) == (len(points) == 1)
         self.clicks.append(len(points))
-        mask = truth.copy()
+        mask = ground_truth.copy()
         if len(points) < self.needed:
-            rows = np.flatnonzero(truth.any(axis=1))
+            rows = np.flatnonzero(ground_truth.any(axis=1))
             mask[rows[len(rows) // 2] :] = False
         masks = (mw.Mask.from_array(mask),)
         made = Provenance(PromptKind.CLICK, self.model, "oracle", image.sha256, None)
@@ -81,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _truths() -> list[Any]:
+def _objects() -> list[Any]:
     large, small = np.zeros((50, 60), bool), np.zeros((50, 60), bool)
     large[20:40, 20:40] = True
     small[2:12, 2:12] = True
@@ -89,7 +89,7 @@ def _truths() -> list[Any]:
 
 
 def test_objects_are_components_and_clicks_are_counted(folder: Path) -> None:
-    oracle = Oracle(_truths(), needed=3)
+    oracle = Oracle(_objects(), needed=3)
     scores = evaluate_click(oracle, folder)  # type: ignore[arg-type]
     assert (scores.objects, scores.images, scores.classes) == (2, 1, 1)
     assert scores.iou_1click == pytest.approx(0.5)
@@ -99,7 +99,7 @@ def test_objects_are_components_and_clicks_are_counted(folder: Path) -> None:
 
 
 def test_an_object_that_is_never_found_counts_twenty_clicks(folder: Path) -> None:
-    scores = evaluate_click(Oracle(_truths(), needed=99), folder)  # type: ignore[arg-type]
+    scores = evaluate_click(Oracle(_objects(), needed=99), folder)  # type: ignore[arg-type]
     assert scores.noc85 == 20
     assert scores.iou_5click == pytest.approx(0.5)
 

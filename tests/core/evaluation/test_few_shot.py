@@ -15,7 +15,8 @@ import maskwright as mw
 from maskwright.domain import ModelRef, PromptKind, Provenance, rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
-from maskwright.evaluation.few_shot import draw, evaluate_example
+from maskwright.evaluation.few_shot import draw_episodes, evaluate_example
+from maskwright.evaluation.protocol import ImageSelection
 from maskwright.formats.labelled_folder import LabelledFolder
 from tests.progress import Recorded
 
@@ -78,9 +79,18 @@ class Copies:
 
 def test_the_seed_decides_and_pairs_are_different_images_of_the_category(folder: Path) -> None:
     data = LabelledFolder.read(folder)
-    drawn = [(e.category, e.reference.file.name, e.target.file.name) for e in draw(data, count=60, seed=3)]
-    assert drawn == [(e.category, e.reference.file.name, e.target.file.name) for e in draw(data, count=60, seed=3)]
-    assert drawn != [(e.category, e.reference.file.name, e.target.file.name) for e in draw(data, count=60, seed=4)]
+    drawn = [
+        (e.category, e.reference.file.name, e.target.file.name)
+        for e in draw_episodes(data, ImageSelection(seed=3), count=60)
+    ]
+    assert drawn == [
+        (e.category, e.reference.file.name, e.target.file.name)
+        for e in draw_episodes(data, ImageSelection(seed=3), count=60)
+    ]
+    assert drawn != [
+        (e.category, e.reference.file.name, e.target.file.name)
+        for e in draw_episodes(data, ImageSelection(seed=4), count=60)
+    ]
     assert {category for category, _, _ in drawn} == {CAT}, "no second dog, and a car that fills its image says nothing"
     assert all(one != other for _, one, other in drawn)
     assert {one for _, one, _ in drawn} == {"a.png", "b.png", "c.png"}
@@ -89,15 +99,18 @@ def test_the_seed_decides_and_pairs_are_different_images_of_the_category(folder:
 def test_sequences_are_not_mixed(tmp_path: Path) -> None:
     images: dict[str, str | None] = {"a1.png": "a", "a2.png": "a", "b1.png": "b", "b2.png": "b", "c1.png": "c"}
     data = LabelledFolder.read(write(tmp_path / "video", images, [(n, CAT, HALF) for n in range(1, 6)]))
-    for one in draw(data, count=50, seed=0):
+    for one in draw_episodes(data, ImageSelection(seed=0), count=50):
         assert one.reference.sequence == one.target.sequence != "c"
         assert one.reference is not one.target
 
 
 def test_scores(folder: Path) -> None:
-    scores = evaluate_example(Copies(), folder, limit=40, seed=1)  # type: ignore[arg-type]
+    scores = evaluate_example(Copies(), folder, selection=ImageSelection(limit=40, seed=1))  # type: ignore[arg-type]
     # a and b show the left half, c its upper quarter: alike is 1, half against quarter 0.5
-    pairs = [(e.reference.file.stem, e.target.file.stem) for e in draw(LabelledFolder.read(folder), count=40, seed=1)]
+    pairs = [
+        (e.reference.file.stem, e.target.file.stem)
+        for e in draw_episodes(LabelledFolder.read(folder), ImageSelection(seed=1), count=40)
+    ]
     expected = [1.0 if "c" not in pair else 0.5 for pair in pairs]
     assert scores.miou == pytest.approx(np.mean(expected))
     assert (scores.episodes, scores.images, scores.classes, scores.seed) == (40, 3, 1, 1)
@@ -108,7 +121,7 @@ def test_scores(folder: Path) -> None:
 def test_with_a_real_model(folder: Path, small_preset: Path) -> None:
     engine = Engine.load(small_preset, "cpu")
     progress = Recorded()
-    scores = evaluate_example(engine, folder, limit=5, refine="crf", progress=progress)
+    scores = evaluate_example(engine, folder, selection=ImageSelection(limit=5), refine="crf", progress=progress)
     assert 0 <= scores.miou <= 1
     assert progress.reports[-1] == (5, 5)
     assert engine.encoder_calls <= 3
@@ -117,8 +130,8 @@ def test_with_a_real_model(folder: Path, small_preset: Path) -> None:
 def test_too_little_to_draw_from(tmp_path: Path) -> None:
     alone = write(tmp_path / "alone", {"a.png": None}, [(1, CAT, HALF)])
     with pytest.raises(MaskwrightError, match="no category with masks in two images"):
-        list(draw(LabelledFolder.read(alone), count=1, seed=0))
+        list(draw_episodes(LabelledFolder.read(alone), ImageSelection(seed=0), count=1))
     full = np.ones((8, 8), bool)
     filled = write(tmp_path / "filled", {"a.png": None, "b.png": None}, [(1, CAT, full), (2, CAT, full)])
     with pytest.raises(MaskwrightError, match="hardly a mask"):
-        list(draw(LabelledFolder.read(filled), count=1, seed=0))
+        list(draw_episodes(LabelledFolder.read(filled), ImageSelection(seed=0), count=1))

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
-from maskwright.domain import ModelRef, Prediction, PromptKind, Provenance, rle
+from maskwright.domain import ModelRef, Prediction, PromptKind, Provenance, Scores, TextPrompt, rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
 from maskwright.evaluation.metrics import Confusion
-from maskwright.evaluation.text import CLEANING_TABLE, TextScores, Way, evaluate_text
+from maskwright.evaluation.protocol import ImageSelection
+from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing, evaluate_text
 from maskwright.formats.labelled_folder import LabelledFolder, held_out
 from tests.progress import Recorded
 
@@ -33,21 +34,18 @@ class Known:
     def __init__(self, answers: Mapping[str, Sequence[Sequence[int]]] | None = None) -> None:
         self.answers = answers
         self.asked: list[tuple[str, tuple[str, ...], bool]] = []
-        self.ways: list[Way] = []
+        self.variants: list[PostProcessing] = []
 
     def text_method(self, method: str | None = None) -> str:
         return method or "dinotxt"
 
-    def segment_text(
-        self, image: mw.Image, categories: Sequence[str], method: str | None = None, background: bool | None = None,
-        refine: str | None = None, *, cleaning: bool | None = None, **others: Any,
-    ) -> Prediction:  # fmt: skip
-        self.asked.append((image.name, tuple(categories), bool(background)))
-        self.ways.append(Way(cleaning, refine))
+    def segment(self, image: mw.Image, prompt: TextPrompt, **options: Any) -> Prediction:
+        self.asked.append((image.name, prompt.names, prompt.background))
+        self.variants.append(PostProcessing(prompt.cleaning, prompt.refine))
         found = np.ones(image.size_hw) if self.answers is None else np.array(self.answers[image.name])
-        zeros = (0.0,) * len(categories)
-        made = Provenance(PromptKind.TEXT, self.model, "known", image.sha256, None)
-        return Prediction(found.astype(np.int32), tuple(categories), zeros, zeros, (), made)
+        zeros = (0.0,) * len(prompt.names)
+        provenance = Provenance(PromptKind.TEXT, self.model, "known", image.sha256, None)
+        return Prediction(found.astype(np.int32), prompt.names, zeros, zeros, (), provenance)
 
 
 def _mask(rows: Sequence[str], letter: str) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def folder(tmp_path: Path) -> Path:
 ANSWERS = {"a.png": [[1, 2, 2, 2], [1, 1, 3, 2]], "b.png": [[2, 2], [1, 1]]}
 
 
-def measure(engine: Known, folder: Path, **options: Any) -> TextScores:
+def measure(engine: Known, folder: Path, **options: Any) -> Scores:
     return evaluate_text(engine, folder, **options)[0]  # type: ignore[arg-type]
 
 
@@ -175,49 +173,49 @@ def test_a_file_without_things_is_one_sentence(folder: Path) -> None:
             measure(Known(), data, things=True)
 
 
-# ways
+# variants
 
 
 def test_the_table_of_cleaning_has_four_rows() -> None:
-    assert [tuple(way) for way in CLEANING_TABLE] == [
+    assert [tuple(row) for row in CLEANING_TABLE] == [
         (False, None), (True, None), (False, "pamr"), (True, "pamr"),
     ]  # fmt: skip
 
 
-def test_every_way_is_measured_on_its_own(folder: Path) -> None:
+def test_every_variant_is_measured_on_its_own(folder: Path) -> None:
     class Cleaned(Known):
         """Finds everything, but the sky only where nothing is cleaned."""
 
-        def segment_text(self, *given: Any, **options: Any) -> Prediction:
-            found = super().segment_text(*given, **options)
-            if not options["cleaning"]:
+        def segment(self, image: mw.Image, prompt: TextPrompt, **options: Any) -> Prediction:
+            found = super().segment(image, prompt, **options)
+            if not prompt.cleaning:
                 return found
             return replace(found, label_map=np.where(found.label_map == 1, 0, found.label_map))
 
     engine = Cleaned({"a.png": [[1, 1, 2, 2], [1, 0, 2, 0]], "b.png": [[2, 1], [1, 1]]})
-    rows = evaluate_text(engine, folder, background=True, ways=CLEANING_TABLE)  # type: ignore[arg-type]
-    assert [(row.cleaning, row.refine) for row in rows] == [tuple(way) for way in CLEANING_TABLE]
-    assert engine.ways == [*CLEANING_TABLE, *CLEANING_TABLE], "image by image"
+    rows = evaluate_text(engine, folder, background=True, variants=CLEANING_TABLE)  # type: ignore[arg-type]
+    assert [(row.cleaning, row.refine) for row in rows] == [tuple(row) for row in CLEANING_TABLE]
+    assert engine.variants == [*CLEANING_TABLE, *CLEANING_TABLE], "image by image"
     assert [row.miou for row in rows] == [1.0, 0.5, 1.0, 0.5]
     assert [row.background for row in rows] == [1.0, pytest.approx(1 / 7), 1.0, pytest.approx(1 / 7)]
     assert {row.images for row in rows} == {2}
 
 
-def test_without_a_way_it_is_as_the_preset_says(folder: Path) -> None:
+def test_without_options_it_is_as_the_preset_says(folder: Path) -> None:
     engine = Known(ANSWERS)
     scores = measure(engine, folder)
-    assert set(engine.ways) == {Way(None, None)}
+    assert set(engine.variants) == {PostProcessing()}
     assert (scores.cleaning, scores.refine) == (None, None)
 
 
-def test_an_image_is_encoded_once_for_all_ways(folder: Path, talking_preset: Path) -> None:
+def test_an_image_is_encoded_once_for_all_variants(folder: Path, talking_preset: Path) -> None:
     engine = Engine.load(talking_preset, "cpu")
-    rows = evaluate_text(engine, folder, method="talk2dino", background=True, ways=CLEANING_TABLE)
+    rows = evaluate_text(engine, folder, method="talk2dino", background=True, variants=CLEANING_TABLE)
     assert engine.encoder_calls == 2
     assert [row.method for row in rows] == ["talk2dino"] * 4
     assert all(0 <= row.miou <= 1 for row in rows)
-    for row, way in zip(rows, CLEANING_TABLE, strict=True):
-        assert evaluate_text(engine, folder, method="talk2dino", background=True, ways=(way,)) == [row]
+    for row, variant in zip(rows, CLEANING_TABLE, strict=True):
+        assert evaluate_text(engine, folder, method="talk2dino", background=True, variants=(variant,)) == [row]
 
 
 def test_missing_answer_counts_against_the_class(folder: Path) -> None:
@@ -251,7 +249,7 @@ def many(tmp_path: Path) -> Path:
 
 def _measured(many: Path, **options: Any) -> list[str]:
     engine = Known()
-    scores = measure(engine, many, **options)
+    scores = measure(engine, many, selection=ImageSelection(**options))
     names = [name for name, _, _ in engine.asked]
     assert scores.images == len(names)
     return names
@@ -279,7 +277,7 @@ def test_nothing_to_measure(tmp_path: Path) -> None:
     name = next(f"n{n}.png" for n in range(30) if not held_out(f"n{n}.png"))
     data = write(tmp_path / "data", {name: (1, 1)}, [])
     with pytest.raises(MaskwrightError, match="has no image to measure"):
-        measure(Known(), data, only_held_out=True)
+        measure(Known(), data, selection=ImageSelection(only_held_out=True))
 
 
 def test_progress_and_cancel(folder: Path, small_preset: Path) -> None:

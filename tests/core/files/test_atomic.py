@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from maskwright.errors import MaskwrightError
-from maskwright.files.atomic import replacing, write_json, write_text
+from maskwright.files.atomic import atomic_save, replacing, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -85,3 +87,26 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(MaskwrightError, match="No space left on device"):
             write_text(tmp_path / "x.txt", "new")
     assert (tmp_path / "x.txt").read_text() == "old"
+
+
+def test_a_library_saves_to_a_path(tmp_path: Path) -> None:
+    file = tmp_path / "x.bin"
+    atomic_save(file, lambda temporary: temporary.write_bytes(b"whole"))
+    assert file.read_bytes() == b"whole"
+
+    def broken(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        atomic_save(file, broken)
+    assert file.read_bytes() == b"whole"
+    assert names(tmp_path) == ["x.bin"]
+
+
+def test_weights_can_be_read_by_the_same_people_as_other_files(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    atomic_save(tmp_path / "x.safetensors", lambda temporary: save_file({"a": torch.zeros(1)}, temporary))
+    (tmp_path / "text").write_text("")
+    modes = {file.name: file.stat().st_mode for file in tmp_path.iterdir()}
+    assert modes["x.safetensors"] == modes["text"]

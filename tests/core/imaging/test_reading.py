@@ -17,7 +17,8 @@ from PIL import Image as Pillow
 
 import maskwright as mw
 from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
-from maskwright.imaging.reading import SUFFIXES, is_picture, read_picture, to_rgb8
+from maskwright.imaging.normalization import to_8bit
+from maskwright.imaging.reading import SUFFIXES, is_image_file, read_image
 
 UPRIGHT = {
     1: lambda s: s,
@@ -61,8 +62,8 @@ def test_orientation(pixels: np.ndarray, kind: str, orientation: int) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
-    stored = read_picture(_file(pixels, kind, **options), "a")
-    turned = read_picture(_file(pixels, kind, exif=exif, **options), "a")
+    stored = read_image(_file(pixels, kind, **options), "a")
+    turned = read_image(_file(pixels, kind, exif=exif, **options), "a")
     assert kind == "JPEG" or np.array_equal(stored.pixels, pixels)
     assert np.array_equal(turned.pixels, UPRIGHT[orientation](stored.pixels))
     assert (stored.orientation, turned.orientation) == (1, orientation)
@@ -72,7 +73,7 @@ def test_orientation(pixels: np.ndarray, kind: str, orientation: int) -> None:
 def test_orientation_out_of_range_is_upright(pixels: np.ndarray, orientation: int) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    found = read_picture(_file(pixels, exif=exif), "a.png")
+    found = read_image(_file(pixels, exif=exif), "a.png")
     assert found.orientation == 1
     assert np.array_equal(found.pixels, pixels)
 
@@ -86,7 +87,7 @@ def test_orientation_of_another_type_is_upright(pixels: np.ndarray) -> None:
     for kind in (1, 2, 7):
         damaged = bytearray(data)
         damaged[entry + 2] = kind
-        found = read_picture(bytes(damaged), "a.tif")
+        found = read_image(bytes(damaged), "a.tif")
         assert found.orientation in (1, 6)
         assert found.pixels.size == pixels.size
 
@@ -94,15 +95,15 @@ def test_orientation_of_another_type_is_upright(pixels: np.ndarray) -> None:
 def test_time_of_capture(pixels: np.ndarray) -> None:
     exif = Pillow.Exif()
     exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
-    assert read_picture(_file(pixels, "JPEG", exif=exif), "a.jpg").captured == "2024:05:06 07:08:09"
-    assert read_picture(_file(pixels, "JPEG"), "a.jpg").captured == ""
+    assert read_image(_file(pixels, "JPEG", exif=exif), "a.jpg").captured == "2024:05:06 07:08:09"
+    assert read_image(_file(pixels, "JPEG"), "a.jpg").captured == ""
 
 
 def test_alpha_is_dropped_and_the_colours_stay(pixels: np.ndarray) -> None:
     alpha = np.arange(40, dtype=np.uint8).reshape(5, 8)[:, :, None]
-    assert np.array_equal(read_picture(_file(np.concatenate([pixels, alpha], axis=2)), "a.png").pixels, pixels)
+    assert np.array_equal(read_image(_file(np.concatenate([pixels, alpha], axis=2)), "a.png").pixels, pixels)
     grey = np.concatenate([pixels[:, :, :1], alpha], axis=2)
-    found = read_picture(_file(Pillow.fromarray(grey, "LA")), "a.png").pixels
+    found = read_image(_file(Pillow.fromarray(grey, "LA")), "a.png").pixels
     assert np.array_equal(found, np.repeat(pixels[:, :, :1], 3, axis=2))
 
 
@@ -114,30 +115,30 @@ def test_palette(transparent: dict[str, Any], rng: np.random.Generator) -> None:
     image = image.convert("P")
     image.putdata(index.ravel().tolist())
     image.putpalette(colours.ravel().tolist())
-    assert np.array_equal(read_picture(_file(image, **transparent), "a.png").pixels, colours[index])
+    assert np.array_equal(read_image(_file(image, **transparent), "a.png").pixels, colours[index])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 def test_grey(kind: str, pixels: np.ndarray) -> None:
-    found = read_picture(_file(pixels[:, :, 0], kind), "a").pixels
+    found = read_image(_file(pixels[:, :, 0], kind), "a").pixels
     assert found.shape == (5, 8, 3)
     assert np.ptp(found.astype(int), axis=2).max() == 0
 
 
 def test_black_and_white() -> None:
     mask = np.eye(5, 8, dtype=bool)
-    assert np.array_equal(read_picture(_file(mask), "a.png").pixels[:, :, 1], mask * np.uint8(255))
+    assert np.array_equal(read_image(_file(mask), "a.png").pixels[:, :, 1], mask * np.uint8(255))
 
 
 def test_cmyk(pixels: np.ndarray) -> None:
-    found = read_picture(_file(Pillow.fromarray(pixels).convert("CMYK"), "TIFF"), "a.tif").pixels
+    found = read_image(_file(Pillow.fromarray(pixels).convert("CMYK"), "TIFF"), "a.tif").pixels
     assert np.array_equal(found, np.asarray(Pillow.fromarray(pixels).convert("CMYK").convert("RGB")))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bit_grey_is_stretched(kind: str) -> None:
     plane = np.linspace(1000, 5000, 4000, dtype=np.uint16).reshape(40, 100)
-    found = read_picture(_file(plane, kind), "a").pixels
+    found = read_image(_file(plane, kind), "a").pixels
     assert found.dtype == np.uint8
     grey = found[:, :, 0].ravel().astype(int)
     assert (grey.min(), grey.max()) == (0, 255)
@@ -148,21 +149,21 @@ def test_sixteen_bit_grey_is_stretched(kind: str) -> None:
 def test_sixteen_bit_colour() -> None:
     values = (np.arange(2 * 3 * 3).reshape(2, 3, 3) * 3000).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in values)
-    found = read_picture(png(3, 2, depth=16, colour=2, rows=rows), "a.png").pixels
+    found = read_image(png(3, 2, depth=16, colour=2, rows=rows), "a.png").pixels
     assert np.abs(found.astype(int) - values.astype(int) // 256).max() <= 1
 
 
 def test_float_planes_with_holes() -> None:
     plane = np.linspace(-1, 1, 60, dtype=np.float32).reshape(6, 10)
     plane[2, 3], plane[4, 4] = np.nan, np.inf
-    found = read_picture(_file(plane, "TIFF"), "a.tif").pixels
+    found = read_image(_file(plane, "TIFF"), "a.tif").pixels
     assert (found.min(), found.max()) == (0, 255)
-    assert not to_rgb8(np.full((3, 4), 7.5)).any(), "a constant plane is black"
+    assert not to_8bit(np.full((3, 4), 7.5)).any(), "a constant plane is black"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (300, 1), (1, 300)])
 def test_thin_pictures(size: tuple[int, int]) -> None:
-    assert read_picture(_file(Pillow.new("RGB", size, "red")), "a.png").pixels.shape == (size[1], size[0], 3)
+    assert read_image(_file(Pillow.new("RGB", size, "red")), "a.png").pixels.shape == (size[1], size[0], 3)
 
 
 # what cannot be read
@@ -171,12 +172,12 @@ def test_thin_pictures(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", ["a.heic", "b.HEIF", "c.gif", "d.mp4", "e.svg", "f.pdf", "g.avif"])
 def test_known_but_not_read(name: str) -> None:
     with pytest.raises(UnsupportedImage, match=rf"^{name}: this file type is not supported\. Supported: .png, .jpg"):
-        read_picture(b"anything", name)
+        read_image(b"anything", name)
 
 
 def test_a_gif_under_another_name_is_not_decoded(pixels: np.ndarray) -> None:
     with pytest.raises(ImageUnreadable):
-        read_picture(_file(pixels, "GIF"), "a.png")
+        read_image(_file(pixels, "GIF"), "a.png")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_gif_under_another_name_is_not_decoded(pixels: np.ndarray) -> None:
 )
 def test_damaged(data: bytes) -> None:
     with pytest.raises(ImageUnreadable, match=r"^Cannot read a\.jpg: the file is damaged or not an image\. "):
-        read_picture(data, "a.jpg")
+        read_image(data, "a.jpg")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
@@ -203,10 +204,10 @@ def test_cut_anywhere_is_one_sentence_and_no_warning(kind: str, rng: np.random.G
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ImageUnreadable):
-            read_picture(data[: len(data) // 2], "a.jpg")
+            read_image(data[: len(data) // 2], "a.jpg")
         for length in range(0, len(data), max(1, len(data) // 60)):
             with suppress(MaskwrightError):
-                read_picture(data[:length], "a.jpg")
+                read_image(data[:length], "a.jpg")
 
 
 def test_random_damage_never_surfaces(rng: np.random.Generator, pixels: np.ndarray) -> None:
@@ -219,7 +220,7 @@ def test_random_damage_never_surfaces(rng: np.random.Generator, pixels: np.ndarr
             for place in rng.integers(0, len(data), int(rng.integers(1, 6))):
                 data[place] = int(rng.integers(0, 256))
             with suppress(MaskwrightError):
-                read_picture(bytes(data), "a", max_megapixels=5)
+                read_image(bytes(data), "a", max_megapixels=5)
 
 
 # size
@@ -229,23 +230,23 @@ def test_too_large_is_refused_before_it_is_decoded() -> None:
     data = _file(Pillow.new("1", (10100, 10000)))
     began = time.perf_counter()
     with pytest.raises(ImageTooLarge, match=r"^big\.png has 101 megapixels; the limit is 100\. Raise it with MASKW"):
-        read_picture(data, "big.png")
+        read_image(data, "big.png")
     assert time.perf_counter() - began < 0.2
 
 
 def test_decompression_bomb() -> None:
     with pytest.raises(ImageTooLarge, match="has 3600 megapixels"):
-        read_picture(png(60000, 60000), "bomb.png")
+        read_image(png(60000, 60000), "bomb.png")
 
 
 def test_the_limit_is_ours_alone(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 3)
-    assert np.array_equal(read_picture(_file(pixels), "a.png").pixels, pixels)
+    assert np.array_equal(read_image(_file(pixels), "a.png").pixels, pixels)
     assert Pillow.MAX_IMAGE_PIXELS == 3
     with pytest.raises(ImageTooLarge):
-        read_picture(_file(pixels), "a.png", max_megapixels=39e-6)
+        read_image(_file(pixels), "a.png", max_megapixels=39e-6)
     monkeypatch.setenv("MASKWRIGHT_MAX_MEGAPIXELS", "0.00004")
-    assert read_picture(_file(pixels), "a.png").pixels.shape == (5, 8, 3)
+    assert read_image(_file(pixels), "a.png").pixels.shape == (5, 8, 3)
 
 
 # files
@@ -257,10 +258,10 @@ def test_open(tmp_path: Path, pixels: np.ndarray) -> None:
         file.write_bytes(_file(pixels))
         image = mw.Image.open(file)
         assert (image.name, image.path, image.size_hw) == (name, file, (5, 8))
-        assert is_picture(file) == (not name.startswith("."))
+        assert is_image_file(file) == (not name.startswith("."))
     with pytest.raises(MaskwrightError, match=r"There is no file .*nothere.png\. Check the name\."):
         mw.Image.open(tmp_path / "nothere.png")
     with pytest.raises(MaskwrightError, match="is a folder, not a picture"):
         mw.Image.open(tmp_path)
-    assert not is_picture(tmp_path)
+    assert not is_image_file(tmp_path)
     assert all(suffix == suffix.lower() for suffix in SUFFIXES)

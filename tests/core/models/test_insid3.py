@@ -63,31 +63,31 @@ def test_the_complement_keeps_every_cosine_of_debiased_rows(basis: Tensor) -> No
 
 def test_the_thing_is_found_elsewhere_and_in_its_own_picture(basis: Tensor) -> None:
     reference = scene(1, {"cat": LEFT, "dog": RIGHT}, basis)
-    one = insid3.example(reference, at(*LEFT))
+    one = insid3.encode_reference(reference, at(*LEFT))
     target = scene(2, {"cat": RIGHT, "dog": LOW}, basis)
     found = insid3.segment(target, [one], CONFIG)
     assert torch.equal(found.mask, at(*RIGHT))
-    assert 0.2 < found.score <= 1
-    wrong = insid3.certainty(target, [one], found.candidates, at(*LOW))
-    half = insid3.certainty(target, [one], found.candidates, at(*RIGHT) & at(slice(0, 5), slice(0, 12)))
-    assert wrong < half < found.score, "a wrong mask is less certain than half the right one"
+    assert 0.2 < found.confidence <= 1
+    wrong = insid3.confidence(target, [one], found.candidate_mask, at(*LOW))
+    half = insid3.confidence(target, [one], found.candidate_mask, at(*RIGHT) & at(slice(0, 5), slice(0, 12)))
+    assert wrong < half < found.confidence, "a wrong mask has less confidence than half the right one"
     assert torch.equal(insid3.segment(reference, [one], CONFIG).mask, at(*LEFT))
 
 
 def test_nothing_alike_and_nothing_shown(basis: Tensor) -> None:
     reference = scene(1, {"cat": LEFT}, basis)
     target = scene(2, {"dog": RIGHT}, basis)
-    found = insid3.segment(target, [insid3.example(reference, at(*LEFT))], CONFIG)
+    found = insid3.segment(target, [insid3.encode_reference(reference, at(*LEFT))], CONFIG)
     assert not (found.mask & at(*RIGHT)).any()
-    empty = insid3.example(reference, torch.zeros(144, dtype=torch.bool))
+    empty = insid3.encode_reference(reference, torch.zeros(144, dtype=torch.bool))
     nothing = insid3.segment(target, [empty], CONFIG)
-    assert (int(nothing.mask.sum()), nothing.score) == (0, 0.0)
+    assert (int(nothing.mask.sum()), nothing.confidence) == (0, 0.0)
 
 
 def test_half_of_the_references_must_agree(basis: Tensor) -> None:
     pictures = [scene(n, {"cat": LEFT, "dog": RIGHT}, basis) for n in range(3)]
-    cat = [insid3.example(picture, at(*LEFT)) for picture in pictures]
-    dog = insid3.example(pictures[2], at(*RIGHT))
+    cat = [insid3.encode_reference(picture, at(*LEFT)) for picture in pictures]
+    dog = insid3.encode_reference(pictures[2], at(*RIGHT))
     target = scene(9, {"cat": LOW, "dog": RIGHT}, basis)
     forward = torch.ones(144)
     both = insid3.candidates(target, [cat[0], cat[1], dog], forward)
@@ -97,11 +97,13 @@ def test_half_of_the_references_must_agree(basis: Tensor) -> None:
 
 def test_what_it_is_not_wins_cells_away(basis: Tensor) -> None:
     reference = scene(1, {"cat": LEFT, "dog": RIGHT}, basis)
-    animals = insid3.example(reference, at(*LEFT) | at(*RIGHT))
+    animals = insid3.encode_reference(reference, at(*LEFT) | at(*RIGHT))
     target = scene(2, {"cat": LOW, "dog": RIGHT}, basis)
     loose = CONFIG.__class__(size=96, components=4, tau=0.6, merge=-1.0)
     assert (insid3.segment(target, [animals], loose).mask & at(*RIGHT)).any()
-    without = insid3.segment(target, [animals], loose, not_this=[insid3.example(reference, at(*RIGHT))])
+    without = insid3.segment(
+        target, [animals], loose, negative_references=[insid3.encode_reference(reference, at(*RIGHT))]
+    )
     assert not (without.mask & at(*RIGHT)).any()
     assert (without.mask & at(*LOW)).any()
 
@@ -122,8 +124,8 @@ def test_a_mask_smaller_than_a_cell_keeps_one() -> None:
 
 
 def test_a_mask_of_another_grid_is_refused(basis: Tensor) -> None:
-    with pytest.raises(ShapeError, match="144 cells"):
-        insid3.example(scene(1, {}, basis), torch.ones(10, dtype=torch.bool))
+    with pytest.raises(ShapeError, match="144 patches"):
+        insid3.encode_reference(scene(1, {}, basis), torch.ones(10, dtype=torch.bool))
 
 
 def test_points_of_a_moved_picture_move_along() -> None:

@@ -35,29 +35,29 @@ def _until(ready: Callable[[], Any], seconds: float = 90) -> None:
 
 
 def _training(run: runs_module.FinetuneRun) -> Callable[[], bool]:
-    return lambda: run.status().progress.get("step", 0) >= 10
+    return lambda: (run.status().progress.step or 0) >= 10
 
 
 def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) -> None:
     # long enough that whoever looks five times a second sees it train
     run = project.finetune(base=small_preset, epochs=400, device="cpu")
     told = []
-    done = run.wait(lambda status: told.append(status.progress.get("phase")))
+    done = run.wait(lambda status: told.append(status.progress.phase))
     assert {"training"} <= set(told)
     assert done.state == "done"
-    assert done.before["images"] == done.after["images"] == len(done.plan["validation"]) == 1
-    assert done.after["miou"] > done.before["miou"]
-    assert done.progress["curve"][-1][0] == done.progress["steps"]
+    assert done.before.images == done.after.images == len(done.plan.validation) == 1
+    assert done.after.miou > done.before.miou
+    assert done.progress.curve[-1][0] == done.progress.steps
     assert sorted(f.name for f in run.checkpoint.iterdir()) == [
         "README.md", "config.json", "dinotxt.safetensors", "run.json", "sam.safetensors", "tokenizer.json",
     ]  # fmt: skip
     card = (run.checkpoint / "README.md").read_text(encoding="utf-8")
-    assert f"{done.before['miou']:.3f} before, {done.after['miou']:.3f} after" in card
+    assert f"{done.before.miou:.3f} before, {done.after.miou:.3f} after" in card
     record = json.loads((run.checkpoint / "run.json").read_text(encoding="utf-8"))
-    assert record["after"] == done.after
+    assert record["after"] == done.after.to_dict()
     # a preset anywhere, and the numbers can be had again
     engine = Engine.load(run.checkpoint, "cpu")
-    assert engine.model.sha256 == done.after["weights"]
+    assert engine.model.sha256 == done.after.weights
 
     session = AnnotationSession(lambda name: Engine.load(name, "cpu"), project, str(small_preset))
     (first, *_) = project.images()
@@ -66,7 +66,7 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
     session.act("use")
     assert project.runs.active() == "run-1"
     used = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
-    assert used.prediction.provenance["weights"] == done.after["weights"]
+    assert used.prediction.provenance["weights"] == done.after.weights
     assert "In use" in session.improvement().line
     session.act("back")
     again = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
@@ -89,8 +89,8 @@ def test_cancel_is_quick_and_resume_ends_where_an_undisturbed_run_does(project: 
     assert time.monotonic() - began < 3
     assert not run.checkpoint.exists()
     with pytest.raises(mw.MaskwrightError, match="no model to use"):
-        project.runs.activate(run.name, who="me")
-    assert project.runs.resume(run.name, who="me").wait().state == "done"
+        project.runs.activate(run.name, user="me")
+    assert project.runs.resume(run.name, user="me").wait().state == "done"
     weights = [(one.checkpoint / "dinotxt.safetensors").read_bytes() for one in (whole, run)]
     assert weights[0] == weights[1]
 
@@ -122,7 +122,7 @@ def test_a_killed_run_is_interrupted_leaves_no_checkpoint_and_can_be_resumed(
     assert [entry.name for entry in (project.folder / "checkpoints").iterdir()] == [".run-1"]
     with pytest.raises(mw.MaskwrightError, match="Resume it"):
         run.wait()
-    again = project.runs.resume(run.name, who="me")
+    again = project.runs.resume(run.name, user="me")
     _until(_training(again))
     again.cancel()
     with pytest.raises(Cancelled):
@@ -157,8 +157,8 @@ def test_the_run_outlives_the_one_who_started_it_and_measures_a_folder(
     _until(lambda: project.runs.get(name).state != "running")
     done = project.runs.get(name)
     assert done.state == "done", done.message
-    assert done.plan["validation"] == []
-    assert len(done.plan["train"]) == done.after["images"] == 6
+    assert done.plan.validation == ()
+    assert len(done.plan.train) == done.after.images == 6
 
 
 def test_a_run_that_cannot_begin_says_why(project: Project, tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def test_the_session_finds_with_the_preset_that_a_learned_model_came_from(
     with Project.open(two_class_project) as project:
         run = project.finetune(base=talking_preset, epochs=2, device="cpu")
         run.wait()
-        project.runs.activate(run.name, who="me")
+        project.runs.activate(run.name, user="me")
         session = AnnotationSession(engine, project, str(talking_preset))
         assert session.engine.text_methods == ("dinotxt",)
         found = session.find("a meadow")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from maskwright.domain import ImageRecord
+from maskwright.domain import FinetunePlan, ImageRecord
 from maskwright.store import STATES, Changes, Correction, NewDataset, NewImage, NewRun, Store, queries
 from tests.core.store.conftest import MakeAnnotation, on_sqlite, rectangle
 from tests.core.store.test_processes import SUBPROCESS_ENTRY
@@ -67,7 +67,14 @@ def test_only_the_images_that_were_touched_are_told(
         pytest.param(lambda store, new: store.merge_categories("cow", "sky", "ann"), {1, 2}, True, id="merge"),
         pytest.param(lambda store, new: store.add_prediction(2, [], "p", "ann"), {2}, False, id="prediction"),
         pytest.param(lambda store, new: store.activate(None, "ann"), set(), True, id="model"),
-        pytest.param(lambda store, new: store.add_run(NewRun("r", "head", "tiny", {})), set(), True, id="run"),
+        pytest.param(
+            lambda store, new: store.add_run(
+                NewRun("r", "head", "tiny", FinetunePlan(categories=(), train=(), masks=()))
+            ),
+            set(),
+            True,
+            id="run",
+        ),
         pytest.param(lambda store, new: store.mark_reference(1, "cow", True, "ann"), set(), True, id="example"),
         pytest.param(lambda store, new: store.purge("ann"), set(), True, id="purge"),
         pytest.param(lambda store, new: store.relocate(2, "ann", file_name="x.png"), {2}, False, id="relinked"),

@@ -16,9 +16,9 @@ from maskwright.training.recipes import TrainingJob
 @pytest.mark.parametrize(
     ("recipe", "trainer"),
     [
-        (recipes.train_preset, "train"),
-        (recipes.train_promptable, "train_clicks"),
-        (recipes.train_segmenter, "train_seg"),
+        (recipes.train_text, "scratch.train"),
+        (recipes.train_clicks, "clicks.train_clicks"),
+        (recipes.train_dinov3seg, "seg.train_seg"),
     ],
 )
 @pytest.mark.parametrize(("named", "used"), [("cuda:1", "cuda:1"), ("auto", "cuda:0"), ("cpu", "cpu")])
@@ -31,8 +31,8 @@ def test_the_named_device_is_trained_on(
 
     seen: list[str] = []
     monkeypatch.setattr(devices, "devices", lambda: ["cuda:0", "cuda:1", "cpu"])
-    monkeypatch.setattr(recipes, trainer, record)
+    monkeypatch.setattr(f"maskwright.training.{trainer}", record)
     monkeypatch.setattr(TrainingJob, "labelled", lambda self, **options: ([], None))
     monkeypatch.setattr(TrainingJob, "objects", lambda self: [])
-    assert recipe(TrainingJob([], bundled() / "tiny", device=named))
+    assert recipe(TrainingJob(folders=[], out=bundled() / "tiny", device=named))
     assert seen == [used]

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
+from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.loading import bundled, dinov3seg_settings, load, load_dinov3seg
 from maskwright.presets.weights import write_part
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
 from maskwright.training.loop import Trainer
-from maskwright.training.recipes import TrainingJob, train_segmenter
+from maskwright.training.recipes import TrainingJob, train_dinov3seg
 from maskwright.training.seg import SegObjective, SegTrained, seg_steps, started, train_seg
 from maskwright.training.vocabulary import Vocabulary
 from tests.core.training.conftest import small_config, source_of
@@ -43,7 +44,7 @@ def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Pat
     assert np.isfinite(told).all()
     after = load_file(out / "dinov3seg.safetensors")
     assert any(not torch.equal(after[name], value) for name, value in before.items())
-    (scores,) = evaluate_text(Engine.load(out, "cpu"), labelled_folder, limit=2)
+    (scores,) = evaluate_text(Engine.load(out, "cpu"), labelled_folder, selection=ImageSelection(limit=2))
     assert scores.method == "dinov3seg"
     assert json.loads((out / "dinov3seg.json").read_text())["steps"] == 20
 
@@ -182,12 +183,12 @@ def test_a_picture_that_shows_all_there_is_is_asked_for_something(objective: Seg
 
 def test_nothing_to_build_on_is_one_sentence(labelled_folder: Path, small_preset: Path, tmp_path: Path) -> None:
     with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
-        train_segmenter(TrainingJob([labelled_folder], tmp_path))
+        train_dinov3seg(TrainingJob(folders=[labelled_folder], out=tmp_path))
     text_only = tmp_path / "text"
     text_only.mkdir()
     write_part(text_only, "dinotxt", {})
     with pytest.raises(MaskwrightError, match="no preset with words and clicks"):
-        train_segmenter(TrainingJob([labelled_folder], text_only))
+        train_dinov3seg(TrainingJob(folders=[labelled_folder], out=text_only))
 
 
 def test_imported_parts_are_trained_as_published(
@@ -199,10 +200,10 @@ def test_imported_parts_are_trained_as_published(
     kept = load_file(out / "dinov3seg.safetensors")
     used: list[SegConfig] = []
     monkeypatch.setattr(
-        "maskwright.training.recipes.train_seg",
+        "maskwright.training.seg.train_seg",
         lambda sources, words, config, *args, **kw: used.append(config) or True,
     )
-    assert train_segmenter(TrainingJob([labelled_folder], out, steps=7, seed=3))
+    assert train_dinov3seg(TrainingJob(folders=[labelled_folder], out=out, steps=7, seed=3))
     assert used == [replace(SegConfig(), model=dinov3seg_settings(out).model, steps=7, seed=3)]
     model, _ = started(used[0], out)
     early = {name: value for name, value in model.state_dict().items() if name.startswith("anyup.")}

@@ -1,0 +1,41 @@
+"""`ablate`: dinov3.seg trained with one part left out at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskwright.cli.output import Device, Json, answer, progress_bar, say
+from maskwright.cli.train import Background, Weight, batch_shares
+
+__all__ = ["ablate"]
+
+
+def ablate(
+    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json to train on.")],
+    measure: Annotated[list[Path], typer.Option(help="Labelled folder whose held-out images are measured.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained variants; unfinished ones in it are resumed.")],
+    base: Annotated[str, typer.Option(help="Preset whose dino.txt and SAM every variant starts from.")] = "tiny",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each of the four variants.")] = 400,
+    weight: Weight = None,
+    background: Background = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Largest number of images per folder.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of training and of the draw of images.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Train dinov3.seg with one part left out at a time, and print the mIoU of each variant."""
+    from maskwright.presets.loading import find
+    from maskwright.project.ablation import ablate, as_table
+    from maskwright.settings import Settings
+    from maskwright.training.recipes import TrainingJob
+
+    with progress_bar("Steps") as bar:
+        job = TrainingJob(
+            folders=data, out=out, weights=batch_shares(data, weight, background),
+            background=frozenset(background or []), steps=steps, seed=seed, device=device, log=say, progress=bar,
+        )  # fmt: skip
+        rows = ablate(find(base, Settings.load()), job, measure, limit=limit)
+    answer([row.to_dict() for row in rows], as_json, as_table(rows))

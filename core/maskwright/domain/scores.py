@@ -1,0 +1,49 @@
+"""Quality of a model on labelled images, as text prompts measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+__all__ = ["Scores"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Result of evaluating a text method on labelled images."""
+
+    task: str = "text"
+    method: str
+    """Text method that segmented the images."""
+    preset: str
+    images: int
+    """Number of images that were measured."""
+    classes: int
+    """Number of classes that `miou` averages."""
+    miou: float
+    """Mean intersection over union of the classes with ground truth, 0 to 1."""
+    pixel_accuracy: float
+    """Share of correct pixels among those with ground truth, 0 to 1."""
+    per_class: Mapping[str, float | None]
+    """IoU by class name; None without ground truth."""
+    background: float | None = None
+    """IoU of the background class; None where it is not scored."""
+    cleaning: bool | None = None
+    """Background cleaning as requested; None is the preset's default."""
+    refine: str | None = None
+    """Mask refinement, or None."""
+    weights: str | None = None
+    """SHA-256 of the measured weights; None where it was not recorded."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Scores:
+        """Scores from the form that `to_dict` returns, which projects store; unknown keys are ignored."""
+        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `weights` only where it was recorded."""
+        data = asdict(self)
+        if self.weights is None:
+            del data["weights"]
+        return data
