@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 from maskwright.domain import Annotation, Category, ImageRecord, rle
-from maskwright.errors import MaskwrightError
+from maskwright.errors import UsageError
 from maskwright.files.atomic import json_text
 from maskwright.formats.contours import moved, outlined, simplified
 
@@ -74,9 +74,9 @@ class CocoOptions:
         for word, known in ((self.segmentation, SEGMENTATIONS), (self.holes, HOLES)):
             if word not in known:
                 what = "segmentation" if known is SEGMENTATIONS else "way with holes"
-                raise MaskwrightError(f"There is no {what} {word!r}. Use one of: {', '.join(known)}.")
+                raise UsageError(f"There is no {what} {word!r}. Use one of: {', '.join(known)}.")
         if not 0 <= self.simplify <= 100:
-            raise MaskwrightError("The outlines can be simplified by 0 to 100 pixels. Choose a number in between.")
+            raise UsageError("The outlines can be simplified by 0 to 100 pixels. Choose a number in between.")
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maskwright.domain import ImageRecord
-from maskwright.errors import MaskwrightError
+from maskwright.errors import MaskwrightError, UsageError
 from maskwright.files.atomic import write_text
 from maskwright.formats.coco_writer import CocoOptions, CocoSummary, coco_text, prediction_text, provenance_lines
 from maskwright.formats.image_copies import Copies
@@ -103,7 +103,7 @@ class ProjectExchange:
             MaskwrightError: no such format, or the file cannot be written.
         """
         if format not in FORMATS:
-            raise MaskwrightError(f"There is no format {format!r}. Use one of: {', '.join(FORMATS)}.")
+            raise UsageError(f"There is no format {format!r}. Use one of: {', '.join(FORMATS)}.")
         path, told = Path(path).expanduser(), options or CocoOptions()
         with self.store.dataset(states) as dataset:
             if format == "coco":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskwright.domain import FinetunePlan, ImageRecord, Mask
-from maskwright.errors import InvalidMask, MaskwrightError
+from maskwright.errors import InvalidMask, MaskwrightError, UsageError
 
 __all__ = [
     "LARGEST_ID",
@@ -209,7 +209,7 @@ def clean_name(name: str) -> str:
     """A category name in its one spelling (NFC, no blanks around it); raises MaskwrightError when nothing is left."""
     cleaned = unicodedata.normalize("NFC", name).strip()
     if not cleaned:
-        raise MaskwrightError('A category needs a name. Give one, for example "cow".')
+        raise UsageError('A category needs a name. Give one, for example "cow".')
     try:
         cleaned.encode()
     except UnicodeEncodeError as error:
@@ -220,9 +220,9 @@ def clean_name(name: str) -> str:
 
 
 def check_state(state: str) -> None:
-    """Raise MaskwrightError for a state no annotation can be in."""
+    """Raise UsageError for a state that no annotation can be in."""
     if state not in STATES:
-        raise MaskwrightError(f"A mask cannot be {state!r}. Use one of: {', '.join(STATES)}.")
+        raise UsageError(f"A mask cannot be {state!r}. Use one of: {', '.join(STATES)}.")
 
 
 def check_mask(mask: Mask, size_hw: tuple[int, int]) -> None:

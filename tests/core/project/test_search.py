@@ -30,7 +30,7 @@ from maskwright.project import Project
 from maskwright.project.search import find_images
 from maskwright.session import AnnotationSession
 from maskwright.settings import Settings
-from tests.core.cli.test_cli import process
+from tests.core.cli.conftest import process
 from tests.progress import Recorded
 
 
