@@ -34,8 +34,15 @@ def ablate(
 
     with progress_bar("Steps") as bar:
         job = TrainingJob(
-            folders=data, out=out, weights=batch_shares(data, weight, background),
-            background=frozenset(background or []), steps=steps, seed=seed, device=device, log=print_message, progress=bar,
-        )  # fmt: skip
+            folders=data,
+            out=out,
+            weights=batch_shares(data, weight, background),
+            background=frozenset(background or []),
+            steps=steps,
+            seed=seed,
+            device=device,
+            log=print_message,
+            progress=bar,
+        )
         rows = ablate(find(base, Settings.load()), job, measure, limit=limit)
     print_result([row.to_dict() for row in rows], as_table(rows), as_json=as_json)
