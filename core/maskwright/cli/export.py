@@ -60,7 +60,7 @@ def export(
     # COCO's list of results holds what has not been decided on yet
     chosen = states or ("proposed" if format is _Format.predictions else "accepted")
     with Project.open(project) as opened, progress_bar("Images") as bar:
-        exported = opened.export(
+        exported = opened.exchange.export(
             out,
             format.value,
             states=[state.strip() for state in chosen.split(",")],

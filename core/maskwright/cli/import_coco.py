@@ -48,7 +48,9 @@ def import_coco(
             # analyze against an empty project, without creating one
             project = stack.enter_context(TemporaryDirectory())
         opened = stack.enter_context(Project.open(project, create=True))
-        imported = opened.import_coco(file, options=options, progress=stack.enter_context(progress_bar("Images")))
+        imported = opened.exchange.import_coco(
+            file, options=options, progress=stack.enter_context(progress_bar("Images"))
+        )
     for lines in (imported.warnings, imported.skipped):
         for line in lines[:_LINES]:
             print_message(line)

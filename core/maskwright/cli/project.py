@@ -63,9 +63,9 @@ def project_status(folder: ProjectFolder, as_json: Json = False) -> None:
 
     with Project.open(folder) as project:
         counts = project.status()
-        missing = [record.file_name for record in project.missing()]
+        missing = [record.file_name for record in project.images.missing()]
         copies = _copies(project.folder)
-        checkpoints = project.store.checkpoints()
+        checkpoints = project.store.runs.checkpoints()
     lines = [f"{counts.images} images, {counts.annotated_images} with accepted masks"]
     lines += [f"{name}: {number}" for name, number in counts.accepted.items()]
     lines += [f"{counts.proposed} proposed, {counts.rejected} rejected, {counts.deleted} deleted"]
@@ -101,10 +101,10 @@ def project_images(
     from maskwright.project import Project
 
     with Project.open(folder) as project:
-        without_file = {record.id for record in project.missing()} if missing else set()
+        without_file = {record.id for record in project.images.missing()} if missing else set()
         rows = [
             {**asdict(row.record), "accepted": row.accepted, "proposed": row.proposed}
-            for row in project.page(after, limit)
+            for row in project.images.page(after, limit)
             if row.record.id in without_file or not missing
         ]
     lines = [f"{r['id']}  {r['file_name']}  {r['width']} x {r['height']}  {r['accepted']} masks" for r in rows]
@@ -123,7 +123,7 @@ def project_relink(
     if not images.is_dir():
         raise MaskwrightError(f"There is no folder {images}. Check the name.")
     with Project.open(folder) as project, progress_bar("Images") as bar:
-        relinked = project.relink(images, progress=bar)
+        relinked = project.images.relink(images, progress=bar)
     for name in relinked.by_path:
         print_message(f"{name}: path and size match, but the content differs; check that its masks fit.")
     for name in relinked.missing:

@@ -27,7 +27,7 @@ from maskwright.store import Changes, Correction, NewAnnotation
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
-    from maskwright.project.search import Matches
+    from maskwright.project.search import SearchResult
 
 __all__ = ["CLEANING", "METHODS", "AnnotationSession", "Improvement", "MaskView", "Proposal", "Proposals"]
 
@@ -196,7 +196,7 @@ class AnnotationSession:
 
     def add_picture(self, path: Path) -> ImageRecord:
         """Add one picture file to the project; raises MaskwrightError with what is wrong with it."""
-        return self.project.add_image(Image.open(path))
+        return self.project.images.register(Image.open(path))
 
     def image(self, image_id: int) -> Image:
         """Pixels of a project image; the last few are kept in memory."""
@@ -204,7 +204,7 @@ class AnnotationSession:
             if image_id in self._images:
                 self._images.move_to_end(image_id)
                 return self._images[image_id]
-        image = self.project.image(image_id)
+        image = self.project.images.open(image_id)
         with self._lock:
             self._images[image_id] = image
             while len(self._images) > _IMAGES_KEPT:
@@ -262,7 +262,7 @@ class AnnotationSession:
         """
         start, corrected = None, None
         if corrects is not None:
-            corrected = self.project.store.annotation(corrects)
+            corrected = self.project.store.masks.get(corrects)
             start = corrected.mask
         if previous is not None:
             opened = self.open_proposals([previous])
@@ -397,7 +397,7 @@ class AnnotationSession:
             opened = [one for one in opened if one.id not in again or not one.id.startswith(_STORED)]
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
         marks: dict[int, list[tuple[str, bool]]] = {}
-        for mark in self.project.store.reference_marks() if accepted else ():
+        for mark in self.project.store.references.all() if accepted else ():
             marks.setdefault(mark.annotation_id, []).append((mark.category, mark.shows))
         kept = [
             MaskView(a.mask, colors[a.category], annotation=a.id, speaks=tuple(marks.get(a.id, ()))) for a in accepted
@@ -419,11 +419,11 @@ class AnnotationSession:
             Conflict: somebody else has changed the same since; nothing was overwritten.
             MaskwrightError: there is nothing to undo.
         """
-        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).words}."
+        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).description}."
 
     def redo(self, image_id: int | None, *, annotator: str = "") -> str:
         """Do again what was undone last on the image in view; a sentence, and errors, as `undo`."""
-        return f"Done again: {self.project.redo(image_id, annotator=annotator or None).words}."
+        return f"Done again: {self.project.redo(image_id, annotator=annotator or None).description}."
 
     def delete(self, annotations: Sequence[int], *, annotator: str = "") -> list[Annotation]:
         """Accepted masks as deleted, in one step that can be undone."""
@@ -450,7 +450,7 @@ class AnnotationSession:
 
     def choices(self) -> list[tuple[str, int]]:
         """(name, id) of the project's images, oldest first."""
-        return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in self.project.images()]
+        return [(f"{r.id}: {Path(r.file_name).name}", r.id) for r in self.project.images.all()]
 
     def find(
         self,
@@ -458,7 +458,7 @@ class AnnotationSession:
         *,
         limit: int = 20,
         progress: Progress = NO_PROGRESS,
-    ) -> Matches:
+    ) -> SearchResult:
         """Images of the project that show what a phrase says, the best first."""
         from maskwright.project.search import find_images
 
@@ -579,7 +579,7 @@ class AnnotationSession:
             if p.corrects is not None and state == "accepted"
         ]
         try:
-            return self.project.store.decide(
+            return self.project.store.masks.decide(
                 state,
                 who,
                 new=new,
@@ -600,7 +600,7 @@ class AnnotationSession:
         with self._lock:
             for one in chosen:
                 if one.corrects is not None:
-                    seen = self.project.store.annotation(one.corrects.id)
+                    seen = self.project.store.masks.get(one.corrects.id)
                     self._open[one.id] = replace(one, corrects=seen)
 
     def _taken(self, ids: Sequence[str]) -> list[Proposal]:

@@ -155,7 +155,7 @@ def streets(home: Path, rng: np.random.Generator) -> Path:
         Pillow.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(file)
     with Project.open(home / "streets", create=True) as project:
         project.add(home / "photos")
-        for number, record in enumerate(project.images()):
+        for number, record in enumerate(project.images.all()):
             block = np.zeros((30, 40), bool)
             block[5 : 15 + number, 8:32] = True
             project.accept(record.id, block, "Straße")
@@ -211,7 +211,7 @@ def test_other_formats(run: Run, streets: Path, home: Path) -> None:
 
 def test_an_export_does_not_fall_on_the_projects_own_pictures(run: Run, streets: Path) -> None:
     before = {file.name: file.read_bytes() for file in (streets / "images").iterdir()}
-    assert "the project's own pictures" in run("export", "streets", "streets/coco.json", "--images").sentence()
+    assert "the project's own images" in run("export", "streets", "streets/coco.json", "--images").sentence()
     assert {file.name: file.read_bytes() for file in (streets / "images").iterdir()} == before
 
 
@@ -267,7 +267,7 @@ def test_a_picture_with_other_bytes_is_taken_by_path_and_told(run: Run, streets:
     assert (done.status, done.json["by_path"]) == (0, [f"images/{lost.name}"])
     assert "the bytes are not" in done.err
     with Project.open(streets) as project:
-        assert not project.image(1).pixels.any()
+        assert not project.images.open(1).pixels.any()
 
 
 def test_pages_of_images(run: Run, streets: Path) -> None:

@@ -74,11 +74,11 @@ def test_refinement_is_chosen_by_name(run: Run, image_file: Path, words: tuple[o
 def streets(home: Path, image_file: Path) -> Path:
     """A project of three pictures."""
     with Project.open(home / "streets", create=True) as project:
-        project.add_image(Image.open(image_file))
+        project.images.register(Image.open(image_file))
         for number in range(2):
             pixels = np.random.default_rng(number).integers(0, 256, (30, 40, 3), dtype=np.uint8)
             Pillow.fromarray(pixels).save(home / f"noise {number}.png")
-            project.add_image(Image.open(home / f"noise {number}.png"))
+            project.images.register(Image.open(home / f"noise {number}.png"))
     return home / "streets"
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_looked_at_is_told(run: Run, streets: Path, words: tuple[
     assert done.status == 1
     assert [row["image"] for row in done.json["images"]] in ([1, 3], [3, 1])
     (problem,) = done.json["problems"]
-    assert problem.startswith(f"The picture images/{gone.name} is missing")
+    assert problem.startswith(f"The image file images/{gone.name} is missing")
     assert problem in done.err
 
 
