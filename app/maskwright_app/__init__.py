@@ -37,10 +37,11 @@ def launch(
         auth: "USER:PASSWORD".
 
     Raises:
-        MaskwrightError: port taken, no login for an open address, project not usable.
+        UsageError: a malformed login, or none for an open address.
+        MaskwrightError: port taken, project not usable.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from maskwright.errors import MaskwrightError
+    from maskwright.errors import UsageError
     from maskwright.project import Project
     from maskwright.session import AnnotationSession
     from maskwright_app.handlers import Handlers
@@ -49,9 +50,9 @@ def launch(
     from maskwright_app.style import CSS, THEME
 
     if auth is not None and (":" not in auth or auth.startswith(":")):
-        raise MaskwrightError("The login must be USER:PASSWORD, for example --auth ann:secret.")
+        raise UsageError("The login must be USER:PASSWORD, for example --auth ann:secret.")
     if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
-        raise MaskwrightError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
+        raise UsageError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
     port = _free_port(host, port)
     opened = Project.open(project, create=True)
     session = AnnotationSession(lambda name: _engine(name, device), opened, preset)

@@ -203,7 +203,7 @@ class Endpoints:
         if not isinstance(image, int) or isinstance(image, bool):
             # for none at all, a step anywhere would be taken back
             raise MaskwrightError("Name an image of the project by its number.")
-        image_id = self.session.project.store.image(image).id
+        image_id = self.session.project.store.images.get(image).id
         try:
             sentence = self.session.undo(image_id) if back else self.session.redo(image_id)
         except OtherImage as error:
@@ -226,7 +226,7 @@ class Endpoints:
     def _image_id(self, image: Any) -> int:
         """The id given, or that of the upload after adding it; no other path from a client is ever opened."""
         if isinstance(image, int) and not isinstance(image, bool):
-            return self.session.project.store.image(image).id
+            return self.session.project.store.images.get(image).id
         if isinstance(image, Mapping) and "path" in image:
             path = Path(str(image["path"])).resolve()
             if path.is_relative_to(Path(get_upload_folder()).resolve()):

@@ -217,15 +217,15 @@ class Handlers(Decisions, Endpoints):
             looked_for: the category looked for at present.
             shows: it shows its own category; else it is what `looked_for` is not.
         """
-        one = self.session.project.store.annotation(annotation)
+        one = self.session.project.store.masks.get(annotation)
         category = one.category if shows else looked_for
         if category is None:
             raise MaskwrightError("Choose a mask with Find like this first.")
-        marks = self.session.project.store.reference_marks()
+        marks = self.session.project.store.references.all()
         again = any((m.annotation_id, m.category, m.shows) == (annotation, category, shows) for m in marks)
         # while it is not looked for, a second click on a reference looks for it; then it takes the choice back
         if not again or category == looked_for:
-            self.session.project.mark_reference(one, None if again else shows, category)
+            self.session.project.mark_reference(one, shows=None if again else shows, category=category)
         return category
 
     def like_bar(self, category: str | None) -> str:
@@ -248,7 +248,7 @@ class Handlers(Decisions, Endpoints):
 
     def still_there(self, image_id: int | None) -> int | None:
         """The image a tab had open, else the newest of the project, else None."""
-        ids = [record.id for record in self.session.project.images()]
+        ids = [record.id for record in self.session.project.images.all()]
         return image_id if image_id in ids else max(ids, default=None)
 
     def add_files(self, paths: Sequence[str]) -> tuple[int | None, list[str]]:

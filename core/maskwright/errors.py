@@ -1,4 +1,4 @@
-"""Errors that a person may meet: one sentence with the cause and the way out (rules E-1 to E-20).
+"""Errors shown to the user: a message with the cause and what to do about it (rules E-1 to E-20).
 
 MaskwrightError
     Cancelled
@@ -43,19 +43,23 @@ __all__ = [
 
 
 class MaskwrightError(Exception):
-    """Something a person can mend; `str()` of it is fit to be shown as it is."""
+    """An error that the user can do something about; `str()` of it is shown as it is.
+
+    Args:
+        message: what is wrong; it may say what to do as well.
+        hint: what to do, where that is a sentence of its own; `str()` appends it.
+    """
 
     exit_status = 1
-    """Of a command that fails with it."""
+    """Exit status of a command that fails with this error."""
 
     def __init__(self, message: str = "", hint: str = "") -> None:
-        """Take what is wrong, and what to do where that is a sentence of its own."""
         super().__init__(f"{message} {hint}".strip())
         self.hint = hint
 
 
 class UsageError(MaskwrightError):
-    """Arguments that no model, image or project could make right."""
+    """Arguments that are wrong for every model, image and project."""
 
     exit_status = 2
 
@@ -76,25 +80,25 @@ class InvalidMask(ShapeError):
 
 
 class EmptyPhrase(UsageError):
-    """Nothing to look for."""
+    """A search phrase without words."""
 
     def __init__(self) -> None:
-        super().__init__('Type what the pictures should show, such as "a zebra in the grass".')
+        super().__init__('Type what the images should show, for example "a zebra in the grass".')
 
 
 class EmptyPrompt(UsageError):
-    """A text prompt without a single class name."""
+    """A text prompt without class names."""
 
     def __init__(self) -> None:
         super().__init__('Type at least one class name, for example "grass, cow, sky".')
 
 
 class BadPrompt(UsageError):
-    """Clicks or a box that cannot be answered."""
+    """Points or a box that are malformed or outside the image."""
 
 
 class BadReference(MaskwrightError):
-    """A reference mask that shows nothing, or does not tell the thing from the rest."""
+    """A reference mask that is missing, empty or covers the whole image."""
 
 
 class ImageUnreadable(MaskwrightError):
@@ -103,29 +107,29 @@ class ImageUnreadable(MaskwrightError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"Cannot read {name}: the file is damaged or not an image. "
-            "Open it in a picture viewer to check, or choose another file."
+            "Open it in an image viewer to check, or choose another file."
         )
 
 
 class UnsupportedImage(MaskwrightError):
-    """A kind of file that is known but not read."""
+    """A file type that is not supported."""
 
     def __init__(self, name: str, supported: Iterable[str]) -> None:
         super().__init__(f"{name}: this file type is not supported. Supported: {', '.join(supported)}.")
 
 
 class ImageTooLarge(MaskwrightError):
-    """More pixels than the limit; raised before the pixels are decoded."""
+    """An image with more pixels than the limit; raised before they are decoded."""
 
     def __init__(self, name: str, megapixels: float, limit: float) -> None:
         super().__init__(
             f"{name} has {megapixels:.0f} megapixels; the limit is {limit:.0f}. "
-            "Raise it with MASKWRIGHT_MAX_MEGAPIXELS, or make the picture smaller."
+            "Raise it with MASKWRIGHT_MAX_MEGAPIXELS, or make the image smaller."
         )
 
 
 class PresetMissing(MaskwrightError):
-    """A preset name or folder that holds no weights."""
+    """A preset that is not on this computer, or a folder without one."""
 
     def __init__(self, name: str, looked_in: Path, known: Iterable[str]) -> None:
         super().__init__(
@@ -139,7 +143,7 @@ class BadWeights(MaskwrightError):
 
 
 class DeviceMissing(MaskwrightError):
-    """A device was asked for by name that this machine lacks."""
+    """A device that this machine does not have."""
 
     def __init__(self, device: str, present: Iterable[str]) -> None:
         super().__init__(f"This machine has no device {device}. Use one of: {', '.join(present)}.")
@@ -154,15 +158,15 @@ class ProjectUnwritable(MaskwrightError):
 
 
 class Conflict(MaskwrightError):
-    """Somebody else changed the same thing meanwhile; nothing was overwritten."""
+    """Another user or process changed the same row in the meantime; nothing was overwritten."""
 
 
 class NothingToUndo(MaskwrightError):
-    """There is no step left to take back, or to do again."""
+    """There is no step to undo or redo."""
 
 
 class OtherImage(MaskwrightError):
-    """The step to undo or redo was on another image than the one in view."""
+    """The step to undo or redo changed another image than the one in view."""
 
     def __init__(self, sentence: str, image_id: int) -> None:
         super().__init__(sentence)
@@ -174,7 +178,7 @@ class BadCoco(MaskwrightError):
 
 
 class AppMissing(MaskwrightError):
-    """A front end whose extra is not installed."""
+    """A front end that is not installed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(

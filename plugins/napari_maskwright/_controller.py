@@ -12,7 +12,7 @@ from pathlib import Path
 
 from maskwright.domain import Image, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
-from maskwright.errors import Conflict, MaskwrightError, OtherImage
+from maskwright.errors import Conflict, NothingToUndo, OtherImage
 from maskwright.session import AnnotationSession, Improvement, Proposals
 from napari_maskwright._background import Background, Generation, GenerationProgress, Queue, sentence
 from napari_maskwright._decisions import Decision, Unsaved, counted, not_written
@@ -92,7 +92,7 @@ class Controller:
             self.open_image(image_id)
 
         self._background.work(
-            lambda: self.session.project.add_image(make()).id, added, "Adding the image", lane=Queue.MODEL
+            lambda: self.session.project.images.register(make()).id, added, "Adding the image", lane=Queue.MODEL
         )
 
     def find(self, phrase: str) -> None:
@@ -328,8 +328,7 @@ class Controller:
     def _cannot_retrace(self, error: Exception) -> bool:
         if isinstance(error, OtherImage):
             self._view.show_elsewhere(str(error), error.image_id)
-        elif type(error) is MaskwrightError:
-            # nothing to undo is no mistake
+        elif isinstance(error, NothingToUndo):
             self._screen.say(str(error))
         else:
             return False

@@ -13,7 +13,7 @@ from napari_maskwright._view import AnnotatorView
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
-    from maskwright.project.search import Matches
+    from maskwright.project.search import SearchResult
 
 __all__ = ["Searches"]
 
@@ -71,7 +71,7 @@ class Searches:
         return GenerationProgress(stale, report)
 
 
-def _notice(matches: Matches) -> str:
+def _notice(matches: SearchResult) -> str:
     """What a person should know of a search, or empty."""
     problems = matches.problems
     if not problems:

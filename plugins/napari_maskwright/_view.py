@@ -11,7 +11,7 @@ from maskwright.session import Improvement, MaskView
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
-    from maskwright.project.search import Found
+    from maskwright.project.search import SearchHit
 
 __all__ = ["AnnotatorView"]
 
@@ -52,7 +52,7 @@ class AnnotatorView(Protocol):
     def show_searching(self, running: bool) -> None:
         """Whether images are being looked at for a phrase."""
 
-    def show_matches(self, found: Sequence[Found], notice: str) -> None:
+    def show_matches(self, found: Sequence[SearchHit], notice: str) -> None:
         """The images that were found, the best first, and a sentence on the search, or none."""
 
     def show_improvement(self, told: Improvement) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import napari
 
     from maskwright.engine import Engine
-    from maskwright.project.search import Found
+    from maskwright.project.search import SearchHit
 
 __all__ = ["KEYS", "AnnotatorWidget"]
 
@@ -167,7 +167,7 @@ class AnnotatorWidget(Form):
         """Whether there is a search to stop."""
         self._stop.setEnabled(running)
 
-    def show_matches(self, found: Sequence[Found], notice: str) -> None:
+    def show_matches(self, found: Sequence[SearchHit], notice: str) -> None:
         """List the images that were found."""
         self._matches.clear()
         for one in found:

@@ -25,7 +25,7 @@ def add_pictures(project: Project, number: int) -> None:
     """Add the first so many pictures; those that are there stay as they are."""
     rng = np.random.default_rng(7)
     for _ in range(number):
-        project.add_image(mw.Image(rng.integers(90, 160, (*SIZE_HW, 3), dtype=np.uint8)))
+        project.images.register(mw.Image(rng.integers(90, 160, (*SIZE_HW, 3), dtype=np.uint8)))
 
 
 def propose(project: Project, image_id: int, **masks: NDArray[np.bool_]) -> list[Annotation]:
@@ -37,4 +37,4 @@ def propose(project: Project, image_id: int, **masks: NDArray[np.bool_]) -> list
         )
         for name, mask in masks.items()
     ]  # fmt: skip
-    return project.store.add_prediction(image_id, drafts, repr(sorted(masks)), user_name())
+    return project.store.predictions.add(image_id, drafts, repr(sorted(masks)), user_name())

@@ -29,7 +29,7 @@ def fill(project: Project, rng: np.random.Generator) -> None:
         disc = (xs - x) ** 2 + (ys - 60) ** 2 < 24**2
         pixels[disc] = (220, 200, 60)
         image = mw.Image(pixels)
-        project.add_image(image)
+        project.images.register(image)
         if x == 100:
             project.accept(image, disc & (xs < 100), "sun")
 

@@ -10,7 +10,7 @@ import pytest
 
 import maskwright as mw
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
-from maskwright.errors import MaskwrightError, ProjectUnwritable
+from maskwright.errors import MaskwrightError, NothingToUndo, ProjectUnwritable
 from maskwright.project import Project
 from maskwright.project.images import user_name
 from maskwright.store import Correction
@@ -74,7 +74,7 @@ def test_undo_takes_back_the_last_click_first_and_then_what_was_kept(handlers: H
     assert outcome.prompt is None
     assert states(project)["cow"] == "proposed"
     elsewhere = ClickPrompt(2, None, (ClickStep(((9.0, 9.0, 1),), None, ()),))
-    with pytest.raises(MaskwrightError, match="nothing to undo"):
+    with pytest.raises(NothingToUndo):
         handlers.retrace("undo", 1, elsewhere, Panel())
 
 
@@ -129,7 +129,7 @@ def test_what_could_not_be_written_stays_marked_and_is_written_by_one_click(
     handlers: Handlers, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(project.store, "decide", full)
+        broken.setattr(project.store.masks, "decide", full)
         outcome = handlers.decide_all(1, [], None, "", keep=True)
         assert "Saved" not in outcome.status
         assert FULL in outcome.status
@@ -159,7 +159,7 @@ def test_what_waits_is_shown_on_its_own_image_only_and_ends_when_it_can_never_be
 ) -> None:
     (answer, *_) = handlers.segment_click(1, [[20.0, 30.0, 1]])["masks"]
     with monkeypatch.context() as broken:
-        broken.setattr(project.store, "decide", full)
+        broken.setattr(project.store.masks, "decide", full)
         panel = handlers.decide(Decision(True, 1, (answer["proposal"],), "stone"), None, Panel()).panel
     # the tab was turned to the other image and back: it knows of no proposals
     assert "not saved" in handlers.view(1, [], panel=panel).legend
@@ -176,7 +176,7 @@ def test_a_deletion_or_a_step_that_failed_has_a_button_too(
 ) -> None:
     handlers.decide_all(1, [], None, "", keep=True)
     (cow, _) = project.annotations(1)
-    monkeypatch.setattr(project.store, name, full)
+    monkeypatch.setattr(project.store.masks, name, full)
     if act == "delete":
         outcome = handlers.delete_mask(cow.id, None, Panel())
         assert f'data-act="delete" data-id="{cow.id}">Try again' in outcome.status
@@ -205,17 +205,17 @@ def test_somebody_elses_change_is_shown_beside_mine_and_a_second_accept_replaces
     assert prompt is not None
     assert handlers.view(1, [], prompt=prompt).legend.count("<li") == 2
     theirs = mw.Mask.from_array(region(5, 20))
-    project.store.correct(Correction(cow.id, cow.revision, theirs, {}), "ben")
+    project.store.masks.decide("accepted", "ben", corrections=[Correction(cow.id, cow.revision, theirs, {})])[0]
     outcome = handlers.decide_all(1, [], prompt, "", keep=True)
     assert "changed by someone else" in outcome.status
     assert 'data-act="again">Replace it with mine' in outcome.status
     assert outcome.prompt is prompt
-    assert project.store.annotation(cow.id).mask.rle == theirs.rle
+    assert project.store.masks.get(cow.id).mask.rle == theirs.rle
     assert handlers.view(1, [], prompt=prompt, panel=outcome.panel).legend.count("<li") == 3, "both are shown"
     again = handlers.decide_again(outcome.prompt, outcome.panel)
     assert SAVED.search(again.status)
     assert again.prompt is None
-    assert project.store.annotation(cow.id).mask.rle != theirs.rle
+    assert project.store.masks.get(cow.id).mask.rle != theirs.rle
 
 
 def test_clicks_and_what_a_batch_left_are_accepted_in_one_step(handlers: Handlers, project: Project) -> None:

@@ -64,7 +64,7 @@ def test_failed_write_keeps_the_proposals_open(
         def full(*rows: object, **more: object) -> None:
             raise mw.MaskwrightError("The disk is full; nothing was lost.")
 
-        broken.setattr(handlers.session.project.store, "decide", full)
+        broken.setattr(handlers.session.project.store.masks, "decide", full)
         with pytest.raises(mw.MaskwrightError, match="disk is full"):
             handlers.accept(ids)
     assert [proposal.id for proposal in handlers.session.open_proposals(ids)] == ids

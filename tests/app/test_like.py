@@ -27,7 +27,7 @@ def fill(project: Project, rng: np.random.Generator) -> None:
         pixels[..., 0] += 150
         pixels[y : y + h, x : x + w] = (40, 160, 50)
         image = mw.Image(pixels)
-        project.add_image(image)
+        project.images.register(image)
         if not number:
             box = np.zeros((96, 128), bool)
             box[y : y + h, x : x + w] = True
@@ -58,10 +58,10 @@ def test_a_reference_is_marked_looked_for_and_taken_back(handlers: Handlers, pro
         [ground.uid],
     )
     assert handlers.mark(box.id, None, shows=True) == "box <1>"
-    assert len(project.store.reference_marks()) == 2, "looked for again, not taken back"
+    assert len(project.store.references.all()) == 2, "looked for again, not taken back"
     handlers.mark(box.id, "box <1>", shows=True)
     handlers.mark(ground.id, "box <1>", shows=False)
-    assert project.store.reference_marks() == []
+    assert project.store.references.all() == []
     with pytest.raises(MaskwrightError, match="Find like this first"):
         handlers.mark(ground.id, None, shows=False)
 
@@ -122,7 +122,7 @@ def test_the_like_of_a_mask_on_the_next_pictures(page_server: Page, tab: Any) ->
     tab.wait_for_selector(".mw-like", state="detached")
     with Project.open(page_server.project) as project:
         assert [a.source for a in project.annotations(2)] == ["reference"]
-        assert [m.annotation_id for m in project.store.reference_marks()] == [1]
+        assert [m.annotation_id for m in project.store.references.all()] == [1]
 
 
 @pytest.mark.gui

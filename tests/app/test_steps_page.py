@@ -38,9 +38,9 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def pair(page_server: Page) -> tuple[int, int]:
     """Two new pictures; on the second, which a new tab shows, a cow and a barn are proposed, on the first a cow."""
     with Project.open(page_server.project) as project:
-        known = len(project.images())
+        known = len(project.images.all())
         add_pictures(project, known + 2)
-        first, second = [one.id for one in project.images()][known:]
+        first, second = [one.id for one in project.images.all()][known:]
         propose(project, first, cow=region(5, 35))
         propose(project, second, cow=region(5, 35), barn=region(45, 75))
     return first, second
@@ -203,8 +203,8 @@ def test_what_another_window_does_is_seen_within_two_seconds(
             tab.locator(f"#mw-legend .mw-accepted >> nth={number}").wait_for()
             waits.append(time.monotonic() - began)
         # the list of pictures grows by what is new
-        add_pictures(other, len(other.images()) + 1)
-        newest = max(one.id for one in other.images())
+        add_pictures(other, len(other.images.all()) + 1)
+        newest = max(one.id for one in other.images.all())
     assert min(waits) < 2, waits
     assert tab.get_attribute("#mw-picture figure", "data-view") != mark
     tab.get_by_role("tab", name="Project").click()

@@ -134,8 +134,8 @@ def test_a_search_ranks_the_images_and_says_how_far_it_is(talk2dino_controller: 
 def test_a_stopped_search_ends_and_shows_nothing(
     talk2dino_controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Gate(talk2dino_controller.session.project.image)
-    monkeypatch.setattr(talk2dino_controller.session.project, "image", slow)
+    slow = Gate(talk2dino_controller.session.project.images.open)
+    monkeypatch.setattr(talk2dino_controller.session.project.images, "open", slow)
     talk2dino_controller.stop_search()
     assert not window.view.show_matches.called, "there is nothing to stop"
     talk2dino_controller.find("a cow")
@@ -165,9 +165,9 @@ def test_a_new_search_takes_the_place_of_the_old_one(
         asked.append(told["cancelled"])
         return real(phrase, **told)
 
-    slow = Gate(talk2dino_controller.session.project.image)
+    slow = Gate(talk2dino_controller.session.project.images.open)
     monkeypatch.setattr(talk2dino_controller.session, "find", spy)
-    monkeypatch.setattr(talk2dino_controller.session.project, "image", slow)
+    monkeypatch.setattr(talk2dino_controller.session.project.images, "open", slow)
     talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
     talk2dino_controller.find("the sky")
@@ -183,8 +183,8 @@ def test_a_new_search_takes_the_place_of_the_old_one(
 def test_a_search_and_a_prompt_leave_each_other_alone(
     talk2dino_controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Gate(talk2dino_controller.session.project.image)
-    monkeypatch.setattr(talk2dino_controller.session.project, "image", slow)
+    slow = Gate(talk2dino_controller.session.project.images.open)
+    monkeypatch.setattr(talk2dino_controller.session.project.images, "open", slow)
     talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
     talk2dino_controller.find("the sky")
@@ -216,7 +216,7 @@ def test_what_a_search_cannot_do_is_one_sentence(
     window.until(lambda: window.view.show_error.called)
     assert window.view.show_error.call_args.args[0].startswith("Type what the pictures should show")
     assert not window.searching()
-    first, second = talk2dino_controller.session.project.images()
+    first, second = talk2dino_controller.session.project.images.all()
     (place / second.file_name).unlink()
     talk2dino_controller.find("a cow")
     window.until(lambda: window.found)
@@ -224,7 +224,7 @@ def test_what_a_search_cannot_do_is_one_sentence(
     assert second.file_name in window.notice
     assert window.notice.count(". ") <= 1
     talk2dino_controller.session.project.add(_third(tmp_path))
-    third = talk2dino_controller.session.project.images()[-1]
+    third = talk2dino_controller.session.project.images.all()[-1]
     (place / third.file_name).unlink()
     talk2dino_controller.find("the sky")
     window.until(lambda: window.found)
@@ -379,7 +379,7 @@ def test_names_for_a_click(controller: Controller, window: Window) -> None:
     told: list[Any] = []
     controller.suggest(told.extend)
     window.view.show_error.assert_called_with("Click on a thing first.")
-    controller.session.project.store.category("cow")
+    controller.session.project.store.categories.add("cow")
     controller.click(30, 20, 1)
     window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     controller.suggest(told.extend)

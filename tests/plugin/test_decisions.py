@@ -258,7 +258,7 @@ def test_duplicates_that_a_batch_left_are_hidden_too(controller: Controller, win
         NewAnnotation(image_id, "cow", Mask.from_array(region), "text", {"method": "dinotxt"}, "ann", "proposed")
         for region in (_box(5, 26), _box(40, 55))
     ]
-    repeated, fresh = controller.session.project.store.add_annotations(drafts)
+    repeated, fresh = controller.session.project.store.masks.add_many(drafts)
     window.until(lambda: len(_proposals(window)) == 1, 5)
     assert window.rows[-1].mask.rle == fresh.mask.rle
     assert window.hidden == 1
@@ -286,14 +286,14 @@ def _locked(place: Path) -> Any:
 
 def _refusing(controller: Controller, monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """The disk is full for as long as the answer says so."""
-    real, full = controller.session.project.store.decide, {"disk": True}
+    real, full = controller.session.project.store.masks.decide, {"disk": True}
 
     def decide(*given: Any, **told: Any) -> Any:
         if full["disk"]:
             raise ProjectUnwritable("The disk is full; nothing was lost. Free 200 MB, then try again.")
         return real(*given, **told)
 
-    monkeypatch.setattr(controller.session.project.store, "decide", decide)
+    monkeypatch.setattr(controller.session.project.store.masks, "decide", decide)
     return full
 
 
@@ -435,7 +435,7 @@ def test_a_failure_nobody_foresaw_loses_no_mask_either(
     controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = _propose(controller, window)
-    monkeypatch.setattr(controller.session.project.store, "decide", lambda *given, **told: 1 / 0)
+    monkeypatch.setattr(controller.session.project.store.masks, "decide", lambda *given, **told: 1 / 0)
     controller.decide(True)
     window.until(lambda: window.unsaved)
     assert "ZeroDivisionError" in window.unsaved
@@ -473,7 +473,7 @@ def test_after_a_conflict_both_masks_are_shown_and_a_second_accept_replaces(
     controller.click(50, 35, 0)
     window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     window.until(lambda: [row.annotation for row in window.rows] == [None])
-    controller.session.project.store.reclassify({kept: None}, "calf", "bob")
+    controller.session.project.store.masks.reclassify({kept: None}, "calf", "bob")
     controller.decide(True)
     window.until(lambda: window.view.show_error.called)
     assert "changed by someone else" in window.view.show_error.call_args.args[0]
@@ -495,7 +495,7 @@ def test_only_what_changed_is_drawn_again(controller: Controller, window: Window
     _kept(controller, window, _box(5, 25))
     window.settle(1.2)
     drawn, listed = window.view.show_masks, window.view.show_images
-    first, second = (one.id for one in controller.session.project.images())
+    first, second = (one.id for one in controller.session.project.images.all())
     assert controller.image_id == first
 
     def count() -> tuple[int, int]:
@@ -516,7 +516,7 @@ def test_only_what_changed_is_drawn_again(controller: Controller, window: Window
         window.until(lambda: "sky 1" in window.status, 2)
         window.settle(0.6)
         assert count() == (before[0] + 1, before[1]), "a category that is not in view changes no picture"
-        other.store.change_category("cow", "bob", color="#123456")
+        other.store.categories.change("cow", "bob", color="#123456")
         window.until(lambda: {row.color for row in window.rows} == {"#123456"}, 2)
         other.add(_third(tmp_path))
         window.until(lambda: len(listed.call_args.args[0]) == 3, 2)
@@ -559,7 +559,7 @@ def test_after_too_many_changes_everything_is_read_again(
 def test_a_change_between_reading_an_image_and_showing_it_is_seen(
     controller: Controller, window: Window, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = controller.session.project.images()[1].id
+    second = controller.session.project.images.all()[1].id
     real, read, go = controller.session.shown, threading.Event(), threading.Event()
 
     def slow(image_id: int, *given: Any, **told: Any) -> Any:

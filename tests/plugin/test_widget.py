@@ -185,14 +185,14 @@ def test_finding_an_image_and_opening_it(talk2dino_widget: Any, qtbot: Any) -> N
 
 def test_stopping_a_search(talk2dino_widget: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     project, reached, go = talk2dino_widget.controller.session.project, threading.Event(), threading.Event()
-    real = project.image
+    real = project.images.open
 
     def slow(image_id: int) -> Any:
         reached.set()
         assert go.wait(30)
         return real(image_id)
 
-    monkeypatch.setattr(project, "image", slow)
+    monkeypatch.setattr(project.images, "open", slow)
     talk2dino_widget._phrase.setText("a cow")
     talk2dino_widget.gesture("find")
     qtbot.waitUntil(
@@ -267,12 +267,12 @@ def test_two_widgets(widget: Any, viewer: Any, place: Path, small_preset: Path, 
 def _everything(widget: Any) -> None:
     """Show all that the dock may have to show."""
     from maskwright.domain import ImageRecord
-    from maskwright.project.search import Found
+    from maskwright.project.search import SearchHit
     from maskwright.session import Improvement
 
     name = f"images/{'a long name ' * 9}{'x' * 60}.png"
     record = ImageRecord(1, "0" * 64, name, 60, 40, 1, "")
-    widget.show_matches([Found(record, 0.5)] * 20, f"Cannot read {name}.")
+    widget.show_matches([SearchHit(record, 0.5)] * 20, f"Cannot read {name}.")
     told = Improvement("run-1: mIoU 0.1 before, 0.2 after.", share=0.5, actions=tuple(widget._run_buttons))
     widget.show_improvement(told)
     widget.show_unsaved("The disk is full; nothing was lost. Free 200 MB, then try again. 12 masks kept on screen.")

@@ -1,4 +1,4 @@
-"""The command line `maskwright`: results on stdout, messages on stderr, one clear line when something fails."""
+"""The command line `maskwright`: results on stdout, messages on stderr, one line when a command fails."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from maskwright.cli import (
     ui,
     validate,
 )
-from maskwright.cli.output import say
+from maskwright.cli.output import print_message
 from maskwright.errors import MaskwrightError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="maskwright",
-    help="Segmentation masks by word, by click or by example; accepted masks become COCO files and better models.",
+    help="Segmentation masks by text prompt, click or example; accepted masks become COCO files and training data.",
     epilog='Example: maskwright segment street.jpg --text "road, car, sky"',
     no_args_is_help=True,
     add_completion=False,
@@ -78,25 +78,30 @@ for _name, (_command, _arguments) in _COMMANDS.items():
     )(_command)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         print(__version__)  # noqa: T201
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Segmentation masks by word, by click or by example; accepted masks become COCO files and better models."""
+    """Segmentation masks by text prompt, click or example; accepted masks become COCO files and training data."""
 
 
 def main() -> None:
-    """Run the command line; every failure is one line and an exit status (1 failed, 2 usage, 130 interrupted)."""
+    """Run the command line.
+
+    A failure is one line on stderr and an exit status: 1 failed, 2 wrong usage, 130 interrupted.
+    """
     debug = "--debug" in sys.argv
-    sys.argv = [word for word in sys.argv if word != "--debug"]
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     for stream in (sys.stdout, sys.stderr):
-        # a file name need not be text; JSON reads these escapes, too
+        # file names need not be valid text; JSON reads these escapes as well
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -104,20 +109,20 @@ def main() -> None:
     except MaskwrightError as error:
         if debug:
             raise
-        _fail(str(error), 1)
+        _fail(str(error), error.exit_status)
     except (KeyboardInterrupt, SystemExit) as stop:
-        # typer answers Ctrl+C with the status alone
+        # typer turns Ctrl+C into the status alone
         if isinstance(stop, KeyboardInterrupt) or stop.code == 130:
             _fail("Interrupted; nothing half-done was kept.", 130)
         raise
     except Exception as error:
-        # the last line of defence: a person gets one line, a developer asks for the rest
+        # the last line of defence: one line for the user, a traceback with --debug
         if debug:
             raise
         first = (str(error).splitlines() or [""])[0]
         _fail(f"Unexpected failure ({type(error).__name__}: {first}). Run it again with --debug and report it.", 1)
 
 
-def _fail(sentence: str, status: int) -> None:
-    say(f"maskwright: {sentence}")
+def _fail(message: str, status: int) -> None:
+    print_message(f"maskwright: {message}")
     raise SystemExit(status)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, answer, progress_bar, say
+from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
 from maskwright.cli.train import Background, Weight, batch_shares
 
 __all__ = ["ablate"]
@@ -34,8 +34,15 @@ def ablate(
 
     with progress_bar("Steps") as bar:
         job = TrainingJob(
-            folders=data, out=out, weights=batch_shares(data, weight, background),
-            background=frozenset(background or []), steps=steps, seed=seed, device=device, log=say, progress=bar,
-        )  # fmt: skip
+            folders=data,
+            out=out,
+            weights=batch_shares(data, weight, background),
+            background=frozenset(background or []),
+            steps=steps,
+            seed=seed,
+            device=device,
+            log=print_message,
+            progress=bar,
+        )
         rows = ablate(find(base, Settings.load()), job, measure, limit=limit)
-    answer([row.to_dict() for row in rows], as_json, as_table(rows))
+    print_result([row.to_dict() for row in rows], as_table(rows), as_json=as_json)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, Preset, answer, engine, progress_bar
-from maskwright.errors import MaskwrightError
+from maskwright.cli.output import Device, Json, Preset, load_engine, print_result, progress_bar
+from maskwright.errors import UsageError
 
 __all__ = ["bench"]
 
@@ -32,7 +32,7 @@ def bench(
 ) -> None:
     """Time prompts by word, or clicks; parts beside the way their authors compute them; or a project as it grows."""
     if random_weights and task != "text":
-        raise MaskwrightError("Random weights are for --task text. Add it, or leave --random-weights out.")
+        raise UsageError("Random weights are for --task text. Add it, or leave --random-weights out.")
     if task == "click":
         _bench_click(preset, device, rounds or 50, as_json)
     elif task == "text":
@@ -44,7 +44,7 @@ def bench(
     elif task == "store":
         _bench_store(masks, rounds or 200, as_json)
     else:
-        raise MaskwrightError(f"There is no benchmark {task}. Known: example, click, text, refine, store.")
+        raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store.")
 
 
 def _bench_store(masks: int, rounds: int, as_json: bool) -> None:
@@ -64,17 +64,17 @@ def _bench_store(masks: int, rounds: int, as_json: bool) -> None:
         f"Export of {found.export_masks:,} masks ({found.export_mb:.0f} MB): {found.export_seconds:.1f} s, peak memory "
         f"{found.export_above_start_mb:.0f} MB above the start"
     )
-    answer(asdict(found), as_json, "\n".join(lines))
+    print_result(asdict(found), "\n".join(lines), as_json=as_json)
 
 
 def _bench_click(preset: str, device: str, rounds: int, as_json: bool) -> None:
     from maskwright.evaluation.speed import bench_click
 
-    timed = bench_click(engine(preset, device), rounds=rounds)
+    timed = bench_click(load_engine(preset, device), rounds=rounds)
     head = f"{timed.preset} at {timed.longest} pixels on {json.dumps(timed.machine)}: first click "
     first, further, slowest = (f"{1000 * t:.0f} ms" for t in (timed.first, timed.further, timed.slowest))
     rest = f"{first}, further ones {further} (median of {timed.rounds}, at most {slowest})"
-    answer(asdict(timed), as_json, f"{head}{rest}, {timed.encoder_calls} encoder call")
+    print_result(asdict(timed), f"{head}{rest}, {timed.encoder_calls} encoder call", as_json=as_json)
 
 
 def _bench_text(
@@ -82,7 +82,7 @@ def _bench_text(
 ) -> None:
     from maskwright.evaluation.speed import bench_text, published_size
 
-    timed_engine = published_size(device) if random_weights else engine(preset, device)
+    timed_engine = published_size(device) if random_weights else load_engine(preset, device)
     asked = bench_text(timed_engine, method=method, rounds=rounds)
     height, width = asked.size_hw
     text = (
@@ -90,7 +90,7 @@ def _bench_text(
         f"{json.dumps(asked.machine)}: first prompt {asked.first:.2f} s, further ones {asked.further:.2f} s "
         f"(median of {asked.rounds}), {asked.encoder_calls} encoder call; peak memory {asked.peak_mb:,.0f} MB"
     )
-    answer(asdict(asked), as_json, text)
+    print_result(asdict(asked), text, as_json=as_json)
 
 
 def _bench_refine(device: str, rounds: int, as_json: bool) -> None:
@@ -105,7 +105,7 @@ def _bench_refine(device: str, rounds: int, as_json: bool) -> None:
         f"memory {refined.peak_mb:,.0f} MB, authors' way {refined.authors_peak_mb:,.0f} MB; largest difference "
         f"{refined.largest_difference:.1e}"
     )
-    answer(asdict(refined), as_json, text)
+    print_result(asdict(refined), text, as_json=as_json)
 
 
 def _bench_example(device: str, rounds: int, as_json: bool) -> None:
@@ -119,4 +119,4 @@ def _bench_example(device: str, rounds: int, as_json: bool) -> None:
     lines.append(f"{'all':22} {1000 * found.ours_total:8.1f} ms   authors' way {1000 * found.authors_total:8.1f} ms")
     lines.append(f"{found.ratio:.1f} times as fast; one dense product takes {1000 * found.product:.1f} ms")
     lines.append(f"same clusters: {found.same_clusters}; same mask: {found.same_mask}")
-    answer(asdict(found), as_json, "\n".join(lines))
+    print_result(asdict(found), "\n".join(lines), as_json=as_json)

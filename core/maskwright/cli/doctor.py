@@ -1,4 +1,4 @@
-"""`maskwright doctor`: what this machine lacks."""
+"""`maskwright doctor`: what this machine lacks, and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Json, answer
+from maskwright.cli.output import Json, print_result
 
 __all__ = ["doctor"]
 
 
 def doctor(
-    project: Annotated[Path | None, typer.Option(help="A project to check; default: yours, if there is one.")] = None,
+    project: Annotated[
+        Path | None, typer.Option(help="A project to check; default: the default project, if it exists.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine has, what is missing, and the command that mends it."""
+    """Check this machine; print what is missing and the command that fixes it."""
     from maskwright.cli.doctor_checks import diagnose
 
-    report = diagnose(project)
-    width = max(len(line.subject) for line in report)
-    text = "\n".join(
-        f"{'ok ' if line.ok else 'NO '} {line.subject:<{width}}  {line.found}"
-        + (f" -> {line.mend}" if line.mend else "")
-        for line in report
-    )
-    answer([asdict(line) for line in report], as_json, text)
-    if any(line.needed and not line.ok for line in report):
+    checks = diagnose(project)
+    width = max(len(check.subject) for check in checks)
+    lines = [
+        f"{'ok ' if check.ok else 'NO '} {check.subject:<{width}}  {check.found}"
+        + (f" -> {check.mend}" if check.mend else "")
+        for check in checks
+    ]
+    print_result([asdict(check) for check in checks], "\n".join(lines), as_json=as_json)
+    if any(check.needed and not check.ok for check in checks):
         raise typer.Exit(1)

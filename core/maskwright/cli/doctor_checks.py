@@ -1,4 +1,4 @@
-"""What this machine has and lacks: the lines of `maskwright doctor`."""
+"""Checks of `maskwright doctor`: interpreter, packages, devices, front ends, presets and the project."""
 
 from __future__ import annotations
 
@@ -16,95 +16,95 @@ from maskwright import __version__
 from maskwright.errors import MaskwrightError
 from maskwright.settings import Settings
 
-__all__ = ["Line", "diagnose"]
+__all__ = ["Check", "diagnose"]
 
 _PACKAGES = ("torch", "transformers", "numpy", "pillow", "sqlalchemy", "pycocotools", "safetensors")
 _FRONT_ENDS = {"gradio": "app", "napari": "napari"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One finding."""
+class Check:
+    """Result of one check."""
 
     subject: str
     ok: bool
     found: str
     mend: str = ""
-    """The command or step that mends it."""
+    """The command or step that fixes it."""
     needed: bool = True
-    """Nothing works without it."""
+    """Whether Maskwright needs it to work at all."""
 
 
-def diagnose(project: Path | None = None) -> list[Line]:
-    """Look at interpreter, packages, devices, front ends, models and the project."""
+def diagnose(project: Path | None = None) -> list[Check]:
+    """Run all checks."""
     return [*_machine(), *_packages(), *_devices(), *_front_ends(), *_models(), *_project(project)]
 
 
-def _machine() -> Iterator[Line]:
-    yield Line("maskwright", True, __version__)
+def _machine() -> Iterator[Check]:
+    yield Check("maskwright", True, __version__)
     python = platform.python_version()
-    yield Line("python", sys.version_info >= (3, 11), python, "" if sys.version_info >= (3, 11) else "install 3.11")
+    yield Check("python", sys.version_info >= (3, 11), python, "" if sys.version_info >= (3, 11) else "install 3.11")
     free = shutil.disk_usage(Path.home()).free / 2**30
     mend = "" if free > 1 else "free some space in your home folder"
-    yield Line("disk", free > 1, f"{free:.1f} GiB free", mend, needed=False)
+    yield Check("disk", free > 1, f"{free:.1f} GiB free", mend, needed=False)
 
 
-def _packages() -> Iterator[Line]:
+def _packages() -> Iterator[Check]:
     for name in _PACKAGES:
         try:
-            yield Line(name, True, version(name))
+            yield Check(name, True, version(name))
         except PackageNotFoundError:
-            yield Line(name, False, "missing", "python3 launch.py doctor")
+            yield Check(name, False, "missing", "python3 launch.py doctor")
 
 
-def _devices() -> Iterator[Line]:
+def _devices() -> Iterator[Check]:
     from maskwright.models.devices import devices
 
-    yield Line("devices", True, ", ".join(devices()))
+    yield Check("devices", True, ", ".join(devices()))
 
 
-def _front_ends() -> Iterator[Line]:
+def _front_ends() -> Iterator[Check]:
     for package, extra in _FRONT_ENDS.items():
-        there = importlib.util.find_spec(package) is not None
-        mend = "" if there else f"pip install 'maskwright[{extra}]'"
-        yield Line(package, there, version(package) if there else "missing", mend, needed=False)
+        found = importlib.util.find_spec(package) is not None
+        mend = "" if found else f"pip install 'maskwright[{extra}]'"
+        yield Check(package, found, version(package) if found else "missing", mend, needed=False)
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        there = shutil.which("xvfb-run") is not None
-        mend = "" if there else "apt-get install xvfb (napari needs a display; the browser page does not)"
-        yield Line("display", there, "none; xvfb-run is there" if there else "none", mend, needed=False)
+        found = shutil.which("xvfb-run") is not None
+        mend = "" if found else "apt-get install xvfb (napari needs a display; the browser page does not)"
+        yield Check("display", found, "none; xvfb-run is installed" if found else "none", mend, needed=False)
 
 
-def _models() -> Iterator[Line]:
+def _models() -> Iterator[Check]:
     from maskwright.presets.catalog import describe
     from maskwright.presets.loading import installed
     from maskwright.presets.official import OFFICIAL
 
     settings = Settings.load()
-    here = installed(settings)
-    for name, folder in here.items():
+    presets = installed(settings)
+    for name, folder in presets.items():
         try:
-            whole = bool(describe(name, settings).values["whole"])
-            mend = "" if whole else "delete the folder and get it again"
-            yield Line(f"model {name}", whole, str(folder) if whole else "corrupt", mend, needed=name == "tiny")
+            intact = bool(describe(name, settings).values["whole"])
+            mend = "" if intact else "delete the folder and install the preset again"
+            yield Check(f"model {name}", intact, str(folder) if intact else "corrupt", mend, needed=name == "tiny")
         except (MaskwrightError, OSError) as error:
-            yield Line(f"model {name}", False, str(error), "get it again", needed=name == "tiny")
-    if "tiny" not in here:
-        yield Line("model tiny", False, "missing", "install maskwright again; it comes with the package")
+            yield Check(f"model {name}", False, str(error), "install the preset again", needed=name == "tiny")
+    if "tiny" not in presets:
+        yield Check("model tiny", False, "missing", "install maskwright again; it comes with the package")
     for name in OFFICIAL:
-        if name not in here:
-            yield Line(f"model {name}", False, "missing", f"maskwright models info {name}", needed=False)
+        if name not in presets:
+            yield Check(f"model {name}", False, "missing", f"maskwright models info {name}", needed=False)
 
 
-def _project(project: Path | None) -> Iterator[Line]:
+def _project(project: Path | None) -> Iterator[Check]:
     from maskwright.project import Project
 
     folder = project or Settings.load().project.expanduser()
     if project is None and not (folder / "project.db").exists():
-        yield Line("project", True, f"none yet in {folder}", needed=False)
+        yield Check("project", True, f"none yet in {folder}", needed=False)
         return
     try:
         with Project.open(folder) as opened:
             counts = opened.status()
-        yield Line("project", True, f"{folder}: {counts.images} images, {sum(counts.accepted.values())} masks")
+        yield Check("project", True, f"{folder}: {counts.images} images, {sum(counts.accepted.values())} masks")
     except MaskwrightError as error:
-        yield Line("project", False, str(error), "see the sentence", needed=project is not None)
+        yield Check("project", False, str(error), "see the message", needed=project is not None)

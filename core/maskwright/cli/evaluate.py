@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.cli.output import Cleaning, Device, Json, Method, Preset, answer, engine, progress_bar, refinement
+from maskwright.cli.output import (
+    Cleaning,
+    Device,
+    Json,
+    Method,
+    Preset,
+    load_engine,
+    print_result,
+    progress_bar,
+    refinement,
+)
 from maskwright.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +77,7 @@ def evaluate(
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or cleaning is not None):
         raise UsageError("--table measures all settings of --cleaning and --refine. Leave them out.")
-    selection, model = ImageSelection(only_held_out=held_out, limit=limit, seed=seed), engine(preset, device)
+    selection, model = ImageSelection(only_held_out=held_out, limit=limit, seed=seed), load_engine(preset, device)
     if task is _Task.example:
         from maskwright.evaluation.few_shot import evaluate_example
 
@@ -102,7 +112,7 @@ def _print_table(rows: list[Scores], as_json: bool) -> None:
     for row in rows:
         marks = "yes" if row.cleaning else "no", "yes" if row.refine else "no"
         lines.append(f"{marks[0]:8}  {marks[1]:4}  {row.background or 0:10.3f}  {row.miou:.4f}")
-    answer([row.to_dict() for row in rows], as_json, "\n".join(lines))
+    print_result([row.to_dict() for row in rows], "\n".join(lines), as_json=as_json)
 
 
 def _print_text(scores: Scores, as_json: bool) -> None:
@@ -126,4 +136,4 @@ def _print(scores: Scores | ExampleScores | ClickScores, head: str, as_json: boo
     """Print all scores as JSON, or the summary line and the IoU of each class, the best first."""
     rows = sorted(scores.per_class.items(), key=lambda row: -(row[1] if row[1] is not None else -1))
     table = [f"{'-' if iou is None else f'{iou:.3f}'}  {name}" for name, iou in rows]
-    answer(scores.to_dict(), as_json, "\n".join([head, *table]))
+    print_result(scores.to_dict(), "\n".join([head, *table]), as_json=as_json)

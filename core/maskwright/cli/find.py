@@ -1,4 +1,4 @@
-"""Images of a project by a phrase."""
+"""`maskwright find`: images of a project by a phrase."""
 
 from __future__ import annotations
 
@@ -7,36 +7,42 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Folder, Json, answer, engine, progress_bar, say
+from maskwright.cli.output import Device, Json, ProjectFolder, load_engine, print_message, print_result, progress_bar
+from maskwright.errors import EmptyPhrase
 
 __all__ = ["find"]
 
 
 def find(
-    project: Folder,
-    phrase: Annotated[str, typer.Argument(help='What the images should show: "a zebra in the grass".')],
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the best first.")] = 20,
+    project: ProjectFolder,
+    phrase: Annotated[str, typer.Argument(help='What the images should show, for example "a zebra in the grass".')],
+    limit: Annotated[int, typer.Option(min=1, help="At most so many images, the best first.")] = 20,
     preset: Annotated[str, typer.Option(help="A preset with Talk2DINO.")] = "tiny",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Find images of a project by what they show; an image is looked at once, whatever is looked for later."""
+    """Rank the images of a project by how well they fit a phrase.
+
+    Each image is encoded once, however many phrases follow.
+    """
     from maskwright.project import Project
     from maskwright.project.search import find_images
 
+    if not phrase.strip():
+        raise EmptyPhrase
     with Project.open(project) as opened, progress_bar("Images") as bar:
-        matches = find_images(opened, engine(preset, device), phrase, limit=limit, progress=bar)
+        matches = find_images(opened, load_engine(preset, device), phrase, limit=limit, progress=bar)
     for problem in matches.problems:
-        say(problem)
+        print_message(problem)
     value = {
         "phrase": phrase,
         "images": [
-            {"image": one.record.id, "file": one.record.file_name, "score": round(one.score, 4)}
-            for one in matches.found
+            {"image": match.record.id, "file": match.record.file_name, "score": round(match.score, 4)}
+            for match in matches.found
         ],
         "problems": list(matches.problems),
     }
-    lines = [f"{one.score:.3f}  {one.record.id}: {Path(one.record.file_name).name}" for one in matches.found]
-    answer(value, as_json, "\n".join(lines) or "This project has no images yet.")
+    lines = [f"{match.score:.3f}  {match.record.id}: {Path(match.record.file_name).name}" for match in matches.found]
+    print_result(value, "\n".join(lines) or "This project has no images yet.", as_json=as_json)
     if matches.problems:
         raise typer.Exit(1)

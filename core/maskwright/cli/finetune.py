@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Folder, Json, answer, progress_bar, say
+from maskwright.cli.output import Device, Json, ProjectFolder, print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
     from maskwright.domain import Run
@@ -24,7 +24,7 @@ class _Recipe(StrEnum):
 
 
 def finetune(
-    project: Folder,
+    project: ProjectFolder,
     recipe: Annotated[
         _Recipe, typer.Option(help="What is trained: the whole visual model, or its head alone.")
     ] = _Recipe.full,
@@ -55,18 +55,18 @@ def finetune(
                 recipe=recipe.value, base=base, epochs=epochs, measure_on=measure_on, device=device, seed=seed
             )
         plan = run.status().plan
-        say(
+        print_message(
             f"{run.name}: {len(plan.categories)} classes, {len(plan.masks)} masks, {len(plan.train)} training images, "
             f"{len(plan.validation) or 'a folder of'} images to measure on."
         )
         if plan.left_out:
-            say(f"Left out, with fewer than 3 masks: {', '.join(plan.left_out)}.")
+            print_message(f"Left out, with fewer than 3 masks: {', '.join(plan.left_out)}.")
         try:
             with progress_bar("Steps") as bar:
                 done = run.wait(_progress_printer(bar))
         except KeyboardInterrupt:
             run.cancel()
-            say(f"{run.name} is stopping; `maskwright finetune {project} --resume {run.name}` resumes it.")
+            print_message(f"{run.name} is stopping; `maskwright finetune {project} --resume {run.name}` resumes it.")
             raise
     before, after = done.before, done.after
     assert before is not None
@@ -77,7 +77,7 @@ def finetune(
     value = {
         "run": run.name, "checkpoint": str(run.checkpoint), "before": before.to_dict(), "after": after.to_dict(),
     }  # fmt: skip
-    answer(value, as_json, "\n".join([head, "before after", *rows, use]))
+    print_result(value, "\n".join([head, "before after", *rows, use]), as_json=as_json)
 
 
 def _progress_printer(bar: Progress) -> Callable[[Run], None]:
@@ -89,7 +89,7 @@ def _progress_printer(bar: Progress) -> Callable[[Run], None]:
         progress = run.progress
         if progress.phase is not None and progress.phase != phase:
             phase = progress.phase
-            say(phase)
+            print_message(phase)
         if progress.step is not None and progress.steps is not None:
             bar.report(progress.step, progress.steps)
 

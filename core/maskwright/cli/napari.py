@@ -13,11 +13,11 @@ __all__ = ["napari"]
 
 
 def napari(
-    project: Annotated[str | None, typer.Option(help="Folder or database URL; made when new.")] = None,
+    project: Annotated[str | None, typer.Option(help="Folder or database URL; created when missing.")] = None,
     preset: Preset = "tiny",
     device: Device = "auto",
 ) -> None:
-    """Open napari with a project."""
+    """Open napari on a project."""
     from maskwright.settings import Settings
 
     launch = front_end("napari")

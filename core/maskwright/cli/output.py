@@ -1,61 +1,89 @@
-"""How the command line speaks: answers on stdout, all else on stderr; and the options many commands share."""
+"""Output of the commands (results on stdout, messages on stderr), and the options that many of them share."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from maskwright.errors import UsageError
 from maskwright.progress import Progress
 
+if TYPE_CHECKING:
+    from maskwright.engine import Engine
+
 __all__ = [
+    "Category",
     "Cleaning",
     "Device",
-    "Folder",
     "Json",
     "Method",
     "Preset",
+    "ProjectFolder",
     "Refine",
-    "answer",
-    "engine",
+    "load_engine",
+    "print_message",
+    "print_result",
     "progress_bar",
     "refinement",
-    "say",
 ]
 
-Folder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
-Preset = Annotated[str, typer.Option(help="Preset name or checkpoint folder.")]
-Method = Annotated[
-    str | None, typer.Option(help="dinov3seg (the default where the preset has it), dinotxt or talk2dino.")
-]
-Refine = Annotated[str, typer.Option(help="Refinement of contours: crf, pamr or none.")]
+
+def _check_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        raise typer.BadParameter(f"{device!r} is not a device. Use auto, cpu, cuda, cuda:N or mps.")
+    return device
+
+
+def _check_category(category: str) -> str:
+    if not category.strip():
+        raise typer.BadParameter('a category needs a name, for example "cow".')
+    return category
+
+
+Category = Annotated[str, typer.Option(callback=_check_category, help="Category of the masks.")]
 Cleaning = Annotated[
     bool | None,
     typer.Option("--cleaning/--no-cleaning", help="Background cleaning, with --background; default: the preset's."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str, typer.Option(callback=_check_device, help="auto, cpu, cuda, cuda:N or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Method = Annotated[
+    str | None, typer.Option(help="dinov3seg (the default where the preset has it), dinotxt or talk2dino.")
+]
+Preset = Annotated[str, typer.Option(help="Preset name or checkpoint folder.")]
+ProjectFolder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]
+Refine = Annotated[str, typer.Option(help="Refine the contours: crf, pamr or none.")]
 
 
-def say(text: str) -> None:
-    """One line for the person."""
+def print_message(text: str) -> None:
+    """Print a message for the user on stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def answer(value: Any, as_json: bool, text: str) -> None:
-    """The result, for machines or for people."""
+def print_result(value: Any, text: str, *, as_json: bool) -> None:
+    """Print a result on stdout: `value` as one line of JSON, or `text`."""
     if as_json:
         text = json.dumps(value, ensure_ascii="utf" not in (sys.stdout.encoding or "").lower())
     print(text, flush=True)  # noqa: T201
 
 
-def refinement(word: str) -> str | None:
-    """What `--refine` says: "none" is no refinement."""
-    return None if word == "none" else word
+def refinement(name: str) -> str | None:
+    """The value of `--refine` as a prompt takes it.
+
+    Raises:
+        UsageError: an unknown refinement.
+    """
+    from maskwright.domain.prompts import REFINEMENTS
+
+    if name not in (*REFINEMENTS, "none"):
+        raise UsageError(f"There is no refinement {name}. Choose one of: {', '.join(REFINEMENTS)}, none.")
+    return None if name == "none" else name
 
 
 class _Bar(Progress):
@@ -68,7 +96,7 @@ class _Bar(Progress):
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar on stderr when it is a terminal; silent otherwise."""
+    """Show a progress bar on stderr when that is a terminal; print nothing otherwise."""
     from rich import progress
     from rich.console import Console
 
@@ -82,11 +110,11 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield _Bar(bar, title)
 
 
-def engine(preset: str, device: str) -> Any:
-    """The loaded engine; tells which device it chose when that was left to it."""
+def load_engine(preset: str, device: str) -> Engine:
+    """Load an engine; print which device was chosen when `device` is "auto"."""
     from maskwright.engine import Engine
 
     loaded = Engine.load(preset, device)
     if device == "auto":
-        say(f"Running {loaded.model.name} on {loaded.device}.")
+        print_message(f"Running {loaded.model.name} on {loaded.device}.")
     return loaded

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Folder, Json, answer
+from maskwright.cli.output import Json, ProjectFolder, print_result
 
 __all__ = ["activate", "runs"]
 
 
-def runs(project: Folder, as_json: Json = False) -> None:
+def runs(project: ProjectFolder, as_json: Json = False) -> None:
     """List the fine-tuning runs with their scores; an asterisk marks the model in use."""
     from maskwright.project import Project
 
@@ -23,11 +23,11 @@ def runs(project: Folder, as_json: Json = False) -> None:
         for run in listed
     ]
     rows = [run.to_dict() | {"active": run.name == active} for run in listed]
-    answer(rows, as_json, "\n".join(lines) or "No runs yet.")
+    print_result(rows, "\n".join(lines) or "No runs yet.", as_json=as_json)
 
 
 def activate(
-    project: Folder,
+    project: ProjectFolder,
     run: Annotated[str, typer.Argument(help='A run that is done, or "base" for the preset before all runs.')],
     as_json: Json = False,
 ) -> None:
@@ -38,4 +38,4 @@ def activate(
     with Project.open(project) as opened:
         opened.runs.activate(None if run == "base" else run, user=user_name())
         value = {"active": opened.runs.active(), "checkpoint": opened.runs.model()}
-    answer(value, as_json, f"The project uses {run}.")
+    print_result(value, f"The project uses {run}.", as_json=as_json)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, answer, progress_bar, say
+from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
 from maskwright.errors import UsageError
 
 __all__ = ["Background", "Weight", "batch_shares", "train"]
@@ -54,11 +54,11 @@ def train(
     with progress_bar("Steps") as bar:
         job = TrainingJob(
             folders=data, out=out, weights=shares, background=frozenset(background or []), steps=steps,
-            minutes=minutes, seed=seed, device=device, log=say, progress=bar,
+            minutes=minutes, seed=seed, device=device, log=print_message, progress=bar,
         )  # fmt: skip
         finished = recipe(job)
     text = f"{'Finished' if finished else 'Stopped early; the same command resumes'}: {out}"
-    answer({"preset": str(out.resolve()), "finished": finished}, as_json, text)
+    print_result({"preset": str(out.resolve()), "finished": finished}, text, as_json=as_json)
 
 
 def batch_shares(data: list[Path], weight: list[str] | None, background: list[str] | None) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, answer, progress_bar, say
+from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
 
 __all__ = ["train_projection"]
 
@@ -56,7 +56,7 @@ def train_projection(
             nonlocal phase
             if now != phase:
                 phase = now
-                say(phase)
+                print_message(phase)
             bar.report(done, total)
 
         taught = learn(data, base, out, run, device=device, progress=tell)
@@ -65,4 +65,4 @@ def train_projection(
         "losses": taught.losses, "pooling": run.pooling,
     }  # fmt: skip
     text = f"Learned from {taught.pictures} pictures and {taught.captions} captions; loss {taught.losses[0]:.2f} to"
-    answer(value, as_json, f"{text} {taught.losses[-1]:.2f}: {out}")
+    print_result(value, f"{text} {taught.losses[-1]:.2f}: {out}", as_json=as_json)

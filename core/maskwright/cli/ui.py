@@ -13,11 +13,11 @@ __all__ = ["ui"]
 
 
 def ui(
-    project: Annotated[str | None, typer.Option(help="Folder or database URL; made when new.")] = None,
+    project: Annotated[str | None, typer.Option(help="Folder or database URL; created when missing.")] = None,
     preset: Preset = "tiny",
     device: Device = "auto",
     host: Annotated[
-        str, typer.Option(help="Address to listen on; other than this computer needs --auth.")
+        str, typer.Option(help="Address to listen on; any but this computer's own needs --auth.")
     ] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the first free one from 7860.")] = None,
     auth: Annotated[str | None, typer.Option(help="USER:PASSWORD.")] = None,
@@ -26,7 +26,5 @@ def ui(
     from maskwright.settings import Settings
 
     launch = front_end("app")
-    launch(
-        project=project or str(Settings.load().project.expanduser()), preset=preset, device=device, host=host,
-        port=port, auth=auth,
-    )  # fmt: skip
+    folder = project or str(Settings.load().project.expanduser())
+    launch(project=folder, preset=preset, device=device, host=host, port=port, auth=auth)

@@ -17,7 +17,8 @@ from maskwright.domain.mask import iou
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
-from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, mask_of
+from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage
+from maskwright.formats.segmentation import mask_of
 from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["EPISODES", "Episode", "ExampleScores", "draw_episodes", "evaluate_example"]

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
-__all__ = ["DistinctNames", "numbered", "plain_name", "plain_text", "stem_key"]
+__all__ = ["DistinctNames", "fitting", "free_name", "numbered", "plain_name", "plain_text", "stem_key"]
 
 _LONGEST = 255
 """Bytes of one file name on the usual Linux file systems."""
 
 
-def numbered(name: str) -> Iterator[str]:
-    """A file name and its numbered forms: cow.jpg, cow-2.jpg, cow-3.jpg, ..., each at most 255 bytes long."""
-    stem, suffix = Path(name).stem, Path(name).suffix
+def fitting(stem: str, ending: str) -> str:
+    """The stem, cut so that the name with this ending has at most 255 bytes."""
+    while len(os.fsencode(stem + ending)) > _LONGEST:
+        stem = stem[:-1]
+    return stem
+
+
+def numbered(path: str) -> Iterator[str]:
+    """Yield a path and its numbered forms a/cow.jpg, a/cow-2.jpg, a/cow-3.jpg, ..., with names of at most 255 bytes."""
+    file = PurePosixPath(path)
     for number in count(1):
-        end = suffix if number == 1 else f"-{number}{suffix}"
-        while len(os.fsencode(stem + end)) > _LONGEST:
-            stem = stem[:-1]
-        yield stem + end
+        ending = file.suffix if number == 1 else f"-{number}{file.suffix}"
+        yield str(file.with_name(fitting(file.stem, ending) + ending))
+
+
+def free_name(path: str, is_taken: Callable[[str], bool]) -> str:
+    """The path, or its first numbered form that is not taken."""
+    return next(candidate for candidate in numbered(path) if not is_taken(candidate))
 
 
 def stem_key(file: PurePath) -> str:
@@ -49,12 +59,8 @@ class DistinctNames:
     def __init__(self) -> None:
         self._keys: set[str] = set()
 
-    def free(self, wanted: str) -> str:
-        """The wanted path, or its first numbered form that is free; it is then taken."""
-        path = PurePosixPath(wanted)
-        for name in numbered(path.name):
-            key = stem_key(path.with_name(name))
-            if key not in self._keys:
-                self._keys.add(key)
-                return str(path.with_name(name))
-        raise AssertionError("numbers do not end")
+    def free(self, path: str) -> str:
+        """The path, or its first numbered form that is free; it is then taken."""
+        name = free_name(path, lambda candidate: stem_key(PurePosixPath(candidate)) in self._keys)
+        self._keys.add(stem_key(PurePosixPath(name)))
+        return name

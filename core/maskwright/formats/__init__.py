@@ -1,1 +1,1 @@
-"""Other tools' files, the reader beside the writer: COCO, YOLO, image folders, label maps, labelled folders."""
+"""Files of other tools, each reader beside its writer: COCO, YOLO, image folders, label maps, labelled folders."""

@@ -1,4 +1,4 @@
-"""The rules of an exported COCO file (X-1 to X-15) as a check that needs no reader library."""
+"""Validation of a COCO file by the rules of an export (X-1 to X-15), without a reader library."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 
 from maskwright.domain import rle
 from maskwright.errors import InvalidMask
+from maskwright.formats.segmentation import polygons_to_rle
 
 __all__ = ["FORBIDDEN_ATTRIBUTES", "validate"]
 
 _LARGEST = 1 << 16
-"""Pixels of a side: what no picture has need not be drawn."""
+"""Pixels of a side; a larger image is not drawn."""
 _SECTIONS = ("info", "licenses", "images", "annotations", "categories")
 _INFO = {"description": str, "url": str, "version": str, "year": int, "contributor": str, "date_created": str}
 _IMAGE_TEXTS = ("coco_url", "flickr_url", "date_captured", "sha256")
@@ -25,21 +26,21 @@ FORBIDDEN_ATTRIBUTES = frozenset(
     | {"id", "image_id", "category_id", "bbox", "segmentation", "area", "iscrowd", "is_crowd", "score"}
     | {"keypoints", "supercategory"}
 )
-"""FiftyOne moves attributes into the object: the first six stop it with an error, the others override fields."""
+"""FiftyOne makes attributes fields of the object: the first six cause an error, the others override fields."""
 
 Row = Mapping[str, Any]
 
 
 def validate(coco: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a COCO dictionary, one sentence each; empty when every rule holds."""
+    """The faults of a COCO dictionary, a sentence each; empty when every rule holds."""
     if tuple(coco) != _SECTIONS:
         return [f"The keys must be {', '.join(_SECTIONS)}, in this order."]
-    odd = [section for section in _SECTIONS[1:] if not _is_list_of_objects(coco[section])]
-    if odd or not isinstance(coco["info"], Mapping):
-        return [f"{section} must be a list of objects." for section in odd] or ["info must be an object."]
-    found = list(_info(coco["info"]))
+    invalid = [section for section in _SECTIONS[1:] if not _is_list_of_objects(coco[section])]
+    if invalid or not isinstance(coco["info"], Mapping):
+        return [f"{section} must be a list of objects." for section in invalid] or ["info must be an object."]
+    faults = list(_info(coco["info"]))
     for section in _SECTIONS[1:]:
-        found += _ids(section, coco[section])
+        faults += _ids(section, coco[section])
     images = {row["id"]: row for row in coco["images"] if _is_int(row.get("id"), 1)}
     categories, licenses = (
         {row["id"] for row in coco[section] if _is_int(row.get("id"), 0)} for section in ("categories", "licenses")
@@ -51,10 +52,10 @@ def validate(coco: Mapping[str, Any]) -> list[str]:
         "categories": _category,
     }
     for section, check in checks.items():
-        found += [f"{section} {row.get('id')}: {fault}." for row in coco[section] for fault in check(row)]
+        faults += [f"{section} {row.get('id')}: {fault}." for row in coco[section] for fault in check(row)]
     names = [str(row.get("name")) for row in coco["categories"]]
-    found += _unless(len(set(names)) == len(names), "Two categories have the same name.")
-    return found
+    faults += _unless(len(set(names)) == len(names), "Two categories have the same name.")
+    return faults
 
 
 def _is_list_of_objects(rows: object) -> bool:
@@ -141,11 +142,11 @@ def _run_lengths(row: Row, size: list[int]) -> Iterator[str]:
         yield "the segmentation's size must be the image's [height, width]"
         return
     try:
-        packed = rle.compressed(row["segmentation"])
+        mask = rle.compressed(row["segmentation"])
     except InvalidMask as error:
         yield f"the segmentation cannot be read ({error})"
         return
-    yield from _measures(row, rle.area(packed), list(rle.bbox(packed)))
+    yield from _measures(row, rle.area(mask), list(rle.bbox(mask)))
 
 
 def _polygons(row: Row, size: list[int]) -> Iterator[str]:
@@ -156,10 +157,8 @@ def _polygons(row: Row, size: list[int]) -> Iterator[str]:
     faults = [fault for polygon in polygons for fault in _polygon(polygon, size)]
     yield from faults
     if not faults:
-        from pycocotools import mask as coco
-
-        drawn = coco.merge(coco.frPyObjects(polygons, *size))
-        yield from _measures(row, int(coco.area(drawn)), [int(one) for one in coco.toBbox(drawn)])
+        mask = polygons_to_rle(polygons, tuple(size))
+        yield from _measures(row, rle.area(mask), list(rle.bbox(mask)))
 
 
 def _polygon(polygon: object, size: list[int]) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""Annotations as a COCO instances file (rules X-1 to X-15); the same values give the same bytes.
+"""COCO instances files of a project (rules X-1 to X-15): deterministic, and written row by row.
 
-The file is made row by row, so that memory does not grow with the dataset.
+Memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
 
 from maskwright.domain import Annotation, Category, ImageRecord, rle
-from maskwright.errors import MaskwrightError
+from maskwright.errors import UsageError
 from maskwright.files.atomic import json_text
-from maskwright.formats.contours import moved, outlined, simplified
+from maskwright.formats.contours import outline, shift, simplify
+from maskwright.formats.segmentation import polygons_to_rle
 
-__all__ = [
-    "FORMAT_VERSION", "HOLES", "SEGMENTATIONS", "CocoOptions", "CocoSummary", "Dataset", "coco_text",
-    "prediction_text", "provenance_lines",
-]  # fmt: skip
+__all__ = ["CocoOptions", "CocoSummary", "Dataset", "coco_text", "prediction_text", "provenance_lines"]
 
 FORMAT_VERSION = "1.0"
 SEGMENTATIONS = ("rle", "rle-list", "polygon")
@@ -28,16 +26,16 @@ _NEVER = "1970-01-01T00:00:00.000Z"
 
 
 class Dataset(Protocol):
-    """What an exporter reads: images, categories and annotations of one moment, each in id order."""
+    """A snapshot for exporters: images, categories and annotations, each in id order."""
 
     def images(self) -> Iterable[ImageRecord]:
-        """All of them, also those without annotations."""
+        """All images, also those without annotations."""
 
     def categories(self) -> Sequence[Category]:
-        """Those in use and those not."""
+        """All categories, also those without annotations."""
 
     def annotations(self) -> Iterable[Annotation]:
-        """Of these images and categories; none without pixels."""
+        """Annotations of these images and categories; none is empty."""
 
     def annotated(self) -> set[int]:
         """Ids of images with an annotation."""
@@ -46,7 +44,7 @@ class Dataset(Protocol):
         """Ids of categories with an annotation."""
 
     def newest(self) -> str:
-        """When the last annotation changed; empty without any."""
+        """When the annotations were last changed; empty when there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,86 +52,89 @@ class CocoOptions:
     """How a COCO file is written.
 
     Raises:
-        MaskwrightError: an unknown word, or a tolerance that is none.
+        UsageError: an unknown segmentation or way with holes, or a tolerance out of range.
     """
 
     description: str = ""
-    """Goes into `info`."""
+    """For `info`."""
     segmentation: str = "rle"
-    """"rle"; "rle-list": uncompressed; "polygon": outlines along pixel edges."""
+    """"rle"; "rle-list", which is uncompressed; or "polygon", outlines along pixel edges."""
     holes: str = "rle"
-    """What polygons, which cannot say "hole", do with one: "rle" writes that mask as RLE, "fill" fills the hole."""
+    """For masks with holes, which polygons cannot represent: "rle" writes them as RLE, "fill" fills the holes."""
     simplify: float = 0.0
-    """Pixels by which an outline may differ; each mask keeps an IoU of 0.98, or is simplified less."""
+    """Pixels by which an outline may differ; less where a mask would not keep an IoU of 0.98."""
     only_annotated: bool = False
     """Leave out images without a mask."""
     all_categories: bool = False
     """Keep categories without a mask."""
 
     def __post_init__(self) -> None:
-        for word, known in ((self.segmentation, SEGMENTATIONS), (self.holes, HOLES)):
-            if word not in known:
-                what = "segmentation" if known is SEGMENTATIONS else "way with holes"
-                raise MaskwrightError(f"There is no {what} {word!r}. Use one of: {', '.join(known)}.")
+        for what, value, known in (("segmentation", self.segmentation, SEGMENTATIONS), ("holes", self.holes, HOLES)):
+            if value not in known:
+                raise UsageError(f"{value!r} is no value for {what}.", f"Use one of: {', '.join(known)}.")
         if not 0 <= self.simplify <= 100:
-            raise MaskwrightError("The outlines can be simplified by 0 to 100 pixels. Choose a number in between.")
+            raise UsageError("Outlines can be simplified by 0 to 100 pixels.", "Choose a number in between.")
 
 
 @dataclass(slots=True)
 class CocoSummary:
-    """What became of the masks, told once the text has been read to its end."""
+    """Numbers of masks and images; complete once the text was read to its end."""
 
     images: int = 0
     masks: int = 0
     holes_as_rle: int = 0
-    """Masks with holes that stayed RLE in a file of polygons."""
+    """Masks with holes, written as RLE in a file of polygons."""
     holes_filled: int = 0
     rotated: list[str] = field(default_factory=list)
-    """Pictures whose masks fit only after the EXIF orientation is applied."""
+    """Images whose masks fit only after the EXIF orientation is applied."""
     same_stem: list[str] = field(default_factory=list)
-    """Pictures that Datumaro cannot tell apart, because only their endings differ."""
+    """Images that Datumaro cannot distinguish, because only their suffixes differ."""
 
 
 def coco_text(
     dataset: Dataset,
     options: CocoOptions | None = None,
     summary: CocoSummary | None = None,
-    delivered: Mapping[int, ImageRecord] | None = None,
+    copied: Mapping[int, ImageRecord] | None = None,
 ) -> Iterator[str]:
-    """The text of the file, piece by piece.
+    """Yield the text of the file in pieces.
 
     Args:
         dataset: for example a store's.
         options: how masks are written, and which images and categories.
-        summary: filled in on the way.
-        delivered: images, by id, of which the file goes with another copy than the project has.
+        summary: is filled in.
+        copied: records, by image id, of images that were copied for this export.
     """
-    told, counted = options or CocoOptions(), summary or CocoSummary()
-    yield '{"info":' + json_text(_info(told.description, dataset.newest()))
+    options, summary = options or CocoOptions(), summary or CocoSummary()
+    yield '{"info":' + json_text(_info(options.description, dataset.newest()))
     yield ',"licenses":' + json_text([{"id": 0, "name": "", "url": ""}])
-    yield from _list("images", _images(dataset, told, counted, delivered or {}))
-    yield from _list("annotations", (_annotation(one, told, counted) for one in dataset.annotations()))
+    yield from _list("images", _images(dataset, options, summary, copied or {}))
+    yield from _list("annotations", (_annotation(one, options, summary) for one in dataset.annotations()))
     used = dataset.used()
     yield from _list(
-        "categories", (_category(one) for one in dataset.categories() if one.id in used or told.all_categories)
+        "categories", (_category(one) for one in dataset.categories() if one.id in used or options.all_categories)
     )
     yield "}\n"
 
 
 def provenance_lines(dataset: Dataset) -> Iterator[str]:
-    """The full provenance of every exported mask, one JSON object with its `uid` a line."""
-    for one in dataset.annotations():
-        yield json_text({"uid": one.uid, "source": one.source, "provenance": dict(one.provenance)}) + "\n"
+    """Yield the full provenance of every exported mask, each a line with a JSON object that has its `uid`."""
+    for annotation in dataset.annotations():
+        row = {"uid": annotation.uid, "source": annotation.source, "provenance": dict(annotation.provenance)}
+        yield json_text(row) + "\n"
 
 
 def prediction_text(dataset: Dataset) -> Iterator[str]:
-    """The masks as COCO's list of results, with a score of 1 where no model gave one (rule X-17)."""
+    """Yield the masks as COCO's list of results; those without a score get 1 (rule X-17)."""
     yield "["
-    for number, one in enumerate(dataset.annotations()):
+    for number, annotation in enumerate(dataset.annotations()):
+        mask = annotation.mask
         row = {
-            "image_id": one.image_id, "category_id": one.category_id, "segmentation": dict(one.mask.rle),
-            "score": _score(one.mask.score if one.mask.score is not None else 1.0),
-        }  # fmt: skip
+            "image_id": annotation.image_id,
+            "category_id": annotation.category_id,
+            "segmentation": dict(mask.rle),
+            "score": _score(1.0 if mask.score is None else mask.score),
+        }
         yield ("," if number else "") + json_text(row)
     yield "]\n"
 
@@ -146,7 +147,7 @@ def _list(key: str, rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _info(description: str, newest: str) -> dict[str, Any]:
-    # the newest change, not the clock: an unchanged project gives the same bytes again
+    # the newest change, not the present time: an unchanged project gives the same bytes again
     newest = newest or _NEVER
     return {
         "description": description,
@@ -159,14 +160,14 @@ def _info(description: str, newest: str) -> dict[str, Any]:
 
 
 def _images(
-    dataset: Dataset, options: CocoOptions, summary: CocoSummary, delivered: Mapping[int, ImageRecord]
+    dataset: Dataset, options: CocoOptions, summary: CocoSummary, copied: Mapping[int, ImageRecord]
 ) -> Iterator[dict[str, Any]]:
     annotated = dataset.annotated() if options.only_annotated else set()
     stems: dict[str, str] = {}
-    for one in dataset.images():
-        if options.only_annotated and one.id not in annotated:
+    for record in dataset.images():
+        if options.only_annotated and record.id not in annotated:
             continue
-        image = delivered.get(one.id, one)
+        image = copied.get(record.id, record)
         summary.images += 1
         if image.orientation != 1:
             summary.rotated.append(image.file_name)
@@ -206,7 +207,7 @@ def _annotation(annotation: Annotation, options: CocoOptions, summary: CocoSumma
 
 
 class _Written(NamedTuple):
-    """A mask as the file has it, with the measures of just that: a filled or simplified one is another mask."""
+    """A mask as it is written, with its own area and box: filling and simplifying change them."""
 
     segmentation: Any
     area: int
@@ -221,20 +222,17 @@ def _written(annotation: Annotation, options: CocoOptions, summary: CocoSummary)
     compressed = _Written({"size": size, "counts": counts}, mask.area, mask.bbox)
     if options.segmentation == "rle" or annotation.crowd:
         return compressed
-    found = outlined(mask, fill=options.holes == "fill")
-    if found.rings is None:
+    contour = outline(mask, fill=options.holes == "fill")
+    if contour.rings is None:
         summary.holes_as_rle += 1
         return compressed
-    summary.holes_filled += found.had_hole
+    summary.holes_filled += contour.had_hole
     corner = mask.bbox[:2]
     if not options.simplify:
-        return _Written(moved(found.rings, *corner), int(found.pixels.sum()), mask.bbox)
-    from pycocotools import mask as coco
-
-    polygons = moved(simplified(found.pixels, found.rings, options.simplify), *corner)
-    drawn = coco.merge(coco.frPyObjects(polygons, *size))
-    left, top, width, height = (int(one) for one in coco.toBbox(drawn))
-    return _Written(polygons, int(coco.area(drawn)), (left, top, width, height))
+        return _Written(shift(contour.rings, *corner), int(contour.pixels.sum()), mask.bbox)
+    polygons = shift(simplify(contour.pixels, contour.rings, options.simplify), *corner)
+    simplified = polygons_to_rle(polygons, tuple(size))
+    return _Written(polygons, rle.area(simplified), rle.bbox(simplified))
 
 
 def _score(score: float) -> float:
@@ -243,14 +241,14 @@ def _score(score: float) -> float:
 
 
 def _attributes(annotation: Annotation) -> dict[str, str | int]:
-    told = annotation.provenance
+    provenance = annotation.provenance
     return {
         "uid": annotation.uid,
         "status": annotation.state,
         "source": annotation.source,
-        "model": _text(told, "preset"),
-        "model_version": "+".join(filter(None, [_text(told, "weights"), _text(told, "version")])),
-        "prompt": _text(told, "prompt"),
+        "model": _text(provenance, "preset"),
+        "model_version": "+".join(filter(None, [_text(provenance, "weights"), _text(provenance, "version")])),
+        "prompt": _text(provenance, "prompt"),
         "annotator": annotation.annotator,
         "created_at": annotation.created_at,
         "updated_at": annotation.updated_at,
@@ -259,7 +257,7 @@ def _attributes(annotation: Annotation) -> dict[str, str | int]:
 
 
 def _text(provenance: Mapping[str, Any], key: str) -> str:
-    """One value as text, for readers that take only flat attributes."""
+    """One value as text, for readers that accept only flat attributes."""
     value = provenance.get(key, "")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""Outlines of a mask along its pixel edges, which give back the exact mask; COCO polygons have no word for a hole."""
+"""Outlines of a mask along its pixel edges, which reproduce the exact mask; COCO polygons cannot represent holes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from maskwright.domain import Mask
 from maskwright.domain.mask import iou
+from maskwright.formats.segmentation import draw_polygons
 
-__all__ = ["Outlined", "filled", "moved", "outlined", "outlines", "simplified"]
+__all__ = ["Contour", "fill_holes", "outline", "rings_of", "shift", "simplify"]
 
 _LEAST_IOU = 0.98
 
@@ -19,10 +20,10 @@ Point = tuple[int, int]
 Edges = dict[Point, list[Point]]
 
 
-def outlines(mask: NDArray[np.bool_]) -> list[list[int]] | None:
+def rings_of(mask: NDArray[np.bool_]) -> list[list[int]] | None:
     """Rings of a (H, W) mask as flat [x0, y0, x1, y1, ...] pixel-edge coordinates, or None when it has a hole.
 
-    Parts that touch only at a corner are rings of their own; each ring has a point at every turn.
+    Parts that touch only at a corner are separate rings; each ring has a point at every turn.
     """
     edges = _edges(mask)
     rings = []
@@ -35,66 +36,65 @@ def outlines(mask: NDArray[np.bool_]) -> list[list[int]] | None:
     return rings
 
 
-class Outlined(NamedTuple):
-    """The outlines of a mask within its box: the cost is that of the object, not of the picture."""
+class Contour(NamedTuple):
+    """The outlines of a mask within its box: the cost is that of the object, not of the image."""
 
     rings: list[list[int]] | None
-    """None for a mask with a hole that was not to be filled."""
+    """None for a mask with a hole that was not filled."""
     pixels: NDArray[np.bool_]
-    """(h, w) of the box, as the rings enclose them."""
+    """(h, w) of the box: what the rings enclose."""
     had_hole: bool
 
 
-def outlined(mask: Mask, *, fill: bool) -> Outlined:
-    """A mask's outlines, its holes filled if they are to be."""
+def outline(mask: Mask, *, fill: bool) -> Contour:
+    """A mask's outlines; `fill` fills its holes."""
     x, y, w, h = mask.bbox
     part = mask.to_array()[y : y + h, x : x + w]
-    rings = outlines(part)
+    rings = rings_of(part)
     if rings is not None or not fill:
-        return Outlined(rings, part, rings is None)
-    solid = filled(part)
-    return Outlined(outlines(solid), solid, had_hole=True)
+        return Contour(rings, part, rings is None)
+    solid = fill_holes(part)
+    return Contour(rings_of(solid), solid, had_hole=True)
 
 
-def moved(rings: Sequence[Sequence[int]], x: int, y: int) -> list[list[int]]:
-    """Flat rings, each point moved by (x, y)."""
+def shift(rings: Sequence[Sequence[int]], x: int, y: int) -> list[list[int]]:
+    """Flat rings with each point shifted by (x, y) pixels."""
     return [[value + (y if place % 2 else x) for place, value in enumerate(ring)] for ring in rings]
 
 
-def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The (H, W) mask without its holes."""
     from scipy.ndimage import binary_fill_holes
 
-    # outlines turn at corners, so only what is closed in by edges is a hole: 8-connected background is none
+    # a hole is background enclosed by edges: background that is connected at a corner is none
     solid: NDArray[np.bool_] = binary_fill_holes(mask, np.ones((3, 3)))
     return solid
 
 
-def simplified(mask: NDArray[np.bool_], rings: list[list[int]], pixels: float) -> list[list[int]]:
-    """Rings of a (H, W) mask with fewer points; where too much would be lost, with more (Douglas and Peucker, 1973).
+def simplify(mask: NDArray[np.bool_], rings: list[list[int]], pixels: float) -> list[list[int]]:
+    """Rings of a (H, W) mask with fewer points (Douglas and Peucker, 1973).
 
     Args:
         mask: without holes.
         rings: its outlines.
-        pixels: how far a left-out point may lie from the new outline.
+        pixels: how far a dropped point may be from the new outline; halved until the result is close enough.
 
     Returns:
         Rings whose mask has an IoU of at least 0.98 with the given one.
     """
-    from pycocotools import mask as coco
     from skimage.measure import approximate_polygon
 
     tolerance = pixels
     while tolerance >= 0.25:
-        made: list[list[int]] = []
+        simpler: list[list[int]] = []
         for ring in rings:
             points = np.array(ring).reshape(-1, 2)
-            # some of the points, none moved
+            # drops points, and moves none
             fewer = approximate_polygon(np.vstack([points, points[:1]]), tolerance)[:-1]
-            made.append((fewer if len(fewer) > 2 else points).ravel().tolist())
-        drawn = coco.decode(coco.merge(coco.frPyObjects(made, *mask.shape))).astype(bool)
+            simpler.append((fewer if len(fewer) > 2 else points).ravel().tolist())
+        drawn = draw_polygons(simpler, mask.shape)
         if iou(drawn, mask) >= _LEAST_IOU:
-            return made
+            return simpler
         tolerance /= 2
     return rings
 
@@ -117,9 +117,9 @@ def _edges(mask: NDArray[np.bool_]) -> Edges:
 
 
 def _ring(edges: Edges, start: Point) -> list[Point]:
-    """Take one closed walk out of the edges and give back its corners.
+    """Remove one closed walk from the edges and return its corners.
 
-    No remaining edge lies further left or, there, further up than `start`, so the walk is there only once.
+    No remaining edge is further left or, there, further up than `start`, so the walk passes it only once.
     """
     corners, point, heading = [], start, (0, 0)
     while True:

@@ -1,4 +1,4 @@
-"""What a data set written as a folder is made of."""
+"""Datasets that are written image by image into a folder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.formats.coco_writer import Dataset
 
-__all__ = ["Deliver", "FolderDataset", "used_categories"]
+__all__ = ["CopyImage", "FolderDataset", "used_categories"]
 
-Deliver = Callable[[ImageRecord], ImageRecord]
-"""Copies a picture; gives the record of the copy."""
+CopyImage = Callable[[ImageRecord], ImageRecord]
+"""Copies an image and returns the record of the copy."""
 
 
 class FolderDataset(Dataset, Protocol):
-    """What a folder is made of: images one after the other, each with its annotations."""
+    """A dataset whose annotations can also be read image by image."""
 
     def of_image(self, image_id: int) -> list[Annotation]:
         """The annotations of one image, in id order."""
@@ -24,4 +24,4 @@ class FolderDataset(Dataset, Protocol):
 def used_categories(dataset: Dataset) -> list[Category]:
     """Categories that have at least one annotation, in id order."""
     used = dataset.used()
-    return [one for one in dataset.categories() if one.id in used]
+    return [category for category in dataset.categories() if category.id in used]

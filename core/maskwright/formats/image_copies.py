@@ -1,4 +1,4 @@
-"""Pictures that go with an export: upright, so that readers which apply EXIF and readers which ignore it agree."""
+"""Copies of images for an export: upright, so that readers which apply EXIF and readers which ignore it agree."""
 
 from __future__ import annotations
 
@@ -15,38 +15,48 @@ from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import replacing
 from maskwright.files.hashing import sha256_of
 from maskwright.files.names import DistinctNames
+from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["Copies"]
+__all__ = ["ImageCopies"]
 
 _ORIENTATION = 0x0112
-_FINEST: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
-"""The least loss that JPEG allows; other kinds lose nothing."""
+_LEAST_LOSS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
+"""Options by format; the other formats are lossless."""
 
 
-class Copies:
-    """Copies of a project's pictures in a folder, none of which share a path without its ending (rule X-5)."""
+class ImageCopies:
+    """Copies a project's images into a folder, under names that differ without their suffixes, too (rule X-5)."""
 
-    def __init__(self, project: Path, folder: Path) -> None:
-        """Take the folder of the project and the one to fill.
+    def __init__(self, project: Path, folder: Path, *, total: int = 0, progress: Progress = NO_PROGRESS) -> None:
+        """Take the project's folder and the target folder.
+
+        Args:
+            project: folder of the project.
+            folder: to copy into.
+            total: how many images the project has, for `progress`.
+            progress: reports images.
 
         Raises:
-            MaskwrightError: the copies would fall on the project's own pictures.
+            MaskwrightError: the copies would overwrite the project's own images.
         """
         if (folder / "images").resolve() == (project / "images").resolve():
             raise MaskwrightError(
-                f"{folder} holds the project's own pictures. Choose another folder for an export with pictures."
+                f"{folder} holds the project's own images.", "Choose another folder for an export with images."
             )
         self._project, self._folder = project, folder
         self._names = DistinctNames()
+        self.total, self._done, self._progress = total, 0, progress
         self.missing: list[str] = []
-        """Names of pictures whose file is not there."""
+        """Names of images whose file does not exist."""
 
-    def deliver(self, record: ImageRecord) -> ImageRecord:
-        """Copy one picture; gives the record of the copy, or the same where the file is missing.
+    def copy(self, record: ImageRecord) -> ImageRecord:
+        """Copy one image and return the record of the copy, which only has another name where the file is missing.
 
         Raises:
             MaskwrightError: the copy cannot be written.
         """
+        self._progress.report(self._done, self.total)
+        self._done += 1
         source = self._project / record.file_name
         name = self._names.free(record.file_name)
         if not source.is_file():
@@ -60,25 +70,29 @@ class Copies:
                     shutil.copyfileobj(reader, writer)
                 return replace(record, file_name=name)
             _write_upright(source, target)
-            digest = sha256_of(target)
+            sha256 = sha256_of(target)
         except OSError as error:
             raise MaskwrightError(
-                f"Cannot copy {record.file_name} to {self._folder}: {error.strerror or error}. Choose another place."
+                f"Cannot copy {record.file_name} to {self._folder}: {error.strerror or error}.", "Choose another place."
             ) from error
         except (ValueError, SyntaxError, Pillow.DecompressionBombError) as error:
             raise MaskwrightError(
-                f"Cannot turn {record.file_name} upright: {error}. Leave the pictures out."
+                f"Cannot turn {record.file_name} upright: {error}.", "Export without the images."
             ) from error
-        return replace(record, file_name=name, orientation=1, sha256=digest)
+        return replace(record, file_name=name, orientation=1, sha256=sha256)
+
+    def report_end(self) -> None:
+        """Report that all images are done."""
+        self._progress.report(self.total, self.total)
 
 
 def _write_upright(source: Path, target: Path) -> None:
     with Pillow.open(source) as opened:
-        # telephones put further pictures behind a JPEG
+        # MPO: phones store further images behind a JPEG
         kind, icc = "JPEG" if opened.format == "MPO" else opened.format or "PNG", opened.info.get("icc_profile")
         upright = ImageOps.exif_transpose(opened)
     exif = upright.getexif()
     exif.pop(_ORIENTATION, None)
     profile = {"icc_profile": icc} if icc else {}
     with replacing(target) as writer:
-        upright.save(writer, kind, exif=exif.tobytes(), **profile, **_FINEST.get(kind, {}))
+        upright.save(writer, kind, exif=exif.tobytes(), **profile, **_LEAST_LOSS.get(kind, {}))

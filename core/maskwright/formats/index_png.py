@@ -16,30 +16,31 @@ __all__ = ["write_index_masks"]
 
 
 def write_index_masks(dataset: FolderDataset, folder: Path) -> None:
-    """Write a PNG for each image whose pixels are class numbers, and `classes.json` with their names and colours.
+    """Write a label map for each image, and `classes.json` with the names and colors of the class numbers.
 
-    0 is nothing. Where masks overlap the smaller one is seen. More than 255 classes make pictures of 16 bits.
+    0 is background. Where masks overlap the smaller one wins. With more than 255 classes the PNGs have 16 bits.
 
     Raises:
         MaskwrightError: the folder cannot be written.
     """
-    kinds = used_categories(dataset)
-    numbers = {one.id: number for number, one in enumerate(kinds, start=1)}
-    palette = b"\0\0\0" + b"".join(bytes.fromhex(one.color[1:]) for one in kinds[:255])
+    categories = used_categories(dataset)
+    numbers = {category.id: number for number, category in enumerate(categories, start=1)}
+    palette = b"\0\0\0" + b"".join(bytes.fromhex(category.color[1:]) for category in categories[:255])
     names = DistinctNames()
     for image in dataset.images():
-        labels = np.zeros((image.height, image.width), np.uint8 if len(kinds) < 256 else np.uint16)
-        found = (one for one in dataset.of_image(image.id) if not one.crowd)
-        for one in sorted(found, key=lambda one: -one.mask.area):
-            labels[one.mask.to_array()] = numbers[one.category_id]
-        picture = Pillow.fromarray(labels)
+        labels = np.zeros((image.height, image.width), np.uint8 if len(categories) < 256 else np.uint16)
+        objects = [annotation for annotation in dataset.of_image(image.id) if not annotation.crowd]
+        for annotation in sorted(objects, key=lambda annotation: -annotation.mask.area):
+            labels[annotation.mask.to_array()] = numbers[annotation.category_id]
+        png = Pillow.fromarray(labels)
         if labels.dtype == np.uint8:
-            picture.putpalette(palette)
+            png.putpalette(palette)
         encoded = io.BytesIO()
-        picture.save(encoded, "PNG")
-        inside = PurePosixPath("masks", *PurePosixPath(image.file_name).parts[1:]).with_suffix(".png")
-        file = folder / names.free(str(inside))
+        png.save(encoded, "PNG")
+        path = PurePosixPath("masks", *PurePosixPath(image.file_name).parts[1:]).with_suffix(".png")
+        file = folder / names.free(str(path))
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as stream:
             stream.write(encoded.getvalue())
-    write_json(folder / "classes.json", {numbers[one.id]: {"name": one.name, "color": one.color} for one in kinds})
+    classes = {numbers[category.id]: {"name": category.name, "color": category.color} for category in categories}
+    write_json(folder / "classes.json", classes)

@@ -1,4 +1,4 @@
-"""Labelled folders (`images/` and COCO `annotations.json`) as label maps, for training and for measuring."""
+"""Labelled folders: `images/` with COCO `annotations.json`, as label maps and objects for training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import Annotation, rle
-from maskwright.errors import BadCoco, InvalidMask, MaskwrightError
+from maskwright.domain import Annotation
+from maskwright.errors import BadCoco, MaskwrightError
+from maskwright.formats.segmentation import mask_of
 from maskwright.imaging.geometry import components
 
-__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "mask_of", "objects", "rasterize", "read_coco"]
+__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "objects", "rasterize", "read_coco"]
 
 
 def held_out(file_name: str) -> bool:
-    """Whether an image is kept out of training: one in five, by the SHA-256 of its name without extension."""
+    """Whether an image is held out of training: one in five, by the SHA-256 of its name without suffix."""
     return int(hashlib.sha256(Path(file_name).stem.encode()).hexdigest(), 16) % 5 == 0
 
 
@@ -32,27 +33,35 @@ class LabelledImage:
     size_hw: tuple[int, int]
     annotations: tuple[Mapping[str, Any], ...]
     sequence: str | None = None
-    """The video it is a frame of, where the file says so."""
+    """Its video, where the file names one."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledFolder:
-    """A COCO dataset with its pictures."""
+    """A COCO dataset with its images."""
 
     folder: Path
     categories: Mapping[int, str]
     """Name by id, in file order."""
     images: tuple[LabelledImage, ...]
     things: frozenset[int] = frozenset()
-    """Categories whose supercategory says "thing": countable objects."""
+    """Categories whose supercategory is "thing": countable objects."""
 
     @classmethod
     def read(cls, folder: Path) -> LabelledFolder:
-        """Read `annotations.json`; raises MaskwrightError or BadCoco with one sentence."""
+        """Read `annotations.json`.
+
+        Args:
+            folder: with images/ and annotations.json.
+
+        Raises:
+            MaskwrightError: there is no `annotations.json`.
+            BadCoco: it is not a complete COCO file.
+        """
         file = folder / "annotations.json"
         if not file.is_file():
             raise MaskwrightError(
-                f"{folder} is not a labelled folder: it needs images/ and annotations.json (COCO). Check the name."
+                f"{folder} is not a labelled folder: it needs images/ and annotations.json (COCO).", "Check the name."
             )
         data = read_coco(file)
         try:
@@ -72,30 +81,35 @@ class LabelledFolder:
             things = frozenset(row["id"] for row in data["categories"] if row.get("supercategory") == "thing")
             return cls(folder, names, images, things)
         except (KeyError, TypeError, ValueError) as error:
-            raise BadCoco(f"{file} is not complete: {error} is missing or not valid. Export it again.") from error
+            raise BadCoco(f"{file} is not complete: {error} is missing or not valid.", "Export it again.") from error
 
     def __iter__(self) -> Iterator[LabelledImage]:
         return iter(self.images)
 
 
 def read_coco(file: Path, keys: Sequence[str] = ("images", "annotations", "categories")) -> dict[str, Any]:
-    """The dictionary of a COCO file with those lists; raises BadCoco without them, MaskwrightError without a file."""
+    """The content of a COCO file.
+
+    Args:
+        file: of JSON.
+        keys: lists that it must have.
+
+    Raises:
+        MaskwrightError: there is no such file.
+        BadCoco: not JSON, or a list is missing.
+    """
     if not file.is_file():
-        raise MaskwrightError(f"There is no file {file}. Check the name.")
+        raise MaskwrightError(f"There is no file {file}.", "Check the name.")
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
     except RecursionError as error:
-        raise BadCoco(f"{file} is not a COCO dataset: it is nested too deep. Choose another file.") from error
+        raise BadCoco(f"{file} is not a COCO dataset: it is nested too deep.", "Choose another file.") from error
     except (OSError, ValueError) as error:
-        raise BadCoco(f"{file} is not a JSON file ({error}). Export it again.") from error
+        raise BadCoco(f"{file} is not a JSON file ({error}).", "Export it again.") from error
     for key in keys:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing. Choose another file.")
+            raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing.", "Choose another file.")
     return data
-
-
-_FARTHEST = 1e6
-"""Pixels beyond which no corner of a polygon is drawn."""
 
 
 def label_map(
@@ -106,7 +120,7 @@ def label_map(
     empty: int,
     crowd: int,
 ) -> NDArray[np.int16]:
-    """(H, W) class of each pixel; where annotations overlap the smaller wins, and crowds go under everything.
+    """Draw annotations into a (H, W) int16 label map; where they overlap the smaller wins, and crowds are lowest.
 
     Args:
         annotations: COCO rows of one image.
@@ -114,6 +128,9 @@ def label_map(
         size_hw: of the image.
         empty: label of pixels without annotation.
         crowd: label of pixels that only crowds cover.
+
+    Raises:
+        BadCoco: a damaged mask, or a category that is not in `classes`.
     """
     labels = np.full(size_hw, empty, np.int16)
     regions = [(mask_of(row, size_hw), row) for row in annotations if row.get("segmentation")]
@@ -124,69 +141,46 @@ def label_map(
             continue
         if row.get("category_id") not in classes:
             raise BadCoco(
-                f"An annotation names category {row.get('category_id')}, which the file does not list. Export it again."
+                f"An annotation has category {row.get('category_id')}, which the file does not list.",
+                "Export it again.",
             )
         labels[region] = classes[row["category_id"]]
     return labels
 
 
 _SMALLEST = 0.001
-"""Share of the image below which a component is no object."""
+"""Fraction of the image below which a component is no object."""
 
 
 def objects(annotations: Sequence[Mapping[str, Any]], size_hw: tuple[int, int]) -> list[NDArray[np.bool_]]:
-    """What a person would click on: (H, W) 8-connected components of the masks, the largest first.
+    """The (H, W) 8-connected components of the masks, the largest first: the objects to click on.
 
     Crowds and components of less than 0.1 % of the image's area are left out.
     """
-    found = [
+    parts = [
         part
         for row in annotations
         if row.get("segmentation") and not row.get("iscrowd")
         for part in components(mask_of(row, size_hw))
         if part.sum() >= _SMALLEST * part.size
     ]
-    return sorted(found, key=lambda part: -int(part.sum()))
+    return sorted(parts, key=lambda part: -int(part.sum()))
 
 
 def rasterize(
     annotations: Sequence[Annotation], labels: Mapping[str, int], size_hw: tuple[int, int], *, empty: int
 ) -> NDArray[np.int16]:
-    """(H, W) label of each pixel of an annotated image, as `label_map`; classes without a label get -1."""
+    """Draw a project's annotations into a (H, W) int16 label map, as `label_map`.
+
+    Args:
+        annotations: of one image.
+        labels: by category name; other categories, and crowds, get -1.
+        size_hw: of the image.
+        empty: label of pixels without annotation.
+    """
     rows = [
         {"id": a.id, "category_id": a.category_id, "segmentation": dict(a.mask.rle), "iscrowd": a.crowd}
         for a in annotations
     ]
-    classes = {one.category_id: labels.get(one.category, -1) for one in annotations}
+    classes = {a.category_id: labels.get(a.category, -1) for a in annotations}
     return label_map(rows, classes, size_hw, empty=empty, crowd=-1)
-
-
-def mask_of(row: Mapping[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Boolean (H, W) mask of a COCO row's compressed RLE, uncompressed RLE or polygons.
-
-    Raises:
-        BadCoco: damaged, or of another size than the image.
-    """
-    shape = row["segmentation"]
-    try:
-        if isinstance(shape, dict):
-            # pycocotools would read past the end of runs that do not fill the size
-            region = rle.decode(rle.compressed(shape))
-        else:
-            from pycocotools import mask as coco
-
-            if not isinstance(shape, list):
-                raise TypeError("neither run lengths nor polygons")
-            # fewer than three points cover nothing, but four numbers would be taken for a box
-            polygons = [polygon for polygon in shape if len(polygon) >= 6]
-            # what is no number, or far away, ends the process there
-            if not all(abs(one) <= _FARTHEST for polygon in polygons for one in polygon):
-                raise ValueError("a corner lies far outside")
-            if not polygons:
-                return np.zeros(size_hw, np.bool_)
-            region = coco.decode(coco.merge(coco.frPyObjects(polygons, *size_hw))).astype(bool)
-    except (InvalidMask, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
-        raise BadCoco(f"The segmentation of annotation {row.get('id')} is damaged ({error}).") from error
-    if region.shape != size_hw:
-        raise BadCoco(f"Annotation {row.get('id')} has size {region.shape}, its image {size_hw}. Export it again.")
-    return region

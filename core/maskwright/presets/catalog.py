@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskwright.errors import MaskwrightError, PresetMissing
+from maskwright.errors import MaskwrightError, PresetMissing, UsageError
 from maskwright.files.hashing import sha256_of
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, find, installed
@@ -84,7 +84,7 @@ def fetch(name: str) -> Facts:
         MaskwrightError: unknown preset, no network, or access refused (with the page to ask at).
     """
     if name not in OFFICIAL:
-        raise MaskwrightError(f"{name} is not an official preset. Known: {', '.join(OFFICIAL)}.")
+        raise UsageError(f"{name} is not an official preset. Known: {', '.join(OFFICIAL)}.")
     got, by_hand, lines = [], [], []
     for file in OFFICIAL[name].files:
         if file.hub is None:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from maskwright.errors import BadWeights, MaskwrightError
+from maskwright.errors import BadWeights, MaskwrightError, UsageError
 from maskwright.models.anyup import AnyUp
 from maskwright.models.anyup import convert_official as convert_anyup
 from maskwright.models.clip_text import convert_hub as convert_clip_hub
@@ -54,7 +54,7 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
         MaskwrightError: an unknown preset, a missing file, or weights that do not fit (keys named).
     """
     if name not in OFFICIAL:
-        raise MaskwrightError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
+        raise UsageError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
     if name.startswith("insid3-"):
         return import_insid3(paths, into / name, BACKBONES[f"vit{name[-1]}16"])
     if name.startswith("sam-"):
@@ -109,7 +109,7 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
         kinds[_kind(path)].append(path)
     for what, name in (("sam", "SAM"), ("anyup", "AnyUp")):
         if len(kinds[what]) != 1:
-            raise MaskwrightError(f"{folder.name} needs one file of {name}; {len(kinds[what])} were given.")
+            raise UsageError(f"{folder.name} needs one file of {name}; {len(kinds[what])} were given.")
     early = AnyUp(config.anyup)
     load_exactly(early, _converted(kinds["anyup"][0], convert_anyup), what=kinds["anyup"][0].name)
     with _writing(folder.parent), TemporaryDirectory(dir=folder.parent) as place:
@@ -179,7 +179,7 @@ _VISION = "vision_encoder.pos_embed"
 
 def _only(paths: Sequence[Path], folder: Path, what: str) -> Path:
     if len(paths) != 1:
-        raise MaskwrightError(f"{folder.name} is made of one file, {what}; {len(paths)} were given.")
+        raise UsageError(f"{folder.name} is made of one file, {what}; {len(paths)} were given.")
     _require(paths[0])
     return paths[0]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskwright.project.images import Added, user_name
+from maskwright.project.images import AddResult, user_name
 from maskwright.project.project import Project
 
-__all__ = ["Added", "Project", "user_name"]
+__all__ = ["AddResult", "Project", "user_name"]

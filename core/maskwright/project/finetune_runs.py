@@ -116,7 +116,7 @@ class Runs:
         if (Path(base).expanduser() / "config.json").is_file():
             # the process may have another working directory, now or when it is resumed
             base = str(Path(base).expanduser().absolute())
-        self._store.add_run(NewRun(name, recipe, base, plan, user))
+        self._store.runs.add(NewRun(name, recipe, base, plan, user))
         return self._launch(name)
 
     def plan(self, *, hold_out: bool = True, seed: int = 0) -> FinetunePlan:
@@ -125,8 +125,8 @@ class Runs:
         Raises:
             MaskwrightError: Too few masks or images; see `make_plan`.
         """
-        former = {image for run in self._store.runs() for image in run.plan.validation}
-        return make_plan(self._store.accepted_keys(), hold_out=hold_out, former=former, seed=seed)
+        former = {image for run in self._store.runs.all() for image in run.plan.validation}
+        return make_plan(self._store.masks.accepted_keys(), hold_out=hold_out, former=former, seed=seed)
 
     def resume(self, name: str, *, user: str) -> FinetuneRun:
         """Continue a run that was cancelled, failed or interrupted, with the same masks, split and settings.
@@ -137,16 +137,16 @@ class Runs:
         state = self.get(name).state
         if state in ("running", "done"):
             raise MaskwrightError(f"The run {name} is {state}; there is nothing to resume.")
-        self._store.resume_run(name, user)
+        self._store.runs.resume(name, user)
         return self._launch(name)
 
     def all(self) -> list[Run]:
         """All runs, the oldest first."""
-        return [self._checked(run) for run in self._store.runs()]
+        return [self._checked(run) for run in self._store.runs.all()]
 
     def last(self) -> Run | None:
         """Latest run, or None."""
-        run = self._store.last_run()
+        run = self._store.runs.last()
         return None if run is None else self._checked(run)
 
     def get(self, name: str) -> Run:
@@ -155,12 +155,12 @@ class Runs:
         Raises:
             MaskwrightError: There is no such run.
         """
-        return self._checked(self._store.run(name))
+        return self._checked(self._store.runs.get(name))
 
     def cancel(self, name: str) -> None:
         """Ask a running run to stop; has no effect on one that is not running."""
         if self.get(name).state == "running":
-            self._store.stop_run(name)
+            self._store.runs.request_stop(name)
 
     def folder_of(self, name: str) -> Path:
         """Checkpoint folder of a run, which exists once it is done."""
@@ -182,11 +182,11 @@ class Runs:
         """
         if name is not None and self.get(name).state == "done" and not self.folder_of(name).is_dir():
             raise MaskwrightError(f"The folder {self.folder_of(name)} is missing. Put it back, or choose another run.")
-        self._store.activate(name, user)
+        self._store.runs.activate(name, user)
 
     def active(self) -> str | None:
         """Name of the run whose checkpoint the project uses, or None."""
-        return self._store.active()
+        return self._store.runs.active()
 
     def model(self) -> str | None:
         """Folder of the active checkpoint; None is the preset that the front end was started with."""
@@ -202,7 +202,7 @@ class Runs:
             )
         except OSError as error:
             failure = cannot_write(self._home, error)
-            self._store.end_run(name, "failed", message=str(failure))
+            self._store.runs.end(name, "failed", message=str(failure))
             raise failure from error
         return FinetuneRun(self, name)
 
@@ -213,10 +213,10 @@ class Runs:
         silent = (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > _SILENCE
         job = self._jobs.get(run.name)
         # our own child may have ended a moment after its row was read
-        gone = job is not None and not job.alive and self._store.run(run.name).state == "running"
+        gone = job is not None and not job.alive and self._store.runs.get(run.name).state == "running"
         if silent or gone:
             return replace(run, state="interrupted", message="Its process has ended. Resume it to go on.")
-        return run if job is None or job.alive else self._store.run(run.name)
+        return run if job is None or job.alive else self._store.runs.get(run.name)
 
     def _new_name(self, taken: set[str]) -> str:
         number = len(taken) + 1

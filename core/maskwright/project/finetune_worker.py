@@ -86,7 +86,7 @@ class _Heartbeat(Progress):
 
     def _write(self) -> None:
         try:
-            if self._store.report_run(self._name, self.progress, self.before):
+            if self._store.runs.report(self._name, self.progress, self.before):
                 self._stop.set()
         except MaskwrightError as error:
             # a database that is locked or full for a moment is no reason to lose hours of training
@@ -101,23 +101,23 @@ def run_finetuning(where: str, name: str) -> None:
         name: Name of the run.
     """
     with Project.open(where) as project:
-        run = project.store.run(name)
+        run = project.store.runs.get(name)
         try:
             with _Heartbeat(project, run) as heartbeat:
                 after = _Worker(project, run, heartbeat).work()
-            project.store.end_run(
+            project.store.runs.end(
                 name, "done", after=after, checkpoint=(f"checkpoints/{name}", str(after.weights))
             )  # fmt: skip
         except Cancelled:
-            project.store.end_run(name, "cancelled")
+            project.store.runs.end(name, "cancelled")
         except MaskwrightError as error:
-            project.store.end_run(name, "failed", message=str(error))
+            project.store.runs.end(name, "failed", message=str(error))
         except Exception as error:
             logging.exception("run %s", name)
             kind = f"{type(error).__name__}: {error}".splitlines()[0]
             log_file = project.runs.working_folder(name) / "log.txt"
             text = f"The run stopped on an unexpected failure ({kind}). Its log is {log_file}."
-            project.store.end_run(name, "failed", message=text)
+            project.store.runs.end(name, "failed", message=text)
 
 
 class _Worker:
@@ -195,7 +195,7 @@ class _Worker:
             by_image.setdefault(mask.image_id, []).append(mask)
         for image_id in ids:
             self.heartbeat.check()
-            yield self.project.image(image_id), by_image.get(image_id, [])
+            yield self.project.images.open(image_id), by_image.get(image_id, [])
 
 
 class _LossCurve:

@@ -1,4 +1,4 @@
-"""The history of a mask in words."""
+"""The history of a mask as text."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from collections.abc import Mapping
 
 from maskwright.store import Change
 
-__all__ = ["sentence"]
+__all__ = ["describe"]
 
-_AGAIN = {"undone": " (undo)", "redone": " (redo)"}
-_SHOWS = {True: "chosen as an example of", False: "chosen as what is not", None: "no longer speaks for"}
+_REPLAYS = {"undone": " (undo)", "redone": " (redo)"}
+_REFERENCE = {
+    True: "chosen as an example of",
+    False: "chosen as an example of what is not",
+    None: "no longer an example of",
+}
 
 
-def sentence(change: Change, names: Mapping[int, str]) -> str:
-    """One line for one change, such as "2026-11-21 03:04:05 ann: accepted as cow".
+def describe(change: Change, categories: Mapping[int, str]) -> str:
+    """A line for a change, such as "2026-11-21 03:04:05 ann: accepted as cow".
 
     Args:
         change: of a mask.
-        names: of categories, by id.
+        categories: names by id.
     """
     before, after = change.before, change.after
-    name, former = (names.get(side.get("category_id", 0)) for side in (after, before))
+    name, former = (categories.get(side.get("category_id", 0)) for side in (after, before))
     if "category_id" in after:
         name = name or "a deleted category"
     parts = []
     if "shows" in after:
-        parts.append(f"{_SHOWS[after['shows']]} {name}")
+        parts.append(f"{_REFERENCE[after['shows']]} {name}")
     else:
         if "counts" in after:
             parts.append("outline changed")
@@ -36,4 +40,4 @@ def sentence(change: Change, names: Mapping[int, str]) -> str:
         if name and former:
             parts.append(f"from {former} to {name}")
     what = ", ".join(parts) or change.kind.replace("_", " ")
-    return f"{change.at[:19].replace('T', ' ')} {change.who}: {what}{_AGAIN.get(change.kind, '')}"
+    return f"{change.at[:19].replace('T', ' ')} {change.user}: {what}{_REPLAYS.get(change.kind, '')}"

@@ -1,4 +1,4 @@
-"""A project's `images/`: pictures copied or linked in under names that nobody else gets."""
+"""The `images/` folder of a project: files are copied or linked into it under unique names."""
 
 from __future__ import annotations
 
@@ -17,18 +17,29 @@ from maskwright.files.hashing import sha256_of
 from maskwright.files.names import numbered, plain_name, stem_key
 from maskwright.store.db_errors import cannot_write
 
-__all__ = ["PictureFolder", "sha256_of_file"]
+__all__ = ["ImageFolder", "sha256_if_readable"]
 
 
-class PictureFolder:
-    """The folder, and the names that are taken in it."""
+class ImageFolder:
+    """The folder and the names that are in use in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._taken: set[str] = set()
+        self._used: set[str] = set()
 
-    def place(self, source: Path | None, image: Image, copy: bool) -> Path:
-        """The image's file in `images/`: where it lies there already, a copy of or link to it, or a new PNG."""
+    def place(self, source: Path | None, image: Image, *, copy: bool) -> Path:
+        """The image's file in the folder.
+
+        Args:
+            source: the file that the image was read from, which stays where it is when it is in the folder already;
+                None writes a PNG of the pixels, named by the image's SHA-256.
+            image: with its pixels.
+            copy: copy the source; otherwise link to it.
+
+        Raises:
+            ProjectUnwritable: the folder cannot be written.
+            MaskwrightError: the source changed meanwhile.
+        """
         if source and source.is_relative_to(self.folder) and plain_name(source.as_posix()) == source.as_posix():
             return source
         with _writing(self.folder / f"{image.sha256}.png") as png:
@@ -36,89 +47,88 @@ class PictureFolder:
                 with replacing(png) as file:
                     Pillow.fromarray(image.pixels).save(file, "PNG")
                 return png
-            return self._take_over(source, image.sha256 if copy else None)
+            target = self._reserve(plain_name(source.name))
+            return self._fill(target, source, image.sha256 if copy else None)
 
-    def take(self, source: Path, wanted: str, sha256: str) -> tuple[Path, bool]:
-        """A copy of a picture with these bytes at `wanted` (`images/...`); True unless that very file is there.
+    def take(self, source: Path, name: str, sha256: str) -> tuple[Path, bool]:
+        """Copy a file to `name` (`images/...`), numbered when another file has that name.
 
-        Another picture of that name gives the copy a number.
+        Args:
+            source: the file.
+            name: relative to the project.
+            sha256: of the source's bytes.
+
+        Returns:
+            The copy, and True; or the file at `name` with the same content, and False.
 
         Raises:
             ProjectUnwritable: the folder cannot be written.
-            MaskwrightError: the picture changed meanwhile.
+            MaskwrightError: the source changed meanwhile.
         """
-        with _writing(self.folder.parent / plain_name(wanted)) as target:
-            if target.is_file() and sha256_of_file(target) == sha256:
+        with _writing(self.folder.parent / plain_name(name)) as target:
+            if target.is_file() and sha256_if_readable(target) == sha256:
                 return target, False
             copy = self._reserve(target.relative_to(self.folder).as_posix(), exact=True)
-            return self._copied(source, copy, sha256), True
+            return self._fill(copy, source, sha256), True
 
-    def forget(self, file: Path) -> None:
-        """Remove a picture that nobody has come to know, and the folders that were made for it."""
+    def restore(self, source: Path, missing: Path, sha256: str) -> None:
+        """Copy a file back to where it is missing; raises ProjectUnwritable."""
+        with _writing(missing):
+            _copy(source, missing, sha256)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file that no row refers to, and the empty folders around it."""
         file.unlink(missing_ok=True)
-        self._taken -= set(_keys(file.relative_to(self.folder)))
+        self._used -= set(_keys(file.relative_to(self.folder)))
         with suppress(OSError):
             # ends at the first that is not empty
             for parent in file.relative_to(self.folder).parents[:-1]:
                 (self.folder / parent).rmdir()
 
-    def _take_over(self, source: Path, sha256: str | None) -> Path:
-        """A copy of (with its expected SHA-256) or a link to a picture, under a name that nobody else gets."""
-        target = self._reserve(plain_name(source.name))
-        if sha256:
-            return self._copied(source, target, sha256)
+    def _fill(self, target: Path, source: Path, sha256: str | None) -> Path:
+        """Make a reserved file a copy of `source` with this SHA-256, or without one a link to it."""
         try:
-            _link(source, target)
+            if sha256:
+                _copy(source, target, sha256)
+            else:
+                _link(source, target)
         except BaseException:
-            self.forget(target)
-            raise
-        return target
-
-    def _copied(self, source: Path, target: Path, sha256: str) -> Path:
-        try:
-            _copy(source, target, sha256)
-        except BaseException:
-            self.forget(target)
+            self.remove(target)
             raise
         return target
 
     def _reserve(self, name: str, *, exact: bool = False) -> Path:
-        """An empty file under the given name, or one with a number when its stem is taken.
+        """An empty file under the given name, or a numbered one when its stem is in use.
 
-        Readers of COCO files know an image by its path without suffix, and some disks do not tell capitals apart.
-        `exact` takes the name as it is, although another suffix may have its stem.
+        Readers of COCO files know an image by its path without suffix, and some disks ignore case. `exact` takes the
+        name as it is, although a file with another suffix may have its stem.
         """
-        if not self._taken:
-            there = (file.relative_to(self.folder) for file in self.folder.rglob("*"))
-            self._taken = {key for file in there for key in _keys(file)}
-        for number, one in enumerate(numbered(Path(name).name)):
-            inside = Path(name).with_name(one)
-            stem, whole = _keys(inside)
-            if (whole if exact and not number else stem) in self._taken:
+        if not self._used:
+            existing = (file.relative_to(self.folder) for file in self.folder.rglob("*"))
+            self._used = {key for file in existing for key in _keys(file)}
+        for number, candidate in enumerate(numbered(Path(name).name)):
+            path = Path(name).with_name(candidate)
+            stem, full = _keys(path)
+            if (full if exact and not number else stem) in self._used:
                 continue
-            self._taken |= {stem, whole}
-            file = self.folder / inside
+            self._used |= {stem, full}
+            file = self.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 file.touch(exist_ok=False)
                 return file
-        raise AssertionError("there is always a next number")
-
-    def restore(self, source: Path, missing: Path, sha256: str) -> None:
-        """Copy a picture back to where its file was lost; raises ProjectUnwritable."""
-        with _writing(missing):
-            _copy(source, missing, sha256)
+        raise AssertionError("numbered names do not end")
 
 
 def _keys(file: Path) -> tuple[str, str]:
-    """A relative path without its suffix and, unlike any such, with it."""
+    """A relative path without its suffix and, in a form that no stem has, with it."""
     stem = stem_key(file)
     return stem, f"{stem}/{file.suffix.casefold()}"
 
 
 @contextmanager
 def _writing(file: Path) -> Iterator[Path]:
-    """The file, in a folder that is there; what the system refuses becomes one sentence."""
+    """The file, whose folder is made; an OSError becomes ProjectUnwritable."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield file
@@ -133,7 +143,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
             digest.update(block)
             writer.write(block)
         if digest.hexdigest() != sha256:
-            raise MaskwrightError(f"{source.name} changed while it was being copied. Add it again.")
+            raise MaskwrightError(f"{source.name} changed while it was being copied.", "Add it again.")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -143,8 +153,8 @@ def _link(source: Path, target: Path) -> None:
     sync_folder(target.parent)
 
 
-def sha256_of_file(file: Path) -> str:
-    """Of a file's bytes; empty when it cannot be read, which opening it then explains."""
+def sha256_if_readable(file: Path) -> str:
+    """The SHA-256 of a file's bytes; empty when it cannot be read, for which opening it has the error."""
     try:
         return sha256_of(file)
     except OSError:

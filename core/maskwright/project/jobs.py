@@ -1,4 +1,4 @@
-"""Long work in a process of its own, which outlives the window that started it."""
+"""Jobs: processes that outlive the program that started them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ __all__ = ["Job", "start"]
 
 
 class Job:
-    """A started process; nobody needs to hold on to it."""
+    """A running process; it needs no reference to stay alive."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        # collect its exit status whenever it comes, so that it never lingers as a zombie
+        # collects the exit status, so that no zombie remains
         threading.Thread(target=process.wait, daemon=True).start()
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
 
-def start(module: str, told: Mapping[str, Any], log: Path) -> Job:
-    """Run `python -m module` with `told` as one line of JSON on its input; what it prints is appended to `log`.
+def start(module: str, arguments: Mapping[str, Any], log: Path) -> Job:
+    """Run `python -m module` with the arguments as one line of JSON on stdin, and append its output to `log`.
 
-    It is a process group of its own: Ctrl+C in the terminal of the one that starts it does not reach it.
+    The process has its own session: Ctrl+C in the terminal does not reach it.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -38,5 +38,5 @@ def start(module: str, told: Mapping[str, Any], log: Path) -> Job:
         )
     assert process.stdin is not None
     with process.stdin as line:
-        line.write(json.dumps(told).encode() + b"\n")
+        line.write(json.dumps(arguments).encode() + b"\n")
     return Job(process)

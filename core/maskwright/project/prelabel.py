@@ -1,4 +1,4 @@
-"""One prompt over a whole project: proposals for a person to decide on, resumable image by image."""
+"""Batch prediction: one prompt over all images of a project, resumable image by image."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from maskwright.project import Project
 from maskwright.project.images import user_name
 from maskwright.store import NewAnnotation
 
-__all__ = ["Predicted", "predict_like", "predict_text"]
+__all__ = ["ImagePrediction", "predict_like", "predict_text"]
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """What became of one image."""
+class ImagePrediction:
+    """The result of a batch on one image."""
 
     record: ImageRecord
     score: float = 0.0
-    """Of its most certain mask; 0 when nothing was found."""
+    """The highest score of its masks; 0 when there are none."""
     proposed: int = 0
     accepted: int = 0
     problem: str = ""
-    """Why it was skipped, in one sentence."""
+    """Why the image was skipped."""
 
 
 def predict_like(
@@ -41,35 +41,38 @@ def predict_like(
     accept_above: float | None = None,
     again: bool = False,
     progress: Progress = NO_PROGRESS,
-) -> Iterator[Predicted]:
-    """Look on every image without an accepted mask of `category` for what its references show.
+) -> Iterator[ImagePrediction]:
+    """Segment a category by its references on every image that has no accepted mask of it.
 
-    An image is written before the next is begun, so what was done stays done; the same call goes on where it stopped.
+    The masks of an image are written before the next image is read, so the same call resumes where it stopped.
 
     Args:
         project: with at least one accepted mask of the category.
-        engine: to ask.
-        category: by name.
+        engine: that segments.
+        category: name.
         refine: refinement of the contour, or None.
-        accept_above: masks with at least this score are accepted at once; None accepts none.
-        again: also images that this very prompt has been over.
-        progress: hears how many images are done, and cancels between them.
+        accept_above: accept masks with at least this score; None accepts none.
+        again: also process images that a batch with the same prompt has processed.
+        progress: reports images, and cancels between them.
+
+    Yields:
+        The result for each image, after its masks were written.
 
     Raises:
         MaskwrightError: no accepted mask of the category.
         Cancelled: on request.
     """
-    category = project.store.category(category, create=False).name
+    category = project.store.categories.get(category).name
     shows, negative = project.references(category)
 
-    def ask(image: Image) -> Prediction:
+    def segment(image: Image) -> Prediction:
         return engine.segment_like(
             image, shows, category=category, refine=refine, negative_references=negative, progress=progress.quiet()
         )
 
-    told = [[one.image.sha256, one.mask.rle["counts"]] for one in (*shows, *negative)]
-    key = _key(engine.model.sha256, "reference", category, len(shows), told, refine)
-    return _predict(project, ask, [category], key, accept_above, again, progress)
+    examples = [[reference.image.sha256, reference.mask.rle["counts"]] for reference in (*shows, *negative)]
+    key = _key(engine.model.sha256, "reference", category, len(shows), examples, refine)
+    return _predict(project, segment, [category], key, accept_above, again, progress)
 
 
 def predict_text(
@@ -81,18 +84,32 @@ def predict_text(
     accept_above: float | None = None,
     again: bool = False,
     progress: Progress = NO_PROGRESS,
-) -> Iterator[Predicted]:
-    """Look on every image for words; a class of which an image has an accepted mask is left alone there.
+) -> Iterator[ImagePrediction]:
+    """Segment the classes of a text prompt on every image, except those that have an accepted mask there.
 
-    Arguments and errors as `predict_like`; `threshold` as `Engine.segment_text`.
+    Args:
+        project: whose images are segmented.
+        engine: that segments.
+        words: class names, separated by commas.
+        threshold: as for `Engine.segment_text`.
+        accept_above: accept masks with at least this score; None accepts none.
+        again: also process images that a batch with the same prompt has processed.
+        progress: reports images, and cancels between them.
+
+    Yields:
+        The result for each image, after its masks were written.
+
+    Raises:
+        EmptyPrompt: no class name.
+        Cancelled: on request.
     """
 
-    def ask(image: Image) -> Prediction:
+    def segment(image: Image) -> Prediction:
         return engine.segment_text(image, words, background=True, threshold=threshold, progress=progress.quiet())
 
-    names = [one.name for one in parse_class_names(words)]
+    names = [class_name.name for class_name in parse_class_names(words)]
     key = _key(engine.text_model.sha256, "text", words, threshold)
-    return _predict(project, ask, names, key, accept_above, again, progress)
+    return _predict(project, segment, names, key, accept_above, again, progress)
 
 
 def _key(weights: str, *prompt: object) -> str:
@@ -101,39 +118,36 @@ def _key(weights: str, *prompt: object) -> str:
 
 def _predict(
     project: Project,
-    ask: Callable[[Image], Prediction],
+    segment: Callable[[Image], Prediction],
     names: Sequence[str],
     key: str,
     accept_above: float | None,
     again: bool,
     progress: Progress,
-) -> Iterator[Predicted]:
-    done = set() if again else project.store.predicted(key)
-    kept: dict[int, set[str]] = {}
-    for one in project.store.accepted_keys():
-        kept.setdefault(one.image_id, set()).add(one.category)
-    records = [r for r in project.images() if r.id not in done and not set(names) <= kept.get(r.id, set())]
+) -> Iterator[ImagePrediction]:
+    done = set() if again else project.store.predictions.images_done(key)
+    accepted: dict[int, set[str]] = {}
+    for mask_key in project.store.masks.accepted_keys():
+        accepted.setdefault(mask_key.image_id, set()).add(mask_key.category)
+    records = [r for r in project.images.all() if r.id not in done and not set(names) <= accepted.get(r.id, set())]
     for number, record in enumerate(records):
         progress.report(number, len(records))
         progress.check()
         try:
-            found = ask(project.image(record.id))
+            prediction = segment(project.images.open(record.id))
         except Cancelled:
             raise
         except MaskwrightError as error:
-            yield Predicted(record, problem=str(error))
+            yield ImagePrediction(record, problem=str(error))
             continue
-        masks = [mask for mask in found.masks() if mask.category not in kept.get(record.id, set())]
-        sure = [accept_above is not None and (mask.score or 0.0) >= accept_above for mask in masks]
+        masks = [mask for mask in prediction.masks() if mask.category not in accepted.get(record.id, set())]
+        accept = [accept_above is not None and (mask.score or 0.0) >= accept_above for mask in masks]
+        source, user = str(prediction.provenance["source"]), user_name()
         drafts = [
-            NewAnnotation(
-                record.id, str(mask.category), mask, str(found.provenance["source"]), found.provenance, user_name(),
-                "accepted" if accept else "proposed",
-            )
-            for mask, accept in zip(masks, sure, strict=True)
-        ]  # fmt: skip
-        source = str(found.provenance["source"])
-        project.store.add_prediction(record.id, drafts, key, user_name(), source=source, names=names)
+            NewAnnotation(record.id, str(mask.category), mask, source, prediction.provenance, user, state)
+            for mask, state in zip(masks, ("accepted" if sure else "proposed" for sure in accept), strict=True)
+        ]
+        project.store.predictions.add(record.id, drafts, key, user, source=source, names=names)
         best = max((mask.score or 0.0 for mask in masks), default=0.0)
-        yield Predicted(record, best, len(masks) - sum(sure), sum(sure))
+        yield ImagePrediction(record, best, len(masks) - sum(accept), sum(accept))
     progress.report(len(records), len(records))

@@ -1,4 +1,4 @@
-"""A project: one folder with the database, the pictures and what is made of them; it can be moved as a whole."""
+"""A project: one folder with the database, the images, checkpoints and exports; it can be moved as a whole."""
 
 from __future__ import annotations
 
@@ -13,46 +13,53 @@ from numpy.typing import NDArray
 
 from maskwright.domain import Annotation, Category, Image, Mask, Reference
 from maskwright.errors import MaskwrightError
-from maskwright.project.exporting import ProjectExchange
+from maskwright.formats.coco_writer import CocoOptions
+from maskwright.project.exchange import Exchange
 from maskwright.project.finetune_runs import FinetuneRun, Runs
-from maskwright.project.history import sentence
-from maskwright.project.image_folder import PictureFolder
-from maskwright.project.images import Added, ProjectImages, user_name
+from maskwright.project.history import describe
+from maskwright.project.images import AddResult, ImageCollection, user_name
 from maskwright.store import Counts, NewAnnotation, Store, UndoStep, check_mask
 from maskwright.store.location import locate, make_folders
 
-__all__ = ["Added", "Project", "user_name"]
+__all__ = ["Project"]
 
 _REFERENCES = 3
-"""How many masks speak for a category for which none was chosen."""
+"""Default number of references for a category without marked ones."""
 
 
-class Project(ProjectImages, ProjectExchange):
-    """Images, masks and exports of one folder; any number of processes may have it open.
+class Project:
+    """Images, annotations and checkpoints of one folder; several processes may have it open.
 
     Every method that writes raises ProjectUnwritable when it cannot, and has then changed nothing.
     """
 
     def __init__(self, folder: Path, store: Store, where: str) -> None:
-        """Join a folder, its opened store and what names both for another process; use `Project.open`."""
+        """Take a folder, its open store, and the name under which another process can open both; use `Project.open`."""
         self.folder = folder
         self.store = store
+        """The database."""
+        self.images = ImageCollection(folder, store)
+        """Images: add, open, list, relink."""
+        self.exchange = Exchange(self.images, store)
+        """Export to and import from other tools."""
         self.runs = Runs(where, folder, store)
         """Fine-tuning runs."""
-        self._pictures = PictureFolder(folder / "images")
 
     @classmethod
     def open(cls, where: str | Path, *, create: bool = False) -> Project:
         """Open a project.
 
         Args:
-            where: its folder, or a database URL; pictures then lie beside a SQLite file, and for a database server in
-                a folder of the database's name beside the project that the settings name.
-            create: make the project when there is none.
+            where: its folder, or a database URL; the images are then beside a SQLite file, and for a database server in
+                a folder of the database's name beside the default project of the settings.
+            create: create the project when there is none.
+
+        Returns:
+            The project; close it, or use it in a `with` block.
 
         Raises:
             BadProject: there is none, or it is damaged or newer than this Maskwright.
-            ProjectUnwritable: the folder cannot be made or written; nothing was created.
+            ProjectUnwritable: the folder cannot be created or written; nothing was created.
         """
         folder, database = locate(where, create=create)
         if create:
@@ -60,7 +67,7 @@ class Project(ProjectImages, ProjectExchange):
         return cls(folder, Store.open(database, create=create), str(where) if "://" in str(where) else str(folder))
 
     def close(self) -> None:
-        """Give the database free; the project cannot be used afterwards."""
+        """Close the database connection; the project cannot be used afterwards."""
         self.store.close()
 
     def __enter__(self) -> Project:
@@ -70,6 +77,10 @@ class Project(ProjectImages, ProjectExchange):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def add(self, path: str | Path, *, copy: bool = True) -> list[AddResult]:
+        """Add an image file or a folder of images; arguments and errors as `ImageCollection.add`."""
+        return self.images.add(path, copy=copy)
 
     # annotations
 
@@ -83,7 +94,7 @@ class Project(ProjectImages, ProjectExchange):
         provenance: Mapping[str, Any] | None = None,
         annotator: str | None = None,
     ) -> Annotation:
-        """Keep a mask; it is on disk when this returns. Arguments and errors are those of `accept_many`."""
+        """Store a mask as an accepted annotation; it is on disk on return. Arguments and errors as `accept_many`."""
         return self.accept_many(image, [mask], category, source=source, provenance=provenance, annotator=annotator)[0]
 
     def accept_many(
@@ -96,155 +107,223 @@ class Project(ProjectImages, ProjectExchange):
         provenance: Mapping[str, Any] | None = None,
         annotator: str | None = None,
     ) -> list[Annotation]:
-        """Keep masks of one image, all or none.
+        """Store masks of one image as accepted annotations, all or none, in one step for undo.
 
         Args:
-            image: an image, added when it is new, or the id of one in the project.
+            image: an image, which is added when it is new, or the id of one in the project.
             masks: masks or boolean (H, W) arrays of the image's size.
-            category: of all of them; by default each mask's own.
-            source: where the masks come from; by default what the provenance says, else "manual".
+            category: of all masks; by default each mask's own.
+            source: of the masks; by default that of the provenance, else "manual".
             provenance: how they were made, for example a prediction's.
-            annotator: the person; by default the user of this computer.
+            annotator: user name; by default the user of this computer.
+
+        Returns:
+            The annotations, in the order of the masks.
 
         Raises:
-            MaskwrightError: an empty mask, no category, no such image.
+            UsageError: no category.
+            MaskwrightError: an empty mask, or no such image.
             InvalidMask: not a boolean (H, W) array of the image's size.
         """
-        told = dict(provenance or {})
-        whence = source or str(told.get("source", "manual"))
-        who = annotator or user_name()
+        provenance = dict(provenance or {})
+        source = source or str(provenance.get("source", "manual"))
+        user = annotator or user_name()
         drafts = []
-        for mask in masks:
-            kept = mask if isinstance(mask, Mask) else Mask.from_array(mask)
-            drafts.append(NewAnnotation(0, category or kept.category or "", kept, whence, told, who))
+        for given in masks:
+            mask = given if isinstance(given, Mask) else Mask.from_array(given)
+            drafts.append(NewAnnotation(0, category or mask.category or "", mask, source, provenance, user))
         if isinstance(image, Image):
-            # before the image is added: a refused mask leaves nothing behind
+            # before the image is added: an invalid mask changes nothing
             for draft in drafts:
                 check_mask(draft.mask, image.size_hw)
-            image = self.add_image(image).id
-        return self.store.add_annotations([replace(draft, image_id=image) for draft in drafts])
+            image = self.images.register(image).id
+        return self.store.masks.add_many([replace(draft, image_id=image) for draft in drafts])
 
     def reject(self, annotation: Annotation | int, *, annotator: str | None = None) -> Annotation:
-        """The annotation as rejected: kept, but neither exported nor trained on.
-
-        Raises:
-            MaskwrightError: no such annotation, or it was changed after the given value was read.
-        """
-        return self._turned([annotation], "rejected", annotator)[0]
-
-    def delete(self, annotations: Iterable[Annotation | int], *, annotator: str | None = None) -> list[Annotation]:
-        """Annotations as deleted, in one step: neither shown nor exported, until they are restored or purged.
-
-        Raises:
-            Conflict: one was changed after the given value was read; nothing was deleted.
-            MaskwrightError: no such annotation.
-        """
-        return self._turned(annotations, "deleted", annotator)
-
-    def restore(self, annotations: Iterable[Annotation | int], *, annotator: str | None = None) -> list[Annotation]:
-        """Deleted annotations as accepted again, rejected ones as proposals, in one step; errors as `delete`."""
-        return self.store.restore(_as_seen(annotations), annotator or user_name())
-
-    def _turned(self, annotations: Iterable[Annotation | int], state: str, annotator: str | None) -> list[Annotation]:
-        return self.store.set_states(_as_seen(annotations), state, annotator or user_name())
-
-    def undo(self, image: int | None = None, *, annotator: str | None = None) -> UndoStep:
-        """Take back what this person did last: accept, reject, delete, another class, a correction, a merge.
+        """Reject an annotation: it is stored, but neither exported nor trained on.
 
         Args:
-            image: id of the image in view, so that nothing changes unseen; None for wherever the step was.
-            annotator: the person; by default the user of this computer.
+            annotation: the annotation, or its id.
+            annotator: user name; by default the user of this computer.
+
+        Returns:
+            The annotation in its new state.
 
         Raises:
-            OtherImage: the step was on another image; it says which.
-            Conflict: somebody else has changed the same since.
-            MaskwrightError: there is nothing to undo.
+            Conflict: it was changed since the given value was read.
+            MaskwrightError: no such annotation.
         """
-        return self.store.undo(annotator or user_name(), image)
+        return self._set_states([annotation], "rejected", annotator)[0]
+
+    def delete(self, annotations: Iterable[Annotation | int], *, annotator: str | None = None) -> list[Annotation]:
+        """Delete annotations in one step: they are neither shown nor exported until they are restored or purged.
+
+        Args:
+            annotations: annotations or their ids.
+            annotator: user name; by default the user of this computer.
+
+        Returns:
+            The annotations in their new state.
+
+        Raises:
+            Conflict: one was changed since the given value was read; nothing was deleted.
+            MaskwrightError: no such annotation.
+        """
+        return self._set_states(annotations, "deleted", annotator)
+
+    def restore(self, annotations: Iterable[Annotation | int], *, annotator: str | None = None) -> list[Annotation]:
+        """Restore deleted annotations as accepted and rejected ones as proposals, in one step; see `delete`."""
+        return self.store.masks.restore(_revisions(annotations), annotator or user_name())
+
+    def _set_states(
+        self, annotations: Iterable[Annotation | int], state: str, annotator: str | None
+    ) -> list[Annotation]:
+        return self.store.masks.set_states(_revisions(annotations), state, annotator or user_name())
+
+    def undo(self, image: int | None = None, *, annotator: str | None = None) -> UndoStep:
+        """Undo a user's last step: accept, reject, delete, change of category, correction or merge.
+
+        Args:
+            image: id of the image in view, so that nothing changes unseen; None undoes a step on any image.
+            annotator: user name; by default the user of this computer.
+
+        Returns:
+            What was undone.
+
+        Raises:
+            NothingToUndo: the user has no step left.
+            OtherImage: the step was on another image, whose id the error has.
+            Conflict: another user has changed the same annotations since.
+        """
+        return self.store.masks.undo(annotator or user_name(), image)
 
     def redo(self, image: int | None = None, *, annotator: str | None = None) -> UndoStep:
-        """Do again what this person has undone last; arguments and errors as `undo`."""
-        return self.store.redo(annotator or user_name(), image)
+        """Redo the step that a user has undone last; arguments and errors as `undo`."""
+        return self.store.masks.redo(annotator or user_name(), image)
 
     def purge(self) -> tuple[int, Path | None]:
-        """Remove rejected and deleted masks for good; gives how many, and the copy of the database from before.
+        """Remove rejected and deleted annotations permanently.
 
-        A project on a server has no such copy.
+        Returns:
+            How many were removed, and a copy of the database from before; None for a database server.
         """
         copy = self.store.back_up() if self.store.on_disk else None
-        return self.store.purge(user_name()), copy
+        return self.store.masks.purge(user_name()), copy
 
     def history(self, annotation: Annotation | int) -> list[str]:
-        """What happened to a mask, a sentence each, the oldest first."""
+        """The changes of an annotation, a line of text each, the oldest first."""
         annotation_id = annotation.id if isinstance(annotation, Annotation) else annotation
-        names = {one.id: one.name for one in self.store.categories(deleted=True)}
-        return [sentence(change, names) for change in self.store.history(annotation_id)]
+        categories = {category.id: category.name for category in self.store.categories.all(deleted=True)}
+        return [describe(change, categories) for change in self.store.masks.history(annotation_id)]
 
     def annotations(self, image: Image | int | None = None, states: Sequence[str] = ("accepted",)) -> list[Annotation]:
-        """Annotations of one image (none for one the project does not know) or of all, in id order."""
+        """Annotations in id order.
+
+        Args:
+            image: an image or its id, of which there are none when the project does not have it; None for all images.
+            states: proposed, accepted, rejected or deleted.
+
+        Raises:
+            UsageError: an unknown state.
+        """
         if isinstance(image, Image):
-            record = self.store.image_by_sha256(image.sha256)
+            record = self.store.images.by_sha256(image.sha256)
             if record is None:
                 return []
             image = record.id
-        return self.store.annotations(image, states)
+        return self.store.masks.find(image, states)
 
     def categories(self) -> list[Category]:
         """All categories in id order."""
-        return self.store.categories()
+        return self.store.categories.all()
 
     def status(self) -> Counts:
-        """How many images and masks the project holds."""
+        """Numbers of images and masks."""
         return self.store.counts()
 
     # references
 
     def references(self, category: str) -> tuple[list[Reference], list[Reference]]:
-        """What shows a category, and what it is not, for `Engine.segment_like`.
+        """The positive and negative references of a category, for `Engine.segment_like`.
 
-        The masks chosen with `mark_reference`; as long as none is chosen, its largest accepted masks on up to three
-        images.
+        Args:
+            category: name.
+
+        Returns:
+            The masks marked with `mark_reference`; without a positive mark, the largest accepted masks of up to three
+            images.
 
         Raises:
             MaskwrightError: there is no accepted mask of it.
         """
-        name = self.store.category(category, create=False).name
-        marks = [mark for mark in self.store.reference_marks() if mark.category == name]
-        shows, negative = ([mark.annotation_id for mark in marks if mark.shows is kind] for kind in (True, False))
-        if not shows:
+        name = self.store.categories.get(category).name
+        marks = [mark for mark in self.store.references.all() if mark.category == name]
+        positive = [mark.annotation_id for mark in marks if mark.shows]
+        negative = [mark.annotation_id for mark in marks if not mark.shows]
+        if not positive:
             largest: dict[int, int] = {}
-            for one in sorted(self.annotations(), key=lambda one: (-one.mask.area, one.id)):
-                if one.category == name:
-                    largest.setdefault(one.image_id, one.id)
-            shows = list(largest.values())[:_REFERENCES]
-        if not shows:
-            raise MaskwrightError(f"There is no accepted mask of {name} to go by. Accept one first.")
-        return [self.reference(key) for key in shows], [self.reference(key) for key in negative]
+            for annotation in sorted(self.annotations(), key=lambda one: (-one.mask.area, one.id)):
+                if annotation.category == name:
+                    largest.setdefault(annotation.image_id, annotation.id)
+            positive = list(largest.values())[:_REFERENCES]
+        if not positive:
+            raise MaskwrightError(f"There is no accepted mask of {name} to go by.", "Accept one first.")
+        return [self.reference(key) for key in positive], [self.reference(key) for key in negative]
 
     def reference(self, annotation: Annotation | int) -> Reference:
-        """An accepted mask with its image.
+        """An accepted mask with its image, as a reference.
+
+        Args:
+            annotation: the annotation, or its id.
 
         Raises:
-            MaskwrightError: no such mask, or it is not accepted.
+            MaskwrightError: no such mask, it is not accepted, or its image cannot be read.
         """
         if isinstance(annotation, int):
-            annotation = self.store.annotation(annotation)
+            annotation = self.store.masks.get(annotation)
         if annotation.state != "accepted":
-            raise MaskwrightError(f"Mask {annotation.id} is {annotation.state}. Choose an accepted mask as reference.")
-        return Reference(self.image(annotation.image_id), annotation.mask, annotation.uid)
+            raise MaskwrightError(
+                f"Mask {annotation.id} is {annotation.state}.", "Choose an accepted mask as reference."
+            )
+        return Reference(self.images.open(annotation.image_id), annotation.mask, annotation.uid)
 
-    def mark_reference(self, annotation: Annotation | int, shows: bool | None = True, category: str = "") -> None:
-        """Choose a mask as a reference.
+    def mark_reference(self, annotation: Annotation | int, *, shows: bool | None = True, category: str = "") -> None:
+        """Mark a mask as a reference of a category.
 
         Args:
             annotation: an accepted mask.
-            shows: True: it shows the category; False: it is what the category is not; None: neither.
+            shows: True for a positive example, False for a negative one, None to remove the mark.
             category: by default the mask's own.
-        """
-        known = annotation if isinstance(annotation, Annotation) else self.store.annotation(annotation)
-        self.store.mark_reference(known.id, category or known.category, shows, user_name())
 
-    # a better model
+        Raises:
+            MaskwrightError: no such mask or category.
+        """
+        mask = annotation if isinstance(annotation, Annotation) else self.store.masks.get(annotation)
+        self.store.references.mark(mask.id, category or mask.category, user_name(), shows=shows)
+
+    # other tools and training
+
+    def export_coco(
+        self, path: str | Path, *, states: Sequence[str] = ("accepted",), images: bool = False, **options: Any
+    ) -> Path:
+        """Write a COCO file, and beside it `<name>.provenance.jsonl` with how each mask was made.
+
+        An unchanged project gives the same bytes again.
+
+        Args:
+            path: of the file.
+            states: of the masks to write.
+            images: copy the images, upright, into the folder of the file.
+            options: fields of `CocoOptions`, such as `segmentation="polygon"`.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            UsageError: an unknown state, or an option out of range.
+            MaskwrightError: the file cannot be written; an older one is still there.
+        """
+        return self.exchange.export(path, states=states, options=CocoOptions(**options), images=images).file
 
     def finetune(
         self,
@@ -256,22 +335,22 @@ class Project(ProjectImages, ProjectExchange):
         device: str = "auto",
         seed: int = 0,
     ) -> FinetuneRun:
-        """Start a process that makes a better text model of the accepted masks; it outlives this one.
+        """Start a process that fine-tunes a text model on the accepted masks; it outlives this one.
 
         Args:
-            recipe: "full": all that sees pixels learns; "head": only the head on the frozen backbone.
-            base: preset name or checkpoint folder to start from; by default the model the project uses, else `tiny`.
+            recipe: "full" trains the whole image encoder and the head; "head" only the head on the frozen backbone.
+            base: preset name or checkpoint folder to start from; by default the active model, else `tiny`.
             epochs: passes over the training images; by default 320, but 100 to 800 steps.
-            measure_on: a folder with images/ and COCO annotations.json to measure before and after on; by default one
-                image in five of the project is kept out of training for that.
+            measure_on: a folder with images/ and COCO annotations.json to evaluate on before and after; by default one
+                image in five of the project is held out for that.
             device: as for `Engine.load`.
             seed: of the split and of the training.
 
         Returns:
-            The run: `wait()` for it, then its `checkpoint` is a preset anywhere.
+            The run: after `wait()` its `checkpoint` can be used like a preset.
 
         Raises:
-            MaskwrightError: too few masks, or another run is going on.
+            MaskwrightError: too few masks, or another run is running.
         """
         return self.runs.start(
             user=user_name(), recipe=recipe, base=None if base is None else str(base), epochs=epochs,
@@ -279,6 +358,6 @@ class Project(ProjectImages, ProjectExchange):
         )  # fmt: skip
 
 
-def _as_seen(annotations: Iterable[Annotation | int]) -> dict[int, int | None]:
-    """Ids with the revisions that somebody saw, if they tell."""
+def _revisions(annotations: Iterable[Annotation | int]) -> dict[int, int | None]:
+    """Ids with the revisions that were seen; None for a bare id."""
     return dict((one.id, one.revision) if isinstance(one, Annotation) else (one, None) for one in annotations)

@@ -1,4 +1,4 @@
-"""Find images of a project by a phrase."""
+"""Search of a project's images by a phrase."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from maskwright.errors import MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 
-__all__ = ["Found", "Matches", "find_images"]
+__all__ = ["SearchHit", "SearchResult", "find_images"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One image with how well it fits."""
+class SearchHit:
+    """An image with its score."""
 
     record: ImageRecord
     score: float
-    """Cosine of the phrase with the best of the image's regions"""
+    """Highest cosine similarity between the phrase and a region of the image."""
 
 
 @dataclass(frozen=True, slots=True)
-class Matches:
-    """The answer to a phrase."""
+class SearchResult:
+    """The images for a phrase."""
 
-    found: tuple[Found, ...]
-    """The best first"""
+    found: tuple[SearchHit, ...]
+    """The best first."""
     problems: tuple[str, ...]
-    """One sentence for each image that could not be looked at."""
+    """A sentence for each image that could not be read."""
 
 
 def find_images(
@@ -39,37 +39,39 @@ def find_images(
     *,
     limit: int = 20,
     progress: Progress = NO_PROGRESS,
-) -> Matches:
-    """Rank a project's images for a phrase.
+) -> SearchResult:
+    """Rank a project's images by their similarity to a phrase.
 
-    An image goes through the encoder once, however often phrases are looked for; a search that was stopped goes on
-    where it was.
+    Each image is encoded once, also for later phrases; a search that was cancelled resumes where it stopped.
 
     Args:
-        project: whose images are looked at.
+        project: whose images are searched.
         engine: with Talk2DINO.
         phrase: such as "a zebra in the grass".
-        limit: at most so many, the best.
-        progress: hears how many images are done, and cancels between them.
+        limit: maximum number of images.
+        progress: reports images, and cancels between them.
+
+    Returns:
+        The best images, and the problems with others.
 
     Raises:
         EmptyPhrase: no words.
         Cancelled: on request.
-        MaskwrightError: the model does not compare words with images.
+        MaskwrightError: the model cannot compare text with images.
     """
-    # refused once, not for every image
+    # raised once, not for every image
     engine.retriever.encode_phrase(phrase)
-    records = project.images()
-    found, problems = [], []
+    records = project.images.all()
+    hits, problems = [], []
     for done, record in enumerate(records):
         progress.report(done, len(records))
         progress.check()
         try:
-            score = engine.similarity(phrase, record.sha256, lambda key=record.id: project.image(key))  # type: ignore[misc]
+            score = engine.similarity(phrase, record.sha256, lambda key=record.id: project.images.open(key))  # type: ignore[misc]
         except MaskwrightError as error:
             problems.append(str(error))
             continue
-        found.append(Found(record, score))
+        hits.append(SearchHit(record, score))
     progress.report(len(records), len(records))
-    found.sort(key=lambda one: (-one.score, one.record.id))
-    return Matches(tuple(found[:limit]), tuple(problems))
+    hits.sort(key=lambda hit: (-hit.score, hit.record.id))
+    return SearchResult(tuple(hits[:limit]), tuple(problems))

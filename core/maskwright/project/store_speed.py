@@ -146,7 +146,7 @@ def _fill(store: Store, blobs: Sequence[Mask], there: int, wanted: int, tell: Ca
         new = [_annotation(blobs, there + place, place // PER_IMAGE) for place in range(number)]
         # the shapes repeat, and a dataset's equal masks of one image are one
         named = [_named(one, there + place) for place, one in enumerate(new)]
-        store.import_dataset(NewDataset(images, kinds, named, who="bench"))
+        store.imports.add(NewDataset(images, kinds, named, user="bench"))
         there += number
         tell(there)
     return there
@@ -175,22 +175,22 @@ def _measure(where: Path, blobs: Sequence[Mask], rounds: int) -> StoreSize:
             masks=total,
             file_mb=round((where / "project.db").stat().st_size / 1e6, 1),
             open=opening,
-            first_page=_median(lambda: store.page(0, 100), few),
-            deep_page=_median(lambda: store.page(images // 2, 100), few),
+            first_page=_median(lambda: store.images.page(0, 100), few),
+            deep_page=_median(lambda: store.images.page(images // 2, 100), few),
             counts=_median(store.counts, few),
-            image_masks=_median(lambda: store.annotations(max(1, images // 2)), few),
+            image_masks=_median(lambda: store.masks.find(max(1, images // 2)), few),
             changes=_median(lambda: store.changes(before), few),
             accept_median=statistics.median(accepts),
             accept_p95=float(np.percentile(accepts, 95)),
             bulk=_median(
-                lambda: store.add_annotations(_annotation(blobs, next(number), images) for _ in range(PER_IMAGE)), few
+                lambda: store.masks.add_many(_annotation(blobs, next(number), images) for _ in range(PER_IMAGE)), few
             ),
-            undo=_median(lambda: store.undo("bench"), few),
+            undo=_median(lambda: store.masks.undo("bench"), few),
         )
 
 
 def _accept(store: Store, blobs: Sequence[Mask], number: int, images: int) -> None:
-    store.decide("accepted", "bench", new=[_annotation(blobs, number, 1 + number % images)])
+    store.masks.decide("accepted", "bench", new=[_annotation(blobs, number, 1 + number % images)])
 
 
 def _timed(action: Callable[[], object]) -> float:
@@ -220,7 +220,7 @@ def _export_here(where: Path) -> dict[str, float]:
     with Project.open(where) as project:
         start = _memory_mb("VmRSS")
         began = time.perf_counter()
-        done = project.export(where / "exports" / "bench.json")
+        done = project.exchange.export(where / "exports" / "bench.json")
         seconds = time.perf_counter() - began
     return {
         "masks": done.masks, "seconds": seconds, "file_mb": round(done.file.stat().st_size / 1e6, 1),

@@ -33,7 +33,7 @@ from maskwright.store import Changes
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
-    from maskwright.project.search import Found, Matches
+    from maskwright.project.search import SearchHit, SearchResult
 
 __all__ = [
     "CLEANING",
@@ -50,10 +50,8 @@ __all__ = [
     "Conflict",
     "Decision",
     "FinetuneStatus",
-    "Found",
     "MaskView",
     "MaskwrightError",
-    "Matches",
     "NothingToUndo",
     "OtherImage",
     "Pending",
@@ -61,6 +59,8 @@ __all__ = [
     "ProjectUnwritable",
     "Proposal",
     "Proposals",
+    "SearchHit",
+    "SearchResult",
     "UsageError",
     "WriteFailure",
     "click_hint",

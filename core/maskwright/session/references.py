@@ -37,12 +37,12 @@ class SessionReferences:
         Returns:
             The category to search for.
         """
-        annotation = self._project.store.annotation(annotation_id)
+        annotation = self._project.store.masks.get(annotation_id)
         category = searched if negative else annotation.category
         if category is None:
             raise MaskwrightError("Choose a mask with Find like this first.")
-        chosen = {(m.annotation_id, m.category, m.shows) for m in self._project.store.reference_marks()}
+        chosen = {(m.annotation_id, m.category, m.shows) for m in self._project.store.references.all()}
         is_chosen = (annotation_id, category, not negative) in chosen
         if not is_chosen or category == searched:
-            self._project.mark_reference(annotation, None if is_chosen else not negative, category)
+            self._project.mark_reference(annotation, shows=None if is_chosen else not negative, category=category)
         return category

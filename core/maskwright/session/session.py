@@ -30,7 +30,7 @@ from maskwright.store import Changes, Correction
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
-    from maskwright.project.search import Matches
+    from maskwright.project.search import SearchResult
 
 __all__ = ["AnnotationSession", "default_project"]
 
@@ -87,7 +87,7 @@ class AnnotationSession:
         """The engine of the model that the project uses, loaded when first needed."""
         return self._engines.current()
 
-    def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> Matches:
+    def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> SearchResult:
         """Images of the project that show what a phrase says, the best first; see `project.search.find_images`."""
         from maskwright.project.search import find_images
 
@@ -153,7 +153,7 @@ class AnnotationSession:
         """
         start, corrected = None, None
         if corrects is not None:
-            corrected = self.project.store.annotation(corrects)
+            corrected = self.project.store.masks.get(corrects)
             start = corrected.mask
         if previous is not None:
             opened = self._open.get([previous])
@@ -275,7 +275,7 @@ class AnnotationSession:
         opened = self.open_proposals(ids, image_id)
         repeated = self._duplicates(image_id, opened, accepted)
         colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
-        marks = self.project.store.reference_marks() if accepted else ()
+        marks = self.project.store.references.all() if accepted else ()
         views = [MaskView.of_annotation(a, colors[a.category], marks) for a in accepted]
         views += [MaskView.of_proposal(p, colors[str(p.mask.category)], duplicate=p.id in repeated) for p in opened]
         views += [MaskView.of_cleaning(mask) for mask in self._open.previews(ids, image_id)]
@@ -326,11 +326,11 @@ class AnnotationSession:
             Conflict: somebody else has changed the same since; nothing was overwritten.
             NothingToUndo: there is no step left.
         """
-        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).words}."
+        return f"Undone: {self.project.undo(image_id, annotator=annotator or None).description}."
 
     def redo(self, image_id: int | None, *, annotator: str = "") -> str:
         """Redo what was undone last on the image in view; returns and raises as `undo`."""
-        return f"Redone: {self.project.redo(image_id, annotator=annotator or None).words}."
+        return f"Redone: {self.project.redo(image_id, annotator=annotator or None).description}."
 
     def _decide(
         self,
@@ -357,7 +357,7 @@ class AnnotationSession:
             if p.corrects is not None and state == "accepted"
         ]
         try:
-            return self.project.store.decide(
+            return self.project.store.masks.decide(
                 state, user, new=new, corrections=corrections, stored=stored,
                 category=None if only_clicked else category,
             )  # fmt: skip
@@ -373,7 +373,7 @@ class AnnotationSession:
 
         def refreshed(proposal: Proposal) -> Proposal:
             known = proposal.corrects
-            return proposal if known is None else replace(proposal, corrects=self.project.store.annotation(known.id))
+            return proposal if known is None else replace(proposal, corrects=self.project.store.masks.get(known.id))
 
         self._open.replace([proposal.id for proposal in proposals], refreshed)
 

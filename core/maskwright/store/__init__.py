@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskwright.store.dataset import StoredDataset
-from maskwright.store.imports import NewCategory, NewDataset, Stored
+from maskwright.store.imports import ImportCounts, NewCategory, NewDataset
 from maskwright.store.store import Store
 from maskwright.store.values import (
     STATES,
@@ -28,13 +28,13 @@ __all__ = [
     "Correction",
     "Counts",
     "ImageSummary",
+    "ImportCounts",
     "NewAnnotation",
     "NewCategory",
     "NewDataset",
     "NewImage",
     "NewRun",
     "Store",
-    "Stored",
     "StoredDataset",
     "UndoStep",
     "check_mask",

@@ -1,4 +1,4 @@
-"""Connections to a project's database: which file or server, and how SQLite is made safe and shared."""
+"""Connections to a project's database: its URL, and the settings that make SQLite durable and shared."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from maskwright.errors import BadProject
 __all__ = ["connect", "database_url", "sqlite_file", "write_ahead"]
 
 _BUSY_SECONDS = 5
-# any constant does, as long as every Maskwright process takes the same one; waiting ends as it does with SQLite
+# any constant that every Maskwright process shares; the timeout is that of SQLite
 _SERVER_WRITE_LOCK = "SELECT set_config('lock_timeout', '{}s', true), pg_advisory_xact_lock(77650118)"
 
 
 def database_url(where: str | Path) -> URL:
-    """The address of a database file's path or of a database URL.
+    """The URL of a database, which is named by a file's path or by a URL.
 
     Raises:
-        BadProject: not an address, or one that keeps nothing on disk.
+        BadProject: not a URL, or one that stores nothing on disk.
     """
     if "://" not in str(where):
         return URL.create("sqlite", database=str(Path(where).expanduser().absolute()))
@@ -33,22 +33,22 @@ def database_url(where: str | Path) -> URL:
         url = make_url(str(where))
     except ArgumentError as error:
         raise BadProject(
-            "This is not a database address. Use one like postgresql+psycopg://user@host/streets."
+            "This is not a database URL.", "Use one like postgresql+psycopg://user@host/streets."
         ) from error
     if url.get_backend_name() != "sqlite":
         return url
     if not url.database or url.database == ":memory:":
-        raise BadProject(f"{url} keeps nothing on disk. Name a file, as in sqlite:///streets/project.db.")
+        raise BadProject(f"{url} stores nothing on disk.", "Name a file, as in sqlite:///streets/project.db.")
     return url.set(database=str(Path(url.database).expanduser().absolute()))
 
 
 def sqlite_file(url: URL) -> Path | None:
-    """The file behind an address, or None for a database server."""
+    """The file of a database, or None when it is on a server."""
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def connect(url: URL) -> Engine:
-    """An engine whose transactions are ours alone; `execution_options(write=True)` makes writers queue.
+    """An engine whose transactions begin explicitly; with `execution_options(write=True)` one writer waits for another.
 
     Raises:
         BadProject: the driver for this kind of database is not installed.
@@ -57,7 +57,8 @@ def connect(url: URL) -> Engine:
         engine = create_engine(url, json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False))
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadProject(
-            f"The driver for {url.drivername} is not installed. Install it, for example `pip install psycopg[binary]`."
+            f"The driver for {url.drivername} is not installed.",
+            "Install it, for example `pip install psycopg[binary]`.",
         ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
@@ -68,13 +69,13 @@ def connect(url: URL) -> Engine:
 
 
 def write_ahead(file: Path) -> None:
-    """Switch a SQLite file to write-ahead logging, which it remembers: readers then never wait for a writer."""
+    """Switch a SQLite file permanently to write-ahead logging: readers then never wait for a writer."""
     with closing(sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:
-    # the driver would begin transactions when it sees fit; None leaves that to _begin_sqlite
+    # without None the driver would begin transactions by itself; _begin_sqlite does
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")

@@ -1,4 +1,4 @@
-"""A project as an exporter reads it: one moment, row by row, so that memory does not grow with the project."""
+"""A snapshot of a project for exporters, read row by row so that memory does not grow with the project."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["StoredDataset"]
 
 
 class StoredDataset:
-    """Images, categories and the annotations in the chosen states; valid while its transaction is open."""
+    """Images, categories and the annotations in some states; valid while its transaction is open."""
 
     def __init__(self, db: Session, states: Sequence[str]) -> None:
-        """Take a transaction; raises MaskwrightError for an unknown state."""
+        """Take a read transaction and the states to include; raises UsageError for an unknown state."""
         for state in states:
             check_state(state)
         self._db, self._states = db, tuple(states)
-        self._chosen = AnnotationRow.state.in_(self._states)
+        self._in_states = AnnotationRow.state.in_(self._states)
 
     def images(self) -> Iterator[ImageRecord]:
         """All images, in id order."""
@@ -31,7 +31,7 @@ class StoredDataset:
         return (row.to_domain() for row in rows)
 
     def categories(self) -> list[Category]:
-        """All categories, in id order; a deleted one is among them when one of the annotations has it."""
+        """All categories, in id order; also a deleted one when one of the annotations has it."""
         used = self.used()
         rows = self._db.scalars(select(CategoryRow).order_by(CategoryRow.id))
         return [row.to_domain() for row in rows if not row.deleted or row.id in used]
@@ -46,16 +46,16 @@ class StoredDataset:
 
     def annotated(self) -> set[int]:
         """Ids of images with one of the annotations."""
-        return set(self._db.scalars(select(AnnotationRow.image_id).where(self._chosen).distinct()))
+        return set(self._db.scalars(select(AnnotationRow.image_id).where(self._in_states).distinct()))
 
     def used(self) -> set[int]:
         """Ids of categories that one of the annotations has."""
-        return set(self._db.scalars(select(AnnotationRow.category_id).where(self._chosen).distinct()))
+        return set(self._db.scalars(select(AnnotationRow.category_id).where(self._in_states).distinct()))
 
     def newest(self) -> str:
-        """When the last of the annotations was changed; empty without any."""
-        return self._db.scalar(select(func.max(AnnotationRow.updated_at)).where(self._chosen)) or ""
+        """When the annotations were last changed; empty when there are none."""
+        return self._db.scalar(select(func.max(AnnotationRow.updated_at)).where(self._in_states)) or ""
 
     def number(self) -> int:
-        """How many annotations there are."""
-        return int(self._db.scalars(select(func.count()).select_from(AnnotationRow).where(self._chosen)).one())
+        """Number of annotations."""
+        return int(self._db.scalars(select(func.count()).select_from(AnnotationRow).where(self._in_states)).one())

@@ -1,4 +1,4 @@
-"""Which sentence a person reads when the database or the disk says no."""
+"""Errors of the database and the disk as ProjectUnwritable or BadProject."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from maskwright.store.backups import DAMAGED, backups
 
 __all__ = ["cannot_write", "damaged", "plain_errors"]
 
-_FULL = "The disk is full; nothing was lost. Free 200 MB, then try again."
+_FULL = ("The disk is full; nothing was lost.", "Free 200 MB, then try again.")
 _LOCKED = (
-    "Cannot save: another program is writing to the project and keeps it locked. "
-    "Wait a moment or close that program, then try again."
+    "Cannot save: another program is writing to the project and keeps it locked.",
+    "Wait a moment or close that program, then try again.",
 )
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
@@ -31,11 +31,11 @@ _SERVER_REFUSED = ("25006", "42501")
 
 
 @contextmanager
-def plain_errors(where: str, file: Path | None) -> Iterator[None]:
-    """Turn what the database reports about its file or its server into one sentence; let the rest surface.
+def plain_errors(name: str, file: Path | None) -> Iterator[None]:
+    """Raise the database's errors about its file or its server as our own; others pass unchanged.
 
     Args:
-        where: the project as a person knows it.
+        name: what messages call the database.
         file: the SQLite file, or None for a database server.
 
     Raises:
@@ -45,80 +45,85 @@ def plain_errors(where: str, file: Path | None) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
-        sentence = _from_server(error, where) if file is None else _from_sqlite(error, file)
-        if sentence is None:
+        known = _from_server(error, name) if file is None else _from_sqlite(error, file)
+        if known is None:
             raise
-        raise sentence from error
+        raise known from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         if file is None:
             raise
         raise damaged(file) from error
 
 
-def cannot_write(where: Path, error: OSError) -> ProjectUnwritable:
-    """The sentence for a folder or file of a project that the system would not write."""
+def cannot_write(path: Path, error: OSError) -> ProjectUnwritable:
+    """The error for a folder or file of a project that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ProjectUnwritable(_FULL)
+        return ProjectUnwritable(*_FULL)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return _read_only(where)
+        return _read_only(path)
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return ProjectUnwritable(
-            f"Cannot save: a file is in the way of the folder {where}. Rename the file, or choose another folder."
+            f"Cannot save: a file is in the way of the folder {path}.", "Rename the file, or choose another folder."
         )
-    return ProjectUnwritable(f"Cannot save in {where}: {error.strerror}. Check the disk, or choose another folder.")
+    return ProjectUnwritable(f"Cannot save in {path}: {error.strerror}.", "Check the disk, or choose another folder.")
 
 
 def damaged(file: Path) -> BadProject:
-    """The sentence for a file that is no whole database, with the newest copy to go back to."""
+    """The error for a damaged database file, which names the newest backup."""
     copies = backups(file)
     if not copies:
-        return BadProject(f"The project file is damaged. Put a backup copy of yours in the place of {file}.")
+        return BadProject("The project file is damaged.", f"Replace {file} with a backup of your own.")
     newest = copies[0]
     return BadProject(
-        f"The project file is damaged. Restore the backup of {newest.made:%Y-%m-%d} ({newest.masks} masks) with "
-        f"`maskwright project restore {file.parent}`; the damaged file is kept."
+        "The project file is damaged.",
+        f"Restore the backup of {newest.made:%Y-%m-%d} ({newest.masks} masks) with "
+        f"`maskwright project restore {file.parent}`; the damaged file is kept.",
     )
 
 
 def _from_sqlite(error: DBAPIError | sqlite3.Error, file: Path) -> MaskwrightError | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
-    # the lower byte is the kind, the rest says where it happened
+    # the lower byte is the primary error code
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     if code in DAMAGED or "Could not decode to UTF-8" in str(error):
         return damaged(file)
     if code in _BUSY:
-        return ProjectUnwritable(_LOCKED)
-    # a full disk shows as SQLITE_IOERR where SQLite grows its shared-memory file
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _no_room(file)):
-        return ProjectUnwritable(_FULL)
+        return ProjectUnwritable(*_LOCKED)
+    # SQLite reports a full disk as SQLITE_IOERR where it extends its shared-memory file
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _disk_is_full(file)):
+        return ProjectUnwritable(*_FULL)
     if code in _REFUSED:
         return _read_only(file.parent)
     if code == sqlite3.SQLITE_IOERR:
-        return ProjectUnwritable(f"Cannot save: the disk of {file} reports an error. Check the disk, then try again.")
+        return ProjectUnwritable(
+            f"Cannot save: the disk of {file} reports an error.", "Check the disk, then try again."
+        )
     return None
 
 
-def _from_server(error: DBAPIError | sqlite3.Error, where: str) -> MaskwrightError | None:
+def _from_server(error: DBAPIError | sqlite3.Error, name: str) -> MaskwrightError | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(cause, "sqlstate", None)
     if code in _SERVER_BUSY:
-        return ProjectUnwritable(_LOCKED)
+        return ProjectUnwritable(*_LOCKED)
     if code == _SERVER_FULL:
-        return ProjectUnwritable(_FULL)
+        return ProjectUnwritable(*_FULL)
     if code in _SERVER_REFUSED:
-        return ProjectUnwritable(f"Cannot save: the database {where} does not let you write. Ask who runs the server.")
+        return ProjectUnwritable(
+            f"Cannot save: you may not write to the database {name}.", "Ask the administrator of the server."
+        )
     if not isinstance(error, OperationalError):
         return None
     reason = str(cause).strip().partition("\n")[0]
-    return ProjectUnwritable(f"Cannot reach the project's database {where}: {reason}. Check that the server runs.")
+    return ProjectUnwritable(f"Cannot reach the project's database {name}: {reason}.", "Check that the server runs.")
 
 
-def _read_only(where: Path) -> ProjectUnwritable:
+def _read_only(path: Path) -> ProjectUnwritable:
     return ProjectUnwritable(
-        f"Cannot save: {where} is read-only or belongs to another user. "
-        "Change its permissions, or choose a folder of your own."
+        f"Cannot save: {path} is read-only or belongs to another user.",
+        "Change its permissions, or choose a folder of your own.",
     )
 
 
-def _no_room(file: Path) -> bool:
+def _disk_is_full(file: Path) -> bool:
     return shutil.disk_usage(file.parent).free < 1 << 20

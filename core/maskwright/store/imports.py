@@ -1,4 +1,4 @@
-"""A dataset into the project, in one transaction: all of it or nothing."""
+"""Import of a dataset in one transaction: all of it or nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow,
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import LARGEST_ID, BoxPrompt, NewAnnotation, NewImage
 
-__all__ = ["ImportStore", "NewCategory", "NewDataset", "Stored"]
+__all__ = ["ImportCounts", "ImportStore", "NewCategory", "NewDataset"]
 
 
 @dataclass(frozen=True, slots=True)
 class NewCategory:
-    """A category of a file; `id` is a wish, granted where the project has never had a category."""
+    """A category to import; it keeps `id` in a project that has never had a category."""
 
     name: str
     supercategory: str = ""
@@ -30,115 +30,121 @@ class NewCategory:
 
 @dataclass(frozen=True, slots=True)
 class NewDataset:
-    """What a file brings. The `image_id` of masks and boxes is a place in `images`, from 0."""
+    """A dataset to import. The `image_id` of masks and boxes is an index into `images`, from 0."""
 
     images: Sequence[NewImage | int]
-    """New images, and ids of those that the project has."""
+    """New images, and ids of those in the project."""
     categories: Sequence[NewCategory]
     annotations: Sequence[NewAnnotation]
     boxes: Sequence[BoxPrompt] = ()
     file: str = ""
-    who: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class ImportCounts:
     """How much of a dataset was new."""
 
     masks: int
+    """Masks that were added."""
     known: int
+    """Masks that the project had."""
     boxes: int
+    """Boxes that were added."""
 
 
-class ImportStore(Transactions):
-    """How whole datasets come into a store."""
+class ImportStore:
+    """Imports of whole datasets."""
 
-    def import_dataset(self, new: NewDataset) -> Stored:
-        """Add what is not there yet: masks are known by `uid`, or else by image, category and pixels."""
-        with self._writing() as db:
-            fresh = _Fresh(db)
-            for kind in fresh.wished_first(CategoryRow, new.categories):
-                history.category(db, kind.name, new.who, now(), kind.supercategory, kind.id)
-            ids = _image_ids(db, fresh, new.images)
-            placed = [replace(one, image_id=ids[one.image_id]) for one in new.annotations]
-            missing = list(_missing(db, placed))
-            for part in fresh.in_parts(AnnotationRow, missing):
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def add(self, new: NewDataset) -> ImportCounts:
+        """Add what the project does not have: a mask is the same by `uid`, or else by image, category and pixels."""
+        with self._transactions.writing() as db:
+            ids = _IdAssignment(db)
+            for category in ids.own_first(CategoryRow, new.categories):
+                history.category(
+                    db, category.name, new.user, now(), supercategory=category.supercategory, preferred_id=category.id
+                )
+            images = _image_ids(db, ids, new.images)
+            drafts = [replace(draft, image_id=images[draft.image_id]) for draft in new.annotations]
+            missing = list(_missing_masks(db, drafts))
+            for part in ids.in_batches(AnnotationRow, missing):
                 history.add_masks(db, part)
-            boxes = _add_boxes(db, [replace(one, image_id=ids[one.image_id]) for one in new.boxes], new.who)
+            boxes = _add_boxes(db, [replace(box, image_id=images[box.image_id]) for box in new.boxes], new.user)
             if missing or boxes:
                 after = {"file": new.file, "masks": len(missing), "boxes": boxes}
-                db.add(EventRow(at=now(), who=new.who, kind="imported", after=after))
-            return Stored(len(missing), len(placed) - len(missing), boxes)
+                db.add(EventRow(at=now(), user=new.user, kind="imported", after=after))
+            return ImportCounts(len(missing), len(drafts) - len(missing), boxes)
 
-    def foretell(self, new: NewDataset) -> Stored:
-        """What `import_dataset` would give; nothing is written."""
-        # a new image has nothing yet: any number that no image has will do
-        ids = [one if isinstance(one, int) else -place for place, one in enumerate(new.images, start=1)]
-        masks = [replace(one, image_id=ids[one.image_id]) for one in new.annotations]
-        boxes = [replace(one, image_id=ids[one.image_id]) for one in new.boxes]
-        with self._reading() as db:
-            missing = len(list(_missing(db, masks)))
-            return Stored(missing, len(masks) - missing, len(list(_missing_boxes(db, boxes))))
+    def count_new(self, new: NewDataset) -> ImportCounts:
+        """The counts that `add` would return; nothing is written."""
+        # a new image has no masks: any number that is no image's id will do
+        images = [image if isinstance(image, int) else -place for place, image in enumerate(new.images, start=1)]
+        drafts = [replace(draft, image_id=images[draft.image_id]) for draft in new.annotations]
+        boxes = [replace(box, image_id=images[box.image_id]) for box in new.boxes]
+        with self._transactions.reading() as db:
+            missing = len(list(_missing_masks(db, drafts)))
+            return ImportCounts(missing, len(drafts) - missing, len(list(_missing_boxes(db, boxes))))
 
     def image_of_masks(self, uids: Sequence[str]) -> ImageRecord | None:
         """The image of the first of these masks that the project has, or None."""
-        with self._reading() as db:
+        with self._transactions.reading() as db:
             for part in queries.parts(uids):
-                chosen = select(ImageRow).join(AnnotationRow, AnnotationRow.image_id == ImageRow.id)
-                row = db.scalar(chosen.where(AnnotationRow.uid.in_(part)).limit(1))
+                query = select(ImageRow).join(AnnotationRow, AnnotationRow.image_id == ImageRow.id)
+                row = db.scalar(query.where(AnnotationRow.uid.in_(part)).limit(1))
                 if row is not None:
                     return row.to_domain()
         return None
 
 
-def _image_ids(db: Session, fresh: _Fresh, images: Sequence[NewImage | int]) -> list[int]:
-    """The project's ids for a file's images, in the file's order."""
-    added = {
-        one.sha256: add_image(db, one).id
-        for one in fresh.wished_first(ImageRow, [one for one in images if not isinstance(one, int)])
-    }
-    return [one if isinstance(one, int) else added[one.sha256] for one in images]
+def _image_ids(db: Session, ids: _IdAssignment, images: Sequence[NewImage | int]) -> list[int]:
+    """The project's ids of a dataset's images, in the dataset's order."""
+    new = [image for image in images if not isinstance(image, int)]
+    added = {image.sha256: add_image(db, image).id for image in ids.own_first(ImageRow, new)}
+    return [image if isinstance(image, int) else added[image.sha256] for image in images]
 
 
-_Wish = TypeVar("_Wish", NewCategory, NewImage, NewAnnotation)
+_Row = TypeVar("_Row", NewCategory, NewImage, NewAnnotation)
 
 
-class _Fresh:
-    """Which tables have never had a row, so that a file's own ids can be taken."""
+class _IdAssignment:
+    """Which rows keep the ids of the file: those of tables that have never had a row."""
 
     def __init__(self, db: Session) -> None:
         self._db = db
+        self._unused = [table for table in (ImageRow, CategoryRow, AnnotationRow) if self._is_empty(table)]
         purged = db.scalar(select(EventRow.id).where(EventRow.kind == "purged", EventRow.annotation_id.is_(None)))
-        self._tables = [table for table in (ImageRow, CategoryRow, AnnotationRow) if self._empty(table)]
-        if purged is not None and AnnotationRow in self._tables:
-            self._tables.remove(AnnotationRow)
+        if purged is not None and AnnotationRow in self._unused:
+            self._unused.remove(AnnotationRow)
 
-    def wished_first(self, table: type[Any], rows: Sequence[_Wish]) -> Iterator[_Wish]:
-        """The rows one by one, those with a wish that is granted before those that get the next free id."""
-        wishing, others = self._sorted(table, rows)
-        yield from wishing
-        self._catch_up(table)
+    def own_first(self, table: type[Any], rows: Sequence[_Row]) -> Iterator[_Row]:
+        """The rows one by one, those that keep their id before those that get the next free one."""
+        own, others = self._split(table, rows)
+        yield from own
+        self._advance_sequence(table)
         yield from others
 
-    def in_parts(self, table: type[Any], rows: Sequence[_Wish]) -> Iterator[Sequence[_Wish]]:
-        """As `wished_first`, in handfuls of one kind."""
-        wishing, others = self._sorted(table, rows)
-        yield from queries.parts(wishing)
-        self._catch_up(table)
+    def in_batches(self, table: type[Any], rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+        """As `own_first`, in batches that do not mix the two."""
+        own, others = self._split(table, rows)
+        yield from queries.parts(own)
+        self._advance_sequence(table)
         yield from queries.parts(others)
 
-    def _sorted(self, table: type[Any], rows: Sequence[_Wish]) -> tuple[list[_Wish], list[_Wish]]:
-        def granted(one: _Wish) -> bool:
-            return table in self._tables and one.id is not None and one.id <= LARGEST_ID
+    def _split(self, table: type[Any], rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row]]:
+        def keeps(row: _Row) -> bool:
+            return table in self._unused and row.id is not None and row.id <= LARGEST_ID
 
-        return [one for one in rows if granted(one)], [replace(one, id=None) for one in rows if not granted(one)]
+        return [row for row in rows if keeps(row)], [replace(row, id=None) for row in rows if not keeps(row)]
 
-    def _empty(self, table: type[Any]) -> bool:
+    def _is_empty(self, table: type[Any]) -> bool:
         return self._db.scalar(select(table.id).limit(1)) is None
 
-    def _catch_up(self, table: type[Any]) -> None:
-        """A server's counters do not see ids that were given; SQLite's do."""
-        if table not in self._tables or self._db.get_bind().dialect.name != "postgresql":
+    def _advance_sequence(self, table: type[Any]) -> None:
+        """PostgreSQL's sequences do not notice explicit ids; SQLite's do."""
+        if table not in self._unused or self._db.get_bind().dialect.name != "postgresql":
             return
         self._db.flush()
         highest = self._db.scalar(select(func.max(table.id)))
@@ -147,65 +153,69 @@ class _Fresh:
             self._db.execute(text("SELECT setval(:sequence, :highest)"), {"sequence": sequence, "highest": highest})
 
 
-def _missing(db: Session, placed: Sequence[NewAnnotation]) -> Iterator[NewAnnotation]:
-    """Those that the project does not have, each once."""
-    uids = [one.uid for one in placed if one.uid]
-    known = {
+def _missing_masks(db: Session, drafts: Sequence[NewAnnotation]) -> Iterator[NewAnnotation]:
+    """Those that the project does not have, without duplicates."""
+    uids = [draft.uid for draft in drafts if draft.uid]
+    known_uids = {
         uid
         for part in queries.parts(uids)
         for uid in db.scalars(select(AnnotationRow.uid).where(AnnotationRow.uid.in_(part)))
     }
-    pixels = _pixels(db, {one.image_id for one in placed if not one.uid})
-    for one in placed:
-        if one.uid:
-            fresh = one.uid not in known
-            known.add(one.uid)
+    known_pixels = _known_pixels(db, {draft.image_id for draft in drafts if not draft.uid})
+    for draft in drafts:
+        if draft.uid:
+            missing = draft.uid not in known_uids
+            known_uids.add(draft.uid)
         else:
-            key = (one.image_id, one.category, one.mask.rle["counts"])
-            fresh = key not in pixels
-            pixels.add(key)
-        if fresh:
-            yield one
+            key = (draft.image_id, draft.category, draft.mask.rle["counts"])
+            missing = key not in known_pixels
+            known_pixels.add(key)
+        if missing:
+            yield draft
 
 
-def _pixels(db: Session, image_ids: Iterable[int]) -> set[tuple[int, str, str]]:
+def _known_pixels(db: Session, image_ids: Iterable[int]) -> set[tuple[int, str, str]]:
     row = AnnotationRow
-    chosen = select(row.image_id, CategoryRow.name, row.counts).join(CategoryRow, CategoryRow.id == row.category_id)
+    query = select(row.image_id, CategoryRow.name, row.counts).join(CategoryRow, CategoryRow.id == row.category_id)
     return {
         (image_id, name, counts)
         for part in queries.parts(list(image_ids))
-        for image_id, name, counts in db.execute(chosen.where(row.image_id.in_(part)))
+        for image_id, name, counts in db.execute(query.where(row.image_id.in_(part)))
     }
 
 
 def _missing_boxes(db: Session, boxes: Sequence[BoxPrompt]) -> Iterator[BoxPrompt]:
-    """Those that the project does not have, each once."""
+    """Those that the project does not have, without duplicates."""
     row = PromptRow
-    chosen = (
+    query = (
         select(row.image_id, CategoryRow.name, row.provenance)
         .join(CategoryRow, CategoryRow.id == row.category_id)
         .where(row.source == "box")
     )
     known = {
-        (image_id, name, *told["box"])
-        for part in queries.parts(list({one.image_id for one in boxes}))
-        for image_id, name, told in db.execute(chosen.where(row.image_id.in_(part)))
+        (image_id, name, *provenance["box"])
+        for part in queries.parts(list({box.image_id for box in boxes}))
+        for image_id, name, provenance in db.execute(query.where(row.image_id.in_(part)))
     }
-    for one in boxes:
-        key = (one.image_id, one.category, *one.bbox)
+    for box in boxes:
+        key = (box.image_id, box.category, *box.bbox)
         if key not in known:
             known.add(key)
-            yield one
+            yield box
 
 
-def _add_boxes(db: Session, boxes: Sequence[BoxPrompt], who: str) -> int:
+def _add_boxes(db: Session, boxes: Sequence[BoxPrompt], user: str) -> int:
     at = now()
     rows = [
         {
-            "image_id": one.image_id, "category_id": history.category(db, one.category, who, at), "source": "box",
-            "provenance": {**one.provenance, "box": list(one.bbox)}, "who": who, "at": at,
+            "image_id": box.image_id,
+            "category_id": history.category(db, box.category, user, at),
+            "source": "box",
+            "provenance": {**box.provenance, "box": list(box.bbox)},
+            "user": user,
+            "at": at,
         }
-        for one in _missing_boxes(db, boxes)
-    ]  # fmt: skip
+        for box in _missing_boxes(db, boxes)
+    ]
     history.add_boxes(db, rows)
     return len(rows)

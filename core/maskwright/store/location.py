@@ -1,4 +1,4 @@
-"""Where a project lies: its folder, and the database in it or on a server."""
+"""Where a project is: its folder, and the database in it or on a server."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _FOLDERS = ("images", "exports", "checkpoints")
 
 
 def locate(where: str | Path, *, create: bool) -> tuple[Path, str | Path]:
-    """The folder of a project that is named by its folder or by a database URL, and its database.
+    """The folder and the database of a project, which is named by its folder or by a database URL.
 
-    Pictures lie beside a SQLite file; for a database server in a folder of the database's name, beside the project that
-    the settings name.
+    The folder is that of a SQLite file; for a server it has the database's name and is beside the default project of
+    the settings.
 
     Raises:
         BadProject: the folder holds no project and `create` is false.
-        ProjectUnwritable: a file is in the way, or the folder belongs to another user.
+        ProjectUnwritable: a file has the folder's name, or the folder belongs to another user.
     """
     if "://" in str(where):
         return _folder_for(str(where)), str(where)
     folder = Path(where).expanduser().absolute()
     database = folder / "project.db"
-    _require_project(folder, database, create)
+    _require_project(folder, database, create=create)
     return folder, database
 
 
@@ -45,7 +45,7 @@ def database_file(where: str | Path) -> Path:
 
 
 def exists(where: str | Path) -> bool:
-    """Whether a project is there, as far as can be told without opening it: a server may have one."""
+    """Whether there is a project, as far as can be known without opening it: a server may have one."""
     file = sqlite_file(_database(where))
     return file is None or file.is_file()
 
@@ -55,34 +55,34 @@ def _database(where: str | Path) -> URL:
 
 
 def _folder_for(address: str) -> Path:
-    """Where a project that is named by a database URL keeps its files."""
+    """The folder of a project that is named by a database URL."""
     url = database_url(address)
     file = sqlite_file(url)
     home = Settings.load().project.expanduser()
     return file.parent if file else home.with_name(f"{home.name}-{url.database}")
 
 
-def _require_project(folder: Path, database: Path, create: bool) -> None:
+def _require_project(folder: Path, database: Path, *, create: bool) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(errno.EEXIST, "", str(folder))
-        there = database.is_file()
+        exists = database.is_file()
     except OSError as error:
         raise cannot_write(folder, error) from error
-    if not there and not create:
-        raise BadProject(f"There is no project in {folder}. Create one with `maskwright project new {folder}`.")
+    if not exists and not create:
+        raise BadProject(f"There is no project in {folder}.", f"Create one with `maskwright project new {folder}`.")
 
 
 def make_folders(folder: Path) -> None:
     """Make a project's folders, or none of them; raises ProjectUnwritable."""
-    inside = [folder / name for name in _FOLDERS]
+    subfolders = [folder / name for name in _FOLDERS]
     try:
-        for one in inside:
-            if one.exists() and not one.is_dir():
-                raise FileExistsError(errno.EEXIST, "", str(one))
+        for subfolder in subfolders:
+            if subfolder.exists() and not subfolder.is_dir():
+                raise FileExistsError(errno.EEXIST, "", str(subfolder))
         if folder.exists() and not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, "", str(folder))
-        for one in inside:
-            one.mkdir(parents=True, exist_ok=True)
+        for subfolder in subfolders:
+            subfolder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(Path(error.filename or folder), error) from error

@@ -1,6 +1,6 @@
-"""A project's tables are made and brought up to date here, by Alembic, from the first table on.
+"""Schema migrations by Alembic, from the first table on.
 
-The revisions are modules in `versions/`; there is no alembic.ini and no env.py, so that it works from a wheel.
+The revisions are modules in `versions/`; there is no alembic.ini and no env.py, so that this works from a wheel.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["bring_up_to_date"]
 _HERE = Path(__file__).parent
 
 
-def bring_up_to_date(engine: Engine, where: str, *, create: bool = True, scripts: Path = _HERE) -> None:
-    """Make the tables of a new database, or upgrade an older one after keeping a copy of its file in `backups/`.
+def bring_up_to_date(engine: Engine, name: str, *, create: bool = True, scripts: Path = _HERE) -> None:
+    """Make the tables of a new database, or upgrade an older one after copying its file into `backups/`.
 
     Args:
         engine: of `connection.connect`.
-        where: the project as a person knows it, for messages.
+        name: what messages call the database.
         create: whether an empty database is to become a project.
         scripts: the folder whose `versions/` holds the revisions.
 
@@ -39,10 +39,10 @@ def bring_up_to_date(engine: Engine, where: str, *, create: bool = True, scripts
     """
     directory = ScriptDirectory(str(scripts))
     with engine.connect() as connection:
-        current = _revision(connection, where)
+        current = _revision(connection, name)
         if current is None and not create:
-            raise BadProject(f"There is no project in {where}. Create one with `maskwright project new`.")
-        _refuse_unknown(current, directory, where)
+            raise BadProject(f"There is no project in {name}.", "Create one with `maskwright project new`.")
+        _refuse_unknown(current, directory, name)
         upgrading = _missing(directory, current)
         journal = _journal(connection)
     file = sqlite_file(engine.url)
@@ -51,37 +51,37 @@ def bring_up_to_date(engine: Engine, where: str, *, create: bool = True, scripts
     if file and journal != "wal":
         write_ahead(file)
     if upgrading:
-        _upgrade(engine, directory, where)
+        _upgrade(engine, directory, name)
 
 
-def _upgrade(engine: Engine, directory: ScriptDirectory, where: str) -> None:
+def _upgrade(engine: Engine, directory: ScriptDirectory, name: str) -> None:
     with engine.execution_options(write=True).begin() as connection:
-        # again, now that nobody else can write: another process may have been faster
-        steps = _missing(directory, _revision(connection, where))
+        # read again within the write lock: another process may have been faster
+        steps = _missing(directory, _revision(connection, name))
         context = MigrationContext.configure(connection)
         for step in steps:
             step.module.upgrade(Operations(context))
         context.stamp(directory, "head")
 
 
-def _revision(connection: Connection, where: str) -> str | None:
+def _revision(connection: Connection, name: str) -> str | None:
     """The revision of the tables, or None in an empty database."""
-    # in this order: another process may be making them right now, which a server shows from one look to the next
+    # in this order: another process may be making the tables, which a server shows between two queries
     tables = inspect(connection).get_table_names()
     heads = MigrationContext.configure(connection).get_current_heads()
     if tables and not heads:
-        raise BadProject(f"{where} is a database, but not a Maskwright project. Choose another folder or database.")
+        raise BadProject(f"{name} is a database, but not a Maskwright project.", "Choose another folder or database.")
     return heads[0] if heads else None
 
 
-def _refuse_unknown(current: str | None, directory: ScriptDirectory, where: str) -> None:
+def _refuse_unknown(current: str | None, directory: ScriptDirectory, name: str) -> None:
     if current is None or current in {script.revision for script in directory.walk_revisions()}:
         return
     version = re.match(r"\d+(\.\d+)+(?=_)", current)
     made_by = f"version {version[0]}" if version else f"another version (tables {current!r})"
     raise BadProject(
-        f"This project was made by {made_by}; you have {__version__}. "
-        f"Update Maskwright to open {where}. The file was not changed."
+        f"This project was made by {made_by}; you have {__version__}.",
+        f"Update Maskwright to open {name}. The file was not changed.",
     )
 
 

@@ -19,24 +19,24 @@ __all__ = [
     "Base",
     "CategoryRow",
     "CheckpointRow",
+    "CountRow",
     "EventRow",
     "ImageRow",
     "PromptRow",
     "ReferenceRow",
     "RunRow",
     "StepRow",
-    "TallyRow",
     "now",
 ]
 
 
 def now() -> str:
-    """The moment as UTC ISO 8601 with milliseconds, such as 2026-11-21T03:04:05.678Z."""
+    """The current time as UTC ISO 8601 with milliseconds, such as 2026-11-21T03:04:05.678Z."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Base(DeclarativeBase):
-    """All tables; constraints have names so that later migrations can speak of them."""
+    """All tables; constraints have names so that later migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -50,7 +50,7 @@ class Base(DeclarativeBase):
 
 
 class ImageRow(Base):
-    """A picture, known by its content."""
+    """An image, identified by its content."""
 
     __tablename__ = "images"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -63,13 +63,13 @@ class ImageRow(Base):
     orientation: Mapped[int]
     captured: Mapped[str]
     added_at: Mapped[str]
-    # how many of its masks are so: a list of images with their numbers reads this table alone
+    # numbers of its masks in these states: a list of images with their counts reads this table only
     accepted: Mapped[int] = mapped_column(default=0, server_default="0")
     proposed: Mapped[int] = mapped_column(default=0, server_default="0")
 
     @classmethod
     def from_domain(cls, new: NewImage, at: str) -> ImageRow:
-        """The row of an image added at the moment `at`."""
+        """The row of an image added at the time `at`."""
         return cls(
             id=new.id,
             sha256=new.sha256,
@@ -98,7 +98,7 @@ class AliasRow(Base):
 
 
 class CategoryRow(Base):
-    """A class of things to annotate."""
+    """A category of objects to annotate."""
 
     __tablename__ = "categories"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -110,7 +110,7 @@ class CategoryRow(Base):
     created_at: Mapped[str]
     shortcut: Mapped[int | None]
     synonyms: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
-    # kept for the history and for undo; its name is free for the same category to come back
+    # kept for the history and for undo; adding its name again restores it
     deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     def to_domain(self) -> Category:
@@ -118,8 +118,8 @@ class CategoryRow(Base):
         return Category(self.id, self.name, self.color, self.supercategory, self.shortcut, tuple(self.synonyms))
 
 
-class TallyRow(Base):
-    """How many masks of a category are in a state, so that nobody has to count a million rows."""
+class CountRow(Base):
+    """Number of masks of a category in a state, so that no query has to count a million rows."""
 
     __tablename__ = "tallies"
 
@@ -129,9 +129,9 @@ class TallyRow(Base):
 
 
 class PromptRow(Base):
-    """What was asked of one image, and of what: the provenance of every mask that answers it.
+    """A prompt on one image: the provenance shared by the masks that a model returned for it.
 
-    A box that came in without a mask is a prompt that nobody has put to a model yet.
+    A box that was imported without a mask is a prompt that has not been passed to a model yet.
     """
 
     __tablename__ = "prompts"
@@ -142,7 +142,7 @@ class PromptRow(Base):
     category_id: Mapped[int | None] = mapped_column(ForeignKey("categories.id"))
     source: Mapped[str]
     provenance: Mapped[dict[str, Any]]
-    who: Mapped[str]
+    user: Mapped[str] = mapped_column("who")
     at: Mapped[str]
 
 
@@ -179,7 +179,7 @@ class AnnotationRow(Base):
 
     @staticmethod
     def values(new: NewAnnotation, category_id: int, prompt_id: int, at: str) -> dict[str, Any]:
-        """The columns of a mask kept at the moment `at`."""
+        """The columns of a mask added at the time `at`."""
         x, y, w, h = new.mask.bbox
         return {
             "uid": new.uid or secrets.token_hex(16),
@@ -226,7 +226,7 @@ class AnnotationRow(Base):
 
 
 class ReferenceRow(Base):
-    """A mask that a person chose as an example of a category, or of what the category is not."""
+    """A mask that a user chose as a positive or negative example of a category."""
 
     __tablename__ = "reference_marks"
 
@@ -236,14 +236,14 @@ class ReferenceRow(Base):
 
 
 class StepRow(Base):
-    """What a person did with one action, for undo and redo: done, undone, or void because of what came after."""
+    """One action of a user for undo and redo: done, undone, or void because of a later step."""
 
     __tablename__ = "steps"
     __table_args__ = (Index(None, "who", "state", "id"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[str]
-    who: Mapped[str]
+    user: Mapped[str] = mapped_column("who")
     kind: Mapped[str]
     image_id: Mapped[int | None]
     state: Mapped[str]
@@ -253,7 +253,7 @@ _NO_MASK = text("annotation_id IS NULL")
 
 
 class EventRow(Base):
-    """One change, never altered. No foreign keys: the history outlives what it tells of."""
+    """One change, never altered. It has no foreign keys: the history outlives the rows that it refers to."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -263,7 +263,7 @@ class EventRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[str]
-    who: Mapped[str]
+    user: Mapped[str] = mapped_column("who")
     kind: Mapped[str]
     annotation_id: Mapped[int | None] = mapped_column(index=True)
     image_id: Mapped[int | None]
@@ -276,7 +276,7 @@ class EventRow(Base):
         return Change(
             self.id,
             self.at,
-            self.who,
+            self.user,
             self.kind,
             self.annotation_id,
             self.image_id,
@@ -286,7 +286,7 @@ class EventRow(Base):
 
 
 class RunRow(Base):
-    """A fine-tuning run; its process writes here what it has reached, and reads whether it should stop."""
+    """A fine-tuning run; its process writes its progress here, and reads whether it should stop."""
 
     __tablename__ = "runs"
     __table_args__ = ({"sqlite_autoincrement": True},)
@@ -307,7 +307,7 @@ class RunRow(Base):
 
     @classmethod
     def from_domain(cls, new: NewRun, at: str) -> RunRow:
-        """The row of a run started at the moment `at`."""
+        """The row of a run started at the time `at`."""
         return cls(
             name=new.name,
             state="running",
@@ -340,7 +340,7 @@ class RunRow(Base):
 
 
 class CheckpointRow(Base):
-    """The weights that a run made; the row is written after the folder."""
+    """The weights of a run; the row is written after the folder."""
 
     __tablename__ = "checkpoints"
     __table_args__ = ({"sqlite_autoincrement": True},)

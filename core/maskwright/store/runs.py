@@ -1,4 +1,4 @@
-"""Fine-tuning runs, the weights they made, and which of them the project uses."""
+"""Fine-tuning runs: start, report, end; their checkpoints, and the active one."""
 
 from __future__ import annotations
 
@@ -14,100 +14,112 @@ from maskwright.store.values import Checkpoint, NewRun
 __all__ = ["RunStore"]
 
 
-class RunStore(Transactions):
-    """What a store knows of fine-tuning."""
+class RunStore:
+    """The fine-tuning runs of a project."""
 
-    def add_run(self, new: NewRun) -> Run:
-        """A run as started; its process reports with `report_run` and `end_run`."""
-        with self._writing() as db:
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    def add(self, new: NewRun) -> Run:
+        """Add a run as running; its process then calls `report` and `end`."""
+        with self._transactions.writing() as db:
             row = RunRow.from_domain(new, now())
             db.add(row)
-            db.add(EventRow(at=row.created_at, who=new.who, kind="run_started", after={"run": new.name}))
+            db.add(EventRow(at=row.created_at, user=new.user, kind="run_started", after={"run": new.name}))
             db.flush()
             return row.to_domain()
 
-    def runs(self) -> list[Run]:
+    def get(self, name: str) -> Run:
+        """One run; raises MaskwrightError when there is none of this name."""
+        with self._transactions.reading() as db:
+            return queries.run_row(db, name).to_domain()
+
+    def all(self) -> list[Run]:
         """All runs, the oldest first."""
-        with self._reading() as db:
+        with self._transactions.reading() as db:
             return [row.to_domain() for row in db.scalars(select(RunRow).order_by(RunRow.id))]
 
-    def last_run(self) -> Run | None:
+    def last(self) -> Run | None:
         """The run that was started last, or None."""
-        with self._reading() as db:
+        with self._transactions.reading() as db:
             row = db.scalar(select(RunRow).order_by(RunRow.id.desc()).limit(1))
             return row.to_domain() if row else None
 
-    def run(self, name: str) -> Run:
-        """One run; raises MaskwrightError when there is none of this name."""
-        with self._reading() as db:
-            return queries.run_row(db, name).to_domain()
-
-    def resume_run(self, name: str, who: str) -> Run:
-        """The run as running again, its outcome and any wish to stop forgotten."""
-        with self._writing() as db:
+    def resume(self, name: str, user: str) -> Run:
+        """Mark a run as running again; its outcome and a request to stop are cleared."""
+        with self._transactions.writing() as db:
             row = queries.run_row(db, name)
             row.state, row.message, row.stop, row.updated_at = "running", "", False, now()
-            db.add(EventRow(at=row.updated_at, who=who, kind="run_resumed", after={"run": name}))
+            db.add(EventRow(at=row.updated_at, user=user, kind="run_resumed", after={"run": name}))
             return row.to_domain()
 
-    def report_run(self, name: str, progress: RunProgress, before: Scores | None = None) -> bool:
-        """Note what a run has reached, and that its process is alive; True when it should stop."""
-        with self._writing() as db:
+    def report(self, name: str, progress: RunProgress, before: Scores | None = None) -> bool:
+        """Record a run's progress, and that its process is alive; returns whether it was requested to stop."""
+        with self._transactions.writing() as db:
             row = queries.run_row(db, name)
             row.progress, row.updated_at = progress.to_dict(), now()
             row.before = row.before if before is None else before.to_dict()
             return row.stop
 
-    def end_run(
+    def end(
         self,
         name: str,
         state: str,
         *,
         after: Scores | None = None,
         message: str = "",
-        who: str = "",
+        user: str = "",
         checkpoint: tuple[str, str] | None = None,
     ) -> Run:
-        """The run as ended: done, cancelled or failed; done with the folder and the SHA-256 of its weights."""
-        with self._writing() as db:
+        """End a run.
+
+        Args:
+            name: of the run.
+            state: "done", "cancelled" or "failed".
+            after: scores of the result on the held-out images.
+            message: why it failed.
+            user: who ended it.
+            checkpoint: folder, relative to the project, and SHA-256 of the weights.
+        """
+        with self._transactions.writing() as db:
             row = queries.run_row(db, name)
             row.state, row.message, row.updated_at = state, message, now()
             row.after = None if after is None else after.to_dict()
-            db.add(EventRow(at=row.updated_at, who=who, kind=f"run_{state}", after={"run": name}))
+            db.add(EventRow(at=row.updated_at, user=user, kind=f"run_{state}", after={"run": name}))
             if checkpoint:
                 folder, sha256 = checkpoint
                 db.add(CheckpointRow(run_id=row.id, folder=folder, sha256=sha256, created_at=row.updated_at))
             return row.to_domain()
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """Weights that runs have made, the oldest first; runs of before version 0.7 are not among them."""
-        chosen = select(CheckpointRow, RunRow.name).join(RunRow).order_by(CheckpointRow.id)
-        with self._reading() as db:
-            return [row.to_domain(name) for row, name in db.execute(chosen)]
-
-    def stop_run(self, name: str) -> None:
-        """Ask a run's process to stop; it looks at least once a second."""
-        with self._writing() as db:
+    def request_stop(self, name: str) -> None:
+        """Request a run's process to stop; it checks at least once a second."""
+        with self._transactions.writing() as db:
             queries.run_row(db, name).stop = True
 
-    def activate(self, name: str | None, who: str) -> None:
-        """Make a run's result the model of the project, or with None the one it was opened with.
+    def checkpoints(self) -> list[Checkpoint]:
+        """Checkpoints, the oldest first; those made before version 0.7 are not recorded."""
+        query = select(CheckpointRow, RunRow.name).join(RunRow).order_by(CheckpointRow.id)
+        with self._transactions.reading() as db:
+            return [row.to_domain(name) for row, name in db.execute(query)]
+
+    def activate(self, name: str | None, user: str) -> None:
+        """Make a run's checkpoint the model of the project; None returns to the preset it was opened with.
 
         Raises:
             MaskwrightError: no such run, or it is not done.
         """
-        with self._writing() as db:
+        with self._transactions.writing() as db:
             if name is not None and (state := queries.run_row(db, name).state) != "done":
-                raise MaskwrightError(f"The run {name} is {state}, so it has no model to use. Let it finish first.")
-            db.add(EventRow(at=now(), who=who, kind="model_activated", after={"run": name}))
+                raise MaskwrightError(f"The run {name} is {state}, so it has no model to use.", "Let it finish first.")
+            db.add(EventRow(at=now(), user=user, kind="model_activated", after={"run": name}))
 
     def active(self) -> str | None:
-        """The run whose result is the model of the project, or None."""
-        chosen = (
+        """The run whose checkpoint is the model of the project, or None."""
+        query = (
             select(EventRow.after)
             .where(EventRow.kind == "model_activated", EventRow.annotation_id.is_(None))
             .order_by(EventRow.id.desc())
             .limit(1)
         )
-        with self._reading() as db:
-            return (db.scalar(chosen) or {}).get("run")
+        with self._transactions.reading() as db:
+            return (db.scalar(query) or {}).get("run")

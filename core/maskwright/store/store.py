@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import func, select
 
 from maskwright.errors import BadProject
 from maskwright.store import queries
-from maskwright.store.backups import DailyBackup, back_up
+from maskwright.store.backups import back_up
 from maskwright.store.categories import CategoryStore
 from maskwright.store.connection import connect, database_url, sqlite_file
 from maskwright.store.dataset import StoredDataset
@@ -23,29 +23,42 @@ from maskwright.store.location import database_file
 from maskwright.store.masks import MaskStore
 from maskwright.store.migrations import bring_up_to_date
 from maskwright.store.orm import EventRow
+from maskwright.store.predictions import PredictionStore
+from maskwright.store.references import ReferenceStore
 from maskwright.store.runs import RunStore
+from maskwright.store.transactions import Transactions
 from maskwright.store.values import Changes, Counts
 
 __all__ = ["Store"]
 
 
-class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
-    """Images, categories and annotations of one project, shared with any other process that has it open.
+class Store:
+    """The database of one project, which several processes may have open.
 
-    Every method raises ProjectUnwritable when the database is read-only, locked or out of room, and BadProject when its
-    file is damaged. A write that raised has changed nothing.
+    Every method, also of the parts, raises ProjectUnwritable when the database is read-only, locked or out of disk
+    space, and BadProject when its file is damaged. A write that raises has changed nothing.
     """
 
-    def __init__(self, engine: Engine, where: str) -> None:
-        """Take over an engine whose tables are up to date; use `Store.open`."""
-        super().__init__(engine, where)
-        self._keeper = DailyBackup(self._file) if self._file else None
+    def __init__(self, transactions: Transactions) -> None:
+        """Take over a database whose tables are up to date; use `Store.open`."""
+        self._transactions = transactions
+        self.images = ImageStore(transactions)
+        self.categories = CategoryStore(transactions)
+        self.masks = MaskStore(transactions)
+        self.references = ReferenceStore(transactions)
+        self.predictions = PredictionStore(transactions)
+        self.imports = ImportStore(transactions)
+        self.runs = RunStore(transactions)
 
     @classmethod
     def open(cls, where: str | Path, *, create: bool = False) -> Store:
-        """Open a database file by path, or any database by URL, and bring its tables up to date.
+        """Open a database, bring its tables up to date, and check a file for damage.
 
-        A file is looked over for damage, and copied into `backups/` when nobody has opened it before today.
+        A file that is opened for the first time today is copied into `backups/`.
+
+        Args:
+            where: path of a database file, or a database URL.
+            create: make the database when there is none.
 
         Raises:
             BadProject: there is no such file and `create` is false; newer than this Maskwright; damaged.
@@ -54,14 +67,14 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
         url = database_url(where)
         file = sqlite_file(url)
         if file is not None:
-            _require_file(file, create)
-        shown = str(file) if file else url.render_as_string(hide_password=True)
+            _require_file(file, create=create)
+        name = str(file) if file else url.render_as_string(hide_password=True)
         engine = connect(url)
         try:
-            with plain_errors(shown, file):
-                # a file that is there was meant to become a project
-                bring_up_to_date(engine, shown, create=create or file is not None)
-                return cls(engine, shown)
+            with plain_errors(name, file):
+                # a file that exists was meant to become a project
+                bring_up_to_date(engine, name, create=create or file is not None)
+                return cls(Transactions(engine, name))
         except OSError as error:
             engine.dispose()
             raise cannot_write(Path(error.filename or file or ""), error) from error
@@ -70,14 +83,8 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
             raise
 
     def close(self) -> None:
-        """Give the file free, after today's copy of it is whole; the store cannot be used afterwards."""
-        if self._keeper:
-            self._keeper.wait()
-        self._engine.dispose()
-
-    def _refuse_damaged(self) -> None:
-        if self._keeper and self._keeper.damaged and self._file:
-            raise damaged(self._file)
+        """Close the database connection once today's backup is complete; the store cannot be used afterwards."""
+        self._transactions.close()
 
     def __enter__(self) -> Store:
         return self
@@ -90,54 +97,54 @@ class Store(ImageStore, CategoryStore, MaskStore, ImportStore, RunStore):
     @property
     def on_disk(self) -> bool:
         """Whether the database is a file, which can be copied, and not on a server."""
-        return self._file is not None
+        return self._transactions.file is not None
 
     def back_up(self) -> Path:
-        """A copy of the database as it is now, in `backups/`.
+        """Copy the database as it is now into `backups/`, and return the copy.
 
         Raises:
             BadProject: it is on a server.
             ProjectUnwritable: the copy cannot be written.
         """
-        file = database_file(self._where) if self._file is None else self._file
+        file = self._transactions.file or database_file(self._transactions.name)
         try:
-            with plain_errors(self._where, file):
+            with plain_errors(self._transactions.name, file):
                 return back_up(file)
         except OSError as error:
             raise cannot_write(Path(error.filename or file.parent), error) from error
 
     def counts(self) -> Counts:
-        """How many images and masks there are."""
-        with self._reading() as db:
+        """Numbers of images and masks."""
+        with self._transactions.reading() as db:
             return queries.counts(db)
 
     def change_number(self) -> int:
-        """Grows with every change by any process; 0 in a new project."""
-        with self._reading() as db:
+        """A number that grows with every change by any process; 0 in a new project."""
+        with self._transactions.reading() as db:
             return db.scalar(select(func.max(EventRow.id))) or 0
 
     def changes(self, after: int) -> Changes:
-        """What any process has changed since a change number; reads no more than the history since then."""
-        with self._reading() as db:
+        """What any process has changed since a change number; reads only the history since then."""
+        with self._transactions.reading() as db:
             return queries.changes(db, after)
 
     @contextmanager
     def dataset(self, states: Sequence[str] = ("accepted",)) -> Iterator[StoredDataset]:
-        """Images, categories, and the annotations in these states, as of one moment, for as long as it is open."""
-        with self._reading() as db:
+        """A snapshot of images, categories and the annotations in these states, for as long as it is open."""
+        with self._transactions.reading() as db:
             yield StoredDataset(db, states)
 
 
-def _require_file(file: Path, create: bool) -> None:
-    """Say in words what SQLite would only call "unable to open database file", before it makes or touches one."""
+def _require_file(file: Path, *, create: bool) -> None:
+    """Raise a specific error where SQLite would only report "unable to open database file"; nothing is touched."""
     try:
-        there, size = file.is_file(), file.stat().st_size if file.exists() else 0
+        exists, size = file.is_file(), file.stat().st_size if file.exists() else 0
     except OSError as error:
         raise cannot_write(file.parent, error) from error
-    if not create and not there:
-        raise BadProject(f"There is no project database {file}. Check the name, or create the project first.")
+    if not create and not exists:
+        raise BadProject(f"There is no project database {file}.", "Check the name, or create the project first.")
     if not create and not size:
         raise damaged(file)
-    for needed in [file.parent, *([file] if there else [])]:
-        if not os.access(needed, os.W_OK):
+    for path in [file.parent, *([file] if exists else [])]:
+        if not os.access(path, os.W_OK):
             raise cannot_write(file.parent, PermissionError(13, "Permission denied"))

@@ -1,4 +1,4 @@
-"""One transaction for each thing a person or a window asks for."""
+"""Read and write transactions of a project's database."""
 
 from __future__ import annotations
 
@@ -8,35 +8,48 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from maskwright.store.backups import DailyBackup
 from maskwright.store.connection import sqlite_file
-from maskwright.store.db_errors import plain_errors
-from maskwright.store.history import flush_counts
+from maskwright.store.counts import flush_counts
+from maskwright.store.db_errors import damaged, plain_errors
 
 __all__ = ["Transactions"]
 
 
 class Transactions:
-    """A database whose reading sees one moment and whose writing is on disk when its block has ended."""
+    """Opens transactions: a reader sees the database at one moment, a write is on disk when its block has ended."""
 
-    def __init__(self, engine: Engine, where: str) -> None:
-        """Take over an engine whose tables are up to date; `where` is the project as a person knows it."""
-        self._engine, self._where, self._file = engine, where, sqlite_file(engine.url)
-        # a server's default would let two statements of one reading see different moments
-        moment = {} if self._file else {"isolation_level": "REPEATABLE READ"}
-        self._readers = sessionmaker(engine.execution_options(**moment))
+    def __init__(self, engine: Engine, name: str) -> None:
+        """Take over an engine whose tables are up to date, and back up a SQLite file once a day.
+
+        Args:
+            engine: of `connection.connect`.
+            name: what messages call the database: its file or address.
+        """
+        self.engine, self.name, self.file = engine, name, sqlite_file(engine.url)
+        self.backup = DailyBackup(self.file) if self.file else None
+        # a server's default would let two statements of one reader see different moments
+        isolation = {} if self.file else {"isolation_level": "REPEATABLE READ"}
+        self._readers = sessionmaker(engine.execution_options(**isolation))
         self._writers = sessionmaker(engine.execution_options(write=True))
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with plain_errors(self._where, self._file), self._readers.begin() as db:
+    def reading(self) -> Iterator[Session]:
+        """A session that reads."""
+        with plain_errors(self.name, self.file), self._readers.begin() as db:
             yield db
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        self._refuse_damaged()
-        with plain_errors(self._where, self._file), self._writers.begin() as db:
+    def writing(self) -> Iterator[Session]:
+        """A session that writes everything or, on an error, nothing; refused once damage was found in the file."""
+        if self.backup and self.backup.damaged and self.file:
+            raise damaged(self.file)
+        with plain_errors(self.name, self.file), self._writers.begin() as db:
             yield db
             flush_counts(db)
 
-    def _refuse_damaged(self) -> None:
-        """Raise BadProject when damage was found since opening: nothing more is written into a damaged file."""
+    def close(self) -> None:
+        """Wait until today's backup is complete, then close the connections."""
+        if self.backup:
+            self.backup.wait()
+        self.engine.dispose()

@@ -1,4 +1,4 @@
-"""What goes into the store and comes out of it beside the domain's own words, checked before any SQL runs."""
+"""Values that the store takes and returns, beside those of `domain`; checked before any SQL runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskwright.domain import FinetunePlan, ImageRecord, Mask
-from maskwright.errors import InvalidMask, MaskwrightError
+from maskwright.errors import InvalidMask, MaskwrightError, UsageError
 
 __all__ = [
     "LARGEST_ID",
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 LARGEST_ID = 1 << 30
-"""Of the ids that an import may bring: a server counts to twice as many, and what comes after needs room."""
+"""The largest id that an import may keep: a server's ids end at twice that, and later rows need ids, too."""
 STATES = ("proposed", "accepted", "rejected", "deleted")
 SOURCES = ("manual", "text", "reference", "click", "box", "import", "finetuned")
 
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image to register; `alias` is the path it was added from, `who` the person who added it.
+    """An image to add; `alias` is the path it was added from, `user` who added it.
 
-    `id` is a wish, of an import: it is granted where the project has never had an image.
+    An import sets `id`, which is kept in a project that has never had an image.
     """
 
     sha256: str
@@ -52,20 +52,22 @@ class NewImage:
     orientation: int = 1
     captured: str = ""
     alias: str = ""
-    who: str = ""
+    user: str = ""
     id: int | None = None
 
     def __post_init__(self) -> None:
-        # cameras pad the moment with NUL, which PostgreSQL does not take
+        # cameras pad the time with NUL, which PostgreSQL refuses
         object.__setattr__(self, "captured", self.captured.replace("\0", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class NewAnnotation:
-    """A mask to keep; what follows `crowd` is what an import knows of its life in another project.
+    """A mask to add; an import sets what follows `crowd` from the project that the mask comes from.
 
     Raises:
-        MaskwrightError: no category name, an empty mask, a score that is no number, or a provenance JSON cannot carry.
+        UsageError: no category name, an unknown state or source, a score that is not finite, or a provenance that is
+            not JSON.
+        MaskwrightError: an empty mask.
     """
 
     image_id: int
@@ -85,11 +87,11 @@ class NewAnnotation:
     def __post_init__(self) -> None:
         check_state(self.state)
         if self.source not in SOURCES:
-            raise MaskwrightError(f"A mask cannot come from {self.source!r}. Use one of: {', '.join(SOURCES)}.")
+            raise UsageError(f"{self.source!r} is not a source of masks.", f"Use one of: {', '.join(SOURCES)}.")
         if not self.mask.area:
-            raise MaskwrightError("The mask is empty. Mark at least one pixel of the object, then accept it.")
+            raise MaskwrightError("The mask is empty.", "Mark at least one pixel of the object, then accept it.")
         if self.mask.score is not None and not math.isfinite(self.mask.score):
-            raise MaskwrightError("The mask's score is not a number. Leave the score out, or give one from 0 to 1.")
+            raise UsageError("The mask's score is not a number.", "Leave the score out, or use one from 0 to 1.")
         object.__setattr__(self, "category", clean_name(self.category))
         object.__setattr__(self, "provenance", _plain(self.provenance))
 
@@ -102,12 +104,12 @@ class NewRun:
     recipe: str
     base: str
     plan: FinetunePlan
-    who: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Other pixels for an accepted mask, as a person saw it at `revision`; `category` None keeps its name."""
+    """New pixels for an accepted mask that the user saw at `revision`; `category` None keeps its category."""
 
     annotation_id: int
     revision: int
@@ -118,7 +120,7 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class BoxPrompt:
-    """A box around a thing that nobody has cut out yet, as (x, y, width, height) in pixels."""
+    """A box around an object that has no mask yet, as (x, y, width, height) in pixels."""
 
     image_id: int
     category: str
@@ -128,11 +130,11 @@ class BoxPrompt:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the history."""
+    """One event of the history."""
 
     id: int
     at: str
-    who: str
+    user: str
     kind: str
     annotation_id: int | None
     image_id: int | None
@@ -142,37 +144,37 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened since a change number: enough to know what to read again."""
+    """What changed since a change number: what a view has to read again."""
 
     number: int
-    """The newest change; ask for what comes after it next time."""
+    """The newest change; pass it the next time."""
     images: frozenset[int]
     """Images whose masks changed, or that are new."""
     others: bool
-    """Something else changed, too: a category, a run, the active model."""
+    """Whether something else changed, too: a category, a run, the active model."""
     complete: bool = True
-    """Whether these are all; when too much happened, read again whatever is shown."""
+    """False after too many changes to list: everything has to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class UndoStep:
-    """One action of a person, undone or done again."""
+    """One action of a user that was undone or redone."""
 
     kind: str
-    """What it was: accept, reject, delete, restore, edit, rename, merge, ..."""
+    """Such as accept, rejection, deletion, restoration, correction or merge."""
     image_id: int | None
-    """The image it was on; None for several or none."""
+    """The image it was on; None for several images or none."""
     masks: int
 
     @property
-    def words(self) -> str:
-        """Such as "accept of 3 masks"."""
+    def description(self) -> str:
+        """For messages, such as "accept of 3 masks"."""
         return f"{self.kind} of {self.masks} mask{'s' * (self.masks != 1)}" if self.masks else self.kind
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSummary:
-    """An image and how much was done on it."""
+    """An image with its numbers of masks."""
 
     record: ImageRecord
     accepted: int
@@ -181,7 +183,7 @@ class ImageSummary:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Weights that a fine-tuning run made."""
+    """The weights of a fine-tuning run."""
 
     run: str
     folder: str
@@ -192,37 +194,37 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much a project holds."""
+    """Numbers of images and masks in a project."""
 
     images: int
     annotated_images: int
     """Images with at least one accepted mask."""
     accepted: Mapping[str, int]
-    """Accepted masks of each category, also of those without any, in id order."""
+    """Accepted masks by category name, also of categories without any, in id order."""
     rejected: int
     proposed: int
-    """Proposals of a batch that nobody has decided on yet."""
+    """Open proposals of batch predictions."""
     deleted: int = 0
 
 
 def clean_name(name: str) -> str:
-    """A category name in its one spelling (NFC, no blanks around it); raises MaskwrightError when nothing is left."""
+    """A category name in NFC and without surrounding blanks; raises UsageError when it is empty or not text."""
     cleaned = unicodedata.normalize("NFC", name).strip()
     if not cleaned:
-        raise MaskwrightError('A category needs a name. Give one, for example "cow".')
+        raise UsageError("A category needs a name.", 'Type one, for example "cow".')
     try:
         cleaned.encode()
     except UnicodeEncodeError as error:
-        raise MaskwrightError("The category name holds bytes that are not text. Type it again.") from error
+        raise UsageError("The category name holds bytes that are not text.", "Type it again.") from error
     if "\0" in cleaned:
-        raise MaskwrightError("The category name holds bytes that are not text. Type it again.")
+        raise UsageError("The category name holds bytes that are not text.", "Type it again.")
     return cleaned
 
 
 def check_state(state: str) -> None:
-    """Raise MaskwrightError for a state no annotation can be in."""
+    """Raise UsageError for a state that no annotation can be in."""
     if state not in STATES:
-        raise MaskwrightError(f"A mask cannot be {state!r}. Use one of: {', '.join(STATES)}.")
+        raise UsageError(f"A mask cannot be {state!r}.", f"Use one of: {', '.join(STATES)}.")
 
 
 def check_mask(mask: Mask, size_hw: tuple[int, int]) -> None:
@@ -230,19 +232,19 @@ def check_mask(mask: Mask, size_hw: tuple[int, int]) -> None:
     height, width = mask.rle["size"]
     if (height, width) != size_hw:
         raise InvalidMask(
-            f"The mask is {width} x {height} pixels, but its image is {size_hw[1]} x {size_hw[0]}. "
-            "Make the mask on the upright image at full size."
+            f"The mask is {width} x {height} pixels, but its image is {size_hw[1]} x {size_hw[0]}.",
+            "Make the mask on the upright image at full size.",
         )
 
 
 def _plain(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A copy of what JSON makes of it, so that a later change by the caller cannot alter it."""
+    """A copy as JSON reads it back, so that a later change by the caller cannot alter it."""
     try:
         text = json.dumps(dict(provenance), ensure_ascii=False, allow_nan=False)
         text.encode()
     except (TypeError, ValueError) as error:
-        raise MaskwrightError(
-            f"The provenance cannot be kept: {error}. Use only text, finite numbers, lists and mappings in it."
+        raise UsageError(
+            f"The provenance cannot be stored: {error}.", "Use only text, finite numbers, lists and mappings in it."
         ) from error
     plain: Mapping[str, Any] = json.loads(text)
     return plain

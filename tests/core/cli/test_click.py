@@ -1,4 +1,4 @@
-"""The commands for clicks: masks of one picture, the measure, the benchmark, the training."""
+"""The commands for clicks: masks of one image_file, the measure, the benchmark, the training."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pytest
 from PIL import Image as Pillow
 
 from maskwright.domain import rle
-from tests.core.cli.test_cli import ANSWER, Run, home, labelled, picture, run
-
-__all__ = ["home", "labelled", "picture", "run"]
+from tests.core.cli.conftest import ANSWER, Run
 
 
 @pytest.fixture
-def click(run: Run, small_preset: Path, picture: Path) -> Run:
-    return lambda *words: run("click", picture, *words, "--preset", small_preset, "--device", "cpu")
+def click(run: Run, small_preset: Path, image_file: Path) -> Run:
+    return lambda *words: run("click", image_file, *words, "--preset", small_preset, "--device", "cpu")
 
 
 def test_masks_of_a_point_the_best_first(click: Run, home: Path) -> None:

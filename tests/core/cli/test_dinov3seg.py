@@ -11,24 +11,22 @@ import pytest
 from maskwright.models.dinov3seg import SPECS
 from maskwright.presets.loading import bundled, dinov3seg_settings
 from maskwright.project.ablation import ROWS
-from tests.core.cli.test_cli import Run, home, labelled, picture, run
-
-__all__ = ["home", "labelled", "picture", "run"]
+from tests.core.cli.conftest import Run
 
 
-def test_the_method_is_chosen_by_name(run: Run, picture: Path, segmenting_preset: Path) -> None:
-    words = ("segment", picture, "--text", "grass, sky", "--preset", segmenting_preset, "--out", "out", "--json")
+def test_the_method_is_chosen_by_name(run: Run, image_file: Path, segmenting_preset: Path) -> None:
+    words = ("segment", image_file, "--text", "grass, sky", "--preset", segmenting_preset, "--out", "out", "--json")
     answers = [run(*words, *more).json["masks"] for more in ((), ("--method", "dinov3seg"), ("--method", "dinotxt"))]
     assert answers[0] == answers[1] != answers[2]
     assert "procedure of dino.txt" in run(*words, "--method", "dinov3seg", "--high-resolution").sentence()
 
 
-def test_untrained_parts_say_so(run: Run, picture: Path, segmenting_preset: Path, home: Path) -> None:
+def test_untrained_parts_say_so(run: Run, image_file: Path, segmenting_preset: Path, home: Path) -> None:
     folder = shutil.copytree(segmenting_preset, home / "parts")
     told = json.loads((folder / "config.json").read_text())
     told["dinov3seg"]["trained"] = False
     (folder / "config.json").write_text(json.dumps(told))
-    found = run("segment", picture, "--text", "grass, sky", "--preset", folder, "--out", "out")
+    found = run("segment", image_file, "--text", "grass, sky", "--preset", folder, "--out", "out")
     assert "not trained yet" in found.err
     assert "waits for training" in run("models", "info", folder).out
     assert "answered by dinov3.seg" in run("models", "info", segmenting_preset).out

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskwright.cli.doctor_checks import Line, diagnose
+from maskwright.cli.doctor_checks import Check, diagnose
 from maskwright.presets.official import OFFICIAL
 from maskwright.project import Project
 
@@ -21,7 +21,7 @@ def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "presets"
 
 
-def _lines(project: Path | None = None) -> dict[str, Line]:
+def _lines(project: Path | None = None) -> dict[str, Check]:
     return {line.subject: line for line in diagnose(project)}
 
 
@@ -34,7 +34,7 @@ def test_sound_machine(tmp_path: Path) -> None:
     assert lines["devices"].found.endswith("cpu")
     assert lines["project"].found == f"none yet in {tmp_path / 'project'}"
     for name in OFFICIAL:
-        assert lines[f"model {name}"] == Line(
+        assert lines[f"model {name}"] == Check(
             f"model {name}", False, "missing", f"maskwright models info {name}", needed=False
         )
     assert all(line.mend for line in lines.values() if not line.ok), "what is missing has its mend"

@@ -10,29 +10,27 @@ import pytest
 from PIL import Image as Pillow
 
 from maskwright.domain import rle
-from tests.core.cli.test_cli import ANSWER, Run, home, labelled, picture, process, run
-
-__all__ = ["home", "labelled", "picture", "run"]
+from tests.core.cli.conftest import ANSWER, Run, process
 
 
 @pytest.fixture
-def mask(picture: Path) -> Path:
-    """The picture's left third."""
+def mask(image_file: Path) -> Path:
+    """A mask of the image's left third."""
     shown = np.zeros((40, 60), bool)
     shown[:, :20] = True
-    file = picture.with_name("mask of street.png")
+    file = image_file.with_name("mask of street.png")
     Pillow.fromarray(shown).save(file)
     return file
 
 
 @pytest.fixture
-def like(run: Run, small_preset: Path, picture: Path, mask: Path) -> Run:
-    words = ["--preset", small_preset, "--device", "cpu", "--reference", picture, mask]
+def like(run: Run, small_preset: Path, image_file: Path, mask: Path) -> Run:
+    words = ["--preset", small_preset, "--device", "cpu", "--reference", image_file, mask]
     return lambda *more: run("like", *more, *words)
 
 
-def test_one_picture(like: Run, picture: Path, home: Path) -> None:
-    answer = like(picture, "--category", "Straße", "--out", home / "out", "--json").json
+def test_one_picture(like: Run, image_file: Path, home: Path) -> None:
+    answer = like(image_file, "--category", "Straße", "--out", home / "out", "--json").json
     assert set(answer) >= ANSWER
     assert answer["categories"] == ["Straße"]
     labels = np.asarray(Pillow.open(answer["label_map"]))
@@ -43,11 +41,11 @@ def test_one_picture(like: Run, picture: Path, home: Path) -> None:
     assert kept["provenance"]["source"] == "reference"
 
 
-def test_folders_keep_their_shape_and_a_second_run_does_nothing(like: Run, picture: Path, home: Path) -> None:
+def test_folders_keep_their_shape_and_a_second_run_does_nothing(like: Run, image_file: Path, home: Path) -> None:
     for name in ("a/one.png", "a/b/one.png", "a/b/broken.png"):
         file = home / "many" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"no picture" if "broken" in name else picture.read_bytes())
+        file.write_bytes(b"no image" if "broken" in name else image_file.read_bytes())
     done = like(home / "many", "--out", "out")
     assert done.status == 1
     assert "broken.png: the file is damaged" in done.err
@@ -68,27 +66,29 @@ def test_folders_keep_their_shape_and_a_second_run_does_nothing(like: Run, pictu
     assert overlay.stat().st_mtime_ns > before
 
 
-def test_scores_come_first_the_most_certain(like: Run, picture: Path, home: Path) -> None:
+def test_scores_come_first_the_most_certain(like: Run, image_file: Path, home: Path) -> None:
     grey = home / "photos" / "grey.png"
     Pillow.new("RGB", (60, 40), (90, 90, 90)).save(grey)
-    scores = [float(line.split()[0]) for line in like(grey, picture, "--out", "out").out.splitlines()]
+    scores = [float(line.split()[0]) for line in like(grey, image_file, "--out", "out").out.splitlines()]
     assert scores == sorted(scores, reverse=True)
 
 
-def test_mistakes(like: Run, run: Run, picture: Path, mask: Path, home: Path) -> None:
+def test_mistakes(like: Run, run: Run, image_file: Path, mask: Path, home: Path) -> None:
     assert "nowhere.png" in like("nowhere.png").sentence()
     Pillow.fromarray(np.zeros((40, 60), np.uint8)).save(home / "black.png")
     Pillow.fromarray(np.zeros((4, 6), np.uint8)).save(home / "small.png")
-    options = ["--device", "cpu", "--reference", picture]
-    assert "mask is empty" in run("like", picture, *options, "black.png").sentence()
-    assert "another size" in run("like", picture, *options, "small.png").sentence()
-    assert "no file nomask.png" in run("like", picture, *options, "nomask.png").sentence()
+    options = ["--device", "cpu", "--reference", image_file]
+    assert "mask is empty" in run("like", image_file, *options, "black.png").sentence()
+    assert "another size" in run("like", image_file, *options, "small.png").sentence()
+    assert "no file nomask.png" in run("like", image_file, *options, "nomask.png").sentence()
     (home / "text.png").write_text("text")
-    assert "not an image" in run("like", picture, *options, "text.png").sentence()
-    assert run("like", picture).status == 2
-    assert run("like", picture, "--reference", picture).status == 2
+    assert "not an image" in run("like", image_file, *options, "text.png").sentence()
+    assert run("like", image_file).status == 2
+    assert run("like", image_file, "--reference", image_file).status == 2
     assert (
-        run("like", picture, *options, mask, "--refine", "magic", "--out", "o").sentence().startswith("There is no ref")
+        run("like", image_file, *options, mask, "--refine", "magic", "--out", "o")
+        .sentence()
+        .startswith("There is no ref")
     )
 
 
@@ -145,8 +145,19 @@ def test_bench(run: Run) -> None:
     assert "no benchmark speed" in run("bench", "--task", "speed").sentence()
 
 
-def test_the_process_keeps_stdout_for_json(picture: Path, mask: Path, small_preset: Path, home: Path) -> None:
-    words = ["like", picture, "--reference", picture, mask, "--preset", small_preset, "--out", home / "o", "--json"]
+def test_the_process_keeps_stdout_for_json(image_file: Path, mask: Path, small_preset: Path, home: Path) -> None:
+    words = [
+        "like",
+        image_file,
+        "--reference",
+        image_file,
+        mask,
+        "--preset",
+        small_preset,
+        "--out",
+        home / "o",
+        "--json",
+    ]
     done = process(*words)
     assert done.status == 0
     assert set(done.json) >= ANSWER

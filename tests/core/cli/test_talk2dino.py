@@ -14,10 +14,8 @@ from PIL import Image as Pillow
 from maskwright.domain import Image
 from maskwright.presets.config_io import sections
 from maskwright.project import Project
-from tests.core.cli.test_cli import Run, home, labelled, picture, run
+from tests.core.cli.conftest import Run
 from tests.core.training.test_projection import TAUGHT, captioned, named
-
-__all__ = ["home", "labelled", "picture", "run"]
 
 
 @pytest.fixture
@@ -28,21 +26,21 @@ def words(talking_preset: Path) -> tuple[object, ...]:
 # masks of words
 
 
-def test_the_method_is_chosen_by_name(run: Run, picture: Path, words: tuple[object, ...]) -> None:
-    given = ("segment", picture, "--text", "grass, sky, cow", *words, "--out", "out", "--json")
+def test_the_method_is_chosen_by_name(run: Run, image_file: Path, words: tuple[object, ...]) -> None:
+    given = ("segment", image_file, "--text", "grass, sky, cow", *words, "--out", "out", "--json")
     found = {method: run(*given, "--method", method).json["masks"] for method in ("dinotxt", "talk2dino")}
     assert found["talk2dino"] != found["dinotxt"] == run(*given).json["masks"]
     assert "procedure of dino.txt" in run(*given, "--method", "talk2dino", "--high-resolution").sentence()
 
 
-def test_a_preset_without_it_is_one_sentence(run: Run, picture: Path, small_preset: Path, home: Path) -> None:
-    given = ("segment", picture, "--text", "sky", "--preset", small_preset, "--device", "cpu", "--out", "out")
+def test_a_preset_without_it_is_one_sentence(run: Run, image_file: Path, small_preset: Path, home: Path) -> None:
+    given = ("segment", image_file, "--text", "sky", "--preset", small_preset, "--device", "cpu", "--out", "out")
     assert run(*given, "--method", "talk2dino").sentence().startswith("The preset small has no Talk2DINO.")
     assert not (home / "out").exists()
 
 
-def test_cleaning_says_what_it_left(run: Run, picture: Path, words: tuple[object, ...]) -> None:
-    given = ("segment", picture, "--text", "grass, sky, cow", "--method", "talk2dino", *words, "--out", "out")
+def test_cleaning_says_what_it_left(run: Run, image_file: Path, words: tuple[object, ...]) -> None:
+    given = ("segment", image_file, "--text", "grass, sky, cow", "--method", "talk2dino", *words, "--out", "out")
 
     def labels(*options: str) -> tuple[np.ndarray, str, object]:
         done = run(*given, *options, "--json")
@@ -50,20 +48,20 @@ def test_cleaning_says_what_it_left(run: Run, picture: Path, words: tuple[object
         return np.asarray(Pillow.open(done.json["label_map"])), done.err, kept["cleaning"]
 
     plain, silent, weight = labels("--background", "--no-cleaning")
-    assert "Cleaning" not in silent
+    assert "cleaning" not in silent
     assert weight == 0
     cleaned, told, weight = labels("--background", "--cleaning")
     assert weight == 0.2
     share = ((plain > 0) & (cleaned == 0)).mean()
-    assert f"Cleaning left {100 * share:.1f} % of the picture unlabelled that had a class before." in told
+    assert f"Background cleaning removed the class of {100 * share:.1f} % of the image." in told
     assert share > 0
     left, told, weight = labels("--background")
     assert np.array_equal(left, cleaned), "the preset's way"
     assert "goes with a background" in run(*given, "--cleaning").sentence()
 
 
-def test_refinement_is_chosen_by_name(run: Run, picture: Path, words: tuple[object, ...]) -> None:
-    given = ("segment", picture, "--text", "grass, sky", "--method", "talk2dino", *words, "--out", "out", "--json")
+def test_refinement_is_chosen_by_name(run: Run, image_file: Path, words: tuple[object, ...]) -> None:
+    given = ("segment", image_file, "--text", "grass, sky", "--method", "talk2dino", *words, "--out", "out", "--json")
     assert run(*given).json["masks"] != run(*given, "--refine", "pamr").json["masks"]
     for other in ("crf", "x"):
         assert f"refined by pamr, not by {other}" in run(*given, "--refine", other).sentence()
@@ -73,14 +71,14 @@ def test_refinement_is_chosen_by_name(run: Run, picture: Path, words: tuple[obje
 
 
 @pytest.fixture
-def streets(home: Path, picture: Path) -> Path:
+def streets(home: Path, image_file: Path) -> Path:
     """A project of three pictures."""
     with Project.open(home / "streets", create=True) as project:
-        project.add_image(Image.open(picture))
+        project.images.register(Image.open(image_file))
         for number in range(2):
             pixels = np.random.default_rng(number).integers(0, 256, (30, 40, 3), dtype=np.uint8)
             Pillow.fromarray(pixels).save(home / f"noise {number}.png")
-            project.add_image(Image.open(home / f"noise {number}.png"))
+            project.images.register(Image.open(home / f"noise {number}.png"))
     return home / "streets"
 
 
@@ -107,7 +105,7 @@ def test_what_cannot_be_looked_at_is_told(run: Run, streets: Path, words: tuple[
     assert done.status == 1
     assert [row["image"] for row in done.json["images"]] in ([1, 3], [3, 1])
     (problem,) = done.json["problems"]
-    assert problem.startswith(f"The picture images/{gone.name} is missing")
+    assert problem.startswith(f"The image file images/{gone.name} is missing")
     assert problem in done.err
 
 
@@ -123,7 +121,7 @@ def test_searches_that_cannot_be(run: Run, streets: Path, small_preset: Path, wo
 # training
 
 
-def test_a_projection_is_trained_and_used(run: Run, home: Path, picture: Path, small_preset: Path) -> None:
+def test_a_projection_is_trained_and_used(run: Run, home: Path, image_file: Path, small_preset: Path) -> None:
     data = captioned(home / "photos-with-captions")
     given = ("train-projection", data, "--out", "mine", "--preset", small_preset, "--device", "cpu", "--json")
     done = run(*given, "--epochs", 3, "--batch", 4, "--rate", 0.01)
@@ -134,7 +132,7 @@ def test_a_projection_is_trained_and_used(run: Run, home: Path, picture: Path, s
     assert len(answer["losses"]) == 3
     assert done.err.splitlines() == ["pictures", "texts", "epochs"]
     used = ("--preset", "mine", "--device", "cpu", "--json")
-    assert run("segment", picture, "--text", "red, blue", "--method", "talk2dino", *used).status == 0
+    assert run("segment", image_file, "--text", "red, blue", "--method", "talk2dino", *used).status == 0
     assert run("models", "verify", "mine").status == 0
     again = run(*given, "--epochs", 3, "--batch", 4, "--rate", 0.01).json
     assert again["losses"] == answer["losses"], "the same seed"

@@ -96,5 +96,5 @@ def everything(project: Project) -> tuple[Any, ...]:
     store = project.store
     files = {file: file.read_bytes() for file in (project.folder / "images").rglob("*") if file.is_file()}
     folders = {file for file in (project.folder / "images").rglob("*") if file.is_dir()}
-    boxes = [store.boxes(one.id) for one in project.images()]
-    return project.images(), project.categories(), project.annotations(states=states), boxes, files, folders
+    boxes = [store.images.boxes(one.id) for one in project.images.all()]
+    return project.images.all(), project.categories(), project.annotations(states=states), boxes, files, folders

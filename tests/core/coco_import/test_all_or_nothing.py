@@ -16,8 +16,9 @@ import maskwright as mw
 from maskwright.domain import rle
 from maskwright.errors import ProjectUnwritable
 from maskwright.project import Project
-from maskwright.project.image_folder import PictureFolder
+from maskwright.project.image_folder import ImageFolder
 from maskwright.store import history
+from maskwright.store.imports import ImportStore
 from tests.core.coco_import.conftest import REGIONS, Labels, draw, everything, write
 
 
@@ -50,11 +51,11 @@ def test_a_failure_at_the_last_picture(
     with monkeypatch.context() as patch:
         patch.setattr(picture_folder, "_copy", fail_at(2, error, picture_folder._copy))
         with pytest.raises(ProjectUnwritable if isinstance(error, OSError) else type(error)):
-            project.import_coco(file)
+            project.exchange.import_coco(file)
     assert (everything(project), project.store.change_number()) == (before, number)
     # and the names are free again
-    assert project.import_coco(file).masks == 5
-    assert [one.file_name for one in project.images()] == ["images/more/ü b.png", "images/a.png"]
+    assert project.exchange.import_coco(file).masks == 5
+    assert [one.file_name for one in project.images.all()] == ["images/more/ü b.png", "images/a.png"]
 
 
 @pytest.mark.parametrize("name", ["add_masks", "add_boxes", "category"])
@@ -74,46 +75,46 @@ def test_a_failure_in_the_transaction(
     with monkeypatch.context() as patch:
         patch.setattr(history, name, fail_at(1 if name == "add_boxes" else 2, error, getattr(history, name)))
         if name == "add_masks":
-            patch.setattr("maskwright.store.queries._HANDFUL", 3)
+            patch.setattr("maskwright.store.queries._BATCH_ROWS", 3)
         with pytest.raises(type(error)):
-            project.import_coco(file)
+            project.exchange.import_coco(file)
     assert (everything(project), project.store.change_number()) == (before, number)
-    done = project.import_coco(file)
+    done = project.exchange.import_coco(file)
     assert (done.masks, done.boxes, done.added) == (5, 1, 2)
 
 
 def test_an_interruption_after_the_commit_keeps_the_pictures(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = type(project.store).import_dataset
+    real = ImportStore.add
 
     def interrupted(*args: Any) -> Any:
         real(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(project.store), "import_dataset", interrupted)
+    monkeypatch.setattr(ImportStore, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        project.import_coco(write(tmp_path, labels))
+        project.exchange.import_coco(write(tmp_path, labels))
     assert len(project.annotations()) == 5
-    assert project.missing() == []
+    assert project.images.missing() == []
 
 
 def test_a_picture_that_changes_meanwhile(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
-    real = PictureFolder.take
+    real = ImageFolder.take
 
-    def later(self: PictureFolder, source: Path, *args: Any) -> Any:
+    def later(self: ImageFolder, source: Path, *args: Any) -> Any:
         if source.name == "a.png":
             draw(source, rng)
         return real(self, source, *args)
 
-    monkeypatch.setattr(PictureFolder, "take", later)
+    monkeypatch.setattr(ImageFolder, "take", later)
     before = everything(project)
     # `a.png` is taken last
     labels["images"].reverse()
     with pytest.raises(mw.MaskwrightError, match=r"a\.png changed while it was being copied"):
-        project.import_coco(write(tmp_path, labels))
+        project.exchange.import_coco(write(tmp_path, labels))
     assert everything(project) == before
 
 
@@ -121,7 +122,7 @@ def test_another_process_that_was_faster_leaves_no_copy_behind(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, labels)
-    real = type(project.store).import_dataset
+    real = ImportStore.add
 
     def second(store: Any, new: Any) -> Any:
         monkeypatch.undo()
@@ -129,22 +130,22 @@ def test_another_process_that_was_faster_leaves_no_copy_behind(
             # it has found the reserved names not yet written
             for one in (project.folder / "images").rglob("*.png"):
                 one.rename(one.with_suffix(".away"))
-            other.import_coco(file)
+            other.exchange.import_coco(file)
             for one in (project.folder / "images").rglob("*.away"):
                 one.rename(one.with_name(f"copy of {one.stem}.png"))
         return real(store, new)
 
-    monkeypatch.setattr(type(project.store), "import_dataset", second)
+    monkeypatch.setattr(ImportStore, "add", second)
     monkeypatch.setattr(
-        PictureFolder, "take", lambda self, source, wanted, digest, take=PictureFolder.take: _renamed(
+        ImageFolder, "take", lambda self, source, wanted, digest, take=ImageFolder.take: _renamed(
             take(self, source, wanted, digest)
         )
     )  # fmt: skip
-    done = project.import_coco(file)
+    done = project.exchange.import_coco(file)
     assert (done.masks, done.known) == (0, 5)
     files = sorted(one.name for one in (project.folder / "images").rglob("*") if one.is_file())
     assert files == ["a.png", "ü b.png"]
-    assert project.missing() == []
+    assert project.images.missing() == []
 
 
 def _renamed(taken: tuple[Path, bool]) -> tuple[Path, bool]:
@@ -158,7 +159,7 @@ from maskwright.project import Project
 
 with Project.open(sys.argv[1]) as project:
     print("ready", flush=True)
-    project.import_coco(sys.argv[2])
+    project.exchange.import_coco(sys.argv[2])
     print("done", flush=True)
 """
 
@@ -197,11 +198,11 @@ def test_a_killed_import_is_there_as_a_whole_or_not_at_all(tmp_path: Path, rng: 
             assert numbers in ((0, 0, 0), (30, 120, 4))
             assert numbers == (30, 120, 4) or "done" not in said
             outcomes.add(numbers)
-            assert project.missing() == []
-            done = project.import_coco(file)
+            assert project.images.missing() == []
+            done = project.exchange.import_coco(file)
             assert done.masks + done.known == 120
             assert len(project.annotations()) == 120
-            assert project.missing() == []
+            assert project.images.missing() == []
     assert len(outcomes) == 2, "no child was killed in time, or all were"
 
 
@@ -209,7 +210,7 @@ def test_what_was_there_is_not_touched(project: Project, labels: Labels, tmp_pat
     """A picture of the same name but other bytes stays, and the copy gets a number."""
     there = project.folder / "images" / "a.png"
     there.write_bytes(b"something else")
-    project.import_coco(write(tmp_path, labels))
+    project.exchange.import_coco(write(tmp_path, labels))
     assert there.read_bytes() == b"something else"
-    assert project.store.image(7).file_name == "images/a-2.png"
+    assert project.store.images.get(7).file_name == "images/a-2.png"
     assert json.loads(project.export_coco(tmp_path / "o.json").read_text(encoding="utf-8"))["images"][1]["id"] == 7

@@ -21,7 +21,7 @@ from maskwright.domain import rle
 from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_rules import validate
 from maskwright.project import Project
-from maskwright.project.coco_import import Imported, ImportOptions
+from maskwright.project.coco_import import ImportOptions, ImportResult
 from tests.core.coco_import.conftest import REGIONS, Labels, corners, draw, region, runs
 from tests.core.coco_import.test_tools import CVAT
 
@@ -182,10 +182,10 @@ def state(project: Project) -> tuple[Any, ...]:
     return rows, sorted((project.folder / "images").rglob("*"))
 
 
-def outcome(project: Project, file: Path, options: ImportOptions) -> Imported | str:
+def outcome(project: Project, file: Path, options: ImportOptions) -> ImportResult | str:
     """The report or the sentence; both can be shown to a person."""
     try:
-        told: Imported | str = project.import_coco(file, options=options)
+        told: ImportResult | str = project.exchange.import_coco(file, options=options)
     except MaskwrightError as error:
         told = str(error)
         assert told.count("\n") == 0
@@ -203,7 +203,7 @@ def check(project: Project, file: Path, options: ImportOptions, rehearse: bool) 
         assert state(project) == before
         assert foretold in (None, told)
     elif foretold is not None:
-        assert isinstance(foretold, Imported)
+        assert isinstance(foretold, ImportResult)
         assert asdict(foretold) | {"dry_run": False} == asdict(told)
 
 
@@ -215,8 +215,8 @@ def check_all(project: Project, file: Path) -> None:
     assert len(data["annotations"]) > 20
     assert validate(data) == []
     with suppress(MaskwrightError):
-        project.import_coco(file)
-        again = project.import_coco(file)
+        project.exchange.import_coco(file)
+        again = project.exchange.import_coco(file)
         assert (again.masks, again.added, again.boxes) == (0, 0, 0)
 
 

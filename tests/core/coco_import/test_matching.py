@@ -16,7 +16,7 @@ import maskwright as mw
 from maskwright.domain import rle
 from maskwright.imaging.geometry import upright
 from maskwright.project import Project
-from maskwright.project.coco_import import Imported, ImportOptions
+from maskwright.project.coco_import import ImportOptions, ImportResult
 from tests.core.coco_import.conftest import REGIONS, Labels, corners, draw, region, runs, write
 
 
@@ -44,20 +44,20 @@ def test_the_ways_in_their_order(project: Project, tmp_path: Path, rng: np.rando
         {"file_name": "nowhere.png"},
     ]
     images = [{"id": n, "width": 40, "height": 30} | row for n, row in enumerate(rows, start=1)]
-    done = project.import_coco(write(tmp_path, {"images": images, "annotations": [], "categories": []}))
+    done = project.exchange.import_coco(write(tmp_path, {"images": images, "annotations": [], "categories": []}))
     assert done.matched == {"SHA-256": 1, "content": 1, "path": 1, "name": 1, "file": 1}
     assert (done.images, done.added, done.missing) == (5, 1, ("nowhere.png",))
     assert "1 of 6 images were not found (nowhere.png)" in done.warnings[0]
-    assert project.images()[-1].sha256 == sha256(new)
+    assert project.images.all()[-1].sha256 == sha256(new)
 
 
 def test_known_masks_tell_the_image(project: Project, labels: Labels, tmp_path: Path) -> None:
     """As after an export with pictures, whose upright copies have other bytes and other names."""
-    project.import_coco(write(tmp_path, labels))
+    project.exchange.import_coco(write(tmp_path, labels))
     data = json.loads(project.export_coco(tmp_path / "out.json").read_text(encoding="utf-8"))
     for row in data["images"]:
         row |= {"sha256": "0" * 64, "file_name": "elsewhere/" + row["file_name"]}
-    done = project.import_coco(write(tmp_path, data, "moved.json"))
+    done = project.exchange.import_coco(write(tmp_path, data, "moved.json"))
     assert (done.matched, done.known, done.masks, done.added) == ({"known masks": 2}, 5, 0, 0)
 
 
@@ -69,21 +69,21 @@ def test_a_name_that_several_have_is_ambiguous(project: Project, labels: Labels,
     labels["images"][0]["file_name"] = "elsewhere/again.png"
     labels["images"][1]["file_name"] = "elsewhere/same.png"
     options = ImportOptions(images=tmp_path / "pictures")
-    done = project.import_coco(write(tmp_path, labels, "labels.json"), options=options)
+    done = project.exchange.import_coco(write(tmp_path, labels, "labels.json"), options=options)
     assert done.ambiguous == ("elsewhere/again.png",)
-    assert done.warnings == ("elsewhere/again.png: several pictures have this name; it was left out.",)
+    assert done.warnings == ("elsewhere/again.png: several images have this name; it was skipped.",)
     assert done.matched == {"name": 1}
     # with its SHA-256 there is no doubt
     labels["images"][0]["sha256"] = sha256(tmp_path / "pictures" / "two" / "again.png")
-    done = project.import_coco(write(tmp_path, labels, "labels.json"), options=options)
+    done = project.exchange.import_coco(write(tmp_path, labels, "labels.json"), options=options)
     assert (done.ambiguous, done.masks, done.matched) == ((), 4, {"file": 1, "name": 1})
     del labels["images"][0]["sha256"]
     del labels["images"][1:]
     with (
         Project.open(tmp_path / "empty", create=True) as empty,
-        pytest.raises(mw.MaskwrightError, match="1 of 1 images were not found: several pictures are called elsewhere/"),
+        pytest.raises(mw.MaskwrightError, match="1 of 1 images were not found: several images are called elsewhere/"),
     ):
-        empty.import_coco(write(tmp_path, labels, "labels.json"), options=options)
+        empty.exchange.import_coco(write(tmp_path, labels, "labels.json"), options=options)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_where_pictures_are_looked_for(
     images = [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}]
     file = write(tmp_path, {"images": images, "annotations": [], "categories": []}, name)
     chosen = tmp_path / "chosen" if "chosen" in place else None
-    assert project.import_coco(file, options=ImportOptions(images=chosen)).matched == {"file": 1}
-    assert [one.sha256 for one in project.images()] == [sha256(picture)]
+    assert project.exchange.import_coco(file, options=ImportOptions(images=chosen)).matched == {"file": 1}
+    assert [one.sha256 for one in project.images.all()] == [sha256(picture)]
     assert (project.folder / "images" / "a.png").read_bytes() == picture.read_bytes()
 
 
@@ -117,7 +117,7 @@ def test_missing_pictures_are_counted_and_none_at_all_is_an_error(
     project: Project, labels: Labels, tmp_path: Path
 ) -> None:
     labels["images"][1]["file_name"] = "nowhere.png"
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.missing) == (4, ("nowhere.png",))
     assert "1 of 2 images were not found (nowhere.png)" in done.warnings[0]
     # a picture outside the file's own folder is never opened
@@ -127,20 +127,20 @@ def test_missing_pictures_are_counted_and_none_at_all_is_an_error(
     for name in ("../secret.png", str(secret), "..\\secret.png", "c.png", "", "n" * 300, "/".join("n" * 900), "a\0b"):
         labels["images"][0]["file_name"] = name
         with pytest.raises(mw.MaskwrightError, match="2 of 2 images were not found"):
-            project.import_coco(write(tmp_path, labels))
+            project.exchange.import_coco(write(tmp_path, labels))
     assert project.status() == before
 
 
 def test_a_broken_picture_is_told_and_the_others_come_in(project: Project, labels: Labels, tmp_path: Path) -> None:
     broken = tmp_path / "labels" / "images" / "a.png"
     broken.write_bytes(b"no picture")
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.images, done.missing) == (1, 1, ())
     (sentence,) = done.skipped
     assert sentence.startswith("a.png: Cannot read a.png: the file is damaged or not an image.")
     # what the file knows for sure is kept, and the person still hears of the picture
     labels["images"][0]["sha256"] = "ab" * 32
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.skipped, done.missing) == (4, (), ("a.png",))
     assert done.warnings[0].startswith("a.png: Cannot read a.png")
     assert not (project.folder / "images" / "a.png").exists()
@@ -150,21 +150,23 @@ def test_when_no_picture_can_be_read_nothing_is_done(project: Project, labels: L
     for file in (tmp_path / "labels" / "images").rglob("*.png"):
         file.write_bytes(b"no picture")
     with pytest.raises(mw.MaskwrightError, match=r"None of the 2 images can be read\. a\.png: Cannot read a\.png"):
-        project.import_coco(write(tmp_path, labels))
-    assert project.images() == []
+        project.exchange.import_coco(write(tmp_path, labels))
+    assert project.images.all() == []
 
 
 def test_other_bytes_at_the_path_are_taken_with_a_warning(project: Project, labels: Labels, tmp_path: Path) -> None:
     labels["images"][0]["sha256"] = "ab" * 32
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.matched) == (5, {"file": 2})
     (sentence,) = done.warnings
-    assert sentence.startswith("a.png: the picture there is not the one that the masks were made on (SHA-256 differs)")
-    assert project.images()[-1].sha256 == sha256(tmp_path / "labels" / "images" / "a.png")
+    assert sentence.startswith(
+        "a.png: the image file there is not the one that the masks were made on (SHA-256 differs)"
+    )
+    assert project.images.all()[-1].sha256 == sha256(tmp_path / "labels" / "images" / "a.png")
     # so it is where the project has the picture
     for file in (tmp_path / "labels" / "images").rglob("*.png"):
         file.unlink()
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert done.matched == {"path": 2}
     assert any("SHA-256 differs" in one for one in done.warnings)
 
@@ -174,7 +176,7 @@ def test_the_name_alone_does_not_make_other_bytes_the_picture(project: Project, 
     (images / "sub").mkdir()
     (images / "a.png").rename(images / "sub" / "a.png")
     labels["images"][0]["sha256"] = "ab" * 32
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert done.matched == {"without a picture": 1, "file": 1}
     assert done.missing == ("a.png",)
 
@@ -183,9 +185,9 @@ def test_nor_does_a_name_in_the_project(project: Project, tmp_path: Path, rng: n
     project.add(draw(tmp_path / "IMG_0001.png", rng))
     images: list[dict[str, Any]] = [{"id": 1, "file_name": "trip/IMG_0001.png", "width": 40, "height": 30}]
     labels = {"images": images, "annotations": [], "categories": []}
-    assert project.import_coco(write(tmp_path, labels)).matched == {"name": 1}
+    assert project.exchange.import_coco(write(tmp_path, labels)).matched == {"name": 1}
     images[0]["sha256"] = "ab" * 32
-    assert project.import_coco(write(tmp_path, labels)).matched == {"without a picture": 1}
+    assert project.exchange.import_coco(write(tmp_path, labels)).matched == {"without a picture": 1}
 
 
 def test_an_image_that_stands_twice_is_found_once(project: Project, labels: Labels, tmp_path: Path) -> None:
@@ -194,9 +196,9 @@ def test_an_image_that_stands_twice_is_found_once(project: Project, labels: Labe
     labels["images"].insert(0, labels["images"][0] | {"id": 1, "file_name": "gone/x.png", "sha256": there})
     labels["images"][1]["sha256"] = there
     labels["annotations"][0]["image_id"] = 1
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.images, done.matched) == (5, 2, {"without a picture": 1, "file": 2})
-    assert project.missing() == []
+    assert project.images.missing() == []
 
 
 def test_an_image_without_its_picture_is_kept_and_found_later(project: Project, labels: Labels, tmp_path: Path) -> None:
@@ -204,50 +206,50 @@ def test_an_image_without_its_picture_is_kept_and_found_later(project: Project, 
     away = tmp_path / "away.png"
     (images / "a.png").rename(away)
     labels["images"][0] |= {"sha256": sha256(away), "exif_orientation": 6, "date_captured": "2024:01:02 03:04:05"}
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.missing, done.added) == (5, ("a.png",), 2)
-    assert "The masks of 1 are kept; `maskwright project relink` finds their pictures later." in done.warnings[0]
-    record = project.store.image(7)
+    assert "The masks of 1 are kept; `maskwright project relink` finds their images later." in done.warnings[0]
+    record = project.store.images.get(7)
     assert (record.file_name, record.width, record.height) == ("images/a.png", 40, 30)
     assert (record.orientation, record.captured) == (6, "2024:01:02 03:04:05")
     with pytest.raises(mw.MaskwrightError, match="is missing"):
-        project.image(7)
+        project.images.open(7)
     (tmp_path / "found").mkdir()
     away.rename(tmp_path / "found" / "b.png")
-    assert project.relink(tmp_path / "found").by_content == ("images/a.png",)
-    assert project.image(7).size_hw == (30, 40)
+    assert project.images.relink(tmp_path / "found").by_content == ("images/a.png",)
+    assert project.images.open(7).size_hw == (30, 40)
 
 
 def test_two_missing_pictures_of_one_name_stay_two(project: Project, labels: Labels, tmp_path: Path) -> None:
     for number, row in enumerate(labels["images"]):
         row |= {"file_name": "gone/a.png", "sha256": f"{number:064x}"}
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert done.masks == 5
-    assert sorted(one.file_name for one in project.images()) == ["images/gone/a-2.png", "images/gone/a.png"]
+    assert sorted(one.file_name for one in project.images.all()) == ["images/gone/a-2.png", "images/gone/a.png"]
 
 
 def test_a_picture_that_stands_twice_is_one_image(project: Project, labels: Labels, tmp_path: Path) -> None:
     images = tmp_path / "labels" / "images"
     (images / "more" / "ü b.png").write_bytes((images / "a.png").read_bytes())
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.images, done.added, done.masks) == (1, 1, 5)
-    assert [one.file_name for one in project.images()] == ["images/a.png"]
+    assert [one.file_name for one in project.images.all()] == ["images/a.png"]
 
 
 def test_sizes_need_not_be_told(project: Project, labels: Labels, tmp_path: Path) -> None:
     for row, size in zip(labels["images"], ({"width": 0, "height": None}, {}), strict=True):
         del row["width"], row["height"]
         row |= size
-    assert project.import_coco(write(tmp_path, labels)).masks == 5
+    assert project.exchange.import_coco(write(tmp_path, labels)).masks == 5
 
 
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        pytest.param((41, 30), "a.png: the file says 41 x 30, the upright picture is 40 x 30", id="other"),
+        pytest.param((41, 30), "a.png: the file says 41 x 30, the upright image is 40 x 30", id="other"),
         pytest.param(
             (30, 40),
-            "a.png: the file says 30 x 40, the upright picture is 40 x 30: its width and height are swapped; "
+            "a.png: the file says 30 x 40, the upright image is 40 x 30: its width and height are swapped; "
             "--rotate turns them",
             id="swapped",
         ),
@@ -257,9 +259,9 @@ def test_another_size_is_told_and_that_image_left_out(
     project: Project, labels: Labels, tmp_path: Path, size: tuple[int, int], said: str
 ) -> None:
     labels["images"][0] |= {"width": size[0], "height": size[1]}
-    done = project.import_coco(write(tmp_path, labels))
+    done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.images, done.skipped) == (1, 1, (said,))
-    assert len(project.images()) == 1
+    assert len(project.images.all()) == 1
 
 
 def test_swapped_run_lengths_are_told_and_rotate_reads_them(project: Project, labels: Labels, tmp_path: Path) -> None:
@@ -267,14 +269,14 @@ def test_swapped_run_lengths_are_told_and_rotate_reads_them(project: Project, la
     first["segmentation"] = rle.encode(REGIONS["compressed"].T)
     second["segmentation"] = runs(REGIONS["uncompressed"].T)
     file = write(tmp_path, labels)
-    done = project.import_coco(file)
+    done = project.exchange.import_coco(file)
     assert done.masks == 3
     assert done.skipped[0] == (
-        "a.png, annotation 1: its run lengths are for size [40, 30], the picture has [30, 40] (width and height "
+        "a.png, annotation 1: its run lengths are for size [40, 30], the image has [30, 40] (width and height "
         "swapped); --rotate turns it"
     )
     assert done.skipped[1].startswith("a.png, annotation 2: its run lengths are for size [40, 30]")
-    done = project.import_coco(file, options=ImportOptions(rotate=True))
+    done = project.exchange.import_coco(file, options=ImportOptions(rotate=True))
     assert (done.masks, done.known, done.skipped) == (2, 3, ())
     found = {one.provenance["annotation"]: one.mask.to_array() for one in project.annotations()}
     assert np.array_equal(found[1], REGIONS["compressed"])
@@ -282,7 +284,7 @@ def test_swapped_run_lengths_are_told_and_rotate_reads_them(project: Project, la
     # where the image's own numbers are swapped, too
     labels["images"][0] |= {"width": 30, "height": 40}
     with Project.open(tmp_path / "other", create=True) as other:
-        done = other.import_coco(write(tmp_path, labels), options=ImportOptions(rotate=True))
+        done = other.exchange.import_coco(write(tmp_path, labels), options=ImportOptions(rotate=True))
         assert (done.masks, done.skipped) == (5, ())
         assert [one.mask.area for one in other.annotations(7)] == [one.sum() for one in REGIONS.values()]
 
@@ -321,19 +323,19 @@ def test_masks_made_before_the_exif_turn_are_told_and_rotate_turns_them(
 ) -> None:
     block = photo(tmp_path / "labels" / "images" / "p.png", orientation, rng)
     file = write(tmp_path, turned_labels(block))
-    done = project.import_coco(file)
+    done = project.exchange.import_coco(file)
     assert (done.masks, done.images) == (0, 0)
     assert done.skipped == (
-        f"p.png: the file says 40 x 30, the upright picture is 30 x 40 (turned by EXIF orientation {orientation}); "
+        f"p.png: the file says 40 x 30, the upright image is 30 x 40 (turned by EXIF orientation {orientation}); "
         "the masks were made before turning, --rotate turns them",
     )
-    done = project.import_coco(file, options=ImportOptions(rotate=True))
+    done = project.exchange.import_coco(file, options=ImportOptions(rotate=True))
     assert (done.masks, done.boxes, done.skipped, done.warnings) == (3, 1, (), ())
-    shown = project.image(1).pixels
+    shown = project.images.open(1).pixels
     kept = project.annotations()
     for one in kept:
         assert np.array_equal(one.mask.to_array(), shown.min(axis=2) == 255)
-    assert project.store.boxes(1)[0].bbox == kept[0].mask.bbox
+    assert project.store.images.boxes(1)[0].bbox == kept[0].mask.bbox
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
@@ -345,11 +347,11 @@ def test_run_lengths_made_before_the_exif_turn_in_an_upright_file(
     data["images"][0] |= {"width": 30, "height": 40}
     data["annotations"] = [row | {"bbox": None} for row in data["annotations"][:2]]
     file = write(tmp_path, data)
-    done = project.import_coco(file)
+    done = project.exchange.import_coco(file)
     assert f"made before EXIF orientation {orientation} turned it); --rotate turns it" in done.skipped[0]
-    done = project.import_coco(file, options=ImportOptions(rotate=True))
+    done = project.exchange.import_coco(file, options=ImportOptions(rotate=True))
     assert (done.masks, done.skipped) == (2, ())
-    bright = project.image(1).pixels.min(axis=2) == 255
+    bright = project.images.open(1).pixels.min(axis=2) == 255
     assert all(np.array_equal(one.mask.to_array(), bright) for one in project.annotations())
 
 
@@ -361,10 +363,10 @@ def test_upright_turns_as_pillow_does(orientation: int, rng: np.random.Generator
     assert np.array_equal(upright(pixels, orientation), np.asarray(ImageOps.exif_transpose(image)))
 
 
-def dry(project: Project, file: Path, options: ImportOptions) -> Imported:
+def dry(project: Project, file: Path, options: ImportOptions) -> ImportResult:
     from dataclasses import replace
 
-    return project.import_coco(file, options=replace(options, dry_run=True))
+    return project.exchange.import_coco(file, options=replace(options, dry_run=True))
 
 
 @pytest.mark.parametrize("options", [ImportOptions(), ImportOptions(as_proposals=True, rotate=True)])
@@ -393,7 +395,7 @@ def test_a_rehearsal_tells_what_the_import_does_and_changes_nothing(
         before, number = everything(project), project.store.change_number()
         foretold = dry(project, file, options)
         assert (everything(project), project.store.change_number()) == (before, number)
-        done = project.import_coco(file, options=options)
+        done = project.exchange.import_coco(file, options=options)
         assert asdict(foretold) | {"dry_run": False} == asdict(done)
         labels["annotations"].append(labels["annotations"][3] | {"id": 40, "category_id": 4})
         file = write(tmp_path, labels)

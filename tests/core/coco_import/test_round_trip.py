@@ -69,9 +69,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         for name in ("sub/🐄 草 #1.png", "sub/deeper/b.png", "same.jpg", "same.png", "nothing on it.png"):
             picture(home / "images" / name, rng)
         project.add(home / "images")
-        by_name = {one.file_name: one.id for one in project.images()}
-        for one in project.images()[: len(ORIENTED)]:
-            image = project.image(one.id)
+        by_name = {one.file_name: one.id for one in project.images.all()}
+        for one in project.images.all()[: len(ORIENTED)]:
+            image = project.images.open(one.id)
             project.accept(image, ring(image.size_hw), "Kuh 🐄")
             project.accept(image, parts(image.size_hw), "label")
         array = mw.Image(rng.integers(0, 255, (14, 20, 3), dtype=np.uint8))
@@ -88,11 +88,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             cow, [scored, mw.Mask.from_array(parts(size), score=1.0004)], "Kuh 🐄", source="text", provenance=told
         )
         mended = Correction(kept[1].id, kept[1].revision, mw.Mask.from_array(pixel(size)), {**told, "by": "hand"})
-        project.store.correct(mended, "Ann Ü")
-        project.store.add_annotations(
+        project.store.masks.decide("accepted", "Ann Ü", corrections=[mended])[0]
+        project.store.masks.add_many(
             [NewAnnotation(cow, "crowd", mw.Mask.from_array(everywhere(size)), annotator="ann", crowd=True)]
         )
-        project.store.add_prediction(
+        project.store.predictions.add(
             by_name["images/sub/deeper/b.png"],
             [
                 NewAnnotation(
@@ -105,8 +105,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         )  # fmt: skip
         project.reject(project.accept(by_name["images/same.jpg"], ring(size), "草"))
         project.accept(by_name["images/same.png"], ring(size), "x" * 300)
-        project.store.change_category("label", "ann", supercategory="words")
-        project.store.category("never used")
+        project.store.categories.change("label", "ann", supercategory="words")
+        project.store.categories.add("never used")
         yield project
 
 
@@ -122,7 +122,7 @@ class Trip:
 
 
 def export(project: Project, file: Path, trip: Trip) -> Path:
-    project.export(file, states=trip.states, options=trip.options, images=trip.images)
+    project.exchange.export(file, states=trip.states, options=trip.options, images=trip.images)
     return file
 
 
@@ -140,7 +140,7 @@ def travel(source: Project, tmp_path: Path, trip: Trip, side_file: bool = True) 
     if not side_file:
         first.with_name("coco.provenance.jsonl").unlink()
     empty = Project.open(tmp_path / "empty", create=True)
-    done = empty.import_coco(first, options=options)
+    done = empty.exchange.import_coco(first, options=options)
     assert (done.skipped, done.ambiguous, done.known) == ((), (), 0)
     assert bool(done.missing) == (trip.pictures == "none")
     assert all("not found" in one for one in done.warnings)
@@ -181,7 +181,7 @@ def test_the_second_export_is_the_first(source: Project, tmp_path: Path, trip: T
         assert len(data["annotations"]) >= 40
         assert validate(data) == []
         # and once more adds nothing
-        again = between.import_coco(first)
+        again = between.exchange.import_coco(first)
         assert (again.masks, again.added, again.boxes) == (0, 0, 0)
         third = export(between, tmp_path / "third" / "coco.json", trip)
         assert same(first, third)
@@ -202,7 +202,7 @@ def test_importing_into_its_own_project_adds_nothing(source: Project, tmp_path: 
         file = export(
             source, tmp_path / str(images) / "coco.json", Trip(images=images, states=("accepted", "rejected"))
         )
-        done = source.import_coco(file)
+        done = source.exchange.import_coco(file)
         assert (done.masks, done.added, done.skipped, done.warnings) == (0, 0, (), ())
     assert source.store.change_number() == before
 
@@ -225,11 +225,11 @@ def test_every_word_of_every_mask_comes_back(source: Project, tmp_path: Path) ->
         assert [tuple(one[:4] + one[5:]) for one in ours] == [tuple(one[:4] + one[5:]) for one in theirs]
         assert {one[4] for one in theirs} == {None, 1 / 3, 0.5}
         assert {one.state for one in between.annotations(states=trip.states)} == {"accepted", "rejected", "proposed"}
-        assert between.images() == source.images()
+        assert between.images.all() == source.images.all()
         names = [(one.id, one.name, one.supercategory) for one in source.categories() if one.name != "never used"]
         assert [(one.id, one.name, one.supercategory) for one in between.categories()] == names
-        for one in source.images():
-            assert np.array_equal(source.image(one.id).pixels, between.image(one.id).pixels)
+        for one in source.images.all():
+            assert np.array_equal(source.images.open(one.id).pixels, between.images.open(one.id).pixels)
 
 
 def test_the_copies_are_upright_and_the_masks_fit_them(source: Project, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_the_copies_are_upright_and_the_masks_fit_them(source: Project, tmp_path
     data: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     assert len(data["images"]) == len(ORIENTED) + 6
     for row in data["images"]:
-        ours = source.image(row["id"]).pixels
+        ours = source.images.open(row["id"]).pixels
         with Pillow.open(tmp_path / row["file_name"]) as opened:
             plain = np.asarray(opened.convert("RGB"))
             turned = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
@@ -253,11 +253,11 @@ def test_the_copies_are_upright_and_the_masks_fit_them(source: Project, tmp_path
 
 
 def test_what_is_told_of_turned_pictures_and_of_like_names(source: Project, tmp_path: Path) -> None:
-    plain = source.export(tmp_path / "a.json").notes
+    plain = source.exchange.export(tmp_path / "a.json").notes
     turned = next(one for one in plain if "turned by EXIF" in one)
     assert turned.startswith("images/turned 2 jpg.jpg, images/turned 3 jpg.jpg")
     assert "and 9 more: turned by EXIF" in turned
     assert [one for one in plain if "Datumaro" in one] == [
         "images/same.jpg and images/same.png: Datumaro refuses names that differ in their ending only; use --images."
     ]
-    assert source.export(tmp_path / "b.json", images=True).notes == ()
+    assert source.exchange.export(tmp_path / "b.json", images=True).notes == ()

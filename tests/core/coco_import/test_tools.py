@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from maskwright.project import Project
-from maskwright.project.coco_import import Imported, ImportOptions
+from maskwright.project.coco_import import ImportOptions, ImportResult
 from tests.core.coco_import.conftest import Labels, corners, draw, region, runs
 
 BLOCK = region(slice(2, 9), slice(3, 20))
 OTHER = region(slice(12, 26), slice(20, 38))
 
 
-def take(project: Project, file: Path, labels: Labels, options: ImportOptions | None = None) -> Imported:
+def take(project: Project, file: Path, labels: Labels, options: ImportOptions | None = None) -> ImportResult:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(labels), encoding="utf-8")
-    return project.import_coco(file, options=options)
+    return project.exchange.import_coco(file, options=options)
 
 
 def masks(project: Project) -> list[tuple[str, np.ndarray[Any, Any]]]:
@@ -95,7 +95,7 @@ def test_cvat_marks_every_brushed_mask_as_a_group(
     assert (done.masks, done.boxes, done.skipped, done.warnings) == (2, 1, (), ())
     assert_masks(project, ("cow", BLOCK), ("草", OTHER))
     assert [one.crowd for one in project.annotations()] == [False, not as_objects]
-    assert [one.captured for one in project.images()] == [""]
+    assert [one.captured for one in project.images.all()] == [""]
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,11 @@ def test_label_studio(project: Project, tmp_path: Path, rng: np.random.Generator
     assert_masks(project, ("cow", BLOCK))
     assert [(one.id, one.name) for one in project.categories()] == [(1, "cow"), (2, "grass")]
     assert done.warnings == (
-        "The file numbers categories 0; the project numbers all of them anew, from 1.",
-        "1 annotation ids are no numbers from 1 to 1073741824; they get new ones.",
+        "The category ids 0 cannot be kept; all categories get new ones, from 1.",
+        "1 annotation ids are not numbers from 1 to 1073741824; they get new ones.",
     )
-    assert [one.id for one in project.images()] == [1]
-    assert project.images()[0].file_name == "images/3f1e-a.png"
+    assert [one.id for one in project.images.all()] == [1]
+    assert project.images.all()[0].file_name == "images/3f1e-a.png"
 
 
 def test_fiftyone(project: Project, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -175,7 +175,7 @@ def test_fiftyone(project: Project, tmp_path: Path, rng: np.random.Generator) ->
     ]  # fmt: skip
     assert np.array_equal(kept[0].mask.to_array(), BLOCK)
     assert np.array_equal(kept[1].mask.to_array(), OTHER)
-    assert project.store.boxes(1)[0].bbox == (1.5, 2.5, 3.0, 4.0)
+    assert project.store.images.boxes(1)[0].bbox == (1.5, 2.5, 3.0, 4.0)
 
 
 def test_labelme2coco(project: Project, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -247,7 +247,7 @@ def test_lvis(project: Project, tmp_path: Path, rng: np.random.Generator) -> Non
     done = take(project, tmp_path / "coco" / "annotations" / "lvis_v1_val.json", labels)
     assert (done.masks, done.skipped, done.warnings) == (1, (), ())
     assert_masks(project, ("sofa_bed", BLOCK))
-    (image,) = project.images()
+    (image,) = project.images.all()
     assert (image.id, image.file_name) == (397133, "images/val2017/000000397133.png")
     assert (image.captured, project.annotations()[0].category_id) == ("", 1035)
 
@@ -301,7 +301,7 @@ def test_coco_itself(project: Project, tmp_path: Path, rng: np.random.Generator)
     assert (done.masks, done.skipped) == (2, ())
     assert_masks(project, ("dog", two), ("person", OTHER))
     assert [(one.id, one.crowd) for one in project.annotations()] == [(1768, False), (1769, True)]
-    assert done.warnings == ("1 annotation ids are no numbers from 1 to 1073741824; they get new ones.",)
+    assert done.warnings == ("1 annotation ids are not numbers from 1 to 1073741824; they get new ones.",)
     assert [(one.id, one.supercategory) for one in project.categories()] == [
         (1, "person"), (18, "animal"), (90, "indoor")
     ]  # fmt: skip
@@ -317,7 +317,7 @@ def test_the_least_that_can_be_read(project: Project, tmp_path: Path, rng: np.ra
     }
     file = tmp_path / "x" / "labels.json"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(labels).encode())
-    done = project.import_coco(file)
+    done = project.exchange.import_coco(file)
     assert (done.masks, done.skipped) == (1, ())
     assert_masks(project, ("7", BLOCK))
 

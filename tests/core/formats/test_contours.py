@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from skimage.measure import label
 
-from maskwright.formats.contours import filled, outlines, simplified
+from maskwright.formats.contours import fill_holes, rings_of, simplify
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.booleans())
 
@@ -29,7 +29,7 @@ def read_back(rings: list[list[int]], mask: NDArray[np.bool_]) -> NDArray[np.boo
 @settings(max_examples=700, deadline=None)
 @given(MASKS.filter(lambda mask: bool(mask.any())))
 def test_every_mask_without_holes_comes_back(mask: NDArray[np.bool_]) -> None:
-    rings = outlines(mask)
+    rings = rings_of(mask)
     assert (rings is None) == has_hole(mask)
     if rings is not None:
         assert np.array_equal(read_back(rings, mask), mask)
@@ -39,7 +39,7 @@ def test_every_mask_without_holes_comes_back(mask: NDArray[np.bool_]) -> None:
 def test_a_block_has_its_pixels_as_area() -> None:
     mask = np.zeros((30, 40), bool)
     mask[5:20, 8:32] = True
-    assert outlines(mask) == [[8, 5, 32, 5, 32, 20, 8, 20]]
+    assert rings_of(mask) == [[8, 5, 32, 5, 32, 20, 8, 20]]
     assert read_back([[8, 5, 32, 5, 32, 20, 8, 20]], mask).sum() == 360
 
 
@@ -53,12 +53,12 @@ def test_a_block_has_its_pixels_as_area() -> None:
     ],
 )
 def test_small_cases(rows: list[str], rings: list[list[int]] | None) -> None:
-    assert outlines(np.array([[pixel == "#" for pixel in row] for row in rows])) == rings
+    assert rings_of(np.array([[pixel == "#" for pixel in row] for row in rows])) == rings
 
 
 def test_a_bay_closed_at_a_corner_is_no_hole() -> None:
     mask = np.array([[pixel == "#" for pixel in row] for row in ["###.", "#.#.", "##..", "...."]])
-    rings = outlines(mask)
+    rings = rings_of(mask)
     assert rings is not None
     assert np.array_equal(read_back(rings, mask), mask)
 
@@ -66,7 +66,7 @@ def test_a_bay_closed_at_a_corner_is_no_hole() -> None:
 def test_a_large_disc() -> None:
     y, x = np.mgrid[:600, :700]
     mask = (x - 350) ** 2 + (y - 300) ** 2 < 280**2
-    rings = outlines(mask)
+    rings = rings_of(mask)
     assert rings is not None
     assert np.array_equal(read_back(rings, mask), mask)
 
@@ -86,8 +86,8 @@ def discs(seed: int) -> NDArray[np.bool_]:
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_round_shapes_come_back_too(seed: int) -> None:
-    mask = filled(discs(seed))
-    rings = outlines(mask)
+    mask = fill_holes(discs(seed))
+    rings = rings_of(mask)
     assert rings is not None
     if mask.any():
         assert np.array_equal(read_back(rings, mask), mask)
@@ -96,7 +96,7 @@ def test_round_shapes_come_back_too(seed: int) -> None:
 @settings(max_examples=200, deadline=None)
 @given(MASKS)
 def test_filling_closes_the_holes_and_nothing_else(mask: NDArray[np.bool_]) -> None:
-    solid = filled(mask)
+    solid = fill_holes(mask)
     assert not has_hole(solid)
     assert not (mask & ~solid).any()
     # what was added lay inside: it does not touch the outside
@@ -107,12 +107,12 @@ def test_filling_closes_the_holes_and_nothing_else(mask: NDArray[np.bool_]) -> N
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100))
 def test_simplified_outlines_keep_the_mask(seed: int, pixels: float) -> None:
-    mask = filled(discs(seed))
-    rings = outlines(mask)
+    mask = fill_holes(discs(seed))
+    rings = rings_of(mask)
     assert rings is not None
     if not mask.any():
         return
-    fewer = simplified(mask, rings, pixels)
+    fewer = simplify(mask, rings, pixels)
     drawn = read_back(fewer, mask)
     assert (drawn & mask).sum() >= 0.98 * (drawn | mask).sum()
     assert len(fewer) == len(rings)
@@ -126,7 +126,7 @@ def test_simplified_outlines_keep_the_mask(seed: int, pixels: float) -> None:
 def test_simplifying_leaves_points_out() -> None:
     y, x = np.mgrid[:200, :200]
     mask = (x - 100) ** 2 + (y - 100) ** 2 < 90**2
-    rings = outlines(mask)
+    rings = rings_of(mask)
     assert rings is not None
-    sizes = [len(simplified(mask, rings, pixels)[0]) for pixels in (0.5, 1, 4)]
+    sizes = [len(simplify(mask, rings, pixels)[0]) for pixels in (0.5, 1, 4)]
     assert len(rings[0]) > sizes[0] > sizes[1] > sizes[2]

@@ -55,8 +55,8 @@ def project(tmp_path: Path, rng: np.random.Generator) -> Iterator[Project]:
             file.parent.mkdir(exist_ok=True)
             Pillow.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(file, **options)
         project.add(project.folder / "images")
-        project.store.category("never used")
-        ids = {one.file_name: one.id for one in project.images()}
+        project.store.categories.add("never used")
+        ids = {one.file_name: one.id for one in project.images.all()}
         for name in ("images/cow.jpg", "images/cow.png"):
             for kind in ("label", "草: 'x'\n", "label"):
                 project.accept(ids[name], blob(rng), kind)
@@ -68,19 +68,19 @@ def project(tmp_path: Path, rng: np.random.Generator) -> Iterator[Project]:
         for mask in (two, ring):
             project.accept(ids["images/gone.png"], mask, "label")
         group = Mask.from_array(np.ones(SIZE, bool))
-        project.store.add_annotations([NewAnnotation(ids["images/cow.png"], "crowd", group, crowd=True)])
+        project.store.masks.add_many([NewAnnotation(ids["images/cow.png"], "crowd", group, crowd=True)])
         (project.folder / "images" / "gone.png").unlink()
         yield project
 
 
 def test_yolo_lines_give_back_the_masks(project: Project, tmp_path: Path) -> None:
-    done = project.export(tmp_path / "yolo", "yolo")
+    done = project.exchange.export(tmp_path / "yolo", "yolo")
     assert (done.images, done.masks) == (4, 9)
     assert done.notes == (
         "1 masks of several parts became several outlines.",
         "1 masks had holes, now filled.",
         "1 masks mark groups and were left out.",
-        "1 pictures are missing and were not copied: images/gone.png.",
+        "1 images are missing and were not copied: images/gone.png.",
     )
     head, names = (tmp_path / "yolo" / "data.yaml").read_text(encoding="utf-8").split("names: ")
     assert head == "path: .\ntrain: images\nval: images\n"
@@ -92,7 +92,7 @@ def test_yolo_lines_give_back_the_masks(project: Project, tmp_path: Path) -> Non
     pictures = sorted(str(file.relative_to(tmp_path / "yolo")) for file in (tmp_path / "yolo" / "images").rglob("*.*"))
     assert pictures == ["images/cow-2.png", "images/cow.jpg", "images/sub/空 1.png"]
     assert (tmp_path / "yolo" / "labels" / "sub" / "空 1.txt").read_text() == ""
-    ids = {one.file_name: one.id for one in project.images()}
+    ids = {one.file_name: one.id for one in project.images.all()}
     for stem, name in (("cow", "images/cow.jpg"), ("cow-2", "images/cow.png")):
         with Pillow.open(next((tmp_path / "yolo" / "images").glob(f"{stem}.*"))) as picture:
             assert picture.size == SIZE[::-1]
@@ -109,7 +109,7 @@ def test_yolo_lines_give_back_the_masks(project: Project, tmp_path: Path) -> Non
 
 
 def test_an_object_of_two_parts_is_two_lines_and_a_hole_is_filled(project: Project, tmp_path: Path) -> None:
-    project.export(tmp_path / "yolo", "yolo")
+    project.exchange.export(tmp_path / "yolo", "yolo")
     lines = (tmp_path / "yolo" / "labels" / "gone.txt").read_text().splitlines()
     areas = []
     for line in lines:
@@ -119,14 +119,14 @@ def test_an_object_of_two_parts_is_two_lines_and_a_hole_is_filled(project: Proje
 
 
 def test_the_folder_that_datasets_reads(project: Project, tmp_path: Path) -> None:
-    done = project.export(tmp_path / "set", "datasets")
+    done = project.exchange.export(tmp_path / "set", "datasets")
     assert (done.images, done.masks) == (4, 9)
     text = (tmp_path / "set" / "metadata.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
     assert [row["file_name"] for row in rows] == [
         "images/cow.jpg", "images/cow-2.png", "images/gone.png", "images/sub/空 1.png"
     ]  # fmt: skip
-    for row, record in zip(rows, project.images(), strict=True):
+    for row, record in zip(rows, project.images.all(), strict=True):
         kept = project.annotations(record.id)
         assert (row["image_id"], row["width"], row["height"]) == (record.id, record.width, record.height)
         objects: dict[str, list[Any]] = row["objects"]
@@ -142,14 +142,14 @@ def test_the_folder_that_datasets_reads(project: Project, tmp_path: Path) -> Non
 
 
 def test_pictures_of_class_numbers(project: Project, tmp_path: Path) -> None:
-    project.export(tmp_path / "index", "masks")
+    project.exchange.export(tmp_path / "index", "masks")
     classes = json.loads((tmp_path / "index" / "classes.json").read_text(encoding="utf-8"))
     numbers = {one["name"]: int(number) for number, one in classes.items()}
     assert list(numbers) == ["label", "草: 'x'", "crowd"]
     files = sorted(str(file.relative_to(tmp_path / "index")) for file in (tmp_path / "index").rglob("*.png"))
     # neither of two pictures of one stem is lost
     assert files == ["masks/cow-2.png", "masks/cow.png", "masks/gone.png", "masks/sub/空 1.png"]
-    for name, record in zip(("cow", "cow-2", "gone", "sub/空 1"), project.images(), strict=True):
+    for name, record in zip(("cow", "cow-2", "gone", "sub/空 1"), project.images.all(), strict=True):
         expected = np.zeros(SIZE, int)
         for one in sorted(project.annotations(record.id), key=lambda one: -one.mask.area):
             if not one.crowd:
@@ -179,15 +179,15 @@ def test_more_classes_than_a_byte_holds(tmp_path: Path) -> None:
 
 
 def test_results_load_beside_the_truth(project: Project, tmp_path: Path) -> None:
-    record = project.images()[1]
+    record = project.images.all()[1]
     mask = blob(np.random.default_rng(5))
     drafts = [
         NewAnnotation(record.id, "label", Mask.from_array(mask, score=score), "text", {}, "b", "proposed")
         for score in (0.25, 1.0004, None)
     ]
-    kept = project.store.add_prediction(record.id, drafts, "label", "b")
+    kept = project.store.predictions.add(record.id, drafts, "label", "b")
     truth = project.export_coco(tmp_path / "truth.json")
-    results = project.export(tmp_path / "results.json", "predictions", states=("proposed",))
+    results = project.exchange.export(tmp_path / "results.json", "predictions", states=("proposed",))
     assert results.masks == 3
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(str(truth))
@@ -206,7 +206,7 @@ def test_an_empty_list_of_results() -> None:
 
 def test_the_projects_own_pictures_are_never_overwritten(project: Project) -> None:
     for form in ("yolo", "datasets"):
-        with pytest.raises(MaskwrightError, match="holds the project's own pictures"):
-            project.export(project.folder, form)
-    with pytest.raises(MaskwrightError, match="holds the project's own pictures"):
-        project.export(project.folder / "coco.json", images=True)
+        with pytest.raises(MaskwrightError, match="own images"):
+            project.exchange.export(project.folder, form)
+    with pytest.raises(MaskwrightError, match="own images"):
+        project.exchange.export(project.folder / "coco.json", images=True)

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import MaskwrightError
-from maskwright.formats.image_copies import Copies
+from maskwright.formats.image_copies import ImageCopies
 
 
 def record(name: str, orientation: int = 1, number: int = 1) -> ImageRecord:
@@ -45,7 +45,7 @@ def test_a_turned_picture_becomes_upright(
 ) -> None:
     name = f"images/a.{suffix}"
     expected = draw(tmp_path / "project" / name, rng, orientation, **options)
-    copied = Copies(tmp_path / "project", tmp_path / "out").deliver(record(name, orientation))
+    copied = ImageCopies(tmp_path / "project", tmp_path / "out").copy(record(name, orientation))
     file = tmp_path / "out" / name
     assert (copied.orientation, copied.file_name) == (1, name)
     assert copied.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -63,8 +63,8 @@ def test_a_telephones_picture_with_a_second_one_behind_it(tmp_path: Path, rng: n
     images = tmp_path / "project" / "images"
     expected = draw(images / "a.jpg", rng, 6, format="MPO", save_all=True, append_images=[second])
     draw(images / "plain.jpg", rng, 6)
-    copies = Copies(tmp_path / "project", tmp_path / "out")
-    files = [tmp_path / "out" / copies.deliver(record(f"images/{one}.jpg", 6)).file_name for one in ("a", "plain")]
+    copies = ImageCopies(tmp_path / "project", tmp_path / "out")
+    files = [tmp_path / "out" / copies.copy(record(f"images/{one}.jpg", 6)).file_name for one in ("a", "plain")]
     with Pillow.open(files[0]) as opened, Pillow.open(files[1]) as plain:
         assert opened.format == "JPEG"
         assert np.abs(np.asarray(opened).astype(int) - expected).mean() < 3
@@ -75,17 +75,17 @@ def test_a_telephones_picture_with_a_second_one_behind_it(tmp_path: Path, rng: n
 def test_an_upright_picture_is_copied_byte_by_byte(tmp_path: Path, rng: np.random.Generator) -> None:
     draw(tmp_path / "project" / "images" / "a.jpg", rng, 1)
     given = record("images/a.jpg")
-    assert Copies(tmp_path / "project", tmp_path / "out").deliver(given) == given
+    assert ImageCopies(tmp_path / "project", tmp_path / "out").copy(given) == given
     files = [tmp_path / home / "images" / "a.jpg" for home in ("project", "out")]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_names_that_differ_in_their_ending_or_in_capitals_get_numbers(tmp_path: Path, rng: np.random.Generator) -> None:
     names = ["images/a.jpg", "images/a.png", "images/A.tif", "images/a-2.png", "images/v1.2/a.jpg", "images/v1.3/a.jpg"]
-    copies = Copies(tmp_path / "project", tmp_path / "out")
+    copies = ImageCopies(tmp_path / "project", tmp_path / "out")
     for name in names:
         draw(tmp_path / "project" / name, rng, 1)
-    found = [copies.deliver(record(name)).file_name for name in names]
+    found = [copies.copy(record(name)).file_name for name in names]
     assert found == [
         "images/a.jpg", "images/a-2.png", "images/A-3.tif", "images/a-2-2.png", "images/v1.2/a.jpg", "images/v1.3/a.jpg"
     ]  # fmt: skip
@@ -94,8 +94,8 @@ def test_names_that_differ_in_their_ending_or_in_capitals_get_numbers(tmp_path: 
 
 
 def test_a_missing_picture_is_named_and_the_others_come(tmp_path: Path) -> None:
-    copies = Copies(tmp_path / "project", tmp_path / "out")
-    assert copies.deliver(record("images/a.jpg", 6)) == record("images/a.jpg", 6)
+    copies = ImageCopies(tmp_path / "project", tmp_path / "out")
+    assert copies.copy(record("images/a.jpg", 6)) == record("images/a.jpg", 6)
     assert copies.missing == ["images/a.jpg"]
     assert not (tmp_path / "out").exists()
 
@@ -104,9 +104,9 @@ def test_a_picture_that_cannot_be_turned_is_one_sentence(tmp_path: Path, monkeyp
     (tmp_path / "project" / "images").mkdir(parents=True)
     (tmp_path / "project" / "images" / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(MaskwrightError, match=r"^Cannot copy images/a\.jpg to "):
-        Copies(tmp_path / "project", tmp_path / "out").deliver(record("images/a.jpg", 6))
+        ImageCopies(tmp_path / "project", tmp_path / "out").copy(record("images/a.jpg", 6))
     draw(tmp_path / "project" / "images" / "b.png", np.random.default_rng(0), 6)
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(MaskwrightError, match=r"^Cannot turn images/b\.png upright: "):
-        Copies(tmp_path / "project", tmp_path / "out").deliver(record("images/b.png", 6))
+        ImageCopies(tmp_path / "project", tmp_path / "out").copy(record("images/b.png", 6))
     assert list((tmp_path / "out" / "images").iterdir()) == []

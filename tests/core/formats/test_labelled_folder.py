@@ -10,7 +10,8 @@ import pytest
 
 from maskwright.domain import rle
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.formats.labelled_folder import mask_of, read_coco
+from maskwright.formats.labelled_folder import read_coco
+from maskwright.formats.segmentation import mask_of
 
 BLOCK = np.zeros((30, 40), bool)
 BLOCK[2:9, 3:20] = True

@@ -48,8 +48,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             file.parent.mkdir(exist_ok=True)
             Pillow.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(file, **options)
         project.add(project.folder / "images")
-        array = project.add_image(mw.Image(rng.integers(0, 255, (17, 23, 3), dtype=np.uint8)))
-        for record in project.images():
+        array = project.images.register(mw.Image(rng.integers(0, 255, (17, 23, 3), dtype=np.uint8)))
+        for record in project.images.all():
             size = record.height, record.width
             ring, parts, pixel = np.zeros(size, bool), np.zeros(size, bool), np.zeros(size, bool)
             ring[3:14, 2:15] = True
@@ -61,7 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
                 project.accept(record.id, mw.Mask.from_array(mask, score=0.75), name, source="text")
             project.accept(record.id, rng.random(size) > 0.5, "noise")
         group = mw.Mask.from_array(rng.random((17, 23)) > 0.3)
-        project.store.add_annotations([NewAnnotation(array.id, "cow", group, crowd=True)])
+        project.store.masks.add_many([NewAnnotation(array.id, "cow", group, crowd=True)])
         yield project
 
 
@@ -72,7 +72,7 @@ MODES = ("rle", "rle-list", "polygon")
 def written(request: pytest.FixtureRequest, project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file, with its pictures in images/ beside it."""
     file = tmp_path_factory.mktemp("written") / "instances_default.json"
-    project.export(file, options=CocoOptions(segmentation=request.param), images=True)
+    project.exchange.export(file, options=CocoOptions(segmentation=request.param), images=True)
     assert validate(json.loads(file.read_text(encoding="utf-8"))) == []
     return file
 

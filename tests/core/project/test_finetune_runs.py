@@ -60,7 +60,7 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
     assert engine.model.sha256 == done.after.weights
 
     session = AnnotationSession(lambda name: Engine.load(name, "cpu"), project, str(small_preset))
-    (first, *_) = project.images()
+    (first, *_) = project.images.all()
     before = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
     assert session.improvement().actions == ("use", "start")
     session.act("use")

@@ -12,7 +12,7 @@ import maskwright as mw
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
-from maskwright.project.prelabel import Predicted, predict_like, predict_text
+from maskwright.project.prelabel import ImagePrediction, predict_like, predict_text
 from maskwright.session import AnnotationSession
 from tests.progress import Recorded
 
@@ -31,13 +31,13 @@ def project(tmp_path: Path, rng: np.random.Generator) -> Iterator[Project]:
             pixels[:, : 24 + 4 * number, 1] += 150
             pixels[:, 24 + 4 * number :, 2] += 150
             image = mw.Image(pixels)
-            project.add_image(image)
+            project.images.register(image)
             if number == 0:
                 project.accept(image, pixels[..., 1] > 100, "meadow")
         yield project
 
 
-def _found(results: Iterator[Predicted]) -> list[Predicted]:
+def _found(results: Iterator[ImagePrediction]) -> list[ImagePrediction]:
     return list(results)
 
 
@@ -63,7 +63,7 @@ def test_a_stopped_batch_goes_on_where_it_stopped(project: Project, engine: Engi
     stopped = predict_like(project, engine, "meadow", progress=Recorded(lambda: next(answers, True)))
     with pytest.raises(Cancelled):
         asked.extend(row.record.id for row in stopped)
-    done = len(project.store.predicted(_prompts(project)[0]))
+    done = len(project.store.predictions.images_done(_prompts(project)[0]))
     assert 1 <= done < 4
     rest = [row.record.id for row in predict_like(project, engine, "meadow")]
     assert rest == [2, 3, 4, 5][done:]
@@ -72,14 +72,14 @@ def test_a_stopped_batch_goes_on_where_it_stopped(project: Project, engine: Engi
 def _prompts(project: Project) -> list[str]:
     from sqlalchemy import text
 
-    with project.store._engine.connect() as db:
+    with project.store._transactions.engine.connect() as db:
         rows = db.execute(text("SELECT DISTINCT json_extract(after, '$.prompt') FROM events WHERE kind = 'predicted'"))
         return [row[0] for row in rows]
 
 
 def test_a_new_reference_is_a_new_prompt(project: Project, engine: Engine) -> None:
     _found(predict_like(project, engine, "meadow"))
-    image = project.image(2)
+    image = project.images.open(2)
     project.accept(image, image.pixels[..., 1] > 100, "meadow")
     assert [row.record.id for row in predict_like(project, engine, "meadow")] == [3, 4, 5]
 
@@ -92,7 +92,7 @@ def test_accept_above(project: Project, engine: Engine) -> None:
 
 
 def test_a_missing_picture_is_told_and_skipped(project: Project, engine: Engine) -> None:
-    (project.folder / project.images()[2].file_name).unlink()
+    (project.folder / project.images.all()[2].file_name).unlink()
     results = _found(predict_like(project, engine, "meadow"))
     assert ["missing" in row.problem for row in results] == [False, True, False, False]
 
@@ -115,18 +115,18 @@ def test_nothing_to_go_by(project: Project, engine: Engine) -> None:
 
 def test_references_are_chosen_and_taken_back(project: Project) -> None:
     (own,) = project.annotations()
-    image = project.image(3)
+    image = project.images.open(3)
     sky = project.accept(image, image.pixels[..., 2] > 100, "sky")
     larger = project.accept(image, image.pixels[..., 1] > 100, "meadow")
     shows, negative = project.references("meadow")
     assert [one.annotation_uid for one in shows] == [larger.uid, own.uid], "the largest on each image"
     project.mark_reference(own)
-    project.mark_reference(sky, False, "meadow")
+    project.mark_reference(sky, shows=False, category="meadow")
     shows, negative = project.references("meadow")
     assert ([one.annotation_uid for one in shows], [one.annotation_uid for one in negative]) == ([own.uid], [sky.uid])
     project.reject(sky)
     assert project.references("meadow")[1] == [], "a mask that is no longer accepted says nothing"
-    project.mark_reference(own, None)
+    project.mark_reference(own, shows=None)
     assert len(project.references("meadow")[0]) == 2
     with pytest.raises(MaskwrightError, match="rejected"):
         project.reference(sky.id)
@@ -146,14 +146,14 @@ def test_a_batch_is_decided_on_in_a_window(project: Project, engine: Engine, sma
     with pytest.raises(MaskwrightError, match="no longer open"):
         session.accept([row.proposal])
     session.reject([str(session.shown(second)[0].proposal)])
-    assert project.store.annotation(turned_down.id).state == "rejected"
+    assert project.store.masks.get(turned_down.id).state == "rejected"
 
 
 def test_like_an_accepted_mask_in_a_window(project: Project, engine: Engine, small_preset: Path) -> None:
     session = AnnotationSession(lambda name: engine, project, str(small_preset))
     (own,) = project.annotations()
     found = session.propose_reference(2, [own.id])
-    assert found.prediction.provenance["prompt"] == [{"image": project.image(1).sha256, "mask": own.uid}]
+    assert found.prediction.provenance["prompt"] == [{"image": project.images.open(1).sha256, "mask": own.uid}]
     same = session.propose_like(2, "meadow")
     assert [p.mask.rle for p in same.proposals] == [p.mask.rle for p in found.proposals]
     if found.proposals:

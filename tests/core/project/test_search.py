@@ -30,7 +30,7 @@ from maskwright.project import Project
 from maskwright.project.search import find_images
 from maskwright.session import AnnotationSession
 from maskwright.settings import Settings
-from tests.core.cli.test_cli import process
+from tests.core.cli.conftest import process
 from tests.progress import Recorded
 
 
@@ -46,7 +46,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         ):
             file = tmp_path / f"p{number}.png"
             Pillow.fromarray(pixels).save(file)
-            opened.add_image(Image.open(file))
+            opened.images.register(Image.open(file))
         yield opened
 
 
@@ -61,13 +61,13 @@ def make(talking_preset: Path, tmp_path: Path) -> Callable[..., Engine]:
 def opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Ids of the images whose files were read."""
     ids: list[int] = []
-    read = project.image
+    read = project.images.open
 
     def counted(image_id: int) -> Image:
         ids.append(image_id)
         return read(image_id)
 
-    monkeypatch.setattr(project, "image", counted)
+    monkeypatch.setattr(project.images, "open", counted)
     return ids
 
 
@@ -94,12 +94,12 @@ def test_images_are_ranked_by_their_best_heads_cosine(
     for phrase in ("a cow in the grass", "sky"):
         found = find_images(project, engine, phrase)
         assert found.problems == ()
-        assert {one.record.id for one in found.found} == {record.id for record in project.images()}
+        assert {one.record.id for one in found.found} == {record.id for record in project.images.all()}
         scores = [one.score for one in found.found]
         assert scores == sorted(scores, reverse=True)
         assert len(set(scores)) == 3
         for one in found.found:
-            wanted = _direct(talking_preset, project.image(one.record.id), phrase)
+            wanted = _direct(talking_preset, project.images.open(one.record.id), phrase)
             # regions are kept in half precision
             assert one.score == pytest.approx(wanted, abs=2e-3)
 
@@ -130,7 +130,7 @@ def test_a_project_without_images_has_none_to_find(tmp_path: Path, make: Callabl
 def test_a_second_search_opens_no_picture(project: Project, make: Callable[..., Engine], opened: list[int]) -> None:
     engine = make()
     first = find_images(project, engine, "a cow")
-    assert opened == [record.id for record in project.images()]
+    assert opened == [record.id for record in project.images.all()]
     assert engine.encoder_calls == 3
     assert find_images(project, engine, "a cow") == first
     find_images(project, engine, "something else")
@@ -242,13 +242,13 @@ def test_the_oldest_regions_are_forgotten_when_there_are_many(
     monkeypatch.setattr(matching, "_MOST", 2)
     monkeypatch.setattr(matching, "_LOOK", 3)
     find_images(project, make(), "a cow")
-    assert {file.stem for file in _kept(tmp_path)} == {record.sha256 for record in project.images()[1:]}
+    assert {file.stem for file in _kept(tmp_path)} == {record.sha256 for record in project.images.all()[1:]}
 
 
 def test_regions_that_were_used_are_not_the_oldest(
     project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second, third = (project.image(record.id) for record in project.images())
+    first, second, third = (project.images.open(record.id) for record in project.images.all())
     engine = make()
     for image in (first, second):
         engine.similarity("a cow", image.sha256, partial(Image, image.pixels))
@@ -274,13 +274,13 @@ def test_threads_share_one_engine(project: Project, make: Callable[..., Engine])
 
 
 def test_a_missing_picture_is_one_problem_and_the_rest_is_ranked(project: Project, make: Callable[..., Engine]) -> None:
-    gone, *rest = project.images()
+    gone, *rest = project.images.all()
     (project.folder / gone.file_name).unlink()
     engine = make()
     found = find_images(project, engine, "a cow")
     assert {one.record.id for one in found.found} == {record.id for record in rest}
     (problem,) = found.problems
-    assert problem.startswith(f"The picture {gone.file_name} is missing")
+    assert problem.startswith(f"The image file {gone.file_name} is missing")
     assert "\n" not in problem
     # what was seen before is known without its file
     second = rest[0]
@@ -290,7 +290,7 @@ def test_a_missing_picture_is_one_problem_and_the_rest_is_ranked(project: Projec
 
 
 def test_a_damaged_picture_is_one_problem(project: Project, make: Callable[..., Engine]) -> None:
-    first = project.images()[0]
+    first = project.images.all()[0]
     (project.folder / first.file_name).write_text("Dear Sir or Madam")
     found = find_images(project, make(), "a cow")
     assert len(found.found) == 2
@@ -310,7 +310,7 @@ def test_an_empty_phrase_is_one_sentence(project: Project, make: Callable[..., E
     with pytest.raises(EmptyPhrase):
         find_images(project, engine, phrase)
     with pytest.raises(EmptyPhrase):
-        engine.similarity(phrase, "0" * 64, lambda: project.image(1))
+        engine.similarity(phrase, "0" * 64, lambda: project.images.open(1))
     assert engine.encoder_calls == 0
 
 
@@ -377,7 +377,7 @@ def test_the_session_finds_while_a_model_without_talk2dino_is_in_use(
 
     monkeypatch.setattr(project.runs, "model", lambda: str(small_preset))
     session = AnnotationSession(engine, project, str(talking_preset))
-    (first, *_) = project.images()
+    (first, *_) = project.images.all()
     assert session.propose_text(first.id, TextPrompt.parse("cow")).prediction.provenance["preset"] == "small"
     assert session.find("a cow") == find_images(project, make(), "a cow")
     session.find("sky")

@@ -79,12 +79,12 @@ def store(address: str | Path) -> Iterator[Store]:
 
 @pytest.fixture
 def image(store: Store) -> ImageRecord:
-    return store.add_image(NewImage("a" * 64, "images/cow.jpg", 20, 10, alias="photos/cow.jpg", who="ann"))
+    return store.images.add(NewImage("a" * 64, "images/cow.jpg", 20, 10, alias="photos/cow.jpg", user="ann"))
 
 
 @pytest.fixture
 def other_image(store: Store, image: ImageRecord) -> ImageRecord:
-    return store.add_image(NewImage("b" * 64, "images/sheep.jpg", 20, 10, who="ann"))
+    return store.images.add(NewImage("b" * 64, "images/sheep.jpg", 20, 10, user="ann"))
 
 
 @pytest.fixture
@@ -107,13 +107,13 @@ def rectangle(x: int, y: int, w: int, h: int, *, score: float | None = None) -> 
 
 def rows(store: Store, sql: str, **values: Any) -> list[tuple[Any, ...]]:
     """What the database itself says."""
-    with store._engine.connect() as connection:
+    with store._transactions.engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text(sql), values)]
 
 
 def changed(store: Store, *statements: str) -> None:
     """Alter the database behind the store's back."""
-    with store._engine.begin() as connection:
+    with store._transactions.engine.begin() as connection:
         for sql in statements:
             connection.execute(text(sql))
 

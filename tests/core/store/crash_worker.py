@@ -53,7 +53,7 @@ class Worker:
                 # nothing to undo, or it was changed since
                 continue
             images = self._store.changes(number).images
-            kept = [one for image in images for one in self._store.annotations(image, STATES)]
+            kept = [one for image in images for one in self._store.masks.find(image, STATES)]
             self._mine = [*self._mine, *kept][-12:]
             self._say(json.dumps({"number": self._store.change_number(), "masks": [told(one) for one in kept]}))
 
@@ -76,36 +76,39 @@ class Worker:
 
     def proposal(self) -> None:
         drafts = [self.draft(self.picture(), "proposed") for _ in range(2)]
-        first, second = self._store.add_annotations(drafts)
+        first, second = self._store.masks.add_many(drafts)
         new = [self.draft(first.image_id, "accepted")]
-        self._store.decide("accepted", ME, new=new, stored=[first.id, second.id], category=self.category())
+        self._store.masks.decide("accepted", ME, new=new, stored=[first.id, second.id], category=self.category())
 
     def bulk(self) -> None:
         image = self.picture()
-        self._store.add_annotations(self.draft(image, "accepted") for _ in range(6))
+        self._store.masks.add_many(self.draft(image, "accepted") for _ in range(6))
 
     def draft(self, image: int, state: str) -> NewAnnotation:
         return NewAnnotation(image, self.category(), self.mask(), "text", {"prompt": "x"}, ME, state)
 
     def states(self) -> None:
         chosen = self._random.sample(self._mine, min(3, len(self._mine)))
-        self._store.set_states({one.id: None for one in chosen}, self._random.choice(STATES), ME)
+        self._store.masks.set_states({one.id: None for one in chosen}, self._random.choice(STATES), ME)
 
     def other_category(self) -> None:
         chosen = self._random.sample(self._mine, min(3, len(self._mine)))
-        self._store.reclassify({one.id: None for one in chosen}, self.category(), ME)
+        self._store.masks.reclassify({one.id: None for one in chosen}, self.category(), ME)
 
     def correction(self) -> None:
-        one = self._store.annotation(self._random.choice(self._mine).id) if self._mine else None
+        one = self._store.masks.get(self._random.choice(self._mine).id) if self._mine else None
         if one is not None:
-            self._store.correct(Correction(one.id, one.revision, self.mask_like(one), {"source": "click"}), ME)
+            self._store.masks.decide(
+                "accepted", ME, corrections=[Correction(one.id, one.revision, self.mask_like(one), {"source": "click"})]
+            )[0]
 
     def mask_like(self, one: Annotation) -> Mask:
         height, width = one.mask.rle["size"]
         return Mask.from_array(self._pixels.random((height, width)) > 0.4)
 
     def take_back(self) -> None:
-        self._random.choice([self._store.undo, self._store.undo, self._store.redo])(ME)
+        masks = self._store.masks
+        self._random.choice([masks.undo, masks.undo, masks.redo])(ME)
 
 
 def told(one: Annotation) -> list[object]:

@@ -21,17 +21,17 @@ MASK = Mask.from_array(np.random.default_rng(0).random((64, 64)) > 0.5)
 def accept_for_ever(folder: Path) -> None:
     """Say each id only after the store has confirmed it."""
     with Store.open(folder / "project.db", create=True) as store:
-        image = store.add_image(NewImage("a" * 64, "images/a.png", 64, 64))
+        image = store.images.add(NewImage("a" * 64, "images/a.png", 64, 64))
         while True:
-            print(store.add_annotation(NewAnnotation(image.id, "cow", MASK)).id, flush=True)
+            print(store.masks.add(NewAnnotation(image.id, "cow", MASK)).id, flush=True)
 
 
 def accept_forty(address: str | Path) -> None:
     """Create or open the project together with other processes and accept one by one."""
     with Store.open(address, create=True) as store:
-        image = store.add_image(NewImage("a" * 64, "images/a.png", 64, 64))
+        image = store.images.add(NewImage("a" * 64, "images/a.png", 64, 64))
         for number in range(40):
-            print(store.add_annotation(NewAnnotation(image.id, f"class {number % 7}", MASK)).uid)
+            print(store.masks.add(NewAnnotation(image.id, f"class {number % 7}", MASK)).uid)
 
 
 def accept_thousand(folder: Path) -> None:
@@ -48,7 +48,7 @@ def accept_thousand(folder: Path) -> None:
 def delete_one(address: str | Path) -> None:
     """Delete the mask of the id in $MASK."""
     with Store.open(address) as store:
-        store.set_state(int(os.environ["MASK"]), "deleted", "bob")
+        store.masks.set_states({int(os.environ["MASK"]): None}, "deleted", "bob")[0]
 
 
 def hold_open(file: Path) -> None:
@@ -56,9 +56,9 @@ def hold_open(file: Path) -> None:
     with Store.open(file) as store:
         print("open", flush=True)
         wish = sys.stdin.readline()
-        size = store.images()[0]
-        store.add_annotation(NewAnnotation(size.id, "cow", Mask.from_array(np.ones((size.height, size.width), bool))))
-        print(len(store.annotations()), "accepted", flush=True)
+        size = store.images.all()[0]
+        store.masks.add(NewAnnotation(size.id, "cow", Mask.from_array(np.ones((size.height, size.width), bool))))
+        print(len(store.masks.find()), "accepted", flush=True)
         if wish == "stay\n":
             sys.stdin.readline()
 
@@ -74,7 +74,7 @@ def open_as_nobody(folder: Path) -> None:
     _try(lambda: Project.open(folder / "mine", create=True))
     _try(lambda: Project.open(folder / "new", create=True))
     _try(lambda: Project.open(folder / "hidden" / "project"))
-    _try(lambda: opened.add_image(Image(np.zeros((4, 4, 3), np.uint8))))
+    _try(lambda: opened.images.register(Image(np.zeros((4, 4, 3), np.uint8))))
     _try(lambda: opened.export_coco(folder / "coco.json"))
 
 
@@ -93,18 +93,18 @@ def fill_the_disk(folder: Path) -> None:
     _mount("-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder))
     (folder / "ballast").write_bytes(bytes(1 << 20))
     store = Store.open(folder / "project.db", create=True)
-    image = store.add_image(NewImage("a" * 64, "images/a.png", 64, 64))
+    image = store.images.add(NewImage("a" * 64, "images/a.png", 64, 64))
     confirmed = []
     try:
         while True:
-            confirmed.append(store.add_annotation(NewAnnotation(image.id, "cow", MASK)))
+            confirmed.append(store.masks.add(NewAnnotation(image.id, "cow", MASK)))
     except MaskwrightError as error:
         print(type(error).__name__, error)
-    print(store.annotations() == confirmed)
+    print(store.masks.find() == confirmed)
     (folder / "ballast").unlink()
-    confirmed.append(store.add_annotation(NewAnnotation(image.id, "cow", MASK)))
+    confirmed.append(store.masks.add(NewAnnotation(image.id, "cow", MASK)))
     store.close()
-    print(len(confirmed) > 10, Store.open(folder / "project.db").annotations() == confirmed)
+    print(len(confirmed) > 10, Store.open(folder / "project.db").masks.find() == confirmed)
 
 
 def _warm_up() -> None:

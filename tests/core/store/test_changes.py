@@ -28,13 +28,13 @@ def statements(store: Store) -> Iterator[list[tuple[str, object]]]:
         if not sql.startswith(("BEGIN", "SELECT set_config")):
             seen.append((sql, values))
 
-    event.listen(store._engine, "before_cursor_execute", note)
+    event.listen(store._transactions.engine, "before_cursor_execute", note)
     yield seen
-    event.remove(store._engine, "before_cursor_execute", note)
+    event.remove(store._transactions.engine, "before_cursor_execute", note)
 
 
 def plan(store: Store, sql: str, values: Any) -> str:
-    with store._engine.connect() as connection:
+    with store._transactions.engine.connect() as connection:
         return "\n".join(str(row[3]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values))
 
 
@@ -44,15 +44,15 @@ def plan(store: Store, sql: str, values: Any) -> str:
 def test_only_the_images_that_were_touched_are_told(
     store: Store, new: MakeAnnotation, image: ImageRecord, other_image: ImageRecord, address: str | Path
 ) -> None:
-    first = store.add_annotation(new(annotator="ann"))
-    store.add_annotation(new(image_id=other_image.id))
+    first = store.masks.add(new(annotator="ann"))
+    store.masks.add(new(image_id=other_image.id))
     number = store.change_number()
     assert store.changes(number) == Changes(number, frozenset(), others=False)
     with Store.open(address) as window:
-        window.correct(Correction(first.id, 1, rectangle(0, 0, 1, 1), {}), "bob")
+        window.masks.decide("accepted", "bob", corrections=[Correction(first.id, 1, rectangle(0, 0, 1, 1), {})])[0]
         assert store.changes(number) == Changes(number + 1, frozenset({image.id}), others=False)
-        window.undo("bob")
-        window.set_states({first.id: None}, "deleted", "bob")
+        window.masks.undo("bob")
+        window.masks.set_states({first.id: None}, "deleted", "bob")
     assert store.changes(number) == Changes(number + 3, frozenset({image.id}), others=False)
     assert store.changes(number + 3) == Changes(number + 3, frozenset(), others=False)
 
@@ -60,25 +60,30 @@ def test_only_the_images_that_were_touched_are_told(
 @pytest.mark.parametrize(
     ("act", "images", "others"),
     [
-        pytest.param(lambda store, new: store.add_image(NewImage("c" * 64, "c.png", 2, 2)), {3}, False, id="image"),
-        pytest.param(lambda store, new: store.add_annotation(new("cow")), {1}, False, id="mask"),
-        pytest.param(lambda store, new: store.add_annotation(new("new")), {1}, True, id="new-category"),
-        pytest.param(lambda store, new: store.change_category("cow", "ann", shortcut=1), set(), True, id="key"),
-        pytest.param(lambda store, new: store.merge_categories("cow", "sky", "ann"), {1, 2}, True, id="merge"),
-        pytest.param(lambda store, new: store.add_prediction(2, [], "p", "ann"), {2}, False, id="prediction"),
-        pytest.param(lambda store, new: store.activate(None, "ann"), set(), True, id="model"),
+        pytest.param(lambda store, new: store.images.add(NewImage("c" * 64, "c.png", 2, 2)), {3}, False, id="image"),
+        pytest.param(lambda store, new: store.masks.add(new("cow")), {1}, False, id="mask"),
+        pytest.param(lambda store, new: store.masks.add(new("new")), {1}, True, id="new-category"),
+        pytest.param(lambda store, new: store.categories.change("cow", "ann", shortcut=1), set(), True, id="key"),
+        pytest.param(lambda store, new: store.categories.merge("cow", "sky", "ann"), {1, 2}, True, id="merge"),
+        pytest.param(lambda store, new: store.predictions.add(2, [], "p", "ann"), {2}, False, id="prediction"),
+        pytest.param(lambda store, new: store.runs.activate(None, "ann"), set(), True, id="model"),
         pytest.param(
-            lambda store, new: store.add_run(
+            lambda store, new: store.runs.add(
                 NewRun("r", "head", "tiny", FinetunePlan(categories=(), train=(), masks=()))
             ),
             set(),
             True,
             id="run",
         ),
-        pytest.param(lambda store, new: store.mark_reference(1, "cow", True, "ann"), set(), True, id="example"),
-        pytest.param(lambda store, new: store.purge("ann"), set(), True, id="purge"),
-        pytest.param(lambda store, new: store.relocate(2, "ann", file_name="x.png"), {2}, False, id="relinked"),
-        pytest.param(lambda store, new: store.annotations(), set(), False, id="reading"),
+        pytest.param(lambda store, new: store.references.mark(1, "cow", "ann", shows=True), set(), True, id="example"),
+        pytest.param(lambda store, new: store.masks.purge("ann"), set(), True, id="purge"),
+        pytest.param(
+            lambda store, new: store.images.relocate(2, "ann", file_name="x.png"),
+            {2},
+            False,
+            id="relinked",
+        ),
+        pytest.param(lambda store, new: store.masks.find(), set(), False, id="reading"),
     ],
 )
 def test_every_change_is_told(
@@ -89,7 +94,7 @@ def test_every_change_is_told(
     images: set[int],
     others: bool,
 ) -> None:
-    store.add_annotations([new("cow"), new("cow", image_id=other_image.id), new("sky", state="rejected")])
+    store.masks.add_many([new("cow"), new("cow", image_id=other_image.id), new("sky", state="rejected")])
     number = store.change_number()
     act(store, new)
     told = store.changes(number)
@@ -97,22 +102,22 @@ def test_every_change_is_told(
 
 
 def test_another_process_is_seen(store: Store, new: MakeAnnotation, address: str | Path) -> None:
-    kept = store.add_annotation(new())
+    kept = store.masks.add(new())
     number = store.change_number()
     words = [sys.executable, str(SUBPROCESS_ENTRY), "delete_one", str(address)]
     subprocess.run(words, check=True, env=os.environ | {"MASK": str(kept.id)}, timeout=60)
     assert store.changes(number) == Changes(number + 1, frozenset({kept.image_id}), others=False)
-    assert store.annotations() == []
+    assert store.masks.find() == []
 
 
 def test_after_very_much_everything_is_read_again(
     store: Store, new: MakeAnnotation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "_FEED", 10)
+    monkeypatch.setattr(queries, "_MOST_CHANGES", 10)
     number = store.change_number()
-    store.add_annotations(new() for _ in range(9))
+    store.masks.add_many(new() for _ in range(9))
     assert store.changes(number).complete
-    store.add_annotation(new())
+    store.masks.add(new())
     assert store.changes(number) == Changes(store.change_number(), frozenset(), others=True, complete=False)
 
 
@@ -123,7 +128,7 @@ def test_after_very_much_everything_is_read_again(
 def large(store: Store) -> Store:
     """Enough rows for a planner to care."""
     images = [NewImage(f"{n:064x}", f"images/{n}.png", 20, 10) for n in range(300)]
-    store.import_dataset(NewDataset(images, [], [], who="ann"))
+    store.imports.add(NewDataset(images, [], [], user="ann"))
     return store
 
 
@@ -133,18 +138,18 @@ def large(store: Store) -> Store:
     [
         pytest.param(lambda store: store.changes(290), id="changes"),
         pytest.param(lambda store: store.change_number(), id="number"),
-        pytest.param(lambda store: store.page(after_id=100, limit=10), id="page"),
-        pytest.param(lambda store: store.images(after_id=100, limit=10), id="images"),
+        pytest.param(lambda store: store.images.page(after_id=100, limit=10), id="page"),
+        pytest.param(lambda store: store.images.all(after_id=290), id="images"),
         pytest.param(lambda store: store.counts(), id="counts"),
-        pytest.param(lambda store: store.annotations(5), id="masks-of-an-image"),
-        pytest.param(lambda store: store.annotations(5, STATES), id="masks-of-an-image-in-any-state"),
-        pytest.param(lambda store: store.active(), id="active"),
-        pytest.param(lambda store: store.predicted("p"), id="predicted"),
-        pytest.param(lambda store: store.history(5), id="history"),
-        pytest.param(lambda store: store.boxes(5), id="boxes"),
-        pytest.param(lambda store: store.image_of_masks(["a" * 32]), id="image-of-masks"),
-        pytest.param(lambda store: store.reference_marks(), id="reference-marks"),
-        pytest.param(lambda store: store.images_added_from("x"), id="alias"),
+        pytest.param(lambda store: store.masks.find(5), id="masks-of-an-image"),
+        pytest.param(lambda store: store.masks.find(5, STATES), id="masks-of-an-image-in-any-state"),
+        pytest.param(lambda store: store.runs.active(), id="active"),
+        pytest.param(lambda store: store.predictions.images_done("p"), id="predicted"),
+        pytest.param(lambda store: store.masks.history(5), id="history"),
+        pytest.param(lambda store: store.images.boxes(5), id="boxes"),
+        pytest.param(lambda store: store.imports.image_of_masks(["a" * 32]), id="image-of-masks"),
+        pytest.param(lambda store: store.references.all(), id="reference-marks"),
+        pytest.param(lambda store: store.images.by_alias("x"), id="alias"),
     ],
 )
 def test_no_question_reads_all_masks_or_the_whole_history(large: Store, ask: Callable[[Store], object]) -> None:
@@ -160,7 +165,7 @@ def test_no_question_reads_all_masks_or_the_whole_history(large: Store, ask: Cal
 @on_sqlite
 def test_the_plan_of_a_slow_question_would_be_noticed(large: Store) -> None:
     with statements(large) as seen:
-        large.annotations()
+        large.masks.find()
     assert any("SCAN annotations" in plan(large, sql, values) for sql, values in seen)
 
 
@@ -168,21 +173,25 @@ def test_the_plan_of_a_slow_question_would_be_noticed(large: Store) -> None:
 @pytest.mark.parametrize(
     "act",
     [
-        pytest.param(lambda store, new: store.add_annotation(new(annotator="ann")), id="accept"),
-        pytest.param(lambda store, new: store.set_state(1, "deleted", "ann"), id="delete"),
-        pytest.param(lambda store, new: store.undo("ann"), id="undo"),
+        pytest.param(lambda store, new: store.masks.add(new(annotator="ann")), id="accept"),
+        pytest.param(lambda store, new: store.masks.set_states({1: None}, "deleted", "ann")[0], id="delete"),
+        pytest.param(lambda store, new: store.masks.undo("ann"), id="undo"),
         pytest.param(
-            lambda store, new: store.correct(Correction(1, 1, rectangle(0, 0, 2, 2), {}), "ann"), id="correct"
+            lambda store, new: store.masks.decide(
+                "accepted", "ann", corrections=[Correction(1, 1, rectangle(0, 0, 2, 2), {})]
+            )[0],
+            id="correct",
         ),
         pytest.param(
-            lambda store, new: store.add_prediction(1, [new(state="proposed", source="text")], "p", "ann"), id="predict"
+            lambda store, new: store.predictions.add(1, [new(state="proposed", source="text")], "p", "ann"),
+            id="predict",
         ),
     ],
 )
 def test_no_action_gets_slower_with_the_number_of_masks(
     store: Store, new: MakeAnnotation, act: Callable[[Store, MakeAnnotation], object]
 ) -> None:
-    store.add_annotation(new(annotator="ann"))
+    store.masks.add(new(annotator="ann"))
     with statements(store) as seen:
         act(store, new)
     for sql, values in seen:
@@ -192,9 +201,9 @@ def test_no_action_gets_slower_with_the_number_of_masks(
 
 
 def test_looking_for_changes_is_two_short_questions(store: Store, new: MakeAnnotation) -> None:
-    store.add_annotations(new() for _ in range(50))
+    store.masks.add_many(new() for _ in range(50))
     number = store.change_number()
-    store.add_annotation(new())
+    store.masks.add(new())
     with statements(store) as seen:
         store.changes(number)
     assert len(seen) == 2
@@ -204,17 +213,17 @@ def test_looking_for_changes_is_two_short_questions(store: Store, new: MakeAnnot
 def test_reading_an_image_takes_as_many_questions_for_any_number_of_masks(
     store: Store, new: MakeAnnotation, number: int
 ) -> None:
-    store.add_annotations(new(f"class {n}", provenance={"n": n}) for n in range(number))
+    store.masks.add_many(new(f"class {n}", provenance={"n": n}) for n in range(number))
     with statements(store) as seen:
-        assert len(store.annotations(new().image_id)) == number
+        assert len(store.masks.find(new().image_id)) == number
     assert len(seen) == 3
 
 
 @pytest.mark.parametrize("number", [1, 200])
 def test_accepting_many_asks_no_more_than_accepting_one(store: Store, new: MakeAnnotation, number: int) -> None:
-    store.category("cow")
+    store.categories.add("cow")
     drafts = [new() for _ in range(number)]
     with statements(store) as seen:
-        store.add_annotations(drafts)
+        store.masks.add_many(drafts)
     asked = [sql for sql, _ in seen if not sql.startswith("INSERT")]
     assert 0 < len(asked) <= 12

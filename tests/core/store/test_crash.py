@@ -112,8 +112,8 @@ class Ground:
         self.number = project.store.change_number()
 
     def _check_pictures(self, project: Project) -> None:
-        assert project.missing() == []
-        for record in project.images(after_id=self.images):
+        assert project.images.missing() == []
+        for record in project.images.all(after_id=self.images):
             if record.sha256 in record.file_name:
                 assert Image(Image.open(self.folder / record.file_name).pixels).sha256 == record.sha256
             self.images = record.id
@@ -197,5 +197,5 @@ def test_four_processes_accept_a_thousand_masks_each(tmp_path: Path) -> None:
         counts = project.status()
         assert sum(counts.accepted.values()) == 4000
         assert (counts.images, counts.annotated_images) == (41, 41)
-        assert project.missing() == []
+        assert project.images.missing() == []
     assert intact(tmp_path / "project.db")

@@ -17,8 +17,8 @@ from sqlalchemy import Engine, inspect, text
 from maskwright import store as store_package
 from maskwright.domain import Mask
 from maskwright.domain.rle import Rle
-from maskwright.errors import BadProject, ProjectUnwritable
-from maskwright.project.history import sentence
+from maskwright.errors import BadProject, NothingToUndo, ProjectUnwritable
+from maskwright.project.history import describe
 from maskwright.store import STATES, NewAnnotation, NewImage, Store
 from maskwright.store import connection as store_connection
 from maskwright.store.connection import connect, database_url
@@ -124,7 +124,7 @@ def old(engine: Engine, bare: str | Path, tmp_path: Path) -> str | Path:
 
 
 def test_the_migrated_tables_are_those_of_the_orm(bare: str | Path) -> None:
-    with Store.open(bare, create=True) as store, store._engine.connect() as connection:
+    with Store.open(bare, create=True) as store, store._transactions.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
@@ -137,7 +137,7 @@ def test_ids_are_autoincremented_by_the_tables_too(store: Store) -> None:
 
 def test_a_project_of_version_0_3_keeps_everything(old: str | Path) -> None:
     with Store.open(old) as store:
-        found = {one.id: one for one in store.annotations(states=STATES)}
+        found = {one.id: one for one in store.masks.find(states=STATES)}
         assert {key: (one.state, one.category, one.revision) for key, one in found.items()} == {
             1: ("accepted", "cow", 1),
             2: ("accepted", "cow", 3),
@@ -160,41 +160,44 @@ def test_a_project_of_version_0_3_keeps_everything(old: str | Path) -> None:
         assert counts.accepted == {"cow": 2, "草": 0, "unused": 0}
         assert (counts.images, counts.annotated_images) == (3, 1)
         assert (counts.rejected, counts.proposed, counts.deleted) == (1, 1, 1)
-        assert [(one.record.id, one.accepted, one.proposed) for one in store.page()] == [
+        assert [(one.record.id, one.accepted, one.proposed) for one in store.images.page()] == [
             (1, 2, 0),
             (2, 0, 1),
             (5, 0, 0),
         ]
-        assert [(one.name, one.supercategory, one.shortcut, one.synonyms) for one in store.categories()] == [
+        assert [(one.name, one.supercategory, one.shortcut, one.synonyms) for one in store.categories.all()] == [
             (name, "animal", None, ()) for name in ("cow", "草", "unused")
         ]
-        assert store.images_added_from("photos/café.png") == [store.image(1)]
-        assert [(mark.annotation_id, mark.category, mark.shows) for mark in store.reference_marks()] == [
+        assert store.images.by_alias("photos/café.png") == [store.images.get(1)]
+        assert [(mark.annotation_id, mark.category, mark.shows) for mark in store.references.all()] == [
             (1, "cow", True)
         ]
-        assert [run.name for run in store.runs()] == ["first"]
-        assert (store.active(), store.predicted("p"), store.checkpoints()) == ("first", {2}, [])
+        assert [run.name for run in store.runs.all()] == ["first"]
+        assert (store.runs.active(), store.predictions.images_done("p"), store.runs.checkpoints()) == ("first", {2}, [])
         assert store.change_number() == 8
-        assert [sentence(one, {2: "草"})[20:] for one in store.history(3)] == ["ann: accepted as 草", "ann: rejected"]
+        assert [describe(one, {2: "草"})[20:] for one in store.masks.history(3)] == [
+            "ann: accepted as 草",
+            "ann: rejected",
+        ]
 
 
 def test_work_goes_on_in_a_project_of_version_0_3(old: str | Path) -> None:
     with Store.open(old) as store:
-        made = store.add_annotation(NewAnnotation(5, "cow", LEFT, "text", {"prompt": "new"}, "ann"))
+        made = store.masks.add(NewAnnotation(5, "cow", LEFT, "text", {"prompt": "new"}, "ann"))
         assert (made.id, made.provenance) == (10, {"prompt": "new"})
-        assert store.category("new").id == 5
-        assert store.add_image(NewImage("f" * 64, "images/f.png", 20, 10)).id == 6
-        store.decide("accepted", "ann", stored=[6])
-        store.undo("ann")
-        assert store.annotation(6).state == "proposed"
-        store.set_states({9: None}, "accepted", "ann")
-        assert store.annotation(1).provenance == {"prompt": "cow, 草"}
+        assert store.categories.add("new").id == 5
+        assert store.images.add(NewImage("f" * 64, "images/f.png", 20, 10)).id == 6
+        store.masks.decide("accepted", "ann", stored=[6])
+        store.masks.undo("ann")
+        assert store.masks.get(6).state == "proposed"
+        store.masks.set_states({9: None}, "accepted", "ann")
+        assert store.masks.get(1).provenance == {"prompt": "cow, 草"}
         assert miscounts(store) == []
 
 
 def test_what_was_done_before_there_were_steps_cannot_be_undone(old: str | Path) -> None:
-    with Store.open(old) as store, pytest.raises(Exception, match=r"^There is nothing to undo\.$"):
-        store.undo("ann")
+    with Store.open(old) as store, pytest.raises(NothingToUndo):
+        store.masks.undo("ann")
 
 
 @on_sqlite
@@ -214,7 +217,7 @@ def test_an_older_project_that_is_open_elsewhere_is_copied_then_upgraded(
     store: Store, file: Path, tmp_path: Path
 ) -> None:
     # what stands in the other window's log must be in the copy
-    record = store.add_image(NewImage("a" * 64, "images/a.png", 5, 4))
+    record = store.images.add(NewImage("a" * 64, "images/a.png", 5, 4))
     engine = connect(database_url(file))
     bring_up_to_date(engine, "x", scripts=scripts_with_next(tmp_path))
     with engine.connect() as connection:
@@ -224,18 +227,18 @@ def test_an_older_project_that_is_open_elsewhere_is_copied_then_upgraded(
     (copy,) = (one for one in (tmp_path / "backups").iterdir() if "T" in one.name)
     moved = shutil.move(copy, tmp_path / "old.db")
     with Store.open(moved) as old:
-        assert old.images() == [record]
+        assert old.images.all() == [record]
 
 
 def test_a_failed_upgrade_changes_nothing(store: Store, address: str | Path, tmp_path: Path) -> None:
-    store.category("cow")
+    store.categories.add("cow")
     store.close()
     engine = connect(database_url(address))
     with pytest.raises(ZeroDivisionError):
         bring_up_to_date(engine, "x", scripts=scripts_with_next(tmp_path, "1 / 0"))
     engine.dispose()
     with Store.open(address) as again:
-        assert [one.name for one in again.categories()] == ["cow"]
+        assert [one.name for one in again.categories.all()] == ["cow"]
 
 
 def test_an_upgrade_waits_no_longer_than_any_writer(
@@ -244,9 +247,9 @@ def test_an_upgrade_waits_no_longer_than_any_writer(
     monkeypatch.setattr(store_connection, "_BUSY_SECONDS", 1)
     engine = connect(database_url(address))
     refused = pytest.raises(ProjectUnwritable, match="another program is writing")
-    with store._writing() as holder:
+    with store._transactions.writing() as holder:
         holder.connection()
-        with refused, plain_errors("x", store._file):
+        with refused, plain_errors("x", store._transactions.file):
             bring_up_to_date(engine, "x", scripts=scripts_with_next(tmp_path))
     engine.dispose()
 
@@ -275,12 +278,12 @@ def test_a_newer_project_is_refused_untouched(file: Path, revision: str, says: s
 
 @pytest.mark.parametrize(("revision", "says"), NEWER)
 def test_the_tables_of_a_newer_project_are_refused(store: Store, address: str | Path, revision: str, says: str) -> None:
-    store.category("cow")
-    with store._engine.begin() as connection:
+    store.categories.add("cow")
+    with store._transactions.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :one"), {"one": revision})
     with pytest.raises(BadProject, match=says):
         Store.open(address)
-    assert [one.name for one in store.categories()] == ["cow"]
+    assert [one.name for one in store.categories.all()] == ["cow"]
 
 
 def test_another_programs_database_is_refused_untouched(engine: Engine, bare: str | Path) -> None:

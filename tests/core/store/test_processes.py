@@ -41,7 +41,7 @@ def test_killing_the_process_loses_nothing_confirmed(tmp_path: Path, confirmed: 
     child.wait()
     assert intact(tmp_path / "project.db")
     with Store.open(tmp_path / "project.db") as store:
-        found = [one.id for one in store.annotations()]
+        found = [one.id for one in store.masks.find()]
     # one more may have been stored and not yet said
     assert found[: len(ids)] == ids
     assert len(found) - len(ids) <= 1
@@ -53,37 +53,39 @@ def test_three_processes_create_and_fill_one_project_at_once(bare: str | Path, k
     assert [child.returncode for child in children] == [0, 0, 0]
     assert len(uids) == 120
     with Store.open(bare) as store:
-        assert {one.uid for one in store.annotations()} == set(uids)
-        assert len(store.categories()) == 7
-        assert len(store.images()) == 1
+        assert {one.uid for one in store.masks.find()} == set(uids)
+        assert len(store.categories.all()) == 7
+        assert len(store.images.all()) == 1
         assert miscounts(store) == []
     assert kind != "sqlite" or intact(Path(bare))
 
 
 def test_two_windows_of_one_person_undo_at_once(store: Store, new: MakeAnnotation, address: str | Path) -> None:
     for number in range(20):
-        store.add_annotation(new(f"class {number % 3}", annotator="ann", source="text"))
+        store.masks.add(new(f"class {number % 3}", annotator="ann", source="text"))
 
     def undo_ten(_: int) -> int:
         with Store.open(address) as window:
-            return sum(window.undo("ann").masks for _ in range(10))
+            return sum(window.masks.undo("ann").masks for _ in range(10))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(undo_ten, range(2))) == [10, 10]
-    assert store.annotations() == []
-    assert len(store.annotations(states=("proposed",))) == 20
+    assert store.masks.find() == []
+    assert len(store.masks.find(states=("proposed",))) == 20
     assert miscounts(store) == []
 
 
 def test_two_people_change_one_mask_at_once(store: Store, new: MakeAnnotation, address: str | Path) -> None:
-    kept = store.add_annotation(new())
+    kept = store.masks.add(new())
     ready = threading.Barrier(2)
 
     def correct(width: int) -> str:
         with Store.open(address) as window:
             ready.wait()
             try:
-                window.correct(Correction(kept.id, 1, rectangle(0, 0, width, 1), {}), f"person {width}")
+                window.masks.decide(
+                    "accepted", f"person {width}", corrections=[Correction(kept.id, 1, rectangle(0, 0, width, 1), {})]
+                )[0]
             except Conflict:
                 return "conflict"
             return f"person {width}"
@@ -91,7 +93,7 @@ def test_two_people_change_one_mask_at_once(store: Store, new: MakeAnnotation, a
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(correct, (1, 2)))
     assert sorted(said)[0] == "conflict"
-    after = store.annotation(kept.id)
+    after = store.masks.get(kept.id)
     assert (after.annotator, after.revision) == (sorted(said)[1], 2)
 
 
@@ -101,8 +103,8 @@ def test_two_processes_make_one_category_at_once(store: Store, address: str | Pa
     def make(_: int) -> int:
         with Store.open(address) as window:
             ready.wait()
-            return window.category("cow").id
+            return window.categories.add("cow").id
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(make, range(4))) == {1}
-    assert len(store.categories()) == 1
+    assert len(store.categories.all()) == 1

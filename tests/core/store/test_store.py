@@ -12,7 +12,7 @@ import pytest
 
 from maskwright.domain import Image, ImageRecord, Mask
 from maskwright.domain.palette import PALETTE, default_color
-from maskwright.errors import BadProject, InvalidMask, MaskwrightError
+from maskwright.errors import BadProject, InvalidMask, MaskwrightError, UsageError
 from maskwright.project import Project
 from maskwright.store import Correction, NewAnnotation, NewDataset, NewImage, Store
 from tests.core.store.conftest import MakeAnnotation, changed, on_server, on_sqlite, rectangle, rows
@@ -22,8 +22,8 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 def test_an_annotation_comes_back_as_it_went_in(store: Store, new: MakeAnnotation, image: ImageRecord) -> None:
     provenance = {"preset": "tiny", "prompt": "vache, 草", "parameters": {"threshold": 0.1, "clicks": [[1, 2]]}}
-    kept = store.add_annotation(new("cow", score=0.1 + 0.2, source="text", provenance=provenance, annotator="ann"))
-    (found,) = store.annotations(image.id)
+    kept = store.masks.add(new("cow", score=0.1 + 0.2, source="text", provenance=provenance, annotator="ann"))
+    (found,) = store.masks.find(image.id)
     assert found == kept
     assert found.mask.area == 18
     assert found.mask.bbox == (3, 2, 6, 3)
@@ -40,30 +40,31 @@ def test_an_annotation_comes_back_as_it_went_in(store: Store, new: MakeAnnotatio
 def test_everything_is_there_after_closing_and_opening(
     store: Store, new: MakeAnnotation, image: ImageRecord, address: str | Path
 ) -> None:
-    kept = store.add_annotations([new("cow"), new("sky")])
-    categories, number = store.categories(), store.change_number()
+    kept = store.masks.add_many([new("cow"), new("sky")])
+    categories, number = store.categories.all(), store.change_number()
     store.close()
     with Store.open(address) as again:
-        assert again.images() == [image]
-        assert again.annotations() == kept
-        assert (again.categories(), again.change_number()) == (categories, number)
+        assert again.images.all() == [image]
+        assert again.masks.find() == kept
+        assert (again.categories.all(), again.change_number()) == (categories, number)
 
 
 def test_the_same_content_is_one_image_with_two_aliases(store: Store, image: ImageRecord) -> None:
-    again = store.add_image(NewImage("a" * 64, "images/other.jpg", 20, 10, alias="photos/copy.jpg"))
+    again = store.images.add(NewImage("a" * 64, "images/other.jpg", 20, 10, alias="photos/copy.jpg"))
     assert again == image
-    assert store.images() == [image]
-    assert store.images_added_from("photos/cow.jpg") == store.images_added_from("photos/copy.jpg") == [image]
-    store.add_image(NewImage("a" * 64, "images/other.jpg", 20, 10, alias="photos/copy.jpg"))
+    assert store.images.all() == [image]
+    assert store.images.by_alias("photos/cow.jpg") == store.images.by_alias("photos/copy.jpg") == [image]
+    store.images.add(NewImage("a" * 64, "images/other.jpg", 20, 10, alias="photos/copy.jpg"))
     assert len(rows(store, "SELECT * FROM image_aliases")) == 2
 
 
 def test_images_can_be_listed_in_pages(store: Store) -> None:
-    added = [store.add_image(NewImage(f"{n:064x}", f"images/{n}.png", 3, 2)) for n in range(5)]
-    assert store.images(after_id=added[1].id, limit=2) == added[2:4]
-    assert store.images() == added
-    assert store.image(added[3].id) == store.image_by_sha256(f"{3:064x}") == added[3]
-    assert store.image_by_sha256("f" * 64) is None
+    added = [store.images.add(NewImage(f"{n:064x}", f"images/{n}.png", 3, 2)) for n in range(5)]
+    assert [one.record for one in store.images.page(after_id=added[1].id, limit=2)] == added[2:4]
+    assert store.images.all(after_id=added[1].id) == added[2:]
+    assert store.images.all() == added
+    assert store.images.get(added[3].id) == store.images.by_sha256(f"{3:064x}") == added[3]
+    assert store.images.by_sha256("f" * 64) is None
 
 
 @pytest.mark.parametrize(
@@ -75,12 +76,12 @@ def test_images_can_be_listed_in_pages(store: Store) -> None:
     ],
 )
 def test_one_spelling_is_one_category(store: Store, first: str, second: str) -> None:
-    assert store.category(first) == store.category(second)
-    assert [one.name for one in store.categories()] == [first]
+    assert store.categories.add(first) == store.categories.add(second)
+    assert [one.name for one in store.categories.all()] == [first]
 
 
 def test_categories_get_their_own_colours(store: Store) -> None:
-    made = [store.category(f"class {n}") for n in range(len(PALETTE) + 1)]
+    made = [store.categories.add(f"class {n}") for n in range(len(PALETTE) + 1)]
     assert [one.color for one in made[:-1]] == list(PALETTE)
     assert made[-1].color == PALETTE[0]
     assert [one.id for one in made] == list(range(1, len(made) + 1))
@@ -88,38 +89,38 @@ def test_categories_get_their_own_colours(store: Store) -> None:
 
 def test_a_name_with_html_is_only_text(store: Store, new: MakeAnnotation) -> None:
     name = "<img src=x onerror=alert(1)>'; DROP TABLE images; --"
-    store.add_annotation(new(name))
-    assert [one.name for one in store.categories()] == [name]
+    store.masks.add(new(name))
+    assert [one.name for one in store.categories.all()] == [name]
 
 
 @pytest.mark.parametrize("name", ["", "  \n", "\udcff"])
 def test_a_category_needs_a_name(store: Store, name: str) -> None:
     with pytest.raises(MaskwrightError, match="category"):
-        store.category(name)
+        store.categories.add(name)
 
 
 def test_an_unknown_category_is_not_made_when_only_asked_for(store: Store) -> None:
     with pytest.raises(MaskwrightError, match="There is no category 'cow'"):
-        store.category("cow", create=False)
-    assert store.categories() == []
+        store.categories.get("cow")
+    assert store.categories.all() == []
 
 
 def test_ids_are_never_used_again(store: Store, new: MakeAnnotation, address: str | Path) -> None:
-    kept = store.add_annotations([new("cow"), new("sky")])
+    kept = store.masks.add_many([new("cow"), new("sky")])
     tables = ("annotations", "tallies", "prompts", "image_aliases", "images", "categories")
     changed(store, *(f"DELETE FROM {table}" for table in tables))
     store.close()
     with Store.open(address) as again:
-        record = again.add_image(NewImage("b" * 64, "images/b.png", 20, 10))
+        record = again.images.add(NewImage("b" * 64, "images/b.png", 20, 10))
         mask = Mask.from_array(np.ones((10, 20), bool))
-        annotation = again.add_annotation(NewAnnotation(record.id, "tree", mask))
+        annotation = again.masks.add(NewAnnotation(record.id, "tree", mask))
     assert record.id == 2
     assert annotation.id == kept[-1].id + 1
     assert annotation.category_id == 3
 
 
 def test_uids_differ(store: Store, new: MakeAnnotation) -> None:
-    kept = store.add_annotations(new() for _ in range(100))
+    kept = store.masks.add_many(new() for _ in range(100))
     assert [one.id for one in kept] == list(range(1, 101))
     assert len({one.uid for one in kept}) == 100
 
@@ -127,61 +128,61 @@ def test_uids_differ(store: Store, new: MakeAnnotation) -> None:
 def test_all_or_none_of_several(store: Store, new: MakeAnnotation, image: ImageRecord) -> None:
     wrong = new(mask=Mask.from_array(np.ones((20, 10), bool)))
     before = store.change_number()
-    with pytest.raises(InvalidMask, match="The mask is 10 x 20 pixels, but its image is 20 x 10"):
-        store.add_annotations([new("tree"), wrong])
-    assert store.annotations() == []
-    assert store.categories() == []
+    with pytest.raises(InvalidMask, match="10 x 20 pixels, but its image is 20 x 10"):
+        store.masks.add_many([new("tree"), wrong])
+    assert store.masks.find() == []
+    assert store.categories.all() == []
     assert store.change_number() == before
-    assert store.add_annotations([]) == []
+    assert store.masks.add_many([]) == []
 
 
 @pytest.mark.parametrize(
-    ("others", "says"),
+    ("others", "error", "fact"),
     [
-        pytest.param({"mask": Mask.from_array(np.zeros((10, 20), bool))}, "The mask is empty", id="empty"),
-        pytest.param({"score": float("nan")}, "score is not a number", id="nan"),
-        pytest.param({"source": "magic"}, "cannot come from 'magic'", id="source"),
-        pytest.param({"state": "open"}, "cannot be 'open'", id="state"),
-        pytest.param({"provenance": {"x": float("inf")}}, "provenance cannot be kept", id="infinite"),
-        pytest.param({"provenance": {"x": np.zeros(2)}}, "provenance cannot be kept", id="array"),
-        pytest.param({"image_id": 77}, "There is no image 77", id="image"),
+        pytest.param({"mask": Mask.from_array(np.zeros((10, 20), bool))}, MaskwrightError, "empty", id="empty"),
+        pytest.param({"score": float("nan")}, UsageError, "score", id="nan"),
+        pytest.param({"source": "magic"}, UsageError, "'magic'", id="source"),
+        pytest.param({"state": "open"}, UsageError, "'open'", id="state"),
+        pytest.param({"provenance": {"x": float("inf")}}, UsageError, "provenance", id="infinite"),
+        pytest.param({"provenance": {"x": np.zeros(2)}}, UsageError, "provenance", id="array"),
+        pytest.param({"image_id": 77}, MaskwrightError, "image 77", id="image"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(
-    store: Store, new: MakeAnnotation, others: dict[str, object], says: str
+def test_invalid_masks_are_refused(
+    store: Store, new: MakeAnnotation, others: dict[str, object], error: type[MaskwrightError], fact: str
 ) -> None:
-    with pytest.raises(MaskwrightError, match=says) as caught:
-        store.add_annotation(new(**others))
+    with pytest.raises(error, match=fact) as caught:
+        store.masks.add(new(**others))
     assert "\n" not in str(caught.value)
-    assert store.annotations() == []
+    assert store.masks.find() == []
 
 
 def test_provenance_is_not_changed_from_outside(store: Store, new: MakeAnnotation) -> None:
     told = {"clicks": [[1, 2]]}
     draft = new(provenance=told)
     told["clicks"].append([3, 4])
-    assert store.add_annotation(draft).provenance == {"clicks": [[1, 2]]}
+    assert store.masks.add(draft).provenance == {"clicks": [[1, 2]]}
 
 
 def test_states_change_with_a_history(store: Store, new: MakeAnnotation, image: ImageRecord) -> None:
-    kept = store.add_annotation(new(annotator="ann"))
+    kept = store.masks.add(new(annotator="ann"))
     number = store.change_number()
-    rejected = store.set_state(kept.id, "rejected", "bob", revision=1)
+    rejected = store.masks.set_states({kept.id: 1}, "rejected", "bob")[0]
     assert (rejected.state, rejected.revision, rejected.uid) == ("rejected", 2, kept.uid)
     assert rejected.updated_at >= kept.updated_at
-    assert store.annotations(image.id) == []
-    assert store.annotations(image.id, states=("accepted", "rejected")) == [rejected]
+    assert store.masks.find(image.id) == []
+    assert store.masks.find(image.id, states=("accepted", "rejected")) == [rejected]
     assert store.change_number() == number + 1
-    store.set_state(kept.id, "deleted", "bob")
-    assert store.set_state(kept.id, "accepted", "bob").revision == 4
+    store.masks.set_states({kept.id: None}, "deleted", "bob")[0]
+    assert store.masks.set_states({kept.id: None}, "accepted", "bob")[0].revision == 4
     assert rows(store, "SELECT kind, who FROM events ORDER BY id") == [
         ("image_added", "ann"),
         ("category_added", "ann"),
         ("annotation_added", "ann"),
         *[("state_changed", "bob")] * 3,
     ]
-    history = store.history(kept.id)
-    assert [(one.who, one.kind, one.annotation_id, one.image_id) for one in history] == [
+    history = store.masks.history(kept.id)
+    assert [(one.user, one.kind, one.annotation_id, one.image_id) for one in history] == [
         ("ann", "annotation_added", kept.id, image.id),
         *[("bob", "state_changed", kept.id, image.id)] * 3,
     ]
@@ -192,19 +193,21 @@ def test_states_change_with_a_history(store: Store, new: MakeAnnotation, image: 
 
 
 def test_a_stale_change_overwrites_nothing(store: Store, new: MakeAnnotation) -> None:
-    kept = store.add_annotation(new())
-    store.set_state(kept.id, "deleted", "ann", revision=1)
+    kept = store.masks.add(new())
+    store.masks.set_states({kept.id: 1}, "deleted", "ann")[0]
     number = store.change_number()
     with pytest.raises(MaskwrightError, match=r"revision 2, you saw 1\); nothing was overwritten"):
-        store.set_state(kept.id, "rejected", "bob", revision=1)
-    assert store.annotations(states=("deleted",))[0].revision == 2
+        store.masks.set_states({kept.id: 1}, "rejected", "bob")[0]
+    assert store.masks.find(states=("deleted",))[0].revision == 2
     assert store.change_number() == number
 
 
 def test_a_correction_is_a_revision_and_the_history_keeps_the_old_pixels(store: Store, new: MakeAnnotation) -> None:
-    kept = store.add_annotation(new(score=0.5))
+    kept = store.masks.add(new(score=0.5))
     mask = rectangle(0, 0, 4, 1, score=0.9)
-    after = store.correct(Correction(kept.id, 1, mask, {"source": "click"}, "calf"), "bob")
+    after = store.masks.decide(
+        "accepted", "bob", corrections=[Correction(kept.id, 1, mask, {"source": "click"}, "calf")]
+    )[0]
     assert (after.id, after.uid, after.category, after.annotator, after.revision) == (
         kept.id,
         kept.uid,
@@ -214,8 +217,8 @@ def test_a_correction_is_a_revision_and_the_history_keeps_the_old_pixels(store: 
     )
     assert (after.mask.rle, after.mask.bbox, after.mask.area) == (mask.rle, (0, 0, 4, 1), 4)
     assert after.mask.score is None, "a score is a word on the mask as it was proposed"
-    assert store.annotations() == [after]
-    edited = store.history(kept.id)[-1]
+    assert store.masks.find() == [after]
+    edited = store.masks.history(kept.id)[-1]
     assert (edited.kind, edited.before["counts"], edited.after["counts"]) == (
         "edited",
         kept.mask.rle["counts"],
@@ -229,29 +232,29 @@ def test_a_correction_is_a_revision_and_the_history_keeps_the_old_pixels(store: 
         (Correction(77, 1, kept.mask, {}), "There is no mask 77"),
     ):
         with pytest.raises(MaskwrightError, match=says):
-            store.correct(wrong, "ann")
+            store.masks.decide("accepted", "ann", corrections=[wrong])[0]
     assert store.change_number() == number
-    store.set_state(kept.id, "deleted", "ann")
+    store.masks.set_states({kept.id: None}, "deleted", "ann")[0]
     with pytest.raises(MaskwrightError, match="no longer accepted"):
-        store.correct(Correction(kept.id, 3, kept.mask, {}), "ann")
+        store.masks.decide("accepted", "ann", corrections=[Correction(kept.id, 3, kept.mask, {})])[0]
 
 
 def test_the_present_state_is_no_change(store: Store, new: MakeAnnotation) -> None:
-    kept = store.add_annotation(new())
+    kept = store.masks.add(new())
     number = store.change_number()
-    assert store.set_state(kept.id, "accepted", "bob") == kept
+    assert store.masks.set_states({kept.id: None}, "accepted", "bob")[0] == kept
     assert store.change_number() == number
 
 
 def test_unknown_things_are_named(store: Store) -> None:
-    for action in (lambda: store.image(5), lambda: store.set_state(5, "deleted", "ann")):
+    for action in (lambda: store.images.get(5), lambda: store.masks.set_states({5: None}, "deleted", "ann")[0]):
         with pytest.raises(MaskwrightError, match=r"There is no (image|mask) 5 in this project\."):
             action()
 
 
 def test_counts(store: Store, new: MakeAnnotation) -> None:
-    store.add_image(NewImage("c" * 64, "images/c.png", 5, 5))
-    store.add_annotations([new("cow"), new("cow"), new("sky", state="rejected")])
+    store.images.add(NewImage("c" * 64, "images/c.png", 5, 5))
+    store.masks.add_many([new("cow"), new("cow"), new("sky", state="rejected")])
     counts = store.counts()
     assert (counts.images, counts.annotated_images, counts.rejected) == (2, 1, 1)
     assert counts.accepted == {"cow": 2, "sky": 0}
@@ -260,7 +263,7 @@ def test_counts(store: Store, new: MakeAnnotation) -> None:
 def test_a_dataset_is_of_one_moment_and_one_kind(store: Store, new: MakeAnnotation, image: ImageRecord) -> None:
     with store.dataset() as first:
         assert first.number() == 0
-        kept = store.add_annotations([new("cow"), new("sky", state="rejected")])
+        kept = store.masks.add_many([new("cow"), new("sky", state="rejected")])
         assert (first.number(), list(first.annotations()), first.categories()) == (0, [], [])
     with store.dataset() as second:
         assert list(second.annotations()) == second.of_image(image.id) == [kept[0]]
@@ -275,7 +278,7 @@ def test_a_dataset_can_be_read_image_by_image(store: Store) -> None:
     number = 1001  # more than are in memory at once
     images = [NewImage(f"{n:064x}", f"images/{n}.png", 20, 10) for n in range(number)]
     masks = [NewAnnotation(n, "cow", rectangle(0, 0, 1 + n % 20, 1)) for n in range(number)]
-    store.import_dataset(NewDataset(images, [], masks))
+    store.imports.add(NewDataset(images, [], masks))
     with store.dataset() as dataset:
         found = []
         for place, one in enumerate(dataset.images()):
@@ -287,15 +290,15 @@ def test_a_dataset_can_be_read_image_by_image(store: Store) -> None:
 
 
 def test_a_state_that_no_mask_can_be_in(store: Store) -> None:
-    with pytest.raises(MaskwrightError, match="Use one of: proposed, accepted, rejected, deleted"):
-        store.annotations(states=("acepted",))
+    with pytest.raises(MaskwrightError, match="proposed, accepted, rejected, deleted"):
+        store.masks.find(states=("acepted",))
     with pytest.raises(MaskwrightError, match="Use one of: "), store.dataset(states=("acepted",)):
         pass
 
 
 @on_sqlite
 def test_sqlite_is_set_up_to_lose_nothing(store: Store) -> None:
-    with store._engine.connect() as connection:
+    with store._transactions.engine.connect() as connection:
 
         def ask(pragma: str) -> object:
             return connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
@@ -308,11 +311,11 @@ def test_sqlite_is_set_up_to_lose_nothing(store: Store) -> None:
 
 def test_another_window_sees_a_change_at_once(store: Store, new: MakeAnnotation, address: str | Path) -> None:
     with Store.open(address) as other:
-        kept = store.add_annotation(new())
-        assert other.annotations() == [kept]
+        kept = store.masks.add(new())
+        assert other.masks.find() == [kept]
         assert other.change_number() == store.change_number()
-        other.set_state(kept.id, "deleted", "bob")
-        assert store.annotations() == []
+        other.masks.set_states({kept.id: None}, "deleted", "bob")[0]
+        assert store.masks.find() == []
 
 
 @on_server
@@ -335,13 +338,13 @@ def test_a_project_on_a_server_keeps_its_files_in_a_folder(
         project.delete([kept])
         assert project.purge() == (1, None)
         kept = project.accept(picture, rectangle(0, 0, 3, 3), "cow")
-        assert project.missing() == []
+        assert project.images.missing() == []
         exported = project.export_coco(tmp_path / "coco.json").read_bytes()
     assert sorted(one.name for one in project.folder.iterdir()) == ["checkpoints", "exports", "images"]
     with Project.open(bare) as again:
         assert again.annotations() == [kept]
         assert again.export_coco(tmp_path / "again.json").read_bytes() == exported
-        assert not np.any(again.image(kept.image_id).pixels)
+        assert not np.any(again.images.open(kept.image_id).pixels)
 
 
 def test_no_store_without_a_file(tmp_path: Path) -> None:
@@ -353,10 +356,10 @@ def test_no_store_without_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        pytest.param("sqlite://", "keeps nothing on disk", id="memory"),
-        pytest.param("sqlite:///:memory:", "keeps nothing on disk", id="named-memory"),
+        pytest.param("sqlite://", "on disk", id="memory"),
+        pytest.param("sqlite:///:memory:", "on disk", id="named-memory"),
         pytest.param("nonsense://user@host/x", "driver for nonsense is not installed", id="driver"),
-        pytest.param("://", "not a database address", id="no-address"),
+        pytest.param("://", "database URL", id="no-address"),
     ],
 )
 def test_addresses_that_cannot_be_used(address: str, says: str) -> None:
@@ -367,10 +370,10 @@ def test_addresses_that_cannot_be_used(address: str, says: str) -> None:
 def test_any_file_name_and_the_url_of_a_file(tmp_path: Path) -> None:
     odd = tmp_path / "été #1 %41 ?x=y & 草.db"
     with Store.open(odd, create=True) as store:
-        store.category("cow")
+        store.categories.add("cow")
     assert odd.is_file()
     with Store.open(f"sqlite:///{tmp_path}/plain.db", create=True) as store:
-        assert store.categories() == []
+        assert store.categories.all() == []
     assert {file.name for file in tmp_path.iterdir()} == {"plain.db", odd.name, "backups"}
 
 

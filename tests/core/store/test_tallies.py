@@ -43,10 +43,12 @@ class People(RuleBasedStateMachine):
     def begin(self) -> None:
         self.store = self.closing.enter_context(Store.open(self.address, create=True))
         tables = ("reference_marks", "annotations", "prompts", "tallies", "image_aliases", "images", "categories")
-        with self.store._engine.begin() as connection:
+        with self.store._transactions.engine.begin() as connection:
             for table in (*tables, "events", "steps"):
                 connection.exec_driver_sql(f"DELETE FROM {table}")
-        self.images = [self.store.add_image(NewImage(f"{n:064x}", f"images/{n}.png", 20, 10)).id for n in range(IMAGES)]
+        self.images = [
+            self.store.images.add(NewImage(f"{n:064x}", f"images/{n}.png", 20, 10)).id for n in range(IMAGES)
+        ]
 
     def teardown(self) -> None:
         self.closing.close()
@@ -58,7 +60,7 @@ class People(RuleBasedStateMachine):
 
     @rule(who=WHO, name=NAMES, state=STATE, source=SOURCE, places=PLACES)
     def add(self, who: str, name: str, state: str, source: str, places: list[int]) -> None:
-        self.store.add_annotations(
+        self.store.masks.add_many(
             NewAnnotation(self.images[n % IMAGES], name, rectangle(n % 10, 0, 2, 2), source, {}, who, state)
             for n in places
         )
@@ -67,42 +69,44 @@ class People(RuleBasedStateMachine):
     def predict(self, who: str, name: str, places: list[int]) -> None:
         image = self.images[places[0] % IMAGES]
         new = [NewAnnotation(image, name, rectangle(n % 10, 0, 2, 2), "text", {}, who, "proposed") for n in places]
-        self.store.add_prediction(image, new, "p", who)
+        self.store.predictions.add(image, new, "p", who)
 
     @rule(name=NAMES, places=PLACES)
     def bring_in(self, name: str, places: list[int]) -> None:
         masks = [NewAnnotation(n % IMAGES, name, rectangle(n % 10, 0, 2, 2), "import") for n in places]
-        self.store.import_dataset(NewDataset(self.images, [], masks))
+        self.store.imports.add(NewDataset(self.images, [], masks))
 
     @precondition(lambda self: self.seen)
     @rule(who=WHO, state=STATE, places=PLACES)
     def turn(self, who: str, state: str, places: list[int]) -> None:
-        self.store.set_states(self.chosen(places), state, who)
+        self.store.masks.set_states(self.chosen(places), state, who)
 
     @precondition(lambda self: self.seen)
     @rule(who=WHO, name=NAMES, places=PLACES)
     def reclassify(self, who: str, name: str, places: list[int]) -> None:
-        self.store.reclassify(self.chosen(places), name, who)
+        self.store.masks.reclassify(self.chosen(places), name, who)
 
     @precondition(lambda self: any(state == "proposed" for state, _ in self.seen.values()))
     @rule(who=WHO, state=st.sampled_from(["accepted", "rejected"]), name=st.none() | NAMES, places=PLACES)
     def decide(self, who: str, state: str, name: str | None, places: list[int]) -> None:
         stored = [key for key in self.chosen(places) if self.seen[key][0] == "proposed"]
         new = [NewAnnotation(self.images[0], name or "cow", rectangle(0, 0, 3, 3), "click", {}, who, state)]
-        self.store.decide(state, who, new=new, stored=stored, category=name)
+        self.store.masks.decide(state, who, new=new, stored=stored, category=name)
 
     @precondition(lambda self: any(state == "accepted" for state, _ in self.seen.values()))
     @rule(who=WHO, name=st.none() | NAMES, place=st.integers(0, 30), width=st.integers(1, 20))
     def correct(self, who: str, name: str | None, place: int, width: int) -> None:
         kept = [key for key in sorted(self.seen) if self.seen[key][0] == "accepted"]
-        one = self.store.annotation(kept[place % len(kept)])
-        after = self.store.correct(Correction(one.id, one.revision, rectangle(0, 0, width, 1), {}, name), who)
+        one = self.store.masks.get(kept[place % len(kept)])
+        after = self.store.masks.decide(
+            "accepted", who, corrections=[Correction(one.id, one.revision, rectangle(0, 0, width, 1), {}, name)]
+        )[0]
         assert after.mask.area == width
 
     @rule(who=WHO, image=st.none() | st.integers(0, IMAGES - 1), again=st.booleans())
     def take_back(self, who: str, image: int | None, again: bool) -> None:
         number = self.store.change_number()
-        word = self.store.redo if again else self.store.undo
+        word = self.store.masks.redo if again else self.store.masks.undo
         try:
             word(who, None if image is None else self.images[image])
         except MaskwrightError:
@@ -112,36 +116,36 @@ class People(RuleBasedStateMachine):
     def there_and_back(self, who: str) -> None:
         before = self.masks()
         try:
-            self.store.undo(who)
+            self.store.masks.undo(who)
         except MaskwrightError:
             return
-        self.store.redo(who)
+        self.store.masks.redo(who)
         assert self.masks() == before
 
     @rule(who=WHO, source=NAMES, into=NAMES)
     def merge(self, who: str, source: str, into: str) -> None:
         with suppress(MaskwrightError):
-            self.store.merge_categories(source, into, who)
+            self.store.categories.merge(source, into, who)
 
     @rule(who=WHO, name=NAMES, masks=st.sampled_from(["refuse", "delete"]))
     def remove(self, who: str, name: str, masks: str) -> None:
         with suppress(MaskwrightError):
-            self.store.delete_category(name, who, masks=masks)
+            self.store.categories.delete(name, who, masks=masks)
 
     @rule(who=WHO)
     def purge(self, who: str) -> None:
         gone = sum(state in ("rejected", "deleted") for state, _ in self.seen.values())
-        assert self.store.purge(who) == gone
+        assert self.store.masks.purge(who) == gone
 
     def masks(self) -> list[tuple[object, ...]]:
-        return [(one.id, one.state, one.category, one.mask) for one in self.store.annotations(states=STATES)]
+        return [(one.id, one.state, one.category, one.mask) for one in self.store.masks.find(states=STATES)]
 
     @invariant()
     def the_numbers_are_those_of_the_rows(self) -> None:
         assert miscounts(self.store) == []
-        self.seen = {one.id: (one.state, one.category) for one in self.store.annotations(states=STATES)}
+        self.seen = {one.id: (one.state, one.category) for one in self.store.masks.find(states=STATES)}
         in_use = {name for state, name in self.seen.values() if state in ("accepted", "proposed")}
-        counts, names = self.store.counts(), {one.name for one in self.store.categories()}
+        counts, names = self.store.counts(), {one.name for one in self.store.categories.all()}
         # what is seen has a category that is seen
         assert in_use <= names
         assert sum(counts.accepted.values()) == sum(state == "accepted" for state, _ in self.seen.values())

@@ -1,9 +1,14 @@
-"""A project kept safe, and exchanged with other tools, from the command line."""
+"""`maskwright project`, `export`, `import` and `validate`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,10 +17,133 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from maskwright.domain import Image, Mask
 from maskwright.project import Project
-from tests.core.cli.test_cli import Run, home, picture, run
+from tests.core.cli.conftest import Done, Run, bad_image_files
 
-__all__ = ["home", "picture", "run"]
+
+def test_project_from_new_to_export(run: Run, image_file: Path, home: Path) -> None:
+    bad_image_files(image_file.parent)
+    assert run("project", "new", "streets", "--json").json == {"project": str(home / "streets")}
+    assert run("project", "new", "streets").out == f"Project {home / 'streets'} is ready.\n", "an old one stays"
+
+    added = run("project", "add", "streets", "photos", "nothere.png", "--json")
+    assert added.status == 1, "some could not be read"
+    assert added.json["added"] == 2
+    assert added.json["known"] == 0
+    assert len(added.json["problems"]) == 4
+    assert all(sentence in added.err for sentence in added.json["problems"])
+    again = run("project", "add", "streets", image_file, "--json")
+    assert (again.status, again.json) == (0, {"added": 0, "known": 1, "problems": []})
+    assert again.err == ""
+
+    rows = run("project", "images", "streets", "--json").json
+    assert [set(row) for row in rows] == [
+        {"id", "sha256", "file_name", "width", "height", "orientation", "captured", "accepted", "proposed"}
+    ] * 2
+    assert {row["file_name"] for row in rows} == {"images/street.png", "images/whole.jpg"}
+    assert "images/street.png  60 x 40" in run("project", "images", "streets").out
+
+    with Project.open(home / "streets") as project:
+        project.accept(Image.open(image_file), Mask.from_array(np.eye(40, 60, dtype=bool)), "cow")
+    status = run("project", "status", "streets", "--json").json
+    counted = {"images": 2, "annotated_images": 1, "accepted": {"cow": 1}, "rejected": 0, "proposed": 0, "deleted": 0}
+    assert {key: status[key] for key in counted} == counted
+    assert status["missing"] == status["checkpoints"] == []
+    told = run("project", "status", "streets").out
+    assert told.startswith("2 images, 1 with accepted masks\ncow: 1\n0 proposed, 0 rejected, 0 deleted\n")
+
+    done = run("export", "streets", "out/coco.json", "--json")
+    assert done.status == 0
+    assert done.json["format"] == "coco"
+    assert done.json["images"] == 2
+    data = json.loads(Path(done.json["file"]).read_text(encoding="utf-8"))
+    assert len(data["images"]) == 2
+    assert [row["area"] for row in data["annotations"]] == [40]
+    polygons = run("export", "streets", "poly.json", "--segmentation", "polygon", "--only-annotated", "--json")
+    data = json.loads(Path(polygons.json["file"]).read_text(encoding="utf-8"))
+    assert len(data["images"]) == 1
+    assert isinstance(data["annotations"][0]["segmentation"], list)
+
+
+def test_nothing_to_add(run: Run, home: Path) -> None:
+    run("project", "new", "streets")
+    (home / "bare").mkdir()
+    done = run("project", "add", "streets", "bare")
+    assert done.status == 1
+    assert "No pictures were found there. Check the folder." in done.err
+
+
+@pytest.mark.parametrize("words", ["project status p", "project images p", "project add p photos", "export p c.json"])
+def test_no_project(run: Run, image_file: Path, home: Path, words: str) -> None:
+    sentence = run(*words.split()).sentence()
+    assert sentence == f"There is no project in {home / 'p'}. Create one with `maskwright project new {home / 'p'}`."
+    (home / "p").write_text("mine")
+    assert "in the way" in run(*words.split()).sentence()
+    assert (home / "p").read_text() == "mine"
+
+
+def test_file_in_the_way_of_a_project(run: Run, home: Path) -> None:
+    (home / "p").write_text("mine")
+    for where in ("p", "p/streets"):
+        assert "in the way" in run("project", "new", where).sentence()
+    assert [file.name for file in home.iterdir()] == ["p"]
+
+
+def test_export_that_cannot_be(run: Run, home: Path) -> None:
+    run("project", "new", "streets")
+    (home / "file").write_text("mine")
+    assert run("export", "streets", "file/coco.json").sentence().startswith("Cannot write ")
+    assert "nonsense" in run("export", "streets", "coco.json", "--states", "nonsense").sentence()
+    assert not (home / "coco.json").exists()
+
+
+CHILD = """
+import os, sys, tempfile
+import numpy as np
+import maskwright.cli as cli
+from maskwright.domain import Image, Mask
+from maskwright.project import Project
+with tempfile.TemporaryDirectory() as place, Project.open(place, create=True) as project:
+    # load every module first: the interpreter may lie where only root can read
+    project.accept(Image(np.zeros((8, 8, 3), np.uint8)), Mask.from_array(np.ones((8, 8), bool)), "cow")
+    project.export_coco(place + "/coco.json")
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.argv[0] = "maskwright"
+cli.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root, to become somebody else")
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("project add {}/streets {}/photos", "is read-only or belongs to another user"),
+        ("project new {}/other", "is read-only or belongs to another user"),
+        ("export {}/streets {}/coco.json", "read-only|Cannot write"),
+    ],
+)
+def test_folder_of_another_user(run: Run, image_file: Path, home: Path, words: str, sentence: str) -> None:
+    with contextlib.ExitStack() as stack:
+        # pytest's folders are closed to others
+        for folder in [home, *home.parents]:
+            if folder.stat().st_uid == os.getuid() and folder.stat().st_mode & 0o005 != 0o005:
+                stack.callback(folder.chmod, folder.stat().st_mode & 0o777)
+                folder.chmod(folder.stat().st_mode | 0o055)
+        image_file.chmod(0o600)
+        run("project", "new", "streets")
+        before = sorted(home.rglob("*"))
+        given = words.format(home, home).split()
+        done = subprocess.run([sys.executable, "-c", CHILD, *given], capture_output=True, text=True, cwd="/")
+        assert re.search(sentence, Done(done.returncode, done.stdout, done.stderr).sentence())
+        assert sorted(home.rglob("*")) == before
+        secret = [sys.executable, "-c", CHILD, "segment", str(image_file), "--text", "cow"]
+        done = subprocess.run(secret, capture_output=True, text=True, cwd="/")
+        assert done.returncode == 2
+        assert "street.png' is not readable." in done.stderr
+
+
+# a project with masks
 
 
 @pytest.fixture
@@ -27,7 +155,7 @@ def streets(home: Path, rng: np.random.Generator) -> Path:
         Pillow.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).save(file)
     with Project.open(home / "streets", create=True) as project:
         project.add(home / "photos")
-        for number, record in enumerate(project.images()):
+        for number, record in enumerate(project.images.all()):
             block = np.zeros((30, 40), bool)
             block[5 : 15 + number, 8:32] = True
             project.accept(record.id, block, "Straße")
@@ -83,7 +211,7 @@ def test_other_formats(run: Run, streets: Path, home: Path) -> None:
 
 def test_an_export_does_not_fall_on_the_projects_own_pictures(run: Run, streets: Path) -> None:
     before = {file.name: file.read_bytes() for file in (streets / "images").iterdir()}
-    assert "the project's own pictures" in run("export", "streets", "streets/coco.json", "--images").sentence()
+    assert "the project's own images" in run("export", "streets", "streets/coco.json", "--images").sentence()
     assert {file.name: file.read_bytes() for file in (streets / "images").iterdir()} == before
 
 
@@ -139,7 +267,7 @@ def test_a_picture_with_other_bytes_is_taken_by_path_and_told(run: Run, streets:
     assert (done.status, done.json["by_path"]) == (0, [f"images/{lost.name}"])
     assert "the bytes are not" in done.err
     with Project.open(streets) as project:
-        assert not project.image(1).pixels.any()
+        assert not project.images.open(1).pixels.any()
 
 
 def test_pages_of_images(run: Run, streets: Path) -> None:

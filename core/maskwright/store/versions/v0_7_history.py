@@ -1,4 +1,4 @@
-"""Steps to undo, prompts, checkpoints, keys and synonyms of categories, groups, and counts that need no counting."""
+"""Steps for undo, prompts, checkpoints, shortcuts and synonyms of categories, crowds, and counts of masks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ down_revision = "0.3_references"
 
 
 def upgrade(op: Operations) -> None:
-    """Add the tables and columns, and fill them from what is there."""
+    """Add the tables and columns, and fill them from the older ones."""
     _categories(op)
     _prompts(op)
     _steps(op)
-    _tallies(op)
+    _counts(op)
     _checkpoints(op)
 
 
@@ -26,7 +26,7 @@ def _categories(op: Operations) -> None:
 
 
 def _prompts(op: Operations) -> None:
-    """Provenance moves from the masks to the prompts that they answer."""
+    """Move the provenance from the masks to their prompts."""
     op.create_table(
         "prompts",
         sa.Column("id", sa.Integer, nullable=False),
@@ -69,11 +69,13 @@ def _steps(op: Operations) -> None:
     op.add_column("events", sa.Column("step_id", sa.Integer, nullable=True))
     op.create_index("ix_events_step_id", "events", ["step_id"])
     op.create_index("ix_events_annotation_id", "events", ["annotation_id"])
-    alone = sa.text("annotation_id IS NULL")
-    op.create_index("ix_events_kind_id", "events", ["kind", "id"], sqlite_where=alone, postgresql_where=alone)
+    without_mask = sa.text("annotation_id IS NULL")
+    op.create_index(
+        "ix_events_kind_id", "events", ["kind", "id"], sqlite_where=without_mask, postgresql_where=without_mask
+    )
 
 
-def _tallies(op: Operations) -> None:
+def _counts(op: Operations) -> None:
     op.create_table(
         "tallies",
         sa.Column("category_id", sa.Integer, nullable=False),
