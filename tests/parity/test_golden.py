@@ -30,7 +30,7 @@ from maskwright.models import (
 )
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import clip_tokenizer
-from tests.conftest import PARITY, SHARED
+from tests.conftest import SHARED
 
 NOT_BUILT: dict[str, str] = {}
 """Kinds of case whose method is not built yet."""
@@ -54,7 +54,7 @@ def test_there_are_cases(request: pytest.FixtureRequest) -> None:
     assert list(folder.glob("*.safetensors")), f"no golden cases in {folder}"
 
 
-def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
+def test_case(case_file: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     case = json.loads(case_file.read_text(encoding="utf-8"))
     kind = case["case"]
     if kind in NOT_BUILT:
@@ -86,7 +86,7 @@ def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
             ours[name], value, rtol=allowed["rtol"], atol=allowed["atol"], msg=partial("{}: {}".format, name)
         )
         worst = max(worst, float((ours[name].double() - value.double()).abs().max()))
-    request.config.stash[PARITY][case_file.stem] = f"{worst:.2g} over {len(expected)} outputs"
+    record_property(f"parity {case_file.stem}", f"{worst:.2g} over {len(expected)} outputs")
 
 
 def _size_hw(tensor: Tensor) -> tuple[int, int]:
