@@ -28,6 +28,7 @@ from maskwright.models import (
     sam,
     talk2dino,
 )
+from maskwright.models.sliding_window import average_windows
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import clip_tokenizer
 from tests.conftest import SHARED
@@ -429,7 +430,7 @@ def _lga_merge(case: Case, tensors: Tensors, folder: Path) -> Tensors:
              slide(_size_hw(toy), window // small, stride // small)]  # fmt: skip
     whole = tensors["in.global_features"]
     cells = [(y // patch, x // patch) for y, x in places]
-    local = dinov3seg.merge_windows(tensors["in.window_features"], cells, whole.shape[-2:])
+    local = average_windows(tensors["in.window_features"], cells, (whole.shape[-2], whole.shape[-1]))[None]
     return {"toy_crops": torch.stack(crops), "local": local, "fused": dinov3seg.fuse(local, whole)}
 
 
