@@ -2,8 +2,8 @@
 """Start Maskwright with nothing but Python: make .venv, install the pinned packages, become `maskwright`.
 
     python3 launch.py                                          open the browser app
-    python3 launch.py test [PYTEST WORDS]                      run the whole test suite
-    python3 launch.py segment photo.jpg --text "road, car"     any other words go to `maskwright`
+    python3 launch.py test [PYTEST ARGUMENTS]                  run the whole test suite, or what the arguments name
+    python3 launch.py segment photo.jpg --text "road, car"     any other arguments go to `maskwright`
 
 Standard library only. The file must parse on Pythons that are too old, so that they get a sentence and not a
 SyntaxError: no match statement, no walrus, no `from __future__ import annotations`.
@@ -43,13 +43,14 @@ WINDOWS = os.name == "nt"
 PYTHON = "{}.{}".format(*sys.version_info)
 USER_EXTRAS = ("app", "napari")
 TEST_EXTRAS = (*USER_EXTRAS, "test", "dev")
+WORKERS = 4  # most processes of the test suite
 
 NO_DISK = "No space left on device"
 NOT_OFFERED = (
     "The package index has no fitting {} for Python {python} on {platform}; install another Python (3.11 or newer), or"
     " get a released copy of Maskwright,"
 )
-# What pip or venv printed, and what to tell; the first pattern found decides.
+# Pattern in the output of pip or venv, and the message for it; the first match decides.
 CAUSES = {
     rf"{NO_DISK}|Errno 28|WinError 112": "The disk is full; free several GB where {venv} lies, or let TMPDIR name a"
     " folder on a roomier disk,",
@@ -68,11 +69,11 @@ CAUSES = {
 
 
 class SetUpError(Exception):
-    """One sentence with the cause and the way out."""
+    """A message with the cause and what to do about it."""
 
 
 def main(words: list[str]) -> int:
-    """Set up what is missing, then become the program; gives the exit status where that is not the program's."""
+    """Set up what is missing, then become the program; returns the exit status where the program never ran."""
     testing = words[:1] == ["test"]
     # A forwarded command owns stdout (think of --json), so the steps go to stderr then.
     steps = sys.stderr if words and not testing else sys.stdout
@@ -249,8 +250,18 @@ def explain(output: str, status: int, step: str, log: str = "") -> str:
 
 
 def pytest_command(words: list[str], steps: TextIO) -> list[str]:
-    """Pytest over every marker (a `-m` among the words still wins), under Xvfb where Linux has no display."""
-    command = [str(program("pytest")), "-m", "", *words]
+    """Pytest over all markers (a `-m` among the arguments still wins), under Xvfb where Linux has no display.
+
+    The whole suite runs in parallel and prints its slowest tests; tests/conftest.py groups what cannot run at once.
+    """
+    command = [str(program("pytest")), "-m", ""]
+    workers = min(WORKERS, os.cpu_count() or 1)
+    if words:
+        command += words
+    elif workers == 1:
+        command += ["--durations=15"]
+    else:
+        command += ["--durations=15", "-n", str(workers), "--dist", "loadgroup", "--no-loadscope-reorder"]
     if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
         return command
     if shutil.which("xvfb-run"):

@@ -1,7 +1,8 @@
-"""Options, fixtures and what is skipped where."""
+"""Options, the order of tests in parallel runs, the parity summary, and fixtures that several rooms use."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from dataclasses import asdict
@@ -11,6 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # two workers on two cores: more threads would only wait for one another; processes that tests start inherit it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -19,19 +24,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[PARITY] = {}
     # a runner in the background ignores Ctrl+C, and would hand that down to the programs that are interrupted here
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-PARITY = pytest.StashKey[dict[str, str]]()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In a parallel run, group the tests of a file, of the browser and of napari's window, the longest groups first."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    ranks: dict[str, int] = {}
+    for item in items:
+        group = _group(item)
+        item.add_marker(pytest.mark.xdist_group(group))
+        rank = {"browser": 0, "window": 0, "alone": 3}.get(group, 1 if item.get_closest_marker("slow") else 2)
+        ranks[group] = min(rank, ranks.get(group, rank))
+    items.sort(key=lambda item: ranks[_group(item)])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if config.stash[PARITY]:
+def _group(item: pytest.Item) -> str:
+    if item.get_closest_marker("alone"):
+        return "alone"
+    if item.get_closest_marker("gui"):
+        # one page takes the first free port, and one window the focus
+        return "window" if "plugin" in item.path.parts else "browser"
+    return item.path.relative_to(Path(__file__).parent).as_posix()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = sorted(
+        f"{name}: {value}"
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name.startswith("parity ")
+    )
+    if lines:
         terminalreporter.section("largest difference to the golden cases")
-        for name, line in sorted(config.stash[PARITY].items()):
-            terminalreporter.write_line(f"{name}: {line}")
+        for line in lines:
+            terminalreporter.write_line(line.removeprefix("parity "))
 
 
 @pytest.fixture

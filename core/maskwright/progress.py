@@ -29,10 +29,25 @@ class Progress:
         """For the work inside one unit: cancels as this one does, and reports nothing."""
         return _Quiet(self)
 
+    def part(self, index: int, count: int) -> Progress:
+        """Progress of one of `count` equal parts of the work, counted from 0: reports as a part of the whole."""
+        return _Part(self, index, count)
+
 
 class _Quiet(Progress):
     def __init__(self, outer: Progress) -> None:
         self._outer = outer
+
+    def cancelled(self) -> bool:
+        return self._outer.cancelled()
+
+
+class _Part(Progress):
+    def __init__(self, outer: Progress, index: int, count: int) -> None:
+        self._outer, self._index, self._count = outer, index, count
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        self._outer.report(self._index * total + done, self._count * total, stage)
 
     def cancelled(self) -> bool:
         return self._outer.cancelled()

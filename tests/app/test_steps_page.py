@@ -182,6 +182,7 @@ def test_a_locked_project_keeps_masks_on_screen_until_one_click(
         assert len(project.annotations(pair[1])) == 2
 
 
+@pytest.mark.alone
 @needs_chromium
 def test_what_another_window_does_is_seen_within_two_seconds(
     page_server: Page, pair: tuple[int, int], tab: Any

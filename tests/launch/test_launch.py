@@ -228,7 +228,10 @@ class TestSteps:
         xvfb.chmod(0o755)
         done = start(checkout, "test", DISPLAY="", PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
         if sys.platform.startswith("linux"):
-            assert done.stdout.splitlines()[-2:] == ["xvfb -a", '["pytest", "-m", ""]']
+            display, command = done.stdout.splitlines()[-2:]
+            assert display == "xvfb -a"
+            assert json.loads(command)[:4] == ["pytest", "-m", "", "--durations=15"]
+            assert ("-n" in json.loads(command)) == (os.cpu_count() != 1)
             bare = start(checkout, "test", DISPLAY="", PATH=os.devnull)
             assert "no display and no xvfb-run" in bare.stdout
             assert bare.returncode == 0

@@ -28,9 +28,10 @@ from maskwright.models import (
     sam,
     talk2dino,
 )
+from maskwright.models.sliding_window import average_windows
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import clip_tokenizer
-from tests.conftest import PARITY, SHARED
+from tests.conftest import SHARED
 
 NOT_BUILT: dict[str, str] = {}
 """Kinds of case whose method is not built yet."""
@@ -54,7 +55,7 @@ def test_there_are_cases(request: pytest.FixtureRequest) -> None:
     assert list(folder.glob("*.safetensors")), f"no golden cases in {folder}"
 
 
-def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
+def test_case(case_file: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     case = json.loads(case_file.read_text(encoding="utf-8"))
     kind = case["case"]
     if kind in NOT_BUILT:
@@ -86,7 +87,7 @@ def test_case(case_file: Path, request: pytest.FixtureRequest) -> None:
             ours[name], value, rtol=allowed["rtol"], atol=allowed["atol"], msg=partial("{}: {}".format, name)
         )
         worst = max(worst, float((ours[name].double() - value.double()).abs().max()))
-    request.config.stash[PARITY][case_file.stem] = f"{worst:.2g} over {len(expected)} outputs"
+    record_property(f"parity {case_file.stem}", f"{worst:.2g} over {len(expected)} outputs")
 
 
 def _size_hw(tensor: Tensor) -> tuple[int, int]:
@@ -429,7 +430,7 @@ def _lga_merge(case: Case, tensors: Tensors, folder: Path) -> Tensors:
              slide(_size_hw(toy), window // small, stride // small)]  # fmt: skip
     whole = tensors["in.global_features"]
     cells = [(y // patch, x // patch) for y, x in places]
-    local = dinov3seg.merge_windows(tensors["in.window_features"], cells, whole.shape[-2:])
+    local = average_windows(tensors["in.window_features"], cells, (whole.shape[-2], whole.shape[-1]))[None]
     return {"toy_crops": torch.stack(crops), "local": local, "fused": dinov3seg.fuse(local, whole)}
 
 

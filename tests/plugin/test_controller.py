@@ -302,6 +302,7 @@ def test_next_and_previous_stay_at_the_ends(controller: Controller, window: Wind
     assert controller.image_id == second
 
 
+@pytest.mark.alone
 def test_another_windows_mask_appears_within_two_seconds(controller: Controller, window: Window, place: Path) -> None:
     window.settle(1.2)
     with Project.open(place) as other:

@@ -94,10 +94,10 @@ def _asked(widget: Any, qtbot: Any) -> tuple[Any, ...]:
 
 
 def test_the_methods_are_those_of_the_core(widget: Any) -> None:
-    from maskwright.engine import METHODS
+    from maskwright.domain.prompts import TEXT_METHODS
 
     box = widget._method
-    assert [box.itemData(n) for n in range(box.count())] == [None, *METHODS]
+    assert [box.itemData(n) for n in range(box.count())] == [None, *TEXT_METHODS]
     assert box.currentText() == "Automatic"
     assert all(part.toolTip() for part in (box, widget._cleaning, widget._refine, widget._phrase, widget._matches))
 

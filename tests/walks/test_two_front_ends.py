@@ -14,7 +14,7 @@ from maskwright.project import Project
 from tests.app.conftest import Page
 from tests.browser import choose, closed_vocabulary, find, needs_chromium
 
-pytestmark = [pytest.mark.gui, needs_chromium, pytest.mark.usefixtures("display")]
+pytestmark = [pytest.mark.gui, pytest.mark.alone, needs_chromium, pytest.mark.usefixtures("display")]
 
 
 def _kept(widget: Any, number: int) -> Any:

@@ -71,14 +71,16 @@ def like(
     as_json: Json = False,
 ) -> None:
     """Find in images what a mask shows in a reference image; the highest scores are listed first."""
-    from maskwright.domain import Image
+    from maskwright.domain import Image, ReferencePrompt
     from maskwright.formats.prediction_files import write_prediction, written_before
 
-    contours = refinement(refine)
     files = list(_image_files(images))
     if not files:
         raise MaskwrightError("There are no images in that folder. Check its name.")
-    positive, negative = ([_reference(pair, category) for pair in pairs or ()] for pairs in (reference, not_this))
+    positive, negative = (tuple(_reference(pair, category) for pair in pairs or ()) for pairs in (reference, not_this))
+    prompt = ReferencePrompt(
+        references=positive, negative_references=negative, category=category, refine=refinement(refine)
+    )
     engine = load_engine(preset, device)
     rows: list[tuple[float, str, Path]] = []
     failed = False
@@ -87,11 +89,10 @@ def like(
             bar.report(number, len(files))
             try:
                 image = Image.open(file)
-                expected = engine.provenance_like(image, positive, refine=contours, negative_references=negative)
+                expected = engine.provenance(image, prompt)
                 written = None if force else written_before(image, out / subfolder, category, expected)
                 if written is None:
-                    prediction = engine.segment_like(image, positive, category, contours, negative_references=negative)
-                    written = write_prediction(prediction, image, out / subfolder)
+                    written = write_prediction(engine.segment(image, prompt), image, out / subfolder)
             except MaskwrightError as error:
                 if len(files) == 1:
                     raise

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from maskwright.domain.image import Image
 from maskwright.domain.mask import Mask
-from maskwright.errors import EmptyPrompt, InvalidMask, UsageError
+from maskwright.errors import BadReference, EmptyPrompt, InvalidMask, UsageError
 from maskwright.models.text_cleaning import clean_text
 
 __all__ = [
@@ -135,6 +135,7 @@ class ReferencePrompt:
     """Images with masks of an object to find in another image (in-context segmentation).
 
     Raises:
+        BadReference: no reference, or one whose mask is empty or covers the whole image.
         UsageError: an unknown refinement.
     """
 
@@ -148,6 +149,13 @@ class ReferencePrompt:
 
     def __post_init__(self) -> None:
         _check_refinement(self.refine)
+        if not self.references:
+            raise BadReference("There is no reference. Give at least one image with the mask of the thing to find.")
+        for reference in self.references:
+            if not reference.mask.area:
+                raise BadReference("The reference mask is empty. Mark the thing to find.")
+            if reference.mask.area == reference.image.size_hw[0] * reference.image.size_hw[1]:
+                raise BadReference("The reference mask covers the whole image; mark only the object.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

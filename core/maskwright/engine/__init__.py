@@ -1,7 +1,7 @@
-"""The inference core: loaded models, device, embedding cache; one file per kind of prompt."""
+"""Inference: loaded models, embedding cache, one file per kind of prompt."""
 
 from __future__ import annotations
 
-from maskwright.engine.engine import METHODS, REFINEMENTS, Engine
+from maskwright.engine.engine import Engine
 
-__all__ = ["METHODS", "REFINEMENTS", "Engine"]
+__all__ = ["Engine"]

@@ -1,9 +1,9 @@
-"""Text prompts with dinov3.seg: an image's evidence by local-global aggregation, then words against it.
+"""dinov3.seg as a text method: encoding by local-global aggregation, preselection of classes, and their scores.
 
-The paper squashes every image to a square of 640 pixels. Here the ratio stays and the area is that of the square, so
-that wide and tall images cost the same and nothing in them is deformed; a square image is treated as published. Windows
-cover the whole of it: the last of each row and column is shifted back to the border. The decoder's maps, at a quarter
-of that size, are enlarged to the image's own size in one step.
+The paper resizes every image to a square of 640 pixels. Here the aspect ratio is kept and the area is that of the
+square, so that wide and tall images cost the same and nothing is distorted; a square image is treated as published.
+Windows cover the whole image: the last of each row and column is shifted back to the border. The decoder's maps, at a
+quarter of that size, are upsampled to the size of the image in one step.
 """
 
 from __future__ import annotations
@@ -20,46 +20,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import ModelRef
-from maskwright.engine.text import Scores, enlarged, normalised
+from maskwright.engine.text_method import Scores, preprocess, upsample
 from maskwright.imaging.geometry import area_size, slide
-from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures
+from maskwright.models.sliding_window import average_windows
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
 from maskwright.presets.config import Dinov3SegProtocol
 from maskwright.presets.loading import LoadedDinov3Seg
+from maskwright.progress import Progress
 
-__all__ = ["Look", "SegEmbedding", "SegMethod"]
+__all__ = ["Dinov3SegMethod", "SegEmbedding", "Snapshot"]
 
-_TOGETHER = 16
+_CHUNK = 16
 """Classes that are refined and decoded at a time: bounds the working memory."""
-_SURE = 1e-6
-"""Chances that were averaged become logits again no nearer to 0 and 1 than this."""
-_LEFT_OUT = -100.0
+_EPS = 1e-6
+"""Averaged probabilities are clamped to this distance from 0 and 1 before they become logits again."""
+_EXCLUDED = -100.0
 """Logit of a class that was not preselected."""
 
 
-class Look(NamedTuple):
-    """An image at one size: one piece of evidence, or one of the whole and one per window (CAT-Seg)."""
+class Snapshot(NamedTuple):
+    """The image at one size: features of the whole, and for CAT-Seg's aggregation also of each window."""
 
     whole: ImageFeatures
     windows: tuple[ImageFeatures, ...]
-    places: tuple[tuple[int, int], ...]
+    positions: tuple[tuple[int, int], ...]
     """(top, left) of each of `windows` in the resized image"""
     resized_hw: tuple[int, int]
     attention: Tensor
-    """(heads, h * w) logits with which CLS looks at the whole in the last block of dino.txt's backbone"""
+    """(heads, h * w) logits of the attention of CLS to the patches of the whole, in the last block of the backbone"""
 
 
 class SegEmbedding(NamedTuple):
-    """What dinov3.seg keeps of an image."""
+    """The embedding of an image."""
 
-    looks: tuple[Look, ...]
+    snapshots: tuple[Snapshot, ...]
     """One per size, the largest last"""
 
 
 @dataclass(frozen=True, slots=True)
-class SegMethod:
+class Dinov3SegMethod:
     """dinov3.seg as a `TextMethod`."""
 
     preset: LoadedDinov3Seg
@@ -73,31 +74,8 @@ class SegMethod:
 
     @property
     def procedure(self) -> Dinov3SegProtocol:
-        """What an embedding depends on."""
+        """The settings that an embedding depends on."""
         return self.preset.settings.protocol
-
-    @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> SegEmbedding:
-        """Look at an (H, W, 3) image; `check` is told the share done before each pass and may raise to stop."""
-        config = self.preset.settings
-        image = normalised(stretch_contrast(pixels) if config.stretch else pixels, self.device)
-        sides = sorted(config.protocol.sides)
-        looks: list[Look] = []
-
-        def checked(share: float) -> None:
-            check((len(looks) + share) / len(sides))
-
-        for side in sides:
-            with _half(self.device):
-                looks.append(_at(self.preset, image, side, checked))
-        return SegEmbedding(tuple(looks))
-
-    @torch.inference_mode()
-    def vectors(self, names: Sequence[str]) -> Tensor:
-        """(P, C) unit views of one class: the mean over its synonyms, each half on its own."""
-        prompts = [self.preset.settings.prompt.format(name) for name in names]
-        text = self.preset.model.vlm.encode_text(self.preset.tokenizer(prompts).to(self.device)).float()
-        return F.normalize(self.preset.model.views(text).mean(dim=0), dim=-1)
 
     @property
     def cleaning(self) -> float:
@@ -105,102 +83,109 @@ class SegMethod:
         return self.preset.settings.cleaning
 
     @torch.inference_mode()
-    def scores(self, embedding: SegEmbedding, classes: Tensor, *, background: float | None) -> Scores:
-        """Logits of (T, P, C) classes, each with a probability of its own."""
-        chosen = _preselected(embedding.looks[-1].whole, classes, self.preset.settings.max_classes)
+    def encode(self, pixels: NDArray[np.uint8], progress: Progress) -> SegEmbedding:
+        """Encode an (H, W, 3) image at every size of the protocol."""
+        image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch)
+        sides = sorted(self.preset.settings.protocol.sides)
         with _half(self.device):
-            maps = [_logits(look, classes[chosen], self.preset, background or 0.0) for look in embedding.looks]
-        found = maps[-1]
+            return SegEmbedding(
+                tuple(self._encode_at(image, side, progress.part(n, len(sides))) for n, side in enumerate(sides))
+            )
+
+    @torch.inference_mode()
+    def class_embedding(self, synonyms: Sequence[str]) -> Tensor:
+        """(P, C) unit vectors of one class: the mean over its synonyms, for each half of the text embedding."""
+        prompts = [self.preset.settings.prompt.format(name) for name in synonyms]
+        text = self.preset.model.vlm.encode_text(self.preset.tokenizer(prompts).to(self.device)).float()
+        return F.normalize(self.preset.model.views(text).mean(dim=0), dim=-1)
+
+    @torch.inference_mode()
+    def scores(self, embedding: SegEmbedding, classes: Tensor, *, cleaning: float | None) -> Scores:
+        """Logits of (T, P, C) classes; each class has a probability of its own, so background needs no score."""
+        selected = _preselect(embedding.snapshots[-1].whole, classes, self.preset.settings.max_classes)
+        with _half(self.device):
+            maps = [self._logits(snapshot, classes[selected], cleaning or 0.0) for snapshot in embedding.snapshots]
+        merged = maps[-1]
         if len(maps) > 1:
-            probabilities = [
-                F.interpolate(m[None], found.shape[1:], mode="bilinear", align_corners=False).sigmoid() for m in maps
-            ]
-            found = torch.stack(probabilities).mean(dim=0)[0].logit(eps=_SURE)
-        logits = found.new_full((len(classes), *found.shape[1:]), _LEFT_OUT)
-        logits[chosen] = found
+            size = merged.shape[-2], merged.shape[-1]
+            merged = torch.stack([upsample(m, size).sigmoid() for m in maps]).mean(dim=0).logit(eps=_EPS)
+        logits = merged.new_full((len(classes), *merged.shape[1:]), _EXCLUDED)
+        logits[selected] = merged
         return Scores(logits, probability=torch.sigmoid)
+
+    def _encode_at(self, image: Tensor, side: int, progress: Progress) -> Snapshot:
+        """Encode a normalised (1, 3, H, W) image, resized to the area of a square of `side`."""
+        protocol, model = self.preset.settings.protocol, self.preset.model
+        window, patch = protocol.window, self.preset.settings.model.vlm.backbone.patch
+        size = area_size((image.shape[-2], image.shape[-1]), side, least=window, multiple=patch)
+        resized = F.interpolate(image, size, mode="bilinear", antialias=True)
+        positions = tuple(slide(size, window, protocol.stride))
+        if protocol.aggregation != "catseg":
+            with _attention(model) as attention:
+                local = positions if protocol.aggregation == "lga" else ()
+                whole = model.aggregate(resized, local, window, progress=progress)
+            return Snapshot(whole, (), (), size, attention())
+        windows = []
+        for done, (top, left) in enumerate(positions):
+            progress.check()
+            progress.report(done, len(positions) + 1, "Encoding")
+            crop = resized[:, :, top : top + window, left : left + window]
+            windows.append(model.look(crop, model.dense(crop)))
+        least = max(patch, window // 2 // patch * patch)
+        small = F.interpolate(
+            resized, area_size(size, window, least=least, multiple=patch), mode="bilinear", antialias=True
+        )
+        with _attention(model) as attention:
+            whole = model.look(small, model.dense(small))
+        progress.report(len(positions) + 1, len(positions) + 1, "Encoding")
+        return Snapshot(whole, tuple(windows), positions, size, attention())
+
+    def _logits(self, snapshot: Snapshot, classes: Tensor, cleaning: float) -> Tensor:
+        """(T, h, w) logits on any grid; cleaning works on their probabilities."""
+        logits = self._compare(snapshot, classes)
+        if not cleaning:
+            return logits
+        features = F.normalize(snapshot.whole.features[0].float(), dim=0)
+        words = F.normalize(classes.mean(dim=1), dim=-1)
+        attended = class_attention(features, snapshot.attention, words)
+        attended = upsample(attended, (logits.shape[-2], logits.shape[-1]))
+        return clean(logits.sigmoid(), attended, weight=cleaning).logit(eps=_EPS)
+
+    def _compare(self, snapshot: Snapshot, classes: Tensor) -> Tensor:
+        """(T, h, w) logits on any grid."""
+
+        def compare(features: ImageFeatures) -> Tensor:
+            return self.preset.model.compare(features, classes[None], chunk=_CHUNK).float()[0]
+
+        whole = compare(snapshot.whole)
+        if not snapshot.windows:
+            return whole
+        # CAT-Seg: probabilities of the windows averaged where they overlap, then with those of the whole
+        side = self.preset.settings.protocol.window
+        windows = (upsample(compare(features), (side, side)).sigmoid() for features in snapshot.windows)
+        local = average_windows(windows, snapshot.positions, snapshot.resized_hw)
+        return ((local + upsample(whole, snapshot.resized_hw).sigmoid()) / 2).logit(eps=_EPS)
 
 
 def _half(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 where the hardware has it; what needs single precision takes it by itself."""
+    """bfloat16 on CUDA; operations that need single precision choose it themselves."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-
-def _at(preset: LoadedDinov3Seg, image: Tensor, side: int, check: Callable[[float], None]) -> Look:
-    """Look at a normalised (1, 3, H, W) image made as large as a square of `side`."""
-    protocol, model = preset.settings.protocol, preset.model
-    window, patch = protocol.window, preset.settings.model.vlm.backbone.patch
-    size = area_size((image.shape[-2], image.shape[-1]), side, least=window, multiple=patch)
-    resized = F.interpolate(image, size, mode="bilinear", antialias=True)
-    places = tuple(slide(size, window, protocol.stride))
-    if protocol.aggregation != "catseg":
-        used = places if protocol.aggregation == "lga" else ()
-        with _attention(model) as seen:
-            whole = model.aggregate(resized, used, window, check)
-        return Look(whole, (), (), size, seen())
-    least = max(patch, window // 2 // patch * patch)
-    small = F.interpolate(
-        resized, area_size(size, window, least=least, multiple=patch), mode="bilinear", antialias=True
-    )
-    looks = []
-    for done, (top, left) in enumerate(places):
-        check(done / (len(places) + 1))
-        looks.append(_look(preset, resized[:, :, top : top + window, left : left + window]))
-    with _attention(model) as seen:
-        whole = _look(preset, small)
-    return Look(whole, tuple(looks), places, size, seen())
 
 
 @contextmanager
 def _attention(model: Dinov3Seg) -> Iterator[Callable[[], Tensor]]:
-    """Gives (heads, h * w) attention logits of the first picture that dino.txt's backbone sees meanwhile."""
+    """Yield a function for the (heads, h * w) attention logits of the first image encoded inside the context."""
     backbone = model.vlm.visual_model.backbone
     with backbone.watched() as seen:
         yield lambda: cls_attention(seen[0], backbone.global_tokens)[0].float()
 
 
-def _look(preset: LoadedDinov3Seg, pixels: Tensor) -> ImageFeatures:
-    return preset.model.look(pixels, preset.model.dense(pixels))
-
-
-def _preselected(evidence: ImageFeatures, views: Tensor, most: int | None) -> Tensor:
-    """Indices of the classes that are looked into: those whose cosine is highest anywhere in the image."""
-    if most is None or len(views) <= most:
-        return torch.arange(len(views), device=views.device)
+def _preselect(features: ImageFeatures, classes: Tensor, limit: int | None) -> Tensor:
+    """Indices of the `limit` classes with the highest cosine anywhere in the image; all of them when it is None."""
+    if limit is None or len(classes) <= limit:
+        return torch.arange(len(classes), device=classes.device)
     best = [
-        correlation(evidence.features.float(), part[None]).mean(dim=1)[0].flatten(1).max(dim=1).values
-        for part in views.split(_TOGETHER)
+        correlation(features.features.float(), chunk[None]).mean(dim=1)[0].flatten(1).max(dim=1).values
+        for chunk in classes.split(_CHUNK)
     ]
-    return torch.cat(best).topk(most).indices.sort().values
-
-
-def _logits(look: Look, views: Tensor, preset: LoadedDinov3Seg, cleaning: float) -> Tensor:
-    """(T, h, w) logits on any grid; cleaning works on their probabilities."""
-    logits = _compared(look, views, preset)
-    if not cleaning:
-        return logits
-    features = F.normalize(look.whole.features[0].float(), dim=0)
-    words = F.normalize(views.mean(dim=1), dim=-1)
-    looked_at = enlarged(class_attention(features, look.attention, words), (logits.shape[-2], logits.shape[-1]))
-    return clean(logits.sigmoid(), looked_at, weight=cleaning).logit(eps=_SURE)
-
-
-def _compared(look: Look, views: Tensor, preset: LoadedDinov3Seg) -> Tensor:
-    """(T, h, w) logits on any grid."""
-
-    def compared(evidence: ImageFeatures) -> Tensor:
-        return preset.model.compare(evidence, views[None], chunk=_TOGETHER).float()
-
-    whole = compared(look.whole)
-    if not look.windows:
-        return whole[0]
-    # CAT-Seg: probabilities of the windows averaged where they overlap, then with those of the whole
-    side = preset.settings.protocol.window
-    total = torch.zeros(len(views), *look.resized_hw, device=views.device)
-    count = torch.zeros(look.resized_hw, device=views.device)
-    for evidence, (top, left) in zip(look.windows, look.places, strict=True):
-        probabilities = F.interpolate(compared(evidence), (side, side), mode="bilinear", align_corners=False).sigmoid()
-        total[:, top : top + side, left : left + side] += probabilities[0]
-        count[top : top + side, left : left + side] += 1
-    large = F.interpolate(whole, look.resized_hw, mode="bilinear", align_corners=False).sigmoid()[0]
-    return ((total / count + large) / 2).logit(eps=_SURE)
+    return torch.cat(best).topk(limit).indices.sort().values

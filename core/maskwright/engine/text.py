@@ -1,172 +1,154 @@
-"""What all text methods share: class names, the protocol between them and the engine, scores turned into labels."""
+"""Text prompts: choice of the method, cached embeddings, and the prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from maskwright.domain import ModelRef, TextPrompt
-from maskwright.models.normalization import normalize
-from maskwright.models.pamr import affinity, refine
+from maskwright.domain import ClassName, Image, Mask, ModelRef, Prediction, PromptKind, Provenance, TextPrompt
+from maskwright.domain.prompts import TEXT_METHODS
+from maskwright.engine.cache import EmbeddingCache, EmbeddingKey, LruCache
+from maskwright.engine.dinotxt import DinoTxtMethod
+from maskwright.engine.dinov3seg import Dinov3SegMethod
+from maskwright.engine.label_map import Labels, label, refine
+from maskwright.engine.talk2dino import Talk2DinoMethod
+from maskwright.engine.text_method import TextMethod
+from maskwright.errors import InvalidMask, MaskwrightError, UsageError
+from maskwright.models.talk2dino import LAMBDA
+from maskwright.models.text_cleaning import clean_text
+from maskwright.presets.loading import Preset, no_method
+from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = [
-    "Labels",
-    "Scores",
-    "TextMethod",
-    "answer",
-    "enlarged",
-    "labelled",
-    "normalised",
-    "refined",
-]
+__all__ = ["TextSegmenter"]
 
-
-class Labels(NamedTuple):
-    """Scores turned into regions."""
-
-    label_map: NDArray[np.int32]
-    """(H, W), 0 none, k the 1-based class"""
-    scores: tuple[float, ...]
-    """Per class the mean probability over its pixels"""
-    best: tuple[float, ...]
-    """Per class the highest probability anywhere"""
+_DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO"}
+_UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt answered without training (zero-shot)."
+_CACHED_CLASSES = 4096
 
 
-class Scores(NamedTuple):
-    """What a method says of every class at every place, before anything is decided."""
+class TextSegmenter:
+    """The text methods of a preset."""
 
-    maps: Tensor
-    """(T, h, w)"""
-    none: Tensor | None = None
-    """(h, w) of "none of these", which a class's probability is then taken against"""
-    probability: Callable[[Tensor], Tensor] = lambda plane: plane
-    """From values of `maps`, enlarged, to probabilities"""
+    def __init__(self, preset: Preset, device: torch.device, embeddings: EmbeddingCache) -> None:
+        self._preset, self._embeddings = preset, embeddings
+        self._dinotxt = None if preset.dinotxt is None else DinoTxtMethod(preset.dinotxt, device)
+        self.methods: dict[str, TextMethod] = {}
+        """By name, the preset's default first."""
+        if preset.dinov3seg is not None:
+            self.methods["dinov3seg"] = Dinov3SegMethod(preset.dinov3seg, device)
+        if self._dinotxt is not None:
+            self.methods["dinotxt"] = self._dinotxt
+        if preset.talk2dino is not None:
+            self.methods["talk2dino"] = Talk2DinoMethod(preset.talk2dino, device)
+        self._classes = LruCache[tuple[str, tuple[str, ...]], Tensor](_CACHED_CLASSES)
+        names = None if preset.dinotxt is None else preset.dinotxt.settings.vocabulary
+        self._vocabulary = None if names is None else {clean_text(name) for name in names}
 
+    def method_name(self, method: str | None = None, *, high_resolution: bool = False) -> str:
+        """Name of the method that serves a prompt; see `Engine.text_method`."""
+        if method is not None and method not in TEXT_METHODS:
+            raise UsageError(f"There is no text method {method}. Choose one of: {', '.join(TEXT_METHODS)}.")
+        if high_resolution and method not in (None, "dinotxt"):
+            raise UsageError("High resolution is a procedure of dino.txt. Use it with the method dinotxt.")
+        if high_resolution or not self.methods:
+            return self._require_dinotxt().name
+        if method is None:
+            return next(iter(self.methods))
+        if method == "dinov3seg" and self._preset.untrained:
+            return "dinotxt"
+        if method not in self.methods:
+            raise MaskwrightError(no_method(self._preset.ref.name, _DISPLAY_NAMES[method]))
+        return method
 
-class TextMethod(Protocol):
-    """A loaded model that answers words; what it makes of an image or a word is kept by the engine."""
+    def segment(self, image: Image, prompt: TextPrompt, progress: Progress) -> Prediction:
+        """See `Engine.segment`."""
+        name = self.method_name(prompt.method, high_resolution=prompt.high_resolution)
+        method = self.methods[name]
+        if prompt.high_resolution:
+            method = replace(self._require_dinotxt(), high_resolution=True)
+        cleaning = None if prompt.minimum_probability is None else _cleaning_weight(method, requested=prompt.cleaning)
+        classes = self._class_embeddings(method, prompt.classes)
+        embedding = self._embedding(method, image, progress)
 
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def ref(self) -> ModelRef:
-        """Name and weights hash of the model."""
-        ...
+        def labels(weight: float | None) -> Labels:
+            scores = method.scores(embedding, classes, cleaning=weight)
+            threshold = prompt.minimum_probability or 0.0
+            if prompt.refine is not None:
+                scores = refine(scores, image.pixels, prompt.refine, threshold)
+            return label(scores, image.size_hw, threshold)
 
-    @property
-    def procedure(self) -> Any:
-        """The (frozen) settings that an image's embedding depends on."""
-        ...
+        found = labels(cleaning)
+        requested = prompt.method == name or prompt.high_resolution
+        return Prediction(
+            label_map=found.label_map,
+            categories=prompt.names,
+            scores=found.scores,
+            max_scores=found.max_scores,
+            out_of_vocabulary=tuple(c.name for c in prompt.classes if not self._in_vocabulary(c)),
+            provenance=_provenance(method.ref, name, image, prompt, cleaning),
+            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (found.label_map == 0) if cleaning else None,
+            note=_UNTRAINED if self._preset.untrained and name == "dinotxt" and not requested else "",
+        )
 
-    def encode(self, pixels: NDArray[np.uint8], check: Callable[[float], None]) -> Any:
-        """Embedding of an (H, W, 3) image: nested tuples of tensors.
+    def suggest(self, image: Image, mask: Mask, classes: Sequence[ClassName]) -> list[tuple[str, float]]:
+        """See `Engine.suggest`."""
+        method = self._require_dinotxt()
+        if not mask.area or tuple(mask.rle["size"]) != image.size_hw:
+            raise InvalidMask("The mask is empty, or has another size than its image.")
+        embedding = self._embedding(method, image, NO_PROGRESS)
+        probabilities = method.mean_probabilities(embedding, self._class_embeddings(method, classes), mask.to_array())
+        ranked = zip((c.name for c in classes), probabilities, strict=True)
+        return sorted(ranked, key=lambda pair: -pair[1])
 
-        `check` is told the share done before each pass and may raise to stop.
-        """
-        ...
+    def _require_dinotxt(self) -> DinoTxtMethod:
+        if self._dinotxt is None:
+            name = self._preset.ref.name
+            raise MaskwrightError(f"The preset {name} has no text model. For words use tiny or dinov3txt-l.")
+        return self._dinotxt
 
-    def vectors(self, names: Sequence[str]) -> Tensor:
-        """What the model makes of one class, given by its synonyms."""
-        ...
+    def _embedding(self, method: TextMethod, image: Image, progress: Progress) -> Any:
+        key = EmbeddingKey(image.sha256, method.ref, method.procedure)
+        return self._embeddings.get_or_make(key, lambda: method.encode(image.pixels, progress))
 
-    @property
-    def cleaning(self) -> float | None:
-        """Weight of background cleaning where pixels may be none of the classes; None where it cannot be done."""
-        ...
+    def _class_embeddings(self, method: TextMethod, classes: Sequence[ClassName]) -> Tensor:
+        """(T, ...) embeddings of the classes, each cached on its own."""
 
-    def scores(self, embedding: Any, classes: Tensor, *, background: float | None) -> Scores:
-        """Compare an image with words.
+        def one(synonyms: tuple[str, ...]) -> Tensor:
+            return self._classes.get_or_make((method.name, synonyms), lambda: method.class_embedding(synonyms))
 
-        Args:
-            embedding: of the image, by `encode`.
-            classes: (T, ...) of `vectors`, stacked.
-            background: None where each pixel is one of the classes, else the weight of background cleaning.
-        """
-        ...
+        return torch.stack([one(c.synonyms) for c in classes])
 
-
-def normalised(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """(1, 3, H, W) float32, ImageNet statistics."""
-    return normalize(torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255)
-
-
-def enlarged(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """(T, h, w) maps at another size, bilinear."""
-    return F.interpolate(maps[None], size=size_hw, mode="bilinear", align_corners=False)[0]
-
-
-def answer(
-    method: TextMethod,
-    embedding: Any,
-    classes: Tensor,
-    pixels: NDArray[np.uint8],
-    prompt: TextPrompt,
-    cleaning: float | None,
-) -> tuple[Labels, NDArray[np.bool_] | None]:
-    """Labels of an (H, W, 3) image, and the pixels that have a class without cleaning only; None without cleaning."""
-
-    def labels(weight: float | None) -> Labels:
-        scores = method.scores(embedding, classes, background=weight)
-        if prompt.refine is not None:
-            scores = refined(scores, pixels, classes.device)
-        return labelled(scores, (pixels.shape[0], pixels.shape[1]), prompt.minimum_probability or 0.0)
-
-    found = labels(cleaning)
-    if not cleaning:
-        return found, None
-    return found, (labels(0.0).label_map > 0) & (found.label_map == 0)
-
-
-_REFINED_SIDE, _REFINED_AREA = 512, 2**20
-"""Short side and pixels at which PAMR works at most: its weights are 48 numbers a pixel."""
-_TOGETHER = 16
-
-
-@torch.inference_mode()
-def refined(scores: Scores, pixels: NDArray[np.uint8], device: torch.device) -> Scores:
-    """Probabilities that follow the picture's colours (PAMR); `pixels` is the (H, W, 3) image."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _REFINED_SIDE / min(height, width), (_REFINED_AREA / (height * width)) ** 0.5)
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    image = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float()
-    image = F.interpolate(image, size, mode="area")
-    maps = scores.maps if scores.none is None else torch.cat([scores.maps, scores.none[None]])
-    likeness = affinity(image[0])
-    found = torch.cat([refine(scores.probability(enlarged(some, size)), likeness) for some in maps.split(_TOGETHER)])
-    return Scores(found) if scores.none is None else Scores(found[:-1], found[-1])
+    def _in_vocabulary(self, name: ClassName) -> bool:
+        """Whether one of the class's synonyms, in singular or plain plural, was in the training data."""
+        if self._vocabulary is None:
+            return True
+        words = [clean_text(word) for word in name.synonyms]
+        return any(w in self._vocabulary or w.removesuffix("s") in self._vocabulary for w in words)
 
 
-@torch.inference_mode()
-def labelled(scores: Scores, size_hw: tuple[int, int], threshold: float) -> Labels:
-    """Bilinear to the image's size and arg-max, one class at a time so that memory does not grow with classes.
+def _cleaning_weight(method: TextMethod, *, requested: bool | None) -> float:
+    """Weight of background cleaning; when it is requested and the preset's weight is 0, the published one."""
+    default = method.cleaning
+    if default is None or requested is False:
+        return 0.0
+    return (default or LAMBDA) if requested else default
 
-    Args:
-        scores: of the classes.
-        size_hw: of the image.
-        threshold: probability that a class needs.
-    """
-    maps, none, probability = scores
-    against = torch.ones(size_hw, device=maps.device) if none is None else enlarged(none[None], size_hw)[0]
-    top = torch.full(size_hw, -1.0, device=maps.device)
-    labels = torch.zeros(size_hw, dtype=torch.int32, device=maps.device)
-    best = []
-    for index, small in enumerate(maps, start=1):
-        plane = probability(enlarged(small[None], size_hw)[0])
-        better = plane > top
-        top = torch.where(better, plane, top)
-        labels.masked_fill_(better, index)
-        best.append(float((plane if none is None else plane / (plane + against)).max()))
-    score = top if none is None else top / (top + against)
-    labels.masked_fill_(score < threshold, 0)
-    flat = labels.flatten().long()
-    pixels = torch.bincount(flat, minlength=len(maps) + 1)
-    sums = torch.zeros(len(maps) + 1, dtype=torch.float64, device=score.device)
-    sums.index_add_(0, flat, score.flatten().double())
-    means = (sums / pixels.clamp(min=1))[1:]
-    return Labels(labels.cpu().numpy(), tuple(means.tolist()), tuple(best))
+
+def _provenance(ref: ModelRef, method: str, image: Image, prompt: TextPrompt, cleaning: float | None) -> Provenance:
+    return Provenance(
+        PromptKind.TEXT,
+        ref,
+        method,
+        image.sha256,
+        prompt=prompt.text,
+        parameters={
+            "threshold": prompt.minimum_probability,
+            "cleaning": cleaning,
+            "refine": prompt.refine,
+            "high_resolution": prompt.high_resolution,
+        },
+    )

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["CrfConfig", "crf"]
+__all__ = ["CrfConfig", "crf", "foreground_probability"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,32 @@ _CHUNK = 8192
 
 
 def crf(image: Tensor, mask: Tensor, config: CrfConfig | None = None) -> Tensor:
-    """(H, W) bool mask whose contour follows the picture's edges.
+    """Refine a mask so that its contour follows the image's edges.
 
     Args:
         image: (3, H, W) in 0..1.
         mask: (H, W) bool.
         config: widths and weights; the defaults are the authors'.
+
+    Returns:
+        (H, W) bool.
+    """
+    return foreground_probability(image, mask, None, config) > 0.5
+
+
+def foreground_probability(
+    image: Tensor, mask: Tensor, unary: Tensor | None, config: CrfConfig | None = None
+) -> Tensor:
+    """Probability of foreground after mean-field inference in the band around a mask's contour.
+
+    Args:
+        image: (3, H, W) in 0..1.
+        mask: (H, W) bool.
+        unary: (H, W) probability of foreground by the model, which counts inside the band; None is 0.5.
+        config: widths and weights; the defaults are the authors'.
+
+    Returns:
+        (H, W); outside the band `sure` in the mask and 1 - `sure` elsewhere.
     """
     config = config or CrfConfig()
     solid = mask[None, None].float()
@@ -70,17 +90,18 @@ def crf(image: Tensor, mask: Tensor, config: CrfConfig | None = None) -> Tensor:
     # dilation minus erosion; beyond the border the mask goes on
     covered = F.conv2d(torch.ones_like(solid), disk, padding=config.band)
     band = ((reach > 0) & (reach < covered))[0, 0]
-    unary = torch.where(mask, config.sure, 1 - config.sure).masked_fill(band, 0.5)
+    inside = torch.full_like(solid[0, 0], 0.5) if unary is None else unary.clamp(1 - config.sure, config.sure)
+    probability = torch.where(band, inside, torch.where(mask, config.sure, 1 - config.sure))
     if not band.any():
-        return mask
+        return probability
     chunks = list(_messages(image, band, config))
-    logits, belief = torch.logit(unary).flatten(), unary.flatten().clone()
+    logits, belief = torch.logit(probability).flatten(), probability.flatten().clone()
     for _ in range(config.iterations):
         # Potts: a label gains what its neighbours give to it; the difference of both labels is all that counts
-        heard = [(one.pixels, (one.weights * (2 * belief[one.neighbours] - 1)).sum(dim=1)) for one in chunks]
-        for pixels, message in heard:
+        messages = [(c.pixels, (c.weights * (2 * belief[c.neighbours] - 1)).sum(dim=1)) for c in chunks]
+        for pixels, message in messages:
             belief[pixels] = torch.sigmoid(logits[pixels] + message)
-    return (belief > 0.5).reshape(mask.shape)
+    return belief.reshape(mask.shape)
 
 
 def _disk(radius: int, device: torch.device) -> Tensor:

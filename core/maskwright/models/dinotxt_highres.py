@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwright.progress import NO_PROGRESS, Progress
+
 __all__ = ["Clusters", "HighResolution", "cluster", "dense_features", "homographies", "quadrilaterals"]
 
 
@@ -88,7 +90,7 @@ def dense_features(
     config: HighResolution,
     *,
     window: int,
-    on_crop: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Tensor:
     """Mean unit patch feature of every cell, (C, h, w), from all crops that see it.
 
@@ -97,7 +99,7 @@ def dense_features(
         encode: (B, 3, window, window) -> (B, C, h', w') patch features.
         config: scales, visits and grid.
         window: side that crops are distorted to, in pixels.
-        on_crop: told (done, total) after each crop; may raise to stop.
+        progress: reports crops, and cancels between them.
     """
     short = config.grid_short_side / min(pixels.shape[1:])
     grid = tuple(max(1, round(side * short)) for side in pixels.shape[1:])
@@ -105,7 +107,9 @@ def dense_features(
     forward = homographies(quads)
     square, cells = _centres(window, window), _centres(*grid)
     total = count = torch.zeros(())
-    for done, (quad, matrix) in enumerate(zip(quads, forward, strict=True), start=1):
+    for done, (quad, matrix) in enumerate(zip(quads, forward, strict=True)):
+        progress.check()
+        progress.report(done, len(quads), "Encoding")
         sample = (_project(matrix, square) * 2 - 1).to(pixels.dtype).to(pixels.device)
         crop = F.grid_sample(pixels[None], sample[None], mode="bilinear", padding_mode="border", align_corners=False)
         features = F.normalize(encode(crop), dim=1)
@@ -119,7 +123,7 @@ def dense_features(
         seen = F.grid_sample(features, place[None], mode="bilinear", padding_mode="border", align_corners=False)[0]
         total[:, rows, columns] += seen * inside
         count[rows, columns] += inside
-        on_crop(done, len(quads))
+    progress.report(len(quads), len(quads), "Encoding")
     return total / count.clamp(min=1)
 
 

@@ -8,7 +8,7 @@ No module depends on the shape of an image; what is made of one that is no squar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -22,6 +22,8 @@ from maskwright.models.dinotxt import SPECS as DINOTXT
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, global_half, local_half
 from maskwright.models.sam import SPECS as SAM
 from maskwright.models.sam import HybridEncoder, Sam, SamConfig, VitEncoder
+from maskwright.models.sliding_window import average_windows
+from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = [
     "SPECS",
@@ -31,7 +33,6 @@ __all__ = [
     "dice_loss",
     "focal_loss",
     "fuse",
-    "merge_windows",
 ]
 
 
@@ -151,41 +152,41 @@ class Dinov3Seg(nn.Module):
     def aggregate(
         self,
         pixels: Tensor,
-        places: Sequence[tuple[int, int]],
+        positions: Sequence[tuple[int, int]],
         window: int,
-        check: Callable[[float], None] = lambda share: None,
+        *,
+        progress: Progress = NO_PROGRESS,
     ) -> ImageFeatures:
-        """Evidence from windows and the whole image; the semantic prior sees the whole image only (Eq. 11).
+        """Features of windows and of the whole image; the semantic prior sees the whole image only (Eq. 11).
 
         Args:
             pixels: normalised (1, 3, H, W).
-            places: (top, left) of the windows, multiples of the patch; none: the whole image alone (LGA off).
-            window: side of the windows.
-            check: told the share done before each pass; may raise to stop.
+            positions: (top, left) of the windows, multiples of the patch; none: the whole image alone (LGA off).
+            window: side of the windows, in pixels.
+            progress: reports encoder passes, and cancels between them.
         """
-        check(0.0)
+        passes = len(positions) + 2
+
+        def begin(done: int) -> None:
+            progress.check()
+            progress.report(done, passes, "Encoding")
+
+        def encode(number: int, top: int, left: int) -> Tensor:
+            begin(number)
+            return self.dense(pixels[:, :, top : top + window, left : left + window])[0]
+
+        begin(0)
         features = self.dense(pixels)
-        patch = self.config.vlm.backbone.patch
-        if places:
-            local = []
-            for done, (top, left) in enumerate(places, start=1):
-                check(done / (len(places) + 2))
-                local.append(self.dense(pixels[:, :, top : top + window, left : left + window]))
-            cells = [(top // patch, left // patch) for top, left in places]
-            features = fuse(merge_windows(torch.cat(local), cells, features.shape[-2:]), features)
-        check((len(places) + 1) / (len(places) + 2))
-        return self.look(pixels, features)
-
-
-def merge_windows(windows: Tensor, places: Sequence[tuple[int, int]], grid_hw: Sequence[int]) -> Tensor:
-    """(N, C, w, w) features of windows at (row, column) cells -> (1, C, *grid_hw), the mean where windows overlap."""
-    total = windows.new_zeros(1, windows.shape[1], *grid_hw)
-    count = windows.new_zeros(grid_hw)
-    height, width = windows.shape[-2:]
-    for features, (top, left) in zip(windows, places, strict=True):
-        total[0, :, top : top + height, left : left + width] += features
-        count[top : top + height, left : left + width] += 1
-    return total / count
+        if positions:
+            patch = self.config.vlm.backbone.patch
+            cells = [(top // patch, left // patch) for top, left in positions]
+            windows = (encode(number, *position) for number, position in enumerate(positions, start=1))
+            grid_hw = features.shape[-2], features.shape[-1]
+            features = fuse(average_windows(windows, cells, grid_hw)[None], features)
+        begin(passes - 1)
+        found = self.look(pixels, features)
+        progress.report(passes, passes, "Encoding")
+        return found
 
 
 def fuse(local: Tensor, whole: Tensor) -> Tensor:

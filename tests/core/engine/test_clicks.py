@@ -12,7 +12,8 @@ import torch
 
 import maskwright as mw
 from maskwright.engine import Engine
-from maskwright.engine.clicks import _distinct, starting_logits
+from maskwright.engine.everything import distinct
+from maskwright.engine.sam import mask_prompt
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.sam import postprocess
 from tests.progress import Recorded
@@ -82,17 +83,17 @@ def test_an_accepted_mask_is_corrected(tiny: Engine, disc: mw.Image) -> None:
 
 def test_going_on_from_an_answer_uses_its_logits(engine: Engine, disc: mw.Image) -> None:
     start = engine.segment_click(disc, [(100, 60)]).masks()[0]
-    known = engine._known(disc, start)
+    known = engine._clicks.mask_or_logits(disc, start)
     assert isinstance(known, torch.Tensor)
     other = mw.Mask.from_array(disc.pixels[:, :, 0] > 100)
-    assert np.array_equal(engine._known(disc, other), other.to_array())
+    assert np.array_equal(engine._clicks.mask_or_logits(disc, other), other.to_array())
 
 
 def test_a_mask_becomes_logits_that_give_it_back(tiny: Engine, disc: mw.Image) -> None:
     truth = disc.pixels[:, :, 0] > 100
-    embedding = tiny._sam_embedding(disc)
-    config = tiny._click().settings.model
-    logits = starting_logits(truth, config, embedding)
+    embedding = tiny._clicks.embedding(disc)
+    config = tiny._clicks.preset.settings.model
+    logits = mask_prompt(truth, config, embedding)
     assert logits.shape == (1, *(4 * side for side in embedding.features.shape[-2:]))
     back = postprocess(logits[None], embedding.input_hw, disc.size_hw, config)[0, 0] > 0
     assert _iou(back.numpy(), truth) > 0.95
@@ -105,8 +106,8 @@ def test_a_mask_becomes_logits_that_give_it_back(tiny: Engine, disc: mw.Image) -
         pytest.param({"points": [(5, 5), (5, 121)]}, "outside the image", id="below it"),
         pytest.param({"points": [(np.nan, 5)]}, "outside the image", id="nowhere"),
         pytest.param({}, "Click on the thing first", id="nothing"),
-        pytest.param({"points": [(5, 5)], "labels": [1, 0]}, "1 points and 2 signs", id="too many signs"),
-        pytest.param({"points": [(5, 5)], "labels": [2]}, "must be 1", id="other sign"),
+        pytest.param({"points": [(5, 5)], "labels": [1, 0]}, "1 points and 2 labels", id="too many labels"),
+        pytest.param({"points": [(5, 5)], "labels": [2]}, "must be 1", id="other label"),
         pytest.param({"points": [5, 5, 5]}, "list of", id="no pairs"),
         pytest.param({"box": (10, 10, 10, 40)}, "empty or outside", id="no width"),
         pytest.param({"box": (170, 10, 180, 40)}, "empty or outside", id="box beside it"),
@@ -162,8 +163,8 @@ def test_everything_is_distinct_and_can_be_stopped(tiny: Engine, disc: mw.Image)
     found = tiny.segment_everything(
         disc, points_per_side=8, pred_iou_thresh=0.25, stability_score_thresh=0.5, progress=progress
     )
-    assert progress.reports[0] == (0, 100)
-    assert progress.reports[-1] == (100, 100)
+    assert progress.reports[0][0] == 0
+    assert progress.reports[-1][0] == progress.reports[-1][1]
     masks = found.masks()
     assert len(masks) > 1
     assert [m.score for m in masks] == sorted((m.score for m in masks), reverse=True)
@@ -180,7 +181,7 @@ def test_alike_and_contained_masks_are_one_thing() -> None:
     plane[2, :10, :13] = True  # inside the first, and 0.65 of it
     plane[3, :10, :5] = True  # inside the first, a quarter of it: a part
     plane[4, 12:] = True
-    assert _distinct(plane) == [0, 3, 4]
+    assert distinct(plane) == [0, 3, 4]
 
 
 def test_what_is_this(tiny: Engine) -> None:

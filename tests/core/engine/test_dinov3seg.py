@@ -182,7 +182,7 @@ def test_many_classes_in_chunks_equal_all_at_once(segmenting_preset: Path, monke
     names = [f"thing {n}" for n in range(60)]
     engine = Engine.load(segmenting_preset, "cpu")
     chunked = engine.segment_text(_picture(), names)
-    monkeypatch.setattr(seg, "_TOGETHER", 1000)
+    monkeypatch.setattr(seg, "_CHUNK", 1000)
     whole = Engine.load(segmenting_preset, "cpu").segment_text(_picture(), names)
     assert np.mean(chunked.label_map == whole.label_map) > 0.999
     np.testing.assert_allclose(chunked.max_scores, whole.max_scores, atol=1e-5)

@@ -16,9 +16,10 @@ from maskwright.domain import ModelRef
 from maskwright.domain.prompts import parse_class_names
 from maskwright.engine import Engine
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
-from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid, Windows
-from maskwright.engine.text import Labels, labelled
+from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid
+from maskwright.engine.label_map import Labels, label
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
+from maskwright.models.sliding_window import EncodedWindows
 from maskwright.presets.loading import dinotxt_settings, load_dinotxt
 from maskwright.settings import Settings
 from tests.progress import Recorded
@@ -86,15 +87,15 @@ def test_cache_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
         return EmbeddingKey(name, ModelRef("m", "0"), None)
 
     def get(name: str) -> None:
-        def make() -> Windows:
+        def make() -> Pyramid:
             made.append(name)
-            return Windows(torch.zeros(100), torch.zeros(0), (), (1, 1))
+            return Pyramid((EncodedWindows(torch.zeros(100), torch.zeros(0), (), (1, 1)),))
 
         cache.get_or_make(key(name), make)
 
     for name in ("a", "b", "a", "c", "a", "b"):
         get(name)
-    assert cache.used_bytes <= 1000
+    assert cache.used == 800
     assert made == ["a", "b", "c", "b"]
 
 
@@ -105,7 +106,7 @@ def test_cancel_stops_before_the_next_pass_and_keeps_nothing(engine: Engine, ima
     answers = iter([False, True])
     with pytest.raises(Cancelled):
         engine.segment_text(image, "cow", progress=Recorded(lambda: next(answers, True)))
-    assert engine._cache.used_bytes == 0
+    assert engine._embeddings.used == 0
     assert engine.segment_text(image, "cow").label_map.shape == (40, 60)
 
 
@@ -131,7 +132,7 @@ def test_high_resolution_is_kept_beside_the_windows(engine: Engine, image: mw.Im
     found = engine.segment_text(image, "cow, sky", high_resolution=True, progress=progress)
     assert found.label_map.shape == (40, 60)
     assert progress.reports == sorted(progress.reports)
-    assert progress.reports[-1] == (100, 100)
+    assert progress.reports[-1][0] == progress.reports[-1][1] > 1
     engine.segment_text(image, "cow, sky")
     engine.segment_text(image, "sky", high_resolution=True)
     assert engine.encoder_calls == 2
@@ -173,7 +174,7 @@ def test_empty_prompt(prompt: str | list[str]) -> None:
 
 
 def test_options_that_are_not_there(engine: Engine, image: mw.Image, small_preset: Path) -> None:
-    for options in ({"method": "magic"}, {"refine": "crf"}, {"threshold": 1.5}):
+    for options in ({"method": "magic"}, {"refine": "crfs"}, {"threshold": 1.5}):
         with pytest.raises(MaskwrightError):
             engine.segment_text(image, "cow", **options)
     with pytest.raises(DeviceMissing, match="no device cuda:7"):
@@ -189,18 +190,18 @@ def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Pa
     classes = torch.eye(3)
     left, right = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     left[0], right[1] = 1, 1
-    windows = Windows(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (32, 64))
+    windows = EncodedWindows(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (32, 64))
     method = DinoTxtMethod(replace(load_dinotxt(small_preset), config=config), torch.device("cpu"))
 
-    def label(classes: torch.Tensor, threshold: float | None) -> Labels:
-        background = None if threshold is None else 0.0
-        return labelled(method.scores(Pyramid((windows,)), classes, background=background), (16, 32), threshold or 0.0)
+    def labels(classes: torch.Tensor, threshold: float | None) -> Labels:
+        cleaning = None if threshold is None else 0.0
+        return label(method.scores(Pyramid((windows,)), classes, cleaning=cleaning), (16, 32), threshold or 0.0)
 
-    found = label(classes, None)
+    found = labels(classes, None)
     assert (found.label_map[:, :16] == 1).all()
     assert (found.label_map[:, 16:] == 2).all()
     assert found.scores[2] == 0
-    opened = label(classes[1:], 0.5)
+    opened = labels(classes[1:], 0.5)
     assert (opened.label_map[:, :15] == 0).all(), "fits neither class"
     assert (opened.label_map[:, 17:] == 1).all()
     assert opened.max_scores[0] > 0.99
@@ -211,5 +212,5 @@ def test_vector_of_a_class_is_the_mean_of_its_prompts_local_halves(engine: Engin
     prompts = ["cow", "a photo of a cow.", "sky", "a photo of a sky."]
     local = preset.model.encode_text(preset.tokenizer(prompts)).chunk(2, dim=1)[1]
     mean = (local / local.norm(dim=1, keepdim=True)).mean(dim=0)
-    found = DinoTxtMethod(preset, engine.device).vectors(["cow", "sky"])
+    found = DinoTxtMethod(preset, engine.device).class_embedding(["cow", "sky"])
     torch.testing.assert_close(found, mean / mean.norm(), rtol=1e-4, atol=1e-5)

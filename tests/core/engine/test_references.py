@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as Pillow
 
 import maskwright as mw
+from maskwright.domain import ReferencePrompt
 from maskwright.engine import Engine
 from maskwright.errors import BadReference, Cancelled, MaskwrightError
 from maskwright.settings import Settings
@@ -95,7 +96,7 @@ def test_references_are_encoded_once(engine: Engine, shown: mw.Reference, rng: n
 def test_the_positional_basis_is_kept_on_disk_and_made_again_when_damaged(
     small_preset: Path, settings: Settings, shown: mw.Reference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from maskwright.engine import references as reference
+    from maskwright.models import insid3
 
     def answer() -> np.ndarray[Any, Any]:
         return Engine.load(small_preset, "cpu", settings=settings).segment_like(shown.image, [shown]).label_map
@@ -103,8 +104,8 @@ def test_the_positional_basis_is_kept_on_disk_and_made_again_when_damaged(
     first = answer()
     (file,) = settings.cache.iterdir()
     computed: list[int] = []
-    original = reference.insid3.positional_basis
-    monkeypatch.setattr(reference.insid3, "positional_basis", lambda *told: computed.append(1) or original(*told))
+    original = insid3.positional_basis
+    monkeypatch.setattr(insid3, "positional_basis", lambda *told: computed.append(1) or original(*told))
     assert np.array_equal(answer(), first)
     assert not computed
     file.write_bytes(file.read_bytes()[:40])
@@ -191,7 +192,7 @@ def test_provenance_names_what_was_asked(engine: Engine, shown: mw.Reference) ->
     assert told["parameters"] == {
         "size": 128, "components": 4, "tau": 0.9, "merge": 0.1, "refine": "crf", "not_this": [],
     }  # fmt: skip
-    assert dict(told) == engine.provenance_like(shown.image, [shown], refine="crf")
+    assert dict(told) == engine.provenance(shown.image, ReferencePrompt(references=(shown,)))
 
 
 def test_points_follow_what_they_lie_on(tiny: Engine, rng: np.random.Generator) -> None:

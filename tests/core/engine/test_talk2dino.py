@@ -16,14 +16,17 @@ from torch import Tensor
 
 import maskwright as mw
 from maskwright.domain import Prediction, Reference
-from maskwright.engine import Engine, text
-from maskwright.engine.talk2dino import Talk2DinoMethod, WindowPatches
-from maskwright.engine.text import Scores, enlarged, labelled, refined
+from maskwright.engine import Engine, label_map
+from maskwright.engine.label_map import label, refine
+from maskwright.engine.talk2dino import Talk2DinoMethod
+from maskwright.engine.text_method import Scores, preprocess, upsample
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
+from maskwright.models.sliding_window import EncodedWindows
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
 from maskwright.presets.loading import LoadedTalk2Dino, load, load_dinotxt
 from maskwright.presets.weights import save_part, write_part
+from maskwright.progress import NO_PROGRESS
 from maskwright.settings import Settings
 from tests.core.presets.test_convert_talk2dino import (
     V2,
@@ -122,11 +125,12 @@ def test_encoding_is_told_and_can_be_cancelled(talking_preset: Path) -> None:
     wide = _noise(64, 400)
     with pytest.raises(Cancelled):
         _ask(engine, wide, progress=stopped)
-    assert engine._cache.used_bytes == 0
+    assert engine._embeddings.used == 0
     finished = Recorded()
     _ask(engine, wide, progress=finished)
     assert finished.reports == sorted(finished.reports)
-    assert (finished.reports[0], finished.reports[-1]) == ((0, 100), (100, 100))
+    windows = finished.reports[-1][1]
+    assert (finished.reports[0], finished.reports[-1]) == ((0, windows), (windows, windows))
     assert len(finished.reports) > 3
 
 
@@ -136,8 +140,8 @@ def test_encoding_is_told_and_can_be_cancelled(talking_preset: Path) -> None:
 def _direct(method: Talk2DinoMethod, image: mw.Image, names: list[str]) -> Tensor:
     """(T, h, w) scores of an image that is one window, from the model itself."""
     model = method.preset.model
-    classes = torch.stack([method.vectors([name]) for name in names])
-    pixels = F.interpolate(text.normalised(image.pixels, CPU), (64, 64), mode="bilinear", antialias=True)
+    classes = torch.stack([method.class_embedding([name]) for name in names])
+    pixels = F.interpolate(preprocess(image.pixels, CPU, stretch=False), (64, 64), mode="bilinear", antialias=True)
     with torch.no_grad():
         patches = F.normalize(model.visual(pixels).patch_map(), dim=1)[0]
     cosines = torch.einsum("chw,tc->thw", patches, classes)
@@ -147,12 +151,12 @@ def _direct(method: Talk2DinoMethod, image: mw.Image, names: list[str]) -> Tenso
 def test_scores_of_one_window_are_sigmoids_of_cosines(talking_preset: Path) -> None:
     method = Talk2DinoMethod(_talking(talking_preset), CPU)
     image = _noise(50, 50)
-    embedding = method.encode(image.pixels, lambda share: None)
-    assert embedding.places == ((0, 0),)
+    embedding = method.encode(image.pixels, NO_PROGRESS)
+    assert embedding.positions == ((0, 0),)
     assert embedding.attention.shape == (1, 2, 16)
-    found = method.scores(embedding, torch.stack([method.vectors([name]) for name in WORDS]), background=None)
+    found = method.scores(embedding, torch.stack([method.class_embedding([name]) for name in WORDS]), cleaning=None)
     torch.testing.assert_close(found.maps, _direct(method, image, WORDS), rtol=1e-4, atol=1e-5)
-    assert found.none is None
+    assert found.background is None
 
 
 def test_encoders_in_half_precision_change_little(talking_preset: Path) -> None:
@@ -164,10 +168,10 @@ def test_encoders_in_half_precision_change_little(talking_preset: Path) -> None:
         for encoder in preset.encoders:
             encoder.to(dtype)
         method = Talk2DinoMethod(preset.talk2dino, CPU)
-        classes = torch.stack([method.vectors([name]) for name in WORDS])
+        classes = torch.stack([method.class_embedding([name]) for name in WORDS])
         assert classes.dtype == torch.float32
-        embedding = method.encode(image.pixels, lambda share: None)
-        found.append([method.scores(embedding, classes, background=b).maps for b in (None, 0.2)])
+        embedding = method.encode(image.pixels, NO_PROGRESS)
+        found.append([method.scores(embedding, classes, cleaning=b).maps for b in (None, 0.2)])
     for exact, half in zip(*found, strict=True):
         assert not torch.equal(exact, half)
         torch.testing.assert_close(half, exact, rtol=0, atol=0.02)
@@ -179,7 +183,9 @@ def test_a_class_vector_is_made_of_all_prompts_of_all_synonyms(talking_preset: P
     with torch.no_grad():
         raw = preset.model.text(preset.tokenizer(prompts))
         wanted = F.normalize(preset.model.projection(raw.mean(dim=0)), dim=0)
-    torch.testing.assert_close(Talk2DinoMethod(preset, CPU).vectors(["cow", "cattle"]), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        Talk2DinoMethod(preset, CPU).class_embedding(["cow", "cattle"]), wanted, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_windows_that_overlap_are_averaged(talking_preset: Path) -> None:
@@ -187,8 +193,8 @@ def test_windows_that_overlap_are_averaged(talking_preset: Path) -> None:
     method = Talk2DinoMethod(_talking(talking_preset), CPU)
     left, right = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     left[0], right[1] = 5, 0.1
-    windows = WindowPatches(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (64, 96))
-    maps = method.scores(windows, torch.eye(3), background=None).maps
+    windows = EncodedWindows(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (64, 96))
+    maps = method.scores(windows, torch.eye(3), cleaning=None).maps
     sure, none = 1 / (1 + np.exp(-1)), 0.5
     assert torch.allclose(maps[0, :, :32], torch.tensor(sure).float()), "lengths of patches do not matter"
     assert torch.allclose(maps[0, :, 32:64], torch.tensor((sure + none) / 2).float())
@@ -199,9 +205,9 @@ def test_windows_that_overlap_are_averaged(talking_preset: Path) -> None:
 def test_at_the_presets_threshold_the_chance_is_a_half(engine: Engine, talking_preset: Path) -> None:
     method, image = Talk2DinoMethod(_talking(talking_preset), CPU), _noise()
     least = method.preset.settings.threshold
-    classes = torch.stack([method.vectors([name]) for name in WORDS])
-    maps = method.scores(method.encode(image.pixels, lambda share: None), classes, background=None).maps
-    large = enlarged(maps, image.size_hw).numpy()
+    classes = torch.stack([method.class_embedding([name]) for name in WORDS])
+    maps = method.scores(method.encode(image.pixels, NO_PROGRESS), classes, cleaning=None).maps
+    large = upsample(maps, image.size_hw).numpy()
     wanted = np.where(large.max(axis=0) >= least, large.argmax(axis=0) + 1, 0)
     assert 0 < (wanted == 0).sum() < wanted.size, "the test shows something"
     for options in ({"threshold": 0.5, "cleaning": False}, {"background": True, "cleaning": False}):
@@ -335,9 +341,9 @@ def test_a_preset_says_by_which_formula_it_is_cleaned(talking_preset: Path, tmp_
 
 def test_cleaned_scores_are_between_those_that_there_were(talking_preset: Path) -> None:
     method = Talk2DinoMethod(_talking(talking_preset), CPU)
-    embedding = method.encode(_noise(50, 50).pixels, lambda share: None)
-    classes = torch.stack([method.vectors([name]) for name in WORDS])
-    plain, none, cleaned = (method.scores(embedding, classes, background=b).maps for b in (None, 0.0, 0.2))
+    embedding = method.encode(_noise(50, 50).pixels, NO_PROGRESS)
+    classes = torch.stack([method.class_embedding([name]) for name in WORDS])
+    plain, none, cleaned = (method.scores(embedding, classes, cleaning=b).maps for b in (None, 0.0, 0.2))
     assert torch.equal(plain, none)
     assert plain.min() - 1e-6 <= cleaned.min()
     assert cleaned.max() <= plain.max() + 1e-6
@@ -360,8 +366,8 @@ def test_refining_moves_a_contour_to_the_pictures_edge() -> None:
     drawn[:, :33] = 1
     wanted = np.where(np.arange(80) < 30, 1, 2)[None].repeat(60, axis=0)
     plain = Scores(torch.stack([drawn, 1 - drawn]))
-    before = labelled(plain, (60, 80), 0.0).label_map
-    after = labelled(refined(plain, pixels, CPU), (60, 80), 0.0).label_map
+    before = label(plain, (60, 80), 0.0).label_map
+    after = label(refine(plain, pixels, "pamr", 0.0), (60, 80), 0.0).label_map
     assert (before != wanted).sum() == 3 * 60
     assert (after != wanted).sum() == 0
 
@@ -370,18 +376,18 @@ def test_refining_moves_a_contour_to_the_pictures_edge() -> None:
 def test_refining_keeps_constants_and_turns_scores_into_chances(none: bool) -> None:
     maps = torch.tensor([0.2, -1.0, 3.0])[:, None, None].expand(3, 10, 15)
     given = Scores(maps, torch.full((10, 15), 0.4) if none else None, torch.sigmoid)
-    found = refined(given, _noise(30, 45).pixels, CPU)
+    found = refine(given, _noise(30, 45).pixels, "pamr", 0.0)
     assert found.maps.shape == (3, 30, 45)
     assert torch.allclose(found.maps, torch.tensor([0.2, -1, 3]).sigmoid()[:, None, None].expand(3, 30, 45), atol=1e-5)
-    assert (found.none is None) is not none
+    assert (found.background is None) is not none
     assert torch.equal(found.probability(found.maps), found.maps), "they are probabilities now"
 
 
 def test_refining_many_classes_at_a_time_equals_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     maps, pixels = torch.rand(7, 12, 17, generator=torch.Generator().manual_seed(0)), _noise(24, 30).pixels
-    whole = refined(Scores(maps), pixels, CPU).maps
-    monkeypatch.setattr(text, "_TOGETHER", 2)
-    assert torch.allclose(refined(Scores(maps), pixels, CPU).maps, whole, atol=1e-6)
+    whole = refine(Scores(maps), pixels, "pamr", 0.0).maps
+    monkeypatch.setattr(label_map, "_CHUNK", 2)
+    assert torch.allclose(refine(Scores(maps), pixels, "pamr", 0.0).maps, whole, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -396,9 +402,9 @@ def test_refining_many_classes_at_a_time_equals_all_together(monkeypatch: pytest
 def test_large_pictures_are_refined_at_a_smaller_size(
     size: tuple[int, int], wanted: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "_REFINED_SIDE", 50)
-    monkeypatch.setattr(text, "_REFINED_AREA", 5000)
-    maps = refined(Scores(torch.rand(2, 5, 5)), _noise(*size).pixels, CPU).maps
+    monkeypatch.setattr(label_map, "_MAX_SHORT_SIDE", 50)
+    monkeypatch.setattr(label_map, "_MAX_PIXELS", 5000)
+    maps = refine(Scores(torch.rand(2, 5, 5)), _noise(*size).pixels, "pamr", 0.0).maps
     assert tuple(maps.shape[1:]) == wanted
 
 
@@ -484,7 +490,7 @@ def test_any_shape_is_answered(engine: Engine, size: tuple[int, int], options: d
 
 def test_a_long_picture_is_squeezed(talking_preset: Path) -> None:
     method = Talk2DinoMethod(_talking(talking_preset), CPU)
-    sizes = {size: method.encode(_noise(*size).pixels, lambda share: None).resized_hw for size in ((40, 80), (10, 400))}
+    sizes = {size: method.encode(_noise(*size).pixels, NO_PROGRESS).resized_hw for size in ((40, 80), (10, 400))}
     assert sizes == {(40, 80): (64, 128), (10, 400): (64, 256)}
 
 

@@ -226,6 +226,7 @@ def test_random_damage_never_surfaces(rng: np.random.Generator, pixels: np.ndarr
 # size
 
 
+@pytest.mark.alone
 def test_too_large_is_refused_before_it_is_decoded() -> None:
     data = _file(Pillow.new("1", (10100, 10000)))
     began = time.perf_counter()

@@ -45,9 +45,10 @@ def test_as_scikit_learn_on_random_features(count: int, channels: int, groups: i
 
 @pytest.mark.parametrize("tau", [0.7, 0.85])
 def test_as_scikit_learn_on_the_features_of_photographs(tau: float) -> None:
-    engine = mw.Engine.load("tiny", "cpu")
+    segmenter = mw.Engine.load("tiny", "cpu")._references
+    assert segmenter is not None
     for sample in samples()[:2]:
-        features = engine._cells(mw.Image.open(sample.path)).original[::3].contiguous()
+        features = segmenter._features(mw.Image.open(sample.path)).original[::3].contiguous()
         assert partition(average_linkage(features, tau)) == scikit(features, tau)
 
 

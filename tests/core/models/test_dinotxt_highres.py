@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from maskwright.models.dinotxt_highres import HighResolution, cluster, dense_features, homographies, quadrilaterals
+from tests.progress import Recorded
 
 
 def test_the_papers_settings_make_its_number_of_crops_and_visits() -> None:
@@ -32,16 +33,17 @@ def test_features_come_back_to_where_they_were_seen() -> None:
     picture = torch.zeros(3, 60, 90)
     picture[0, :, :45], picture[1, :, 45:] = 1, 1
     config = HighResolution(visits=(1, 3, 4), grid_short_side=20)
-    seen: list[tuple[int, int]] = []
+    progress = Recorded()
     features = dense_features(
         picture[:, :, :],
         lambda crop: torch.nn.functional.avg_pool2d(crop, 4),
         config,
         window=32,
-        on_crop=lambda done, total: seen.append((done, total)),
+        progress=progress,
     )
     assert features.shape == (3, 20, 30)
-    assert seen[-1][0] == seen[-1][1] == len(seen)
+    total = len(progress.reports) - 1
+    assert progress.reports == [(done, total) for done in range(total + 1)]
     assert (features[0, :, :12] > 0.9).all()
     assert (features[1, :, 18:] > 0.9).all()
 

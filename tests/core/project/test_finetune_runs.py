@@ -75,6 +75,7 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
         session.act("cancel")
 
 
+@pytest.mark.alone
 def test_cancel_is_quick_and_resume_ends_where_an_undisturbed_run_does(project: Project, small_preset: Path) -> None:
     whole = project.finetune(base=small_preset, epochs=300, device="cpu")
     whole.wait()

@@ -17,9 +17,8 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
 from maskwright.domain import Image, TextPrompt
-from maskwright.engine import Engine
-from maskwright.engine import retrieval as matching
-from maskwright.engine.text import normalised
+from maskwright.engine import Engine, retrieval
+from maskwright.engine.text_method import preprocess
 from maskwright.errors import Cancelled, EmptyPhrase, MaskwrightError
 from maskwright.models.talk2dino import Projection
 from maskwright.presets.config_io import sections
@@ -77,7 +76,9 @@ def _direct(preset: Path, image: Image, phrase: str) -> float:
     assert talk2dino is not None
     with torch.no_grad():
         features, logits = talk2dino.model.encode_image(
-            F.interpolate(normalised(image.pixels, torch.device("cpu")), (64, 64), mode="bilinear", antialias=True)
+            F.interpolate(
+                preprocess(image.pixels, torch.device("cpu"), stretch=False), (64, 64), mode="bilinear", antialias=True
+            )
         )
         heads = torch.einsum("hn,nc->hc", logits[0].softmax(dim=-1), features.patches[0])
         raw = talk2dino.model.text(talk2dino.tokenizer([phrase]))[0]
@@ -239,8 +240,8 @@ def test_pictures_prepared_otherwise_are_looked_at_again(
 def test_the_oldest_regions_are_forgotten_when_there_are_many(
     project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matching, "_MOST", 2)
-    monkeypatch.setattr(matching, "_LOOK", 3)
+    monkeypatch.setattr(retrieval, "_MAX_FILES", 2)
+    monkeypatch.setattr(retrieval, "_PRUNE_EVERY", 3)
     find_images(project, make(), "a cow")
     assert {file.stem for file in _kept(tmp_path)} == {record.sha256 for record in project.images.all()[1:]}
 
@@ -253,8 +254,8 @@ def test_regions_that_were_used_are_not_the_oldest(
     for image in (first, second):
         engine.similarity("a cow", image.sha256, partial(Image, image.pixels))
     make().similarity("sky", first.sha256, lambda: pytest.fail("it was seen"))
-    monkeypatch.setattr(matching, "_MOST", 2)
-    monkeypatch.setattr(matching, "_LOOK", 1)
+    monkeypatch.setattr(retrieval, "_MAX_FILES", 2)
+    monkeypatch.setattr(retrieval, "_PRUNE_EVERY", 1)
     engine.similarity("a cow", third.sha256, lambda: third)
     assert {file.stem for file in _kept(tmp_path)} == {first.sha256, third.sha256}
 

@@ -1,0 +1,115 @@
+"""Masks of everything in an image: SAM on a grid of points (its automatic mask generator), without duplicates."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskwright.domain import EverythingPrompt
+from maskwright.engine.sam import MaskCandidate, SamEmbedding, to_input_pixels
+from maskwright.models.sam import Prompts, postprocess
+from maskwright.presets.config import SamSettings
+from maskwright.presets.loading import LoadedSam
+from maskwright.progress import Progress
+
+__all__ = ["distinct", "generate_masks", "resolve"]
+
+_BATCH = 64
+"""Points that are decoded at a time."""
+_DUPLICATE_IOU = 0.7
+"""IoU from which two masks count as the same object."""
+_CONTAINED, _SIMILAR_AREA = 0.95, 0.6
+"""They also do when this share of the smaller lies in the larger, and its area is this share of the larger's."""
+
+
+def resolve(prompt: EverythingPrompt, settings: SamSettings) -> EverythingPrompt:
+    """The prompt with the preset's values in place of None."""
+    return EverythingPrompt(
+        points_per_side=settings.points_per_side if prompt.points_per_side is None else prompt.points_per_side,
+        pred_iou_thresh=settings.pred_iou_thresh if prompt.pred_iou_thresh is None else prompt.pred_iou_thresh,
+        stability_score_thresh=settings.stability_score_thresh
+        if prompt.stability_score_thresh is None
+        else prompt.stability_score_thresh,
+        category=prompt.category,
+    )
+
+
+@torch.inference_mode()
+def generate_masks(
+    preset: LoadedSam, embedding: SamEmbedding, size_hw: tuple[int, int], prompt: EverythingPrompt, progress: Progress
+) -> list[MaskCandidate]:
+    """Decode every point of a grid, filter by predicted IoU and stability, and drop duplicates.
+
+    Args:
+        preset: SAM.
+        embedding: of the image.
+        size_hw: of the image.
+        prompt: a resolved one.
+        progress: reports points, and cancels between batches of them.
+
+    Returns:
+        The most stable first; `score` is the stability.
+    """
+    points = to_input_pixels(_grid(size_hw, prompt.points_per_side or 1), size_hw, embedding)[:, None]
+    config = preset.settings.model
+    h, w = (-(-side // (config.stride // 4)) for side in embedding.input_hw)
+    good_logits, good_scores = [], []
+    for first in range(0, len(points), _BATCH):
+        progress.check()
+        progress.report(first, len(points), "Segmenting")
+        batch = points[first : first + _BATCH]
+        labels = torch.ones(batch.shape[:2], dtype=torch.int64, device=batch.device)
+        logits, scores = preset.model.decode(embedding.features, Prompts(batch, labels))
+        # without the padding beside the image
+        logits, scores = logits[:, 1:, :h, :w].flatten(0, 1), scores[:, 1:].flatten()
+        stability = _stability(logits, preset.settings.stability_score_offset)
+        good = (scores >= (prompt.pred_iou_thresh or 0.0)) & (stability >= (prompt.stability_score_thresh or 0.0))
+        good &= (logits > 0).flatten(1).any(dim=1)
+        good_logits.append(logits[good])
+        good_scores.append(stability[good])
+    logits, stability = torch.cat(good_logits), torch.cat(good_scores)
+    order = stability.argsort(descending=True)
+    logits, stability = logits[order], stability[order]
+    candidates = []
+    for n in distinct(logits > 0):
+        padding = 0, 4 * embedding.features.shape[-1] - w, 0, 4 * embedding.features.shape[-2] - h
+        full = F.pad(logits[n], padding)
+        mask = postprocess(full[None, None], embedding.input_hw, size_hw, config)[0, 0] > 0
+        if mask.any():
+            candidates.append(MaskCandidate(mask.cpu().numpy(), float(stability[n]), full[None]))
+    progress.report(len(points), len(points), "Segmenting")
+    return candidates
+
+
+def _grid(size_hw: tuple[int, int], points_per_side: int) -> NDArray[np.float64]:
+    """(N, 2) evenly spaced points in pixels, so many along the longer side."""
+    height, width = size_hw
+    step = max(height, width) / points_per_side
+    columns, rows = (max(1, round(extent / step)) for extent in (width, height))
+    x, y = (np.arange(columns) + 0.5) * width / columns, (np.arange(rows) + 0.5) * height / rows
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+def _stability(logits: Tensor, offset: float) -> Tensor:
+    """(N,) stability scores: IoU of the masks at logits above `offset` and above minus that."""
+    inner, outer = (logits > offset).flatten(1).sum(dim=1), (logits > -offset).flatten(1).sum(dim=1)
+    return inner / outer.clamp(min=1)
+
+
+def distinct(masks: Tensor) -> list[int]:
+    """Indices of (N, h, w) masks that do not duplicate an earlier one, by IoU or by containment."""
+    flat = masks.flatten(1).float()
+    areas = flat.sum(dim=1)
+    shared = flat @ flat.T
+    smaller, larger = torch.minimum(areas[:, None], areas), torch.maximum(areas[:, None], areas)
+    iou = shared / (areas[:, None] + areas - shared)
+    contained = (shared >= _CONTAINED * smaller) & (smaller >= _SIMILAR_AREA * larger)
+    rows = ((iou >= _DUPLICATE_IOU) | contained).cpu().numpy()
+    unique: list[int] = []
+    for index, row in enumerate(rows):
+        if not row[unique].any():
+            unique.append(index)
+    return unique
