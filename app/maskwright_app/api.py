@@ -62,14 +62,14 @@ class Api:
             words, method=method, background=background, threshold=threshold, refine=refine,
             cleaning=cleaning if background or threshold is not None else None,
         )  # fmt: skip
-        found = self._session.propose_text(image_id, prompt)
-        removed = found.prediction.unlabelled_by_cleaning
+        answer = self._session.propose_text(image_id, prompt)
+        removed = answer.prediction.unlabelled_by_cleaning
         return self._answer(
             image_id,
-            categories=list(found.prediction.categories),
-            unfamiliar=list(found.prediction.out_of_vocabulary),
-            notice=found.answer_notice,
-            masks=_masks(found),
+            categories=list(answer.prediction.categories),
+            unfamiliar=list(answer.prediction.out_of_vocabulary),
+            notice=answer.answer_notice,
+            masks=_masks(answer),
             left_unlabelled=None if removed is None else dict(rle.encode(removed)),
         )
 
@@ -100,12 +100,12 @@ class Api:
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
-        found = self._session.propose_reference(image_id, references, negative_references=not_this or [])
+        answer = self._session.propose_reference(image_id, references, negative_references=not_this or [])
         return self._answer(
             image_id,
-            categories=list(found.prediction.categories),
-            notice=found.answer_notice,
-            masks=_masks(found),
+            categories=list(answer.prediction.categories),
+            notice=answer.answer_notice,
+            masks=_masks(answer),
         )
 
     def segment_click(
@@ -128,8 +128,8 @@ class Api:
         self._check_preset(preset)
         image_id = self._image_id(image)
         start = ProposalId.parse(previous) if previous else None
-        found = self._session.propose_click(image_id, _points(points), box, previous=start)
-        return self._answer(image_id, notice=found.answer_notice, masks=_masks(found))
+        answer = self._session.propose_click(image_id, _points(points), box, previous=start)
+        return self._answer(image_id, notice=answer.answer_notice, masks=_masks(answer))
 
     def accept(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
         """Accept proposals as annotations; they are on disk when this returns.
@@ -273,7 +273,7 @@ def _points(points: Any) -> list[tuple[float, ...]]:
     return rows
 
 
-def _masks(found: Proposals) -> list[dict[str, Any]]:
+def _masks(answer: Proposals) -> list[dict[str, Any]]:
     """All masks of an answer in the model's order; masks accepted earlier only change `duplicate`."""
     return [
         {
@@ -283,7 +283,7 @@ def _masks(found: Proposals) -> list[dict[str, Any]]:
             "bbox": list(proposal.mask.bbox),
             "area": proposal.mask.area,
             "segmentation": dict(proposal.mask.rle),
-            "duplicate": proposal.id in found.repeated,
+            "duplicate": proposal.id in answer.repeated,
         }
-        for proposal in found.all
+        for proposal in answer.all
     ]

@@ -123,8 +123,8 @@ class Handlers:
 
     def click_bar(self, prompt: ClickPrompt | None, *, suggest: bool = False) -> str:
         """HTML of the clicks, with category suggestions when asked."""
-        shown = prompt.proposal if prompt is not None else None
-        opened = self.session.open_proposals([shown]) if shown is not None else []
+        proposal = prompt.proposal if prompt is not None else None
+        opened = self.session.open_proposals([proposal]) if proposal is not None else []
         iou = opened[0].mask.score if opened else None
         names = self.session.suggest_names(opened[0].id)[:_SUGGESTED_NAMES] if suggest and opened else []
         return click_bar(prompt, iou, names)
@@ -137,15 +137,15 @@ class Handlers:
         """What to draw again.
 
         Args:
-            after: number of the newest change that the tab has shown.
+            after: number of the newest change that the tab has drawn.
             newest: highest image id in its list.
             image_id: its image.
             view: `data-view` of the figure on screen. It shows another image when an answer arrived after the tab had
                 left that image.
         """
         changes = self.session.changes(after)
-        shown = image_of_view(view)
-        outdated = shown is not None and shown != image_id
+        drawn = image_of_view(view)
+        outdated = drawn is not None and drawn != image_id
         return News(
             changes.number,
             outdated or not changes.complete or changes.others or image_id in changes.images,

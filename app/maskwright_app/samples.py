@@ -26,9 +26,9 @@ class Sample:
 def samples() -> list[Sample]:
     """All samples, in the order of the gallery."""
     folder = files("maskwright_assets") / "samples"
-    found = []
-    for row in json.loads((folder / "samples.json").read_text(encoding="utf-8")):
-        source = files("skimage") / "data" if row.get("package") == "skimage.data" else folder
-        with as_file(source / row["file"]) as path:
-            found.append(Sample(path, row["words"], row["credit"], row["licence"], row["source"]))
-    return found
+    result = []
+    for entry in json.loads((folder / "samples.json").read_text(encoding="utf-8")):
+        source = files("skimage") / "data" if entry.get("package") == "skimage.data" else folder
+        with as_file(source / entry["file"]) as path:
+            result.append(Sample(path, entry["words"], entry["credit"], entry["licence"], entry["source"]))
+    return result
