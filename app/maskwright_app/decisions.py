@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from maskwright.session import (
@@ -45,23 +46,11 @@ class Decisions:
 
     def decide(self, tab: Tab, decision: Decision) -> tuple[Tab, str]:
         """Accept or reject proposals; they are pending while they cannot be written."""
-        tab, error = self._write(tab, decision)
-        if error is None:
-            return tab, status.saved(pending=tab.pending)
-        if WriteFailure.of(error) is WriteFailure.REFUSED:
-            raise error
-        return tab, status.unwritten(tab.pending)
+        return self._write(tab, tab.pending.attempts(decision))
 
     def retry(self, tab: Tab) -> tuple[Tab, str]:
-        """Write pending decisions in order, up to the first that cannot be written."""
-        refused = []
-        for decision in tab.pending.decisions:
-            tab, error = self._write(tab, decision)
-            if error is not None and WriteFailure.of(error) is WriteFailure.REFUSED:
-                refused.append(str(error))
-            elif error is not None:
-                return tab, status.unwritten(tab.pending)
-        return tab, status.message(" ".join(refused)) if refused else status.saved()
+        """Write pending decisions in order."""
+        return self._write(tab, tab.pending.decisions)
 
     def delete(self, tab: Tab, annotation_id: int) -> tuple[Tab, str]:
         """Delete an accepted mask."""
@@ -88,15 +77,24 @@ class Decisions:
         self._session.drop_clicks(tab.prompt)
         return replace(tab, prompt=None)
 
-    def _write(self, tab: Tab, decision: Decision) -> tuple[Tab, MaskwrightError | None]:
-        try:
-            self._session.decide(decision.ids, decision.name, accept=decision.accept)
-        except MaskwrightError as error:
-            return replace(tab, pending=tab.pending.after(decision, error)), error
-        tab = replace(tab, pending=tab.pending.after(decision, None))
-        if tab.prompt is not None and tab.prompt.previous in decision.ids:
-            tab = self.drop_clicks(tab)
-        return tab, None
+    def _write(self, tab: Tab, decisions: Sequence[Decision]) -> tuple[Tab, str]:
+        """Write decisions up to the first that has to wait; the line says which were refused for good."""
+        refusals = []
+        for decision in decisions:
+            try:
+                self._session.decide(decision.ids, decision.name, accept=decision.accept)
+            except MaskwrightError as error:
+                tab = replace(tab, pending=tab.pending.after(decision, error))
+                if WriteFailure.of(error) is not WriteFailure.REFUSED:
+                    return tab, status.unwritten(tab.pending)
+                refusals.append(str(error))
+                continue
+            tab = replace(tab, pending=tab.pending.after(decision, None))
+            if tab.prompt is not None and tab.prompt.previous in decision.ids:
+                tab = self.drop_clicks(tab)
+        if refusals:
+            return tab, status.message(" ".join(refusals)) + status.unwritten(tab.pending)
+        return tab, status.saved(pending=tab.pending)
 
     def _take_step(self, tab: Tab, act: str) -> tuple[Tab, str]:
         if tab.image_id is None:
