@@ -20,7 +20,7 @@ from maskwright_app.html.mask_list import mask_list
 from maskwright_app.html.prompts import click_bar, reference_bar
 from maskwright_app.tab import Tab
 
-__all__ = ["Handlers", "News", "SearchResult", "TextQuery", "View"]
+__all__ = ["Gallery", "Handlers", "News", "TextQuery", "View"]
 
 _SUGGESTED_NAMES = 5
 _SEARCH_RESULTS = 24
@@ -77,7 +77,7 @@ class TextQuery(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
+class Gallery:
     """Images for a phrase, the best first."""
 
     thumbnails: list[tuple[Pillow.Image, str]]
@@ -183,13 +183,13 @@ class Handlers:
             return tab, ""
         return self.propose_references(tab)
 
-    def search(self, phrase: str, progress: Progress) -> SearchResult:
+    def search(self, phrase: str, progress: Progress) -> Gallery:
         """Images that show what a phrase says."""
         matches = self.session.find(phrase, limit=_SEARCH_RESULTS, progress=progress)
         records = [match.record for match in matches.found]
         captions = [f"{match.score:.2f}  {Path(match.record.file_name).name}" for match in matches.found]
         thumbnails = [self._thumbnail(record.id) for record in records]
-        return SearchResult(
+        return Gallery(
             list(zip(thumbnails, captions, strict=True)),
             [record.id for record in records],
             " ".join(matches.problems[:_PROBLEMS]),

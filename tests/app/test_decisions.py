@@ -11,7 +11,7 @@ import pytest
 import maskwright as mw
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.errors import MaskwrightError, ProjectUnwritable
+from maskwright.errors import MaskwrightError, NothingToUndo, ProjectUnwritable
 from maskwright.project import Project
 from maskwright.project.images import user_name
 from maskwright.session import NO_IMAGE, Decision, MaskView, Pending
