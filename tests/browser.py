@@ -34,16 +34,16 @@ def tab(page_server: Any) -> Iterator[Any]:
 
 
 def overlay(tab: Any) -> np.ndarray[Any, Any]:
-    source = tab.get_attribute("#mw-picture img.mw-overlay", "src")
+    source = tab.get_attribute("#mw-figure img.mw-overlay", "src")
     return np.asarray(Pillow.open(io.BytesIO(base64.b64decode(source.split(",", 1)[1]))))
 
 
 def choose(tab: Any, word: str) -> None:
-    number = next(n for n, sample in enumerate(samples()) if word in sample.words)
+    number = next(n for n, sample in enumerate(samples()) if word in sample.class_names)
     tab.click(f"#mw-samples img >> nth={number}")
     # the sample brings its own words along; typing before they are there would be overwritten
-    tab.wait_for_function("word => document.querySelector('#mw-words textarea').value.includes(word)", arg=word)
-    tab.wait_for_selector("#mw-picture img.mw-image")
+    tab.wait_for_function("word => document.querySelector('#mw-classes textarea').value.includes(word)", arg=word)
+    tab.wait_for_selector("#mw-figure img.mw-image")
 
 
 def closed_vocabulary(tab: Any) -> None:
@@ -53,14 +53,14 @@ def closed_vocabulary(tab: Any) -> None:
 
 def find(tab: Any, words: str) -> None:
     """Ask for other words than those that were asked for last."""
-    assert tab.input_value("#mw-words textarea") != words, "nothing would change"
-    tab.fill("#mw-words textarea", words)
+    assert tab.input_value("#mw-classes textarea") != words, "nothing would change"
+    tab.fill("#mw-classes textarea", words)
     _and_wait(tab, lambda: tab.click("#mw-run"))
 
 
 def _and_wait(tab: Any, act: Callable[[], None]) -> None:
-    before = tab.get_attribute("#mw-picture img.mw-overlay", "src")
+    before = tab.get_attribute("#mw-figure img.mw-overlay", "src")
     act()
     tab.wait_for_function(
-        "before => document.querySelector('#mw-picture img.mw-overlay')?.getAttribute('src') !== before", arg=before
+        "before => document.querySelector('#mw-figure img.mw-overlay')?.getAttribute('src') !== before", arg=before
     )

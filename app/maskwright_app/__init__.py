@@ -9,7 +9,6 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskwright.engine import Engine
     from maskwright.session import AnnotationSession
 
 __all__ = ["launch"]
@@ -33,49 +32,47 @@ def launch(
         preset: preset name or checkpoint folder.
         device: as for `Engine.load`.
         host: address to listen on; other than loopback needs `auth`.
-        port: a given one must be free; by default the first free one from 7860 on.
+        port: TCP port; by default the first free one from 7860 on.
         auth: "USER:PASSWORD".
 
     Raises:
         UsageError: a malformed login, or none for an open address.
-        MaskwrightError: port taken, project not usable.
+        MaskwrightError: the port is in use.
+        BadProject, ProjectUnwritable: the project cannot be used.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from maskwright.errors import UsageError
-    from maskwright.project import Project
-    from maskwright.session import AnnotationSession
-    from maskwright_app.handlers import Handlers
+    import gradio as gr
+
+    from maskwright.session import AnnotationSession, UsageError
     from maskwright_app.page import build
-    from maskwright_app.scripts import HEAD
-    from maskwright_app.style import CSS, THEME
+    from maskwright_app.static import CSS, HEAD
 
     if auth is not None and (":" not in auth or auth.startswith(":")):
         raise UsageError("The login must be USER:PASSWORD, for example --auth ann:secret.")
     if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
         raise UsageError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
     port = _free_port(host, port)
-    opened = Project.open(project, create=True)
-    session = AnnotationSession(lambda name: _engine(name, device), opened, preset)
-    page = build(Handlers(session), str(opened.folder))
+    session = AnnotationSession.open(project, preset=preset, device=device)
+    page = build(session)
     page.queue(max_size=20, default_concurrency_limit=4)
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])
     page.launch(
         server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
-        auth=tuple(auth.split(":", 1)) if auth else None, allowed_paths=[str(opened.folder / "exports")],
-        max_file_size="512mb", theme=THEME, css=CSS, head=HEAD, footer_links=["api"], show_error=False,
+        auth=tuple(auth.split(":", 1)) if auth else None, allowed_paths=[str(session.folder / "exports")],
+        max_file_size="512mb", theme=theme, css=CSS, head=HEAD, footer_links=["api"], show_error=False,
     )  # fmt: skip
-    print(f"Project: {opened.folder}\nMaskwright is ready at {page.local_url}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
-    # the page is there already; the model is ready a moment later
+    print(f"Project: {session.folder}\nMaskwright is ready at {page.local_url}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
     threading.Thread(target=_warm_up, args=(session,), daemon=True).start()
     try:
         threading.Event().wait()
     finally:
         page.close(verbose=False)
-        opened.close()
+        session.close()
 
 
 def _warm_up(session: AnnotationSession) -> None:
-    """Load the model before the first prompt; a prompt tells again what is wrong with it."""
-    from maskwright.errors import MaskwrightError
+    """Load the model while the page is already open; a prompt raises again what is wrong with it."""
+    from maskwright.session import MaskwrightError
 
     try:
         _ = session.engine
@@ -83,14 +80,8 @@ def _warm_up(session: AnnotationSession) -> None:
         print(f"maskwright: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _engine(preset: str, device: str) -> Engine:
-    from maskwright.engine import Engine
-
-    return Engine.load(preset, device)
-
-
 def _free_port(host: str, wanted: int | None) -> int:
-    from maskwright.errors import MaskwrightError
+    from maskwright.session import MaskwrightError
 
     tried = [wanted] if wanted else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
     for port in tried:

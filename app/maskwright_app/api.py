@@ -1,24 +1,37 @@
-"""What other programs may ask of the page's server (contracts.md section 7); no widget, no HTML."""
+"""HTTP endpoints for other programs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
 
-from maskwright.domain import TextPrompt, rle
-from maskwright.errors import BadPrompt, MaskwrightError, OtherImage
-from maskwright.session import AnnotationSession, Proposals
+from maskwright.domain import Annotation, TextPrompt, rle
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import AnnotationSession, BadPrompt, MaskwrightError, OtherImage, Proposals, UsageError
 
-__all__ = ["Endpoints"]
+__all__ = ["Api"]
+
+_EXPORT_OPTIONS = {
+    "all_categories", "description", "holes", "only_annotated", "segmentation", "simplify", "states",
+}  # fmt: skip
 
 
-class Endpoints:
-    """The named endpoints on one session; every answer carries the project's change number."""
+class Api:
+    """The endpoints on one session; every answer but a file carries the project's change number."""
 
-    session: AnnotationSession
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+
+    @property
+    def endpoints(self) -> tuple[Callable[..., dict[str, Any]], ...]:
+        """Those that return JSON, by the name of the method; `export_coco` returns a file."""
+        return (
+            self.segment_text, self.segment_like, self.segment_click, self.find_images, self.accept, self.reject,
+            self.delete, self.undo, self.redo, self.finetune, self.job_status, self.job_cancel,
+        )  # fmt: skip
 
     def segment_text(
         self,
@@ -31,17 +44,17 @@ class Endpoints:
         preset: str | None = None,
         cleaning: bool | None = None,
     ) -> dict[str, Any]:
-        """Propose one mask for each class name found in an image.
+        """Propose a mask for each class name found in an image.
 
         Args:
-            image: id of a project image, or an uploaded file, which is then added to the project.
+            image: id of a project image, or an uploaded file, which is added to the project.
             words: class names separated by commas; synonyms of one class by "|".
-            method: dinov3seg, dinotxt or talk2dino; the preset's first when left out.
-            background: leave pixels unlabelled that fit none of the words.
-            threshold: probability a class needs against "none of these"; implies background.
-            refine: "pamr" makes contours follow the picture's colours.
-            preset: must be the preset that this server runs, or left out.
-            cleaning: background cleaning, which goes with background; as the preset says when left out.
+            method: dinov3seg, dinotxt or talk2dino; by default the first one that the preset has.
+            background: leave pixels unlabelled that fit none of the classes.
+            threshold: probability that a class needs, 0 to 1; implies background.
+            refine: "pamr" or "crf" makes contours follow the edges of the image.
+            preset: must be the preset that this server runs; may be left out.
+            cleaning: background cleaning, which needs a background; by default what the preset says.
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
@@ -49,14 +62,15 @@ class Endpoints:
             words, method=method, background=background, threshold=threshold, refine=refine,
             cleaning=cleaning if background or threshold is not None else None,
         )  # fmt: skip
-        found = self.session.propose_text(image_id, prompt)
+        answer = self._session.propose_text(image_id, prompt)
+        removed = answer.prediction.unlabelled_by_cleaning
         return self._answer(
             image_id,
-            categories=list(found.prediction.categories),
-            unfamiliar=list(found.prediction.out_of_vocabulary),
-            notice=found.told,
-            masks=_masks(found),
-            left_unlabelled=_left(found.prediction.unlabelled_by_cleaning),
+            categories=list(answer.prediction.categories),
+            unfamiliar=list(answer.prediction.out_of_vocabulary),
+            notice=answer.answer_notice,
+            masks=_masks(answer),
+            left_unlabelled=None if removed is None else dict(rle.encode(removed)),
         )
 
     def find_images(self, phrase: str, limit: int = 20) -> dict[str, Any]:
@@ -64,12 +78,12 @@ class Endpoints:
 
         Args:
             phrase: what the images should show, such as "a zebra in the grass".
-            limit: at most so many.
+            limit: the most images to return.
         """
-        matches = self.session.find(phrase, limit=limit)
+        matches = self._session.find(phrase, limit=limit)
         images = [
-            {"image": one.record.id, "file": one.record.file_name, "score": round(one.score, 4)}
-            for one in matches.found
+            {"image": match.record.id, "file": match.record.file_name, "score": round(match.score, 4)}
+            for match in matches.found
         ]
         return self._answer(None, images=images, problems=list(matches.problems))
 
@@ -79,19 +93,19 @@ class Endpoints:
         """Propose a mask of what accepted masks show.
 
         Args:
-            image: id of a project image, or an uploaded file, which is then added to the project.
-            references: ids of accepted masks of the thing.
-            not_this: ids of accepted masks of what it is not.
-            preset: must be the preset that this server runs, or left out.
+            image: id of a project image, or an uploaded file, which is added to the project.
+            references: ids of accepted masks of the object.
+            not_this: ids of accepted masks of what it is not (negative references).
+            preset: must be the preset that this server runs; may be left out.
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
-        found = self.session.propose_reference(image_id, references, not_this=not_this or [])
+        answer = self._session.propose_reference(image_id, references, negative_references=not_this or [])
         return self._answer(
             image_id,
-            categories=list(found.prediction.categories),
-            notice=found.told,
-            masks=_masks(found),
+            categories=list(answer.prediction.categories),
+            notice=answer.answer_notice,
+            masks=_masks(answer),
         )
 
     def segment_click(
@@ -102,37 +116,38 @@ class Endpoints:
         previous: str | None = None,
         preset: str | None = None,
     ) -> dict[str, Any]:
-        """Propose up to three masks of the thing that is clicked on, the best first.
+        """Propose up to three masks of the object that is clicked on, the best first.
 
         Args:
-            image: id of a project image, or an uploaded file, which is then added to the project.
-            points: x, y and sign of each click in pixels of the image; sign 1 is on the thing, 0 beside it.
-            box: left, top, right and bottom of a box around the thing.
-            previous: id of the proposal that the clicks correct.
-            preset: must be the preset that this server runs, or left out.
+            image: id of a project image, or an uploaded file, which is added to the project.
+            points: x, y and label of each point in pixels of the image; label 1 is positive, 0 negative.
+            box: left, top, right and bottom of a box around the object, in pixels.
+            previous: id of the proposal that the points correct.
+            preset: must be the preset that this server runs; may be left out.
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
-        found = self.session.propose_click(image_id, _points(points), box, previous=previous)
-        return self._answer(image_id, notice=found.told, masks=_masks(found))
+        start = ProposalId.parse(previous) if previous else None
+        answer = self._session.propose_click(image_id, _points(points), box, previous=start)
+        return self._answer(image_id, notice=answer.answer_notice, masks=_masks(answer))
 
     def accept(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
-        """Keep proposals as annotations; they are on disk when this answers.
+        """Accept proposals as annotations; they are on disk when this returns.
 
         Args:
             proposals: ids from a segment endpoint.
-            category: keep them under this name instead of their own.
+            category: name for all of them instead of their own.
         """
-        return self._decided(self.session.accept(proposals, category=category))
+        return self._annotations(self._session.accept(_ids(proposals), category=category))
 
     def reject(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
-        """Turn proposals down; the project remembers them as negatives.
+        """Reject proposals; the project keeps them as negatives.
 
         Args:
             proposals: ids from a segment endpoint.
-            category: remember them under this name instead of their own.
+            category: name for all of them instead of their own.
         """
-        return self._decided(self.session.reject(proposals, category=category))
+        return self._annotations(self._session.reject(_ids(proposals), category=category))
 
     def delete(self, annotations: list[int]) -> dict[str, Any]:
         """Delete accepted masks, in one step that `undo` takes back.
@@ -140,128 +155,135 @@ class Endpoints:
         Args:
             annotations: ids of the masks.
         """
-        return self._decided(self.session.delete(annotations))
+        return self._annotations(self._session.delete(annotations))
 
     def undo(self, image: int) -> dict[str, Any]:
-        """Take back the last step on an image: an accept, a rejection, a deletion, a correction.
+        """Undo the last step on an image: an accept, a rejection, a deletion, a correction.
 
-        A step on another image is an error that names that image, and changes nothing.
+        When the last step was on another image, this is an error that names that image, and nothing changes.
 
         Args:
             image: id of a project image.
         """
-        return self._retraced(image, back=True)
+        return self._step(self._session.undo, image)
 
     def redo(self, image: int) -> dict[str, Any]:
-        """Do again what was undone last on an image.
+        """Redo what was undone last on an image.
 
-        A step on another image is an error that names that image, and changes nothing.
+        When that was on another image, this is an error that names that image, and nothing changes.
 
         Args:
             image: id of a project image.
         """
-        return self._retraced(image, back=False)
+        return self._step(self._session.redo, image)
 
     def export_coco(self, options: Mapping[str, Any] | None = None) -> str:
-        """Write the accepted masks as a COCO file and give its path."""
-        known = {"segmentation", "holes", "simplify", "states", "only_annotated", "all_categories", "description"}
-        unknown = sorted(set(options or {}) - known)
+        """Write the accepted masks as a COCO file; returns its path.
+
+        Args:
+            options: keyword arguments of `Project.export_coco`.
+        """
+        unknown = sorted(set(options or {}) - _EXPORT_OPTIONS)
         if unknown:
-            raise MaskwrightError(f"There is no export option {unknown[0]}. Known: {', '.join(sorted(known))}.")
-        exports = self.session.project.folder / "exports"
-        return str(self.session.project.export_coco(exports / "coco.json", **(options or {})))
+            raise UsageError(f"There is no export option {unknown[0]}. Known: {', '.join(sorted(_EXPORT_OPTIONS))}.")
+        return str(self._session.export_coco(options=options))
 
     def finetune(self, recipe: str = "full") -> dict[str, Any]:
-        """Start to learn from the accepted masks; answers at once.
+        """Start fine-tuning on the accepted masks; returns the id of the job at once.
 
         Args:
             recipe: "full" or "head".
         """
-        return self._answer(None, job=self.session.improve(recipe=recipe))
+        return self._answer(None, job=self._session.finetuning.start(recipe=recipe))
 
     def job_status(self, job: str) -> dict[str, Any]:
-        """Where a job stands, and what it measured.
+        """State, progress and metrics of a job.
 
         Args:
-            job: id from an endpoint that started one.
+            job: id from `finetune`.
         """
-        run = self.session.project.runs.get(job)
-        metrics = {name: scores and scores.to_dict() for name, scores in (("before", run.before), ("after", run.after))}
-        told = {"state": run.state, "progress": run.progress.to_dict(), "metrics": metrics, "message": run.message}
-        return self._answer(None, job=job, **told)
+        run = self._session.finetuning.run(job)
+        return self._answer(
+            None,
+            job=job,
+            state=run.state,
+            progress=run.progress.to_dict(),
+            metrics={
+                "before": run.before and run.before.to_dict(),
+                "after": run.after and run.after.to_dict(),
+            },
+            message=run.message,
+        )
 
     def job_cancel(self, job: str) -> dict[str, Any]:
-        """Ask a job to stop; it does within a second or two, and can be resumed.
+        """Cancel a job; it stops within seconds and can be resumed.
 
         Args:
-            job: id from an endpoint that started one.
+            job: id from `finetune`.
         """
-        self.session.project.runs.cancel(job)
+        self._session.finetuning.cancel(job)
         return self.job_status(job)
 
-    def _retraced(self, image: int, *, back: bool) -> dict[str, Any]:
+    def _step(self, step: Callable[[int], str], image: int) -> dict[str, Any]:
         if not isinstance(image, int) or isinstance(image, bool):
-            # for none at all, a step anywhere would be taken back
-            raise MaskwrightError("Name an image of the project by its number.")
-        image_id = self.session.project.store.images.get(image).id
+            # without an image, a step on any image would be undone
+            raise UsageError("Name an image of the project by its number.")
+        image_id = self._session.images.record(image).id
         try:
-            sentence = self.session.undo(image_id) if back else self.session.redo(image_id)
+            sentence = step(image_id)
         except OtherImage as error:
             raise OtherImage(f"{error} It was image {error.image_id}.", error.image_id) from error
         return self._answer(image_id, sentence=sentence)
 
-    def _decided(self, annotations: Sequence[Any]) -> dict[str, Any]:
+    def _annotations(self, annotations: Sequence[Annotation]) -> dict[str, Any]:
         rows = [{"id": a.id, "uid": a.uid, "category": a.category, "state": a.state} for a in annotations]
-        image = annotations[0].image_id if annotations else None
-        return self._answer(image, annotations=rows)
+        return self._answer(annotations[0].image_id if annotations else None, annotations=rows)
 
     def _answer(self, image_id: int | None, **values: Any) -> dict[str, Any]:
-        return {"image": image_id, "change": self.session.change_number(), **values}
+        return {"image": image_id, "change": self._session.change_number(), **values}
 
     def _check_preset(self, preset: str | None) -> None:
-        running = self.session.engine.model.name
+        running = self._session.engine.model.name
         if preset not in (None, "", running):
             raise MaskwrightError(f"This server runs {running}. Start another with --preset {preset} for that model.")
 
     def _image_id(self, image: Any) -> int:
-        """The id given, or that of the upload after adding it; no other path from a client is ever opened."""
+        """Id of a project image, or of an upload after adding it; no other path from a client is opened."""
         if isinstance(image, int) and not isinstance(image, bool):
-            return self.session.project.store.images.get(image).id
+            return self._session.images.record(image).id
         if isinstance(image, Mapping) and "path" in image:
             path = Path(str(image["path"])).resolve()
             if path.is_relative_to(Path(get_upload_folder()).resolve()):
-                return self.session.add_picture(path).id
-        raise MaskwrightError("Name an image of the project by its number, or upload a file.")
+                return self._session.images.add(path).id
+        raise UsageError("Name an image of the project by its number, or upload a file.")
+
+
+def _ids(proposals: Sequence[str]) -> list[ProposalId]:
+    return [ProposalId.parse(text) for text in proposals]
 
 
 def _points(points: Any) -> list[tuple[float, ...]]:
-    """Clicks as a program sends them; raises BadPrompt."""
+    """Points as a program sends them; raises BadPrompt."""
     try:
         rows = [tuple(float(value) for value in point) for point in points or []]
     except (TypeError, ValueError) as error:
-        raise BadPrompt("Points must be a list of (x, y) or (x, y, sign).") from error
+        raise BadPrompt("Points must be a list of (x, y) or (x, y, label).") from error
     if any(len(row) not in (2, 3) for row in rows):
-        raise BadPrompt("Points must be a list of (x, y) or (x, y, sign).")
+        raise BadPrompt("Points must be a list of (x, y) or (x, y, label).")
     return rows
 
 
-def _left(removed: Any) -> dict[str, Any] | None:
-    """What background cleaning left unlabelled, as COCO RLE."""
-    return None if removed is None else dict(rle.encode(removed))
-
-
-def _masks(found: Proposals) -> list[dict[str, Any]]:
-    """All masks of an answer in the model's order: what was accepted before changes a mark, and nothing else."""
-    again = set(found.hidden_ids)
+def _masks(answer: Proposals) -> list[dict[str, Any]]:
+    """All masks of an answer in the model's order; masks accepted earlier only change `duplicate`."""
     return [
         {
-            "proposal": one.id,
-            "category": one.mask.category,
-            "score": one.mask.score,
-            "bbox": list(one.mask.bbox),
-            "area": one.mask.area,
-            "segmentation": dict(one.mask.rle),
-            "duplicate": one.id in again,
+            "proposal": str(proposal.id),
+            "category": proposal.mask.category,
+            "score": proposal.mask.score,
+            "bbox": list(proposal.mask.bbox),
+            "area": proposal.mask.area,
+            "segmentation": dict(proposal.mask.rle),
+            "duplicate": proposal.id in answer.repeated,
         }
-        for one in found.answers
+        for proposal in answer.all
     ]

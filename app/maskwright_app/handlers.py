@@ -1,10 +1,9 @@
-"""What the page does, without a widget in sight: each method takes plain values and gives plain values."""
+"""What the page does with a browser tab, without widgets: prompts, images, search and views."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,256 +11,247 @@ from PIL import Image as Pillow
 
 from maskwright.domain import TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.errors import MaskwrightError
-from maskwright.progress import Progress
-from maskwright.session import CLEANING, METHODS, AnnotationSession
-from maskwright_app.api import Endpoints
-from maskwright_app.decisions import Decisions, Panel
-from maskwright_app.mask_list import legend
-from maskwright_app.render import click_bar, improvement, like_bar, picture
+from maskwright.session import CLEANING, METHODS, NO_IMAGE, AnnotationSession, MaskwrightError, Progress
+from maskwright_app.decisions import Decisions
+from maskwright_app.html.elements import escape
+from maskwright_app.html.figure import figure, image_of_view
+from maskwright_app.html.finetuning import finetune_panel
+from maskwright_app.html.mask_list import mask_list
+from maskwright_app.html.prompts import click_bar, reference_bar
+from maskwright_app.tab import Tab
 
-__all__ = ["Handlers", "News", "View", "Words"]
+__all__ = ["Gallery", "Handlers", "News", "TextQuery", "View"]
+
+_SUGGESTED_NAMES = 5
+_SEARCH_RESULTS = 24
+_THUMBNAIL = 200
+"""Pixels of a search result's longer side."""
+_PROBLEMS = 3
+"""Images that a search could not read, of which the toast says so."""
+_NO_IMAGE_VIEW = '<p class="mw-empty">Choose a sample, open an image of the project, or upload one.</p>'
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one browser tab shows of one image."""
+    """HTML of what a tab shows of its image."""
 
-    picture: str
-    legend: str
+    figure: str
+    masks: str
     counts: str
     notice: str = ""
 
 
 class News(NamedTuple):
-    """What a tab should read again, after something was changed anywhere."""
+    """What a tab should draw again after a change by any window."""
 
-    number: int
-    """The newest change; ask for what comes after it next time."""
-    picture: bool
-    """The picture that is shown, with its masks."""
-    pictures: bool
-    """The list of pictures."""
+    change: int
+    """Number of the newest change; ask for later ones next time."""
+    figure: bool
+    """The image with its masks."""
+    images: bool
+    """The list of images."""
 
 
-class Words(NamedTuple):
-    """A prompt by word as the page takes it."""
+class TextQuery(NamedTuple):
+    """A text prompt in terms of the page's widgets."""
 
-    words: str
+    class_names: str
     method: str = "Automatic"
-    """One of METHODS"""
+    """A key of METHODS."""
     background: bool = True
-    clean: str = "Automatic"
-    """One of CLEANING"""
+    cleaning: str = "Automatic"
+    """A key of CLEANING."""
     refine: bool = False
     threshold: float = 0.5
 
+    def prompt(self) -> TextPrompt:
+        """The prompt; threshold and cleaning count only with a background class."""
+        return TextPrompt.parse(
+            self.class_names,
+            method=METHODS[self.method],
+            background=self.background,
+            threshold=self.threshold if self.background else None,
+            cleaning=CLEANING[self.cleaning] if self.background else None,
+            refine="pamr" if self.refine else None,
+        )
 
-_NAMES = 5
-"""So many suggestions are shown."""
-_MATCHES = 24
-_SMALL = 200
-"""Pixels of the longest side of a found image."""
-_PROBLEMS = 3
-_EMPTY = View('<p class="mw-empty">Choose a sample, open a picture of the project, or upload one.</p>', "", "", "")
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Images for a phrase, the best first."""
+
+    thumbnails: list[tuple[Pillow.Image, str]]
+    """With a caption of score and file name."""
+    image_ids: list[int]
+    problem: str
+    """What went wrong, or empty."""
 
 
-class Handlers(Decisions, Endpoints):
-    """The logic of page and endpoints on one session."""
+class Handlers:
+    """The page's logic on one session; takes tabs and returns tabs with a notice for the user."""
 
     def __init__(self, session: AnnotationSession) -> None:
         self.session = session
+        self.decisions = Decisions(session)
 
-    def view(
-        self,
-        image_id: int | None,
-        proposals: Sequence[str],
-        notice: str = "",
-        looked_for: str | None = None,
-        prompt: ClickPrompt | None = None,
-        panel: Panel = Panel(),  # noqa: B008  # it cannot change
-    ) -> View:
-        """The picture with accepted masks and with those proposals that are still open.
+    # views
 
-        Args:
-            image_id: of the picture.
-            proposals: ids of proposals of words or examples, duplicates too.
-            notice: one sentence to show.
-            looked_for: category that is looked for by example.
-            prompt: the clicks on the picture, of whose answers one is shown.
-            panel: what the list of masks has open.
-        """
-        if image_id is None:
-            return View(_EMPTY.picture, "", self.counts())
-        image = self.session.image(image_id)
-        rows, prompt = self.rows(image_id, proposals, prompt, panel)
-        history = {key: self.session.history(key) for key in {row.annotation for row in rows} & {panel.chosen} if key}
-        unfolded = panel.unfolded(image_id, history)
+    def view(self, tab: Tab, notice: str = "") -> View:
+        """The image of a tab with accepted masks and open proposals, below a notice."""
+        line = f'<p class="mw-notice" role="status">{escape(notice)}</p>' if notice else ""
+        if tab.image_id is None:
+            return View(_NO_IMAGE_VIEW, "", self.counts(), line)
+        image = self.session.images.get(tab.image_id)
+        masks = self.session.view(tab.image_id, tab.proposals, prompt=tab.prompt, pending=tab.pending)
+        unfolded = tab.history_of is not None and any(mask.annotation == tab.history_of for mask in masks)
+        history = self.session.history(tab.history_of) if unfolded and tab.history_of is not None else []
+        prompt = tab.prompt if tab.prompt is not None and tab.prompt.image_id == tab.image_id else None
         return View(
-            picture(image.pixels, [row for row in rows if unfolded.shows(row)], image.name, prompt, image_id),
-            legend(rows, image.size_hw, looked_for, unfolded),
+            figure(image, tab.visible(masks), prompt, tab.image_id),
+            mask_list(masks, image.size_hw, tab, history),
             self.counts(),
-            notice,
+            line,
         )
-
-    def news(self, after: int, newest: int, image_id: int | None, shown: int | None) -> News:
-        """What to read again.
-
-        Args:
-            after: the newest change that the tab knows of.
-            newest: the highest id of a picture in its list.
-            image_id: of the picture that it is on.
-            shown: of the picture that is drawn. Another one, when an answer came after the tab had turned away; without
-                a picture there is nothing to mend.
-        """
-        changes = self.session.changes(after)
-        late = shown is not None and shown != image_id
-        return News(
-            changes.number,
-            late or not changes.complete or changes.others or image_id in changes.images,
-            # pictures are only ever added
-            not changes.complete or any(key > newest for key in changes.images),
-        )
-
-    def click(
-        self, image_id: int | None, prompt: ClickPrompt | None, told: Mapping[str, Any]
-    ) -> tuple[ClickPrompt | None, str]:
-        """The prompt after a click or a box on the picture, and what a person should know of the answer.
-
-        Args:
-            image_id: of the picture.
-            prompt: what was clicked on it before.
-            told: by the browser: "box", or "x", "y", "sign" and the distance "near" that still hits a point.
-        """
-        if image_id is None:
-            raise MaskwrightError("Open or select an image first.")
-        if prompt is None or prompt.image_id != image_id:
-            prompt = ClickPrompt(image_id)
-        if told.get("box"):
-            step = prompt.with_box(_four(told["box"]))
-        else:
-            spot = float(told["x"]), float(told["y"])
-            found = prompt.toggle_point(*spot, int(told["sign"]), radius=float(told.get("near", 0)))
-            if found is None:
-                self.clear(prompt)
-                return None, ""
-            step = found
-        return self.session.ask(prompt, step)
-
-    def click_bar(self, prompt: ClickPrompt | None, *, suggest: bool = False) -> str:
-        """HTML of what can be done with the clicks, with names that the mask may have when they are asked for."""
-        opened = self.session.open_proposals([prompt.proposal]) if prompt and prompt.proposal else []
-        score = opened[0].mask.score if opened else None
-        names = self.session.suggest(opened[0].id)[:_NAMES] if suggest and opened else []
-        return click_bar(prompt, score, names)
 
     def counts(self) -> str:
         """HTML line: images, and accepted masks per category."""
-        return f'<p class="mw-counts">{html.escape(self.session.counts())}</p>'
+        return f'<p class="mw-counts">{escape(self.session.counts())}</p>'
 
-    def improvement(self) -> str:
+    def finetune_panel(self) -> str:
         """HTML of where fine-tuning stands."""
-        return improvement(self.session.improvement())
+        return finetune_panel(self.session.finetuning.status())
 
-    def propose(self, image_id: int | None, asked: Words) -> tuple[list[str], str]:
-        """Ids of the new proposals and of what cleaning left unlabelled, and what a person should know of them."""
-        if image_id is None:
-            raise MaskwrightError("Open or select an image first.")
-        prompt = TextPrompt.parse(
-            asked.words, method=METHODS[asked.method], background=asked.background,
-            threshold=asked.threshold if asked.background else None, refine="pamr" if asked.refine else None,
-            cleaning=CLEANING[asked.clean] if asked.background else None,
-        )  # fmt: skip
-        found = self.session.propose_text(image_id, prompt)
-        return found.ids + found.hidden_ids, found.notice
+    def click_bar(self, prompt: ClickPrompt | None, *, suggest: bool = False) -> str:
+        """HTML of the clicks, with category suggestions when asked."""
+        proposal = prompt.proposal if prompt is not None else None
+        opened = self.session.open_proposals([proposal]) if proposal is not None else []
+        iou = opened[0].mask.score if opened else None
+        names = self.session.suggest_names(opened[0].id)[:_SUGGESTED_NAMES] if suggest and opened else []
+        return click_bar(prompt, iou, names)
 
-    def find(self, phrase: str, progress: Progress) -> tuple[list[tuple[Pillow.Image, str]], list[int], str]:
-        """Images that show what a phrase says, as small pictures with a line each; their ids; and what went wrong."""
-        matches = self.session.find(phrase, limit=_MATCHES, progress=progress)
-        shown = [
-            (self._small(one.record.id), f"{one.score:.2f}  {Path(one.record.file_name).name}") for one in matches.found
-        ]
-        return shown, [one.record.id for one in matches.found], " ".join(matches.problems[:_PROBLEMS])
+    def reference_bar(self, category: str | None) -> str:
+        """HTML of the category that is searched for, with its references; empty for None."""
+        return reference_bar(category, *self.session.references.of(category)) if category is not None else ""
 
-    def _small(self, image_id: int) -> Pillow.Image:
-        small = Pillow.fromarray(self.session.image(image_id).pixels)
-        small.thumbnail((_SMALL, _SMALL))
-        return small
-
-    def propose_like(self, image_id: int | None, category: str) -> tuple[list[str], str]:
-        """Ids of the proposals like a category's references, and what a person should know of them."""
-        if image_id is None:
-            raise MaskwrightError("Open or select an image first.")
-        found = self.session.propose_like(image_id, category)
-        return found.ids + found.hidden_ids, found.notice
-
-    def propose_everything(self, image_id: int | None) -> tuple[list[str], str]:
-        """Ids of the proposals for all things, and what a person should know of them."""
-        if image_id is None:
-            raise MaskwrightError("Open or select an image first.")
-        found = self.session.propose_everything(image_id)
-        return found.ids + found.hidden_ids, found.notice
-
-    def wants_like(self, image_id: int | None, category: str | None) -> bool:
-        """Whether to look for a category on an image that is turned to: not where it has a mask of it already."""
-        if image_id is None or category is None:
-            return False
-        rows = self.session.shown(image_id)
-        return all(row.mask.category != category for row in rows)
-
-    def mark(self, annotation: int, looked_for: str | None, *, shows: bool) -> str:
-        """Choose an accepted mask as a reference, or take the choice back; gives the category to look for.
+    def news(self, after: int, newest: int, image_id: int | None, view: str) -> News:
+        """What to draw again.
 
         Args:
-            annotation: its id.
-            looked_for: the category looked for at present.
-            shows: it shows its own category; else it is what `looked_for` is not.
+            after: number of the newest change that the tab has drawn.
+            newest: highest image id in its list.
+            image_id: its image.
+            view: `data-view` of the figure on screen. It shows another image when an answer arrived after the tab had
+                left that image.
         """
-        one = self.session.project.store.masks.get(annotation)
-        category = one.category if shows else looked_for
-        if category is None:
-            raise MaskwrightError("Choose a mask with Find like this first.")
-        marks = self.session.project.store.references.all()
-        again = any((m.annotation_id, m.category, m.shows) == (annotation, category, shows) for m in marks)
-        # while it is not looked for, a second click on a reference looks for it; then it takes the choice back
-        if not again or category == looked_for:
-            self.session.project.mark_reference(one, shows=None if again else shows, category=category)
-        return category
+        changes = self.session.changes(after)
+        drawn = image_of_view(view)
+        outdated = drawn is not None and drawn != image_id
+        return News(
+            changes.number,
+            outdated or not changes.complete or changes.others or image_id in changes.images,
+            # images are never removed
+            not changes.complete or any(changed > newest for changed in changes.images),
+        )
 
-    def like_bar(self, category: str | None) -> str:
-        """HTML of what is looked for, with the references in small."""
-        if category is None:
-            return ""
-        shows, not_this = self.session.project.references(category)
-        return like_bar(category, shows, not_this)
+    # images
 
-    def neighbour(self, image_id: int | None, by: int) -> int | None:
-        """The next image of the project (1) or the one before (-1); the same at the ends."""
-        ids = [key for _, key in self.session.choices()]
-        if image_id not in ids:
-            return ids[0] if ids else None
-        return ids[min(len(ids) - 1, max(0, ids.index(image_id) + by))]
+    def image_choices(self) -> list[tuple[str, int]]:
+        """(title, id) of all images, the newest first."""
+        return self.session.images.titles()[::-1]
 
-    def choices(self) -> list[tuple[str, int]]:
-        """(name, id) of the project's images, newest first."""
-        return self.session.choices()[::-1]
-
-    def still_there(self, image_id: int | None) -> int | None:
-        """The image a tab had open, else the newest of the project, else None."""
-        ids = [record.id for record in self.session.project.images.all()]
-        return image_id if image_id in ids else max(ids, default=None)
+    def restore(self, tab: Tab) -> Tab:
+        """The tab on its image if that still exists, else on the newest image."""
+        ids = [image_id for _, image_id in self.session.images.titles()]
+        return tab if tab.image_id in ids else replace(tab, image_id=max(ids, default=None))
 
     def add_files(self, paths: Sequence[str]) -> tuple[int | None, list[str]]:
-        """Add uploads; gives the last image's id and one line for each file that could not be added."""
+        """Add image files to the project; returns the last id, and a sentence for each file that was not added."""
         last, problems = None, []
         for path in paths:
             try:
-                last = self.session.add_picture(Path(path)).id
+                last = self.session.images.add(Path(path)).id
             except MaskwrightError as error:
                 problems.append(str(error))
         return last, problems
 
+    def open_image(self, tab: Tab, image_id: int | None) -> tuple[Tab, str]:
+        """Turn to an image, and find the searched category there unless it has a mask already."""
+        tab = tab.with_image(image_id)
+        if image_id is None or tab.search_category is None:
+            return tab, ""
+        if any(mask.mask.category == tab.search_category for mask in self.session.view(image_id)):
+            return tab, ""
+        return self.propose_references(tab)
 
-def _four(box: Any) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(value) for value in box)
-    return left, top, right, bottom
+    def search(self, phrase: str, progress: Progress) -> Gallery:
+        """Images that show what a phrase says."""
+        matches = self.session.find(phrase, limit=_SEARCH_RESULTS, progress=progress)
+        records = [match.record for match in matches.found]
+        captions = [f"{match.score:.2f}  {Path(match.record.file_name).name}" for match in matches.found]
+        thumbnails = [self._thumbnail(record.id) for record in records]
+        return Gallery(
+            list(zip(thumbnails, captions, strict=True)),
+            [record.id for record in records],
+            " ".join(matches.problems[:_PROBLEMS]),
+        )
+
+    def _thumbnail(self, image_id: int) -> Pillow.Image:
+        image = Pillow.fromarray(self.session.images.get(image_id).pixels)
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return image
+
+    # prompts
+
+    def propose_text(self, tab: Tab, query: TextQuery) -> tuple[Tab, str]:
+        """Find masks for class names."""
+        answer = self.session.propose_text(_image_of(tab), query.prompt())
+        return replace(tab, proposals=answer.ids), answer.notice
+
+    def propose_references(self, tab: Tab) -> tuple[Tab, str]:
+        """Find the searched category by its references."""
+        if tab.search_category is None:
+            return tab, ""
+        answer = self.session.propose_like(_image_of(tab), tab.search_category)
+        return replace(tab, proposals=answer.ids), answer.notice
+
+    def propose_everything(self, tab: Tab) -> tuple[Tab, str]:
+        """Segment the whole image."""
+        answer = self.session.propose_everything(_image_of(tab))
+        return replace(tab, proposals=answer.ids, prompt=None), answer.notice
+
+    def click(self, tab: Tab, step: Mapping[str, Any]) -> tuple[Tab, str]:
+        """Add a point or a box to the clicks, or remove the point that was clicked on.
+
+        Args:
+            tab: state of the browser tab.
+            step: from the browser, in pixels of the image: `box` (left, top, right, bottom), or `x`, `y`, `label` (1
+                positive, 0 negative) and `near`, the distance at which a click hits an earlier point.
+        """
+        image_id = _image_of(tab)
+        prompt = tab.prompt if tab.prompt is not None and tab.prompt.image_id == image_id else ClickPrompt(image_id)
+        if step.get("box"):
+            left, top, right, bottom = (float(value) for value in step["box"])
+            after = prompt.with_box((left, top, right, bottom))
+        else:
+            x, y, near = float(step["x"]), float(step["y"]), float(step.get("near", 0))
+            clicked = prompt.toggle_point(x, y, int(step["label"]), radius=near)
+            if clicked is None:
+                return self.decisions.drop_clicks(tab), ""
+            after = clicked
+        prompt, notice = self.session.propose_click_step(prompt, after)
+        return replace(tab, prompt=prompt), notice
+
+    def correct(self, tab: Tab, annotation_id: int) -> Tab:
+        """Let the next clicks correct an accepted mask."""
+        return replace(self.decisions.drop_clicks(tab), prompt=ClickPrompt(_image_of(tab), annotation_id))
+
+    def toggle_reference(self, tab: Tab, annotation_id: int, *, negative: bool = False) -> Tab:
+        """Choose an accepted mask as a reference and search for its category, or take the choice back."""
+        category = self.session.references.toggle(annotation_id, tab.search_category, negative=negative)
+        return replace(tab, search_category=category)
+
+
+def _image_of(tab: Tab) -> int:
+    if tab.image_id is None:
+        raise MaskwrightError(NO_IMAGE)
+    return tab.image_id

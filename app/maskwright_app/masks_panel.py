@@ -1,112 +1,101 @@
-"""The column of the page that decides: undo and redo, accept and reject, what is saved, and the list of masks."""
+"""The right column: accept, reject, undo and redo, what is saved, and the list of masks."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import gradio as gr
 
-from maskwright.domain.click_prompt import ClickPrompt
-from maskwright_app.decisions import Decision, Outcome, Panel
-from maskwright_app.handlers import Handlers
-from maskwright_app.scripts import CLICKED, STATUS
-from maskwright_app.status import saved
-from maskwright_app.tab import Tab, sentences
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import Decision
+from maskwright_app.html import status
+from maskwright_app.screen import Screen, Update, Values
+from maskwright_app.tab import Tab
 
 __all__ = ["MasksPanel"]
 
 
 class MasksPanel:
-    """The widgets, and what they do to the masks of the image in view."""
+    """Widgets that decide on the masks of the image of a tab."""
 
-    def __init__(self, handlers: Handlers) -> None:
+    def __init__(self, screen: Screen) -> None:
         """Make the widgets in the column that is open."""
-        self.handlers = handlers
-        self.panel = gr.State(Panel())
+        self.screen, self.handlers, self.decisions = screen, screen.handlers, screen.handlers.decisions
         with gr.Row():
             self.accept_all = gr.Button("Accept all (G)", elem_id="mw-accept-all", min_width=120)
             self.reject_all = gr.Button("Reject all (U)", elem_id="mw-reject-all", min_width=120)
         with gr.Row():
             self.undo = gr.Button("Undo (Ctrl+Z)", elem_id="mw-undo", min_width=120)
             self.redo = gr.Button("Redo (Ctrl+Shift+Z)", elem_id="mw-redo", min_width=120)
-        self.status = gr.HTML("", elem_id="mw-status", js_on_load=STATUS, padding=False)
-        self.legend = gr.HTML("", elem_id="mw-legend", js_on_load=CLICKED)
-        self.counts = gr.HTML("", elem_id="mw-counts")
+        for component in (screen.status, screen.mask_list, screen.counts):
+            component.render()
 
-    def wire(self, tab: Sequence[Any], name: gr.Textbox, bars: Sequence[Any], shown: Sequence[Any]) -> None:
-        """Connect the widgets.
+    def wire(self) -> None:
+        """Connect the widgets."""
+        listen, decisions, name = self.screen.listen, self.decisions, [self.screen.name]
+        listen(self.accept_all.click, self._accept_all, name)
+        listen(self.reject_all.click, self._reject_all, name)
+        # a second press continues from what the first one left
+        listen(self.undo.click, functools.partial(self._step, decisions.undo), trigger_mode="always_last")
+        listen(self.redo.click, functools.partial(self._step, decisions.redo), trigger_mode="always_last")
+        listen(self.screen.mask_list.click, self._on_mask_list, name)
+        listen(self.screen.status.click, self._on_status)
 
-        Args:
-            tab: components of a `Tab`.
-            name: of what is clicked.
-            bars: the prompt and its bar, the category that is looked for and its bar.
-            shown: components of what is drawn.
-        """
-        after = [*bars[:2], self.panel, self.status, *shown]
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress_on": shown[0]}
-        self.legend.click(
-            sentences(self._on_mask), [name, *tab], [*bars[2:], *after], **private
-        )  # fmt: skip
-        for button, keep in ((self.accept_all, True), (self.reject_all, False)):
-            button.click(sentences(functools.partial(self._all, keep)), [name, *tab], after, **private)
-        for button, way in ((self.undo, "undo"), (self.redo, "redo")):
-            # pressed again meanwhile, it goes on from what the first has left
-            button.click(
-                sentences(functools.partial(self._retrace, way)), list(tab), after, trigger_mode="always_last",
-                **private,
-            )  # fmt: skip
-        self.status.click(sentences(self._on_status), list(tab), after, **private)
+    def _accept_all(self, values: Values) -> Update:
+        return self._decide_all(values, accept=True)
 
-    def _after(self, tab: Tab, outcome: Outcome) -> tuple[Any, ...]:
-        tab = tab._replace(prompt=outcome.prompt, panel=outcome.panel)
-        bar = self.handlers.click_bar(outcome.prompt)
-        return outcome.prompt, bar, outcome.panel, outcome.status, *tab.drawn(self.handlers)
+    def _reject_all(self, values: Values) -> Update:
+        return self._decide_all(values, accept=False)
 
-    def _all(self, keep: bool, name: str, *values: Any) -> tuple[Any, ...]:
-        """Accept or reject all that is open: the answer to the clicks under its name, the rest under their own."""
-        tab = Tab(*values)
-        outcome = self.handlers.decide_all(tab.image_id, tab.proposals, tab.prompt, name, tab.panel, keep=keep)
-        return self._after(tab, outcome)
+    def _decide_all(self, values: Values, *, accept: bool) -> Update:
+        """Decide on all proposals: the clicked mask gets the name that was typed, the others keep their own."""
+        tab = self.screen.tab(values)
+        return self._show(tab, *self.decisions.decide_all(tab, values[self.screen.name], accept=accept))
 
-    def _retrace(self, way: str, *values: Any) -> tuple[Any, ...]:
-        tab = Tab(*values)
-        return self._after(tab, self.handlers.retrace(way, tab.image_id, tab.prompt, tab.panel))
+    def _step(self, step: Callable[[Tab], tuple[Tab, str]], values: Values) -> Update:
+        tab = self.screen.tab(values)
+        return self._show(tab, *step(tab))
 
-    def _on_status(self, event: gr.EventData, *values: Any) -> tuple[Any, ...]:
-        """A button of the status line: what was not saved is tried again."""
-        tab = Tab(*values)
+    def _on_status(self, values: Values, event: gr.EventData) -> Update:
+        """A button of the status line: try again, or open the image that it names."""
+        tab = self.screen.tab(values)
         match event.act:
-            case "again":
-                return self._after(tab, self.handlers.decide_again(tab.prompt, tab.panel))
+            case "open":
+                return self.screen.open_image(tab, int(event.id)) | {self.screen.status: ""}
             case "delete":
-                return self._after(tab, self.handlers.delete_mask(int(event.id), tab.prompt, tab.panel))
-            case "undo" | "redo":
-                return self._after(tab, self.handlers.retrace(event.act, tab.image_id, tab.prompt, tab.panel))
-        # another image is turned to by the page
-        return (gr.skip(),) * 8
+                return self._show(tab, *self.decisions.delete(tab, int(event.id)))
+            case "undo":
+                return self._show(tab, *self.decisions.undo(tab))
+            case "redo":
+                return self._show(tab, *self.decisions.redo(tab))
+            case _:
+                return self._show(tab, *self.decisions.retry(tab))
 
-    def _on_mask(self, event: gr.EventData, name: str, *values: Any) -> tuple[Any, ...]:
-        """A button of the list of masks."""
-        tab = Tab(*values)
-        outcome = Outcome(gr.skip(), tab.prompt, tab.panel)
-        match event.act:
-            case "like" | "not":
-                tab = tab._replace(like=self.handlers.mark(int(event.id), tab.like, shows=event.act == "like"))
-                outcome = replace(outcome, status=saved())
+    def _on_mask_list(self, values: Values, event: gr.EventData) -> Update:
+        """A button of a mask, or the switch for duplicates."""
+        tab = self.screen.tab(values)
+        act, key = event.act, event.id
+        if act in ("accept", "reject"):
+            decision = Decision(act == "accept", tab.image_id, (ProposalId.parse(key),), values[self.screen.name])
+            return self._show(tab, *self.decisions.decide(tab, decision))
+        if act == "duplicates":
+            return self.screen.update(tab, replace(tab, show_duplicates=not tab.show_duplicates))
+        annotation_id = int(key)
+        match act:
             case "correct":
-                self.handlers.clear(tab.prompt)
-                outcome = replace(outcome, prompt=ClickPrompt(int(tab.image_id or 0), int(event.id)))
+                return self.screen.update(tab, self.handlers.correct(tab, annotation_id))
             case "history":
-                chosen = None if tab.panel.chosen == int(event.id) else int(event.id)
-                outcome = replace(outcome, panel=replace(tab.panel, chosen=chosen))
-            case "duplicates":
-                outcome = replace(outcome, panel=replace(tab.panel, duplicates=not tab.panel.duplicates))
+                history = None if tab.history_of == annotation_id else annotation_id
+                return self.screen.update(tab, replace(tab, history_of=history))
             case "delete":
-                outcome = self.handlers.delete_mask(int(event.id), tab.prompt, tab.panel)
-            case "accept" | "reject":
-                decision = Decision(event.act == "accept", tab.image_id, (event.id,), name)
-                outcome = self.handlers.decide(decision, tab.prompt, tab.panel)
-        return tab.like, self.handlers.like_bar(tab.like), *self._after(tab, outcome)
+                update = self._show(tab, *self.decisions.delete(tab, annotation_id))
+                return update | {self.screen.reference_bar: self.handlers.reference_bar(tab.search_category)}
+            case _:
+                after = self.handlers.toggle_reference(tab, annotation_id, negative=act == "negative")
+                bar = self.handlers.reference_bar(after.search_category)
+                return self._show(tab, after, status.saved(pending=tab.pending)) | {self.screen.reference_bar: bar}
+
+    def _show(self, before: Tab, after: Tab, line: str) -> Update:
+        return self.screen.update(before, after) | {self.screen.status: line}

@@ -1,4 +1,4 @@
-"""The sample gallery: pictures that come with the package, each with its licence and words to try."""
+"""Sample images of the package, each with its licence and class names to try."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ __all__ = ["Sample", "samples"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture with its origin."""
+    """An image with its origin."""
 
     path: Path
-    words: str
-    """Class names worth trying on it."""
+    class_names: str
+    """Separated by commas."""
     credit: str
     licence: str
     source: str
+    """Address where it was published."""
 
 
 def samples() -> list[Sample]:
     """All samples, in the order of the gallery."""
     folder = files("maskwright_assets") / "samples"
-    found = []
-    for row in json.loads((folder / "samples.json").read_text(encoding="utf-8")):
-        home = files("skimage") / "data" if row.get("package") == "skimage.data" else folder
-        with as_file(home / row["file"]) as path:
-            found.append(Sample(path, row["words"], row["credit"], row["licence"], row["source"]))
-    return found
+    result = []
+    for entry in json.loads((folder / "samples.json").read_text(encoding="utf-8")):
+        source = files("skimage") / "data" if entry.get("package") == "skimage.data" else folder
+        with as_file(source / entry["file"]) as path:
+            result.append(Sample(path, entry["words"], entry["credit"], entry["licence"], entry["source"]))
+    return result

@@ -1,64 +1,39 @@
-"""What one browser tab has open, as its events carry it, and what an event draws."""
+"""The state of one browser tab."""
 
 from __future__ import annotations
 
-import functools
-import html
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, ParamSpec, TypeVar
-
-import gradio as gr
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.errors import MaskwrightError
-from maskwright_app.decisions import Panel
-from maskwright_app.handlers import Handlers
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import MaskView, Pending, visible
 
-__all__ = ["Drawn", "Tab", "fresh", "sentences"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["Tab"]
 
 
-class Drawn(NamedTuple):
-    """HTML of everything that shows one image."""
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """What a tab has open; accepted masks are in the project, and the rest is lost when the tab is closed."""
 
-    picture: str
-    legend: str
-    counts: str
-    notice: str
+    image_id: int | None = None
+    proposals: tuple[ProposalId, ...] = ()
+    """Ids of masks for class names, references or a whole image, and of a cleaning preview."""
+    search_category: str | None = None
+    """Category to find by reference on this image and the next ones."""
+    prompt: ClickPrompt | None = None
+    """Clicks on the image."""
+    pending: Pending = field(default_factory=Pending)
+    """Decisions that are not written yet."""
+    show_duplicates: bool = False
+    """Whether the list has proposals that repeat an accepted mask."""
+    history_of: int | None = None
+    """Accepted mask whose history is unfolded."""
 
+    def with_image(self, image_id: int | None) -> Tab:
+        """On another image, without proposals or clicks."""
+        return replace(self, image_id=image_id, proposals=(), prompt=None)
 
-class Tab(NamedTuple):
-    """Everything important is in the project; this is what is open, and lost when the tab is closed."""
-
-    image_id: int | None
-    proposals: Sequence[str]
-    like: str | None
-    """The category that is looked for by example."""
-    prompt: ClickPrompt | None
-    panel: Panel
-
-    def drawn(self, handlers: Handlers, notice: str = "") -> Drawn:
-        """The image with all that is on it, and a sentence above it."""
-        view = handlers.view(self.image_id, self.proposals, notice, self.like, self.prompt, self.panel)
-        line = f'<p class="mw-notice" role="status">{html.escape(view.notice)}</p>' if view.notice else ""
-        return Drawn(view.picture, view.legend, view.counts, line)
-
-
-def fresh(handlers: Handlers) -> tuple[None, str]:
-    """No clicks, and the bar that says so, as an image begins with."""
-    return None, handlers.click_bar(None)
-
-
-def sentences(handler: Callable[P, R]) -> Callable[P, R]:
-    """Show what a person can mend as a toast of one sentence; anything else surfaces in the log."""
-
-    @functools.wraps(handler)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return handler(*args, **kwargs)
-        except MaskwrightError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-
-    return wrapped
+    def visible(self, masks: Sequence[MaskView]) -> list[MaskView]:
+        """The masks of the image to draw and to list."""
+        return visible(masks, duplicates=self.show_duplicates, unwritten=self.pending.ids(self.image_id))

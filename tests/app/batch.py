@@ -1,4 +1,4 @@
-"""A project as a batch leaves it: plain pictures with proposals that nobody has decided on."""
+"""A project as a batch leaves it: plain images with proposals that nobody has decided on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SIZE_HW = (60, 80)
 
 def region(left: int, right: int) -> NDArray[np.bool_]:
     """The columns from `left` to `right`, without a margin above and below."""
-    found = np.zeros(SIZE_HW, bool)
-    found[10:50, left:right] = True
-    return found
+    mask = np.zeros(SIZE_HW, bool)
+    mask[10:50, left:right] = True
+    return mask
 
 
-def add_pictures(project: Project, number: int) -> None:
-    """Add the first so many pictures; those that are there stay as they are."""
+def add_images(project: Project, number: int) -> None:
+    """Add the first so many images; those that are there already stay as they are."""
     rng = np.random.default_rng(7)
     for _ in range(number):
         project.images.register(mw.Image(rng.integers(90, 160, (*SIZE_HW, 3), dtype=np.uint8)))

@@ -14,6 +14,7 @@ import pytest
 from maskwright.engine import Engine
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
+from maskwright_app.api import Api
 from maskwright_app.handlers import Handlers
 from maskwright_app.samples import samples
 from tests.browser import tab
@@ -27,15 +28,30 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def handlers(tmp_path: Path, engine: Engine) -> Iterator[Handlers]:
+def empty_project(tmp_path: Path) -> Iterator[Project]:
     with Project.open(tmp_path / "project", create=True) as project:
-        yield Handlers(AnnotationSession(lambda preset: engine, project))
+        yield project
+
+
+@pytest.fixture
+def session(empty_project: Project, engine: Engine) -> AnnotationSession:
+    return AnnotationSession(lambda preset: engine, empty_project)
+
+
+@pytest.fixture
+def handlers(session: AnnotationSession) -> Handlers:
+    return Handlers(session)
+
+
+@pytest.fixture
+def api(session: AnnotationSession) -> Api:
+    return Api(session)
 
 
 @pytest.fixture
 def sample_path() -> Path:
     """A meadow with sky: the bundled model finds several of its classes."""
-    return next(sample.path for sample in samples() if "tree" in sample.words and "giraffe" in sample.words)
+    return next(s.path for s in samples() if "tree" in s.class_names and "giraffe" in s.class_names)
 
 
 class Page:
@@ -46,18 +62,21 @@ class Page:
 
 
 @contextmanager
-def served(project: Path, *words: str) -> Iterator[Page]:
-    """`maskwright ui` as a person starts it."""
+def served(project: Path, *options: str) -> Iterator[Page]:
+    """`maskwright ui` as a user starts it."""
     program = Path(sys.executable).with_name("maskwright")
     process = subprocess.Popen(
-        [program, "ui", "--project", str(project), *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [program, "ui", "--project", str(project), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     lines = []
     assert process.stdout is not None
     for line in process.stdout:
         lines.append(line)
-        if found := re.search(r"http://\S+", line):
-            yield Page(found.group(), project, process)
+        if address := re.search(r"http://\S+", line):
+            yield Page(address.group(), project, process)
             break
     else:
         pytest.fail("".join(lines))

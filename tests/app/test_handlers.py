@@ -1,4 +1,4 @@
-"""What the page does, without a browser."""
+"""Views, images, text prompts and news, without a browser."""
 
 from __future__ import annotations
 
@@ -8,118 +8,96 @@ import numpy as np
 import pytest
 
 import maskwright as mw
-from maskwright.domain import rle
-from maskwright.session import MaskView
-from maskwright.store import Changes
-from maskwright_app.decisions import Panel
-from maskwright_app.handlers import Handlers, Words
-from maskwright_app.mask_list import legend
-from maskwright_app.render import picture
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.project import Project
+from maskwright.session import NO_IMAGE, Changes, MaskView
+from maskwright_app.handlers import Handlers, TextQuery
+from maskwright_app.html.figure import figure
+from maskwright_app.html.mask_list import mask_list
 from maskwright_app.samples import samples
-from tests.app.batch import add_pictures, region
+from maskwright_app.tab import Tab
+from tests.app.batch import add_images, region
 
 
-def _opened(handlers: Handlers, path: Path) -> int:
-    image_id, problems = handlers.add_files([str(path)])
+@pytest.fixture
+def opened(handlers: Handlers, sample_path: Path) -> Tab:
+    image_id, problems = handlers.add_files([str(sample_path)])
     assert problems == []
-    assert image_id is not None
-    return image_id
+    return Tab(image_id)
 
 
-def test_words_proposals_accept_and_reject(handlers: Handlers, sample_path: Path) -> None:
-    image_id = _opened(handlers, sample_path)
-    ids, _ = handlers.propose(image_id, Words("tree, giraffe, sky", background=False))
-    assert len(ids) >= 2
-    view = handlers.view(image_id, ids)
-    assert view.legend.count('data-act="accept"') == len(ids)
-    handlers.accept(ids[:1])
-    handlers.reject(ids[1:2])
-    view = handlers.view(image_id, ids)
-    assert view.legend.count('data-act="accept"') == len(ids) - 2
-    assert view.legend.count("mw-kept") == 1
+def test_text_proposals_are_accepted_and_rejected(handlers: Handlers, empty_project: Project, opened: Tab) -> None:
+    tab, _ = handlers.propose_text(opened, TextQuery("tree, giraffe, sky", background=False))
+    assert len(tab.proposals) >= 2
+    assert handlers.view(tab).masks.count('data-act="accept"') == len(tab.proposals)
+    handlers.session.accept(tab.proposals[:1])
+    handlers.session.reject(tab.proposals[1:2])
+    view = handlers.view(tab)
+    assert view.masks.count('data-act="accept"') == len(tab.proposals) - 2
+    assert view.masks.count("mw-state") == 1
     assert "1 accepted mask:" in view.counts
-    assert handlers.session.project.status().rejected == 1
-    with pytest.raises(mw.MaskwrightError, match="no longer open"):
-        handlers.accept(ids[:1])
+    assert empty_project.status().rejected == 1
 
 
-def test_a_new_prompt_leaves_accepted_masks_alone(handlers: Handlers, sample_path: Path) -> None:
-    image_id = _opened(handlers, sample_path)
-    ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
-    handlers.accept(ids)
-    before = handlers.session.project.annotations(image_id)
-    ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
-    assert handlers.session.project.annotations(image_id) == before
-    view = handlers.view(image_id, ids, panel=Panel(duplicates=True))
-    assert view.legend.count("<li") == len(before) + len(ids)
+def test_a_new_prompt_leaves_accepted_masks_alone(handlers: Handlers, empty_project: Project, opened: Tab) -> None:
+    query = TextQuery("tree, sky", background=False)
+    tab, _ = handlers.propose_text(opened, query)
+    handlers.session.accept(tab.proposals)
+    before = empty_project.annotations(opened.image_id)
+    tab, _ = handlers.propose_text(Tab(opened.image_id, show_duplicates=True), query)
+    assert empty_project.annotations(opened.image_id) == before
+    assert handlers.view(tab).masks.count("<li") == len(before) + len(tab.proposals)
 
 
-def test_failed_write_keeps_the_proposals_open(
-    handlers: Handlers, sample_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image_id = _opened(handlers, sample_path)
-    ids, _ = handlers.propose(image_id, Words("tree, sky", background=False))
-    with monkeypatch.context() as broken:
-
-        def full(*rows: object, **more: object) -> None:
-            raise mw.MaskwrightError("The disk is full; nothing was lost.")
-
-        broken.setattr(handlers.session.project.store.masks, "decide", full)
-        with pytest.raises(mw.MaskwrightError, match="disk is full"):
-            handlers.accept(ids)
-    assert [proposal.id for proposal in handlers.session.open_proposals(ids)] == ids
-    assert len(handlers.accept(ids)["annotations"]) == len(ids)
+def test_the_notice_names_unknown_and_missing_classes(handlers: Handlers, opened: Tab) -> None:
+    _, notice = handlers.propose_text(opened, TextQuery("tree, gobbledygook", background=False))
+    assert "gobbledygook" in notice
+    tab, notice = handlers.propose_text(opened, TextQuery("giraffe", threshold=0.95))
+    assert tab.proposals == ()
+    assert "giraffe" in notice
+    assert "0.95" in notice
+    assert notice in handlers.view(tab, notice).notice
 
 
-def test_unfamiliar_and_missing_names_are_told(handlers: Handlers, sample_path: Path) -> None:
-    image_id = _opened(handlers, sample_path)
-    ids, notice = handlers.propose(image_id, Words("tree, gobbledygook", background=False))
-    assert 'not taught "gobbledygook"' in notice
-    ids, notice = handlers.propose(image_id, Words("giraffe", threshold=0.95))
-    assert ids == []
-    assert notice.startswith("No giraffe found above 0.95; the best score is 0.")
-
-
-def test_bad_uploads_are_named_one_by_one(handlers: Handlers, tmp_path: Path, sample_path: Path) -> None:
+def test_every_bad_upload_is_named(handlers: Handlers, tmp_path: Path, sample_path: Path) -> None:
     empty, text = tmp_path / "empty.png", tmp_path / "text.jpg"
     empty.write_bytes(b"")
-    text.write_text("no picture")
+    text.write_text("no image")
     last, problems = handlers.add_files([str(empty), str(sample_path), str(text)])
     assert last is not None
-    assert [problem.split(":")[0] for problem in problems] == ["Cannot read empty.png", "Cannot read text.jpg"]
+    assert [file.name in problem for file, problem in zip((empty, text), problems, strict=True)] == [True, True]
 
 
-def test_nothing_is_open(handlers: Handlers) -> None:
-    with pytest.raises(mw.MaskwrightError, match="Open or select an image first"):
-        handlers.propose(None, Words("cow"))
-    with pytest.raises(mw.MaskwrightError, match="no open mask"):
-        handlers.decide_all(None, [], None, "", keep=True)
-    assert "0 images" in handlers.view(None, []).counts
+def test_prompts_need_an_image(handlers: Handlers) -> None:
+    for prompt in (
+        lambda: handlers.propose_text(Tab(), TextQuery("cow")),
+        lambda: handlers.propose_everything(Tab()),
+        lambda: handlers.propose_references(Tab(search_category="cow")),
+        lambda: handlers.click(Tab(), {"x": 1, "y": 1, "label": 1}),
+    ):
+        with pytest.raises(mw.MaskwrightError) as error:
+            prompt()
+        assert str(error.value) == NO_IMAGE
+    assert "0 images" in handlers.view(Tab()).counts
 
 
-def test_only_uploads_are_opened(handlers: Handlers, sample_path: Path) -> None:
-    for image in ({"path": str(sample_path)}, str(sample_path), True, None, {"path": "../x"}):
-        with pytest.raises(mw.MaskwrightError, match="by its number, or upload"):
-            handlers.segment_text(image, "cow")
-    with pytest.raises(mw.MaskwrightError, match="no image"):
-        handlers.segment_text(99, "cow")
-
-
-def test_names_are_text_everywhere() -> None:
+def test_names_are_escaped_everywhere() -> None:
     mask = mw.Mask.from_array(np.ones((4, 4), bool), category="<img src=x onerror=alert(1)>", score=0.5)
+    image = mw.Image(np.zeros((4, 4, 3), np.uint8), name='"><script>')
     for markup in (
-        legend([MaskView(mask, "#0072b2", "id")], (4, 4)),
-        picture(np.zeros((4, 4, 3), np.uint8), [MaskView(mask, "#0072b2")], '"><script>'),
+        mask_list([MaskView(mask, "#0072b2", ProposalId.new())], (4, 4), Tab()),
+        mask_list([MaskView(mask, "#0072b2", annotation=1)], (4, 4), Tab(search_category='"><script>')),
+        figure(image, [MaskView(mask, "#0072b2")]),
     ):
         assert "<img src=x" not in markup
         assert "<script>" not in markup
         assert "&lt;img src=x" in markup
 
 
-def test_a_large_picture_is_sent_small() -> None:
-    pixels = np.zeros((3000, 4000, 3), np.uint8)
+def test_a_large_image_is_sent_small() -> None:
+    image = mw.Image(np.zeros((3000, 4000, 3), np.uint8))
     mask = mw.Mask.from_array(np.eye(3000, 4000, dtype=bool) | (np.arange(4000) < 900), category="left")
-    assert len(picture(pixels, [MaskView(mask, "#0072b2")], "large")) < 1_000_000
+    assert len(figure(image, [MaskView(mask, "#0072b2")])) < 1_000_000
 
 
 def test_samples_are_readable_and_attributed() -> None:
@@ -132,41 +110,33 @@ def test_samples_are_readable_and_attributed() -> None:
         assert sample.source.startswith("http")
 
 
-def test_news_tell_what_to_read_again(handlers: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
-    project = handlers.session.project
-    add_pictures(project, 2)
+def test_news_are_what_has_changed(handlers: Handlers, empty_project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = empty_project
+    add_images(project, 2)
     project.accept(1, region(0, 9), "cow")
     number = project.store.change_number()
-    assert handlers.news(number, 2, 1, 1) == (number, False, False), "nothing happened"
-    assert handlers.news(number, 2, 1, None) == (number, False, False), "nothing is drawn yet"
-    assert handlers.news(number, 2, 1, 2) == (number, True, False), "another one is drawn"
+    assert handlers.news(number, 2, 1, "1-ab") == (number, False, False), "nothing happened"
+    assert handlers.news(number, 2, 1, "") == (number, False, False), "nothing is drawn yet"
+    assert handlers.news(number, 2, 1, "2-ab") == (number, True, False), "another image is drawn"
     project.accept(1, region(9, 19), "cow")
-    here, there = (handlers.news(number, 2, image_id, image_id) for image_id in (1, 2))
-    assert (here.picture, there.picture) == (True, False)
-    assert here.number == there.number > number
-    assert not here.pictures
-    assert handlers.news(here.number, 2, 1, 1) == (here.number, False, False), "told once"
-    add_pictures(project, 3)
-    assert handlers.news(here.number, 2, 1, 1)[1:] == (False, True)
+    here, there = (handlers.news(number, 2, image_id, f"{image_id}-ab") for image_id in (1, 2))
+    assert (here.figure, there.figure) == (True, False)
+    assert here.change == there.change > number
+    assert not here.images
+    assert handlers.news(here.change, 2, 1, "1-ab") == (here.change, False, False), "only once"
+    add_images(project, 3)
+    assert handlers.news(here.change, 2, 1, "1-ab")[1:] == (False, True)
     number = project.store.change_number()
     project.accept(2, region(0, 9), "a new class")
-    assert handlers.news(number, 3, 1, 1).picture, "a class is everywhere"
+    assert handlers.news(number, 3, 1, "1-ab").figure, "a new class may change colours on every image"
     monkeypatch.setattr(
         handlers.session, "changes", lambda after: Changes(9, frozenset(), others=False, complete=False)
     )
-    assert handlers.news(0, 3, 1, 1) == (9, True, True)
+    assert handlers.news(0, 3, 1, "1-ab") == (9, True, True)
 
 
-def test_export_holds_what_the_endpoint_gave(handlers: Handlers, sample_path: Path) -> None:
-    image_id = _opened(handlers, sample_path)
-    answer = handlers.segment_text(image_id, "tree, sky", background=False)
-    handlers.accept([mask["proposal"] for mask in answer["masks"]])
-    from pycocotools.coco import COCO
-
-    coco = COCO(handlers.export_coco({"only_annotated": True}))
-    rows = coco.loadAnns(coco.getAnnIds())
-    assert len(rows) == len(answer["masks"]) >= 1
-    for row, mask in zip(rows, answer["masks"], strict=True):
-        assert np.array_equal(coco.annToMask(row).astype(bool), rle.decode(mask["segmentation"]))
-    with pytest.raises(mw.MaskwrightError, match="no export option"):
-        handlers.export_coco({"shape": "round"})
+def test_a_tab_opens_its_image_again_or_the_newest(handlers: Handlers, empty_project: Project) -> None:
+    assert handlers.restore(Tab(7)).image_id is None
+    add_images(empty_project, 2)
+    assert handlers.restore(Tab(1)).image_id == 1
+    assert handlers.restore(Tab(7)).image_id == 2

@@ -30,8 +30,8 @@ def test_browser_to_napari_to_browser_to_coco(
 
     choose(tab, "giraffe")
     closed_vocabulary(tab)
-    tab.click("#mw-legend [data-act=accept] >> nth=0")
-    tab.wait_for_selector("#mw-legend .mw-kept")
+    tab.click("#mw-masks [data-act=accept] >> nth=0")
+    tab.wait_for_selector("#mw-masks .mw-state")
     with Project.open(page_server.project) as project:
         (by_browser,) = project.annotations()
 
@@ -53,13 +53,13 @@ def test_browser_to_napari_to_browser_to_coco(
     widget.gesture("accept")
     qtbot.waitUntil(_kept(widget, 2), timeout=20_000)
     began = time.monotonic()
-    tab.wait_for_function("() => document.querySelectorAll('#mw-legend .mw-kept').length === 2")
+    tab.wait_for_function("() => document.querySelectorAll('#mw-masks .mw-state').length === 2")
     assert time.monotonic() - began < 2.0, "the page shows it within two seconds"
 
     # and the other way round, while both are open
     find(tab, "ground, wall")
-    tab.click("#mw-legend [data-act=accept] >> nth=0")
-    tab.wait_for_function("() => document.querySelectorAll('#mw-legend .mw-kept').length === 3")
+    tab.click("#mw-masks [data-act=accept] >> nth=0")
+    tab.wait_for_function("() => document.querySelectorAll('#mw-masks .mw-state').length === 3")
     began = time.monotonic()
     qtbot.waitUntil(_kept(widget, 3), timeout=20_000)
     assert time.monotonic() - began < 2.0, "so does napari"

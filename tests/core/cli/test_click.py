@@ -40,7 +40,7 @@ def test_points_with_signs_and_a_box_together(click: Run) -> None:
 def test_everything(click: Run, run: Run) -> None:
     from maskwright_app.samples import samples
 
-    nuclei = next(sample.path for sample in samples() if "nucle" in sample.words)
+    nuclei = next(sample.path for sample in samples() if "nucle" in sample.class_names)
     answer = run("click", nuclei, "--everything", "--device", "cpu", "--json").json
     assert len(answer["masks"]) > 3
     overlay = np.asarray(Pillow.open(answer["overlay"]).convert("RGB"), int)

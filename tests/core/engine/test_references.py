@@ -75,7 +75,7 @@ def test_a_green_box_is_found_elsewhere_by_the_bundled_model(tiny: Engine, rng: 
 
 def test_reference_and_target_the_same_picture(tiny: Engine) -> None:
     """A real photograph finds about the mask it was shown."""
-    image = mw.Image.open(next(sample.path for sample in samples() if "cup" in sample.words))
+    image = mw.Image.open(next(sample.path for sample in samples() if "cup" in sample.class_names))
     text = tiny.segment_text(image, "cup, table", method="dinotxt")
     cup = text.label_map == 1
     found = tiny.segment_like(image, [mw.Reference(image, cup)], "cup").label_map > 0

@@ -1,0 +1,1 @@
+"""HTML of the page, made from plain values; every name is escaped."""
