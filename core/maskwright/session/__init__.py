@@ -16,13 +16,15 @@ from maskwright.errors import (
 )
 from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.session.finetuning import FinetuneStatus
+from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
 from maskwright.session.messages import (
+    CLICK_UNDONE,
     CLOSED_PROPOSAL,
     NO_IMAGE,
     NO_OPEN_MASK,
     click_hint,
     decision_message,
+    deletion_message,
     duplicates_hidden,
     plural,
 )
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLEANING",
+    "CLICK_UNDONE",
     "CLOSED_PROPOSAL",
+    "FINETUNE_ACTIONS",
     "IMAGE_SUFFIXES",
     "METHODS",
     "NO_IMAGE",
@@ -66,6 +70,7 @@ __all__ = [
     "click_hint",
     "decision_message",
     "default_project",
+    "deletion_message",
     "draw_masks",
     "duplicates_hidden",
     "plural",

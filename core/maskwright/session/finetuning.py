@@ -11,15 +11,23 @@ from maskwright.errors import MaskwrightError
 from maskwright.project import Project, user_name
 from maskwright.session.messages import plural
 
-__all__ = ["FinetuneStatus", "Finetuning"]
+__all__ = ["FINETUNE_ACTIONS", "FinetuneStatus", "Finetuning"]
 
+FINETUNE_ACTIONS = {
+    "start": "Fine-tune",
+    "cancel": "Cancel",
+    "resume": "Resume",
+    "use": "Use the new model",
+    "back": "Use the previous model",
+}
+"""Button labels of the actions in `FinetuneStatus.actions`."""
 _NOTABLE_DROP = 0.05
 """Loss of IoU in one class that makes the old model the better choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneStatus:
-    """The state of fine-tuning for a person."""
+    """The state of fine-tuning as the user reads it."""
 
     message: str
     """One or two sentences."""
@@ -46,6 +54,14 @@ class Finetuning:
         base = None if self._project.runs.active() else self._preset
         return self._project.finetune(recipe=recipe, base=base).name
 
+    def run(self, name: str) -> Run:
+        """A run by its name; raises MaskwrightError when there is none."""
+        return self._project.runs.get(name)
+
+    def cancel(self, name: str) -> None:
+        """Stop a run, which can be resumed; one that is not running stays as it is."""
+        self._project.runs.cancel(name)
+
     def act(self, action: str) -> None:
         """Do one of the actions that `status` offers.
 
@@ -60,7 +76,7 @@ class Finetuning:
             case "start":
                 self.start()
             case "cancel":
-                runs.cancel(name)
+                self.cancel(name)
             case "resume":
                 runs.resume(name, user=user)
             case "use":

@@ -10,12 +10,14 @@ from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.store import Counts
 
 __all__ = [
+    "CLICK_UNDONE",
     "CLOSED_PROPOSAL",
     "NO_IMAGE",
     "NO_OPEN_MASK",
     "answer_notice",
     "click_hint",
     "decision_message",
+    "deletion_message",
     "duplicates_hidden",
     "image_title",
     "plural",
@@ -25,6 +27,7 @@ __all__ = [
 
 NO_IMAGE = "Open or select an image first."
 NO_OPEN_MASK = "There is no open mask. Type class names and press Find masks first, or click."
+CLICK_UNDONE = "Last click undone."
 CLOSED_PROPOSAL = "That proposal is no longer open. Run the prompt again."
 
 
@@ -36,6 +39,11 @@ def plural(count: int, noun: str) -> str:
 def decision_message(masks: int, *, accept: bool) -> str:
     """Such as "Accepted 3 masks."."""
     return f"{'Accepted' if accept else 'Rejected'} {plural(masks, 'mask')}."
+
+
+def deletion_message(masks: int) -> str:
+    """Such as "Deleted 3 masks; Undo restores them."."""
+    return f"Deleted {plural(masks, 'mask')}; Undo restores {'it' if masks == 1 else 'them'}."
 
 
 def unwritten(reason: str, masks: int) -> str:

@@ -49,6 +49,8 @@ class AnnotationSession:
     def __init__(self, engine: Callable[[str], Engine], project: Project, preset: str = "tiny") -> None:
         """Join a project, a function that loads the engine of a preset or checkpoint folder, and the first preset."""
         self.project = project
+        self.folder = project.folder
+        """Folder of the project."""
         self.finetuning = Finetuning(project, preset)
         """Fine-tuning runs: status, and the actions that are possible."""
         self.images = SessionImages(project)
@@ -397,4 +399,4 @@ class AnnotationSession:
 
     def export_coco(self, file: Path | None = None, options: Mapping[str, Any] | None = None) -> Path:
         """Write the accepted masks as a COCO file, by default into the project's `exports/`; returns its path."""
-        return self.project.export_coco(file or self.project.folder / "exports" / "coco.json", **(options or {}))
+        return self.project.export_coco(file or self.folder / "exports" / "coco.json", **(options or {}))
