@@ -80,6 +80,19 @@ class Pending:
         conflict = WriteFailure.of(error) is WriteFailure.CONFLICT
         return Pending((*rest.decisions, replace(decision, conflict=conflict)), reason or str(error))
 
+    def attempts(self, decision: Decision) -> tuple[Decision, ...]:
+        """What to write when the user decides on proposals of which some may wait already.
+
+        What waits to be accepted and is accepted again is retried as it was, under the name given then. After a
+        conflict, or when accepted masks are rejected now, the new decision counts, with the earlier name if it has
+        none.
+        """
+        waiting = self.among(decision.ids)
+        retried = tuple(d for d in waiting if d.accept and decision.accept and not d.conflict)
+        rest = tuple(key for key in decision.ids if not any(key in d.ids for d in retried))
+        name = decision.name or next((d.name for d in waiting if d not in retried and d.name), "")
+        return (*retried, replace(decision, ids=rest, name=name)) if rest else retried
+
     def ids(self, image_id: int | None) -> tuple[ProposalId, ...]:
         """Proposals of an image that wait; they stay on screen whatever became of their prompt."""
         return tuple(key for d in self.decisions if d.image_id == image_id for key in d.ids)
