@@ -14,7 +14,7 @@ from maskwright.errors import ImageUnreadable, MaskwrightError, ShapeError
 from maskwright.imaging.normalization import to_8bit
 from maskwright.imaging.reading import read_image
 
-__all__ = ["BoolArray", "Image", "ImageRecord", "to_8bit"]
+__all__ = ["BoolArray", "Image", "ImageRecord"]
 
 BoolArray = NDArray[np.bool_]
 

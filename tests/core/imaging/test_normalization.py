@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskwright.domain import to_8bit
+from maskwright.imaging.normalization import to_8bit
 from maskwright.imaging.normalization import stretch_contrast
 
 
