@@ -8,17 +8,26 @@ from typing import Any
 import pytest
 
 from maskwright.domain import Run
+from maskwright.domain.finetune_run import FinetunePlan, RunProgress
+from maskwright.domain.scores import Scores
 from maskwright.errors import MaskwrightError
 from maskwright.session.finetuning import FINETUNE_ACTIONS, Finetuning
 
-BEFORE = {"miou": 0.5, "images": 2, "per_class": {"cow": 0.5, "sky": None}}
+
+def scores(miou: float, **per_class: float | None) -> Scores:
+    return Scores(
+        method="dinotxt", preset="tiny", images=2, classes=2, miou=miou, pixel_accuracy=0.5, per_class=per_class
+    )
+
+
+BEFORE, AFTER = scores(0.5, cow=0.5, sky=None), scores(0.7, cow=0.7, sky=0.7)
+PLAN = FinetunePlan(categories=("cow", "sky"), left_out=("tree",), train=(1, 2, 3), validation=(4,), masks=())
 
 
 def run(state: str = "done", **fields: Any) -> Run:
     values: dict[str, Any] = {
-        "id": 1, "name": "run-1", "state": state, "recipe": "full", "base": "tiny", "plan": {}, "progress": {},
-        "before": BEFORE, "after": {"miou": 0.7, "images": 2, "per_class": {"cow": 0.7, "sky": 0.7}}, "message": "",
-        "created_at": "", "updated_at": "",
+        "id": 1, "name": "run-1", "state": state, "recipe": "full", "base": "tiny", "plan": PLAN,
+        "progress": RunProgress(), "before": BEFORE, "after": AFTER, "message": "", "created_at": "", "updated_at": "",
     }  # fmt: skip
     return Run(**values | fields)
 
@@ -42,8 +51,8 @@ class Runs:
         assert self._last is not None
         return self._last
 
-    def plan(self) -> Any:
-        return SimpleNamespace(categories=["cow", "sky"], train=[1, 2, 3], validation=[4], left_out=["tree"])
+    def plan(self) -> FinetunePlan:
+        return PLAN
 
     def cancel(self, name: str) -> None:
         self.calls.append(("cancel", name))
@@ -75,13 +84,13 @@ def finetuning(runs: Runs, number: list[int] | None = None) -> Finetuning:
         pytest.param(run("failed"), "run-0", ("resume", "start", "back"), id="failed, another model in use"),
         pytest.param(run(), None, ("use", "start"), id="better"),
         pytest.param(run(), "run-1", ("start", "back"), id="in use"),
-        pytest.param(run(after=BEFORE | {"miou": 0.49}), None, ("start", "use"), id="worse"),
+        pytest.param(run(after=scores(0.49, cow=0.5, sky=None)), None, ("start", "use"), id="worse"),
         pytest.param(
-            run(after={"miou": 0.6, "images": 2, "per_class": {"cow": 0.44, "sky": 0.9}}), None, ("start", "use"),
+            run(after=scores(0.6, cow=0.44, sky=0.9)), None, ("start", "use"),
             id="one class much worse",
         ),
         pytest.param(
-            run(after={"miou": 0.6, "images": 2, "per_class": {"cow": 0.46, "sky": 0.9}}), None, ("use", "start"),
+            run(after=scores(0.6, cow=0.46, sky=0.9)), None, ("use", "start"),
             id="one class slightly worse",
         ),
     ],
@@ -102,7 +111,7 @@ def test_the_invitation_counts_classes_and_images() -> None:
 def test_without_enough_masks_the_reason_is_shown_and_nothing_is_possible() -> None:
     runs = Runs()
 
-    def plan() -> Any:
+    def plan() -> FinetunePlan:
         raise MaskwrightError("Too few.")
 
     runs.plan = plan  # type: ignore[method-assign]
@@ -111,15 +120,13 @@ def test_without_enough_masks_the_reason_is_shown_and_nothing_is_possible() -> N
 
 
 def test_a_running_run_reports_step_loss_time_and_curve() -> None:
-    progress = {
-        "phase": "training", "step": 3, "steps": 12, "loss": 1.234, "seconds_left": 150, "curve": [[1, 2.0], [3, 1.5]]
-    }  # fmt: skip
+    progress = RunProgress(phase="training", step=3, steps=12, loss=1.234, seconds_left=150, curve=((1, 2.0), (3, 1.5)))
     status = finetuning(Runs(run("running", progress=progress))).status()
     for fact in ("step 3 of 12", "1.23", "2 min"):
         assert fact in status.message
     assert status.share == 0.25
     assert status.curve == ((1, 2.0), (3, 1.5))
-    other = finetuning(Runs(run("running", progress={"phase": "measuring", "done": 1, "total": 4}))).status()
+    other = finetuning(Runs(run("running", progress=RunProgress(phase="measuring", done=1, total=4)))).status()
     assert "1 of 4" in other.message
     assert other.share == 0.0
 
