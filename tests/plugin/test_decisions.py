@@ -611,8 +611,8 @@ def test_the_project_is_never_read_or_written_on_the_windows_thread(
 
         monkeypatch.setattr(Transactions, name, spy)
 
-    spied("_reading")
-    spied("_writing")
+    spied("reading")
+    spied("writing")
     _propose(controller, window)
     controller.decide(accept=True)
     window.until(lambda: window.accepted)

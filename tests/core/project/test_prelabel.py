@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import maskwright as mw
+from maskwright.domain.proposal_id import ProposalId
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
 from maskwright.project.prelabel import ImagePrediction, predict_like, predict_text
-from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import AnnotationSession
 from tests.progress import Recorded
 

@@ -71,7 +71,7 @@ def engine() -> ScriptedEngine:
 def project(tmp_path: Path, rng: np.random.Generator) -> Iterator[Project]:
     with Project.open(tmp_path / "project", create=True) as project:
         for name in ("a", "b"):
-            project.add_image(Image(rng.integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8), name))
+            project.images.register(Image(rng.integers(0, 255, (*SIZE_HW, 3), dtype=np.uint8), name))
         yield project
 
 

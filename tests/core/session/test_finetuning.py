@@ -163,7 +163,16 @@ def test_an_action_that_is_not_offered_is_refused() -> None:
     assert runs.calls == []
 
 
-def test_the_status_is_read_again_after_a_change_and_while_a_run_goes_on() -> None:
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+def test_the_status_is_read_again_while_a_run_may_report_progress(state: str) -> None:
+    runs = Runs(run(state))
+    status = finetuning(runs)
+    status.status()
+    status.status()
+    assert runs.reads == 2, "progress comes without a change number"
+
+
+def test_the_status_is_read_again_after_a_change() -> None:
     number, runs = [1], Runs(run())
     state = finetuning(runs, number)
     assert state.status() == state.status()
@@ -171,8 +180,3 @@ def test_the_status_is_read_again_after_a_change_and_while_a_run_goes_on() -> No
     number[0] = 2
     state.status()
     assert runs.reads == 2
-    running = Runs(run("running"))
-    state = finetuning(running)
-    state.status()
-    state.status()
-    assert running.reads == 2, "progress comes without a change of the project"

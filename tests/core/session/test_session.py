@@ -35,7 +35,7 @@ def test_accepted_masks_proposals_of_the_window_and_of_a_batch_are_viewed(
     engine.regions = {"sky": SKY}
     cow = accepted(session)
     draft = NewAnnotation(1, "tree", Mask.from_array(box(20, 25)), "text", {"method": "m"}, "ann", "proposed")
-    (stored,) = session.project.store.add_annotations([draft])
+    (stored,) = session.project.store.masks.add_many([draft])
     answer = session.propose_text(1, TextPrompt.parse("sky"))
     (sky,) = answer.all
     assert summary(session.view(1)) == [(cow, None), (None, ProposalId.of_annotation(stored.id))]
@@ -139,7 +139,7 @@ def test_a_conflict_overwrites_nothing_until_the_user_has_seen_both(session: Ann
     cow = accepted(session, SKY)
     prompt = click(session, ClickPrompt(1, corrects=cow), (5, 5, 1))
     assert prompt.proposal is not None
-    session.project.store.reclassify({cow: None}, "calf", "bob")
+    session.project.store.masks.reclassify({cow: None}, "calf", "bob")
     with pytest.raises(Conflict):
         session.decide([prompt.proposal], "", accept=True)
     (annotation,) = session.project.annotations(1)
@@ -182,7 +182,7 @@ def test_proposals_stay_open_when_they_cannot_be_written(
         raise ProjectUnwritable("The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(project.store, "decide", full)
+        patch.setattr(project.store.masks, "decide", full)
         with pytest.raises(ProjectUnwritable):
             session.accept([p.id for p in answer.all])
     assert session.open_proposals(answer.ids) == list(answer.all)
@@ -227,7 +227,7 @@ def test_pixels_of_an_image_are_read_once(
     session: AnnotationSession, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = session.images.get(1)
-    monkeypatch.setattr(project, "image", lambda image_id: pytest.fail("it is in memory"))
+    monkeypatch.setattr(project.images, "open", lambda image_id: pytest.fail("it is in memory"))
     assert session.images.get(1) is first
 
 
