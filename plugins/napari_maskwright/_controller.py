@@ -173,9 +173,9 @@ class Controller:
             lambda: self.session.suggest_names(proposal), show, "Comparing with the names", queue=Queue.MODEL
         )
 
-    def show_duplicates(self, *, wanted: bool) -> None:
+    def show_duplicates(self, *, visible: bool) -> None:
         """Show proposals that repeat an accepted mask, which can then be decided on like the others, or hide them."""
-        self._screen.show_duplicates(wanted=wanted)
+        self._screen.show_duplicates(visible=visible)
 
     def _prompt_or_new(self) -> ClickPrompt | None:
         if self.image_id is None:
@@ -189,13 +189,13 @@ class Controller:
         self._screen.reload(message)
 
     def _replace_prompt(self, prompt: ClickPrompt | None) -> None:
-        """Other clicks withdraw a decision on the answer to the clicks so far, which a conflict has kept waiting."""
+        """Replace the clicks; a decision on their mask that waits because of a conflict is withdrawn."""
         if self.prompt is not None:
             self._screen.set_pending(self._pending.without(self.prompt.candidates))
         self._screen.set_prompt(prompt)
 
     def _run_step(self, prompt: ClickPrompt, step: ClickStep) -> None:
-        """Answer the next step; its point is drawn at once, and another click builds on it before the answer is in."""
+        """Predict the masks of the next step; its point is drawn at once, and a further click may come first."""
         stale = self._prompts.begin()
         self._replace_prompt(prompt.with_step(step))
 
@@ -233,8 +233,8 @@ class Controller:
         """
         prompt = self.prompt
         clicked = prompt.proposal if prompt is not None else None
-        answers = prompt.candidates if prompt is not None else ()
-        others = [mask.proposal for mask in self._screen.visible if mask.proposal not in answers]
+        candidates = prompt.candidates if prompt is not None else ()
+        others = [mask.proposal for mask in self._screen.visible if mask.proposal not in candidates]
         decided = [key for key in [clicked, *others] if key and (not ids or key in ids)]
         if not decided:
             self._view.show_error(NO_OPEN_MASK)

@@ -73,7 +73,7 @@ class Screen:
         return lambda: self.read(view, images=images)
 
     def read(self, view: Callable[[], Sequence[MaskView]] | None = None, *, images: bool) -> Snapshot:
-        """Read the counts, and with them the masks and the list of images where asked for; takes a while."""
+        """Read the counts, the masks if there is a `view`, and the list of images on request; takes a while."""
         # the number first: a change made while the rest is read counts as new once more
         number = self._session.change_number()
         masks = None if view is None else tuple(view())
@@ -115,9 +115,9 @@ class Screen:
             self._draw()
             self._show_status()
 
-    def show_duplicates(self, *, wanted: bool) -> None:
+    def show_duplicates(self, *, visible: bool) -> None:
         """Show proposals that repeat an accepted mask, or hide them."""
-        self.with_duplicates = wanted
+        self.with_duplicates = visible
         self._draw()
 
     # the project

@@ -40,7 +40,7 @@ class AnnotatorView(Protocol):
         """Show how many proposals that repeat an accepted mask are hidden."""
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
-        """Draw the clicks and the box of a prompt, and say which of its answers is visible."""
+        """Draw the clicks and the box of a prompt, and say which of its candidates is visible."""
 
     def show_history(self, sentences: Sequence[str]) -> None:
         """Show the history of the selected mask, the oldest step first."""

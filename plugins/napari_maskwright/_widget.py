@@ -219,7 +219,7 @@ class AnnotatorWidget(Form):
         self.close_project()
         self._project.setText(location)
         self.controller = Controller(session, self)
-        self.controller.show_duplicates(wanted=self._duplicates.isChecked())
+        self.controller.show_duplicates(visible=self._duplicates.isChecked())
         # not a bound method of ours: when the signal arrives, this widget is deleted
         self.destroyed.connect(self.controller.close)
 
@@ -271,7 +271,7 @@ class AnnotatorWidget(Form):
             "retry": controller.retry,
             "undo": controller.undo,
             "redo": controller.redo,
-            "duplicates": lambda: controller.show_duplicates(wanted=self._duplicates.isChecked()),
+            "duplicates": lambda: controller.show_duplicates(visible=self._duplicates.isChecked()),
             "export": lambda: self._choose_export(controller),
         }
         actions[name]()

@@ -1,4 +1,4 @@
-"""Work beside the window's thread: jobs in thread pools, image search, and the watcher of the project."""
+"""Background work: jobs in thread pools, image search, and the watcher of the project."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _REPORT_INTERVAL = 0.1
 """Seconds between two reports of a search; cached images would flood the window with them."""
 _POLL_INTERVAL = 0.5
-"""Seconds between two looks at the project."""
+"""Seconds between two reads of the project's changes."""
 
 
 class Queue(Enum):
@@ -34,7 +34,7 @@ class Queue(Enum):
     READING = "read", 2
     """Apart from the model, which may take seconds while other windows change the project."""
     SAVING = "save", 1
-    """In the order in which the user asked for them: an undo runs after the accept before it."""
+    """In the order of the user's actions: an undo runs after the accept before it."""
     SEARCH = "search", 1
     """Apart from prompts, because a search may take minutes."""
 
@@ -101,7 +101,7 @@ class Workers:
             done: takes what the job returned.
             activity: text for the busy bar.
             queue: which jobs it waits for.
-            stale: whether the result is no longer wanted.
+            stale: whether a later request has replaced this one.
             finished: called first, also after an error.
             failed: takes the error of the job; its message is shown unless this returns True.
         """
@@ -160,7 +160,7 @@ class Workers:
 
 
 class Search:
-    """The search for images by a phrase, one at a time; prompts run beside it."""
+    """The search for images by a phrase, one at a time; independent of prompts."""
 
     def __init__(self, session: AnnotationSession, view: AnnotatorView, workers: Workers) -> None:
         self._session, self._view, self._workers = session, view, workers
@@ -244,7 +244,7 @@ class Watcher:
             try:
                 changes, status = self._session.changes(change_number), self._session.finetuning.status()
             except MaskwrightError as error:
-                # another process may lock the file for a moment; the next look reports everything
+                # another process may lock the file for a moment; the next poll reports everything
                 log.warning("cannot read the project's changes: %s", error)
             except Exception:
                 # if the thread ended here, the window would show no change any more

@@ -217,7 +217,7 @@ def test_duplicates_are_hidden_counted_and_accepted_when_shown(controller: Contr
     assert f"{len(ids)} duplicate{'s' * (len(ids) > 1)} hidden." in window.status
     controller.decide(accept=True)
     assert window.error == NO_OPEN_MASK, "hidden masks are not decided on"
-    controller.show_duplicates(wanted=True)
+    controller.show_duplicates(visible=True)
     assert len(window.proposals) == len(ids)
     assert window.hidden == 0
     assert all(view.duplicate for view in window.masks if view.proposal)
@@ -226,7 +226,7 @@ def test_duplicates_are_hidden_counted_and_accepted_when_shown(controller: Contr
     controller.propose(TextPrompt.parse("grass, cow, sky"))
     window.until(lambda: len(window.proposals) == len(ids))
     assert "hidden" not in window.status
-    controller.show_duplicates(wanted=False)
+    controller.show_duplicates(visible=False)
     assert (window.proposals, window.hidden) == ([], len(ids))
 
 
@@ -254,7 +254,7 @@ def test_duplicates_that_a_batch_left_are_hidden_too(controller: Controller, win
     window.until(lambda: len(window.proposals) == 1, 5)
     assert window.masks[-1].mask.rle == fresh.mask.rle
     assert window.hidden == 1
-    controller.show_duplicates(wanted=True)
+    controller.show_duplicates(visible=True)
     assert window.hidden == 0
     assert [view.mask.rle for view in window.masks if view.duplicate] == [repeated.mask.rle]
     controller.decide([ProposalId.of_annotation(repeated.id)], accept=True)
@@ -363,14 +363,14 @@ def test_an_unsaved_duplicate_is_shown_once_and_stays(
     ids = _propose(controller, window)
     controller.decide(accept=True)
     window.until(lambda: len(window.accepted) == len(ids))
-    controller.show_duplicates(wanted=True)
+    controller.show_duplicates(visible=True)
     repeated = _propose(controller, window)
     _refusing(controller, monkeypatch)
     controller.decide(accept=True)
     window.until(lambda: window.unsaved)
     window.settle()
     assert window.proposals == repeated
-    controller.show_duplicates(wanted=False)
+    controller.show_duplicates(visible=False)
     assert window.proposals == repeated, "unsaved masks are never hidden"
     assert window.unwritten == set(repeated)
 
@@ -625,7 +625,7 @@ def test_the_project_is_never_read_or_written_on_the_windows_thread(
     controller.correct(accepted)
     controller.click(30, 20, 1)
     controller.clear_clicks()
-    controller.show_duplicates(wanted=True)
+    controller.show_duplicates(visible=True)
     controller.step(1)
     window.settle(1.5)
     assert {thread.name.rsplit("_", 1)[0] for thread in threads} >= {
