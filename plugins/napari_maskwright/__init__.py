@@ -1,4 +1,4 @@
-"""Maskwright in napari: one dock widget on the same project as the browser page."""
+"""Maskwright in napari: a dock widget on the same project as the browser page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["launch"]
 
 
 def launch(*, project: str, preset: str = "tiny", device: str = "auto") -> None:
-    """Open napari with the dock widget on a project, which is made when it is new; returns when the window closes.
+    """Open napari with the dock widget on a project, which is created if it is new; returns when the window closes.
 
     Args:
         project: folder or database URL.
@@ -19,11 +19,10 @@ def launch(*, project: str, preset: str = "tiny", device: str = "auto") -> None:
     Raises:
         MaskwrightError: there is no display, or the project cannot be used.
     """
-    from maskwright.errors import MaskwrightError
-    from maskwright.project import Project
+    from maskwright.session import AnnotationSession, MaskwrightError
 
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & set(os.environ):
-        # Qt would end the whole process without a word that helps
+        # Qt would abort the process without a helpful message
         raise MaskwrightError(
             "napari needs a display, and there is none. Log in with one, run it under `xvfb-run -a`, or use the "
             "browser page: `maskwright ui`."
@@ -32,8 +31,8 @@ def launch(*, project: str, preset: str = "tiny", device: str = "auto") -> None:
 
     from napari_maskwright._widget import AnnotatorWidget
 
-    # a project that cannot be used is one sentence in the terminal, before any window opens
-    Project.open(project, create=True).close()
+    # report a project that cannot be used in the terminal, before any window opens
+    AnnotationSession.open(project).close()
     viewer = napari.Viewer(title="Maskwright")
     widget = AnnotatorWidget(viewer, project=project, preset=preset, device=device)
     viewer.window.add_dock_widget(widget, name="Maskwright", area="right")

@@ -1,4 +1,4 @@
-"""What the command palette and the menu offer: the gestures of the widget that is open."""
+"""Commands for napari's command palette and menu: actions of the open dock widget."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ __all__ = ["accept", "next_image", "previous_image", "redo", "reject", "run", "u
 
 
 def run(viewer: napari.Viewer) -> None:
-    """Find masks for the words."""
-    _gesture(viewer, "run")
+    """Find masks for the class names."""
+    _run_action(viewer, "run")
 
 
 def accept(viewer: napari.Viewer) -> None:
-    """Accept the proposals that are selected, or all."""
-    _gesture(viewer, "accept")
+    """Accept the selected proposals, or all."""
+    _run_action(viewer, "accept")
 
 
 def reject(viewer: napari.Viewer) -> None:
-    """Reject the proposals that are selected, or all."""
-    _gesture(viewer, "reject")
+    """Reject the selected proposals, or all."""
+    _run_action(viewer, "reject")
 
 
 def undo(viewer: napari.Viewer) -> None:
-    """Take back the last click, else the last step on the image in view."""
-    _gesture(viewer, "undo")
+    """Undo the last click, else the last step on the image in view."""
+    _run_action(viewer, "undo")
 
 
 def redo(viewer: napari.Viewer) -> None:
-    """Do again what was undone last."""
-    _gesture(viewer, "redo")
+    """Redo what was undone last."""
+    _run_action(viewer, "redo")
 
 
 def next_image(viewer: napari.Viewer) -> None:
     """Show the next image."""
-    _gesture(viewer, "next")
+    _run_action(viewer, "next")
 
 
 def previous_image(viewer: napari.Viewer) -> None:
-    """Show the image before."""
-    _gesture(viewer, "previous")
+    """Show the previous image."""
+    _run_action(viewer, "previous")
 
 
-def _gesture(viewer: napari.Viewer, name: str) -> None:
+def _run_action(viewer: napari.Viewer, name: str) -> None:
     from napari_maskwright._widget import AnnotatorWidget
 
-    open_ones = [one for one in viewer.window.dock_widgets.values() if isinstance(one, AnnotatorWidget)]
-    if not open_ones:
+    widgets = [widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, AnnotatorWidget)]
+    if not widgets:
         show_info("Open Plugins > Maskwright first.")
     else:
-        # as with the keys, which the last one to open has bound
-        open_ones[-1].gesture(name)
+        # the keys, too, belong to the widget that was opened last
+        widgets[-1].run_action(name)

@@ -1,380 +1,390 @@
-"""What the dock widget does, without Qt.
-
-Every slow step runs in a thread; answers that come too late are dropped.
-"""
+"""The actions of the dock widget, without Qt; slow steps run in threads, and stale results are dropped."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from maskwright.domain import Image, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
-from maskwright.errors import Conflict, NothingToUndo, OtherImage
-from maskwright.session import AnnotationSession, Improvement, Proposals
-from napari_maskwright._background import Background, Generation, GenerationProgress, Queue, sentence
-from napari_maskwright._decisions import Decision, Unsaved, counted, not_written
-from napari_maskwright._looking import OpenProposals, Snapshot, read_snapshot
-from napari_maskwright._screen import Screen
-from napari_maskwright._searching import Searches
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import (
+    NO_IMAGE,
+    NO_OPEN_MASK,
+    AnnotationSession,
+    Decision,
+    FinetuneStatus,
+    NothingToUndo,
+    OtherImage,
+    Pending,
+    Proposals,
+    WriteFailure,
+    deletion_message,
+    plural,
+)
+from napari_maskwright._screen import Screen, Snapshot
 from napari_maskwright._view import AnnotatorView
-from napari_maskwright._watch import Watcher
+from napari_maskwright._workers import Generation, GenerationProgress, Queue, Search, Watcher, Workers, error_message
 
 __all__ = ["AnnotatorView", "Controller"]
 
-_NO_IMAGE = "Open or select an image first."
-
 
 class Controller:
-    """One image of a project in one window."""
+    """Prompts, decisions and navigation of one window on one project."""
 
     def __init__(self, session: AnnotationSession, view: AnnotatorView) -> None:
+        """Take a session, which is closed with the window, and begin to show its first image."""
         self.session, self._view = session, view
-        self.prompt: ClickPrompt | None = None
-        """What was clicked on the image."""
-        self._unsaved, self._saving = Unsaved(), set[str]()
+        self._saving: set[ProposalId] = set()
         self._prompts, self._histories = Generation(), Generation()
-        self._background = Background(view)
-        self._screen = Screen(session, view, self._background, self._unsaved, first=self.open_image)
-        self._searches = Searches(session, view, self._background)
+        self._workers = Workers(view)
+        self._screen = Screen(session, view, self._workers, open_first=self.open_image)
+        self._search = Search(session, view, self._workers)
         self._watcher = Watcher(
-            session, self._background.closed,
-            changed=lambda changes: self._background.call_soon(lambda: self._screen.change(changes)),
-            improved=lambda told: self._background.call_soon(lambda: view.show_improvement(told)),
-        )  # fmt: skip
+            session,
+            self._workers.closed,
+            changed=lambda changes: self._workers.call_soon(lambda: self._screen.change(changes)),
+            finetuning=lambda status: self._workers.call_soon(lambda: view.show_finetuning(status)),
+        )
 
-        def opened(first: Snapshot) -> None:
-            self._screen.show_look(first)
-            self._watcher.begin(first.number)
+        def opened(snapshot: Snapshot) -> None:
+            self._screen.show(snapshot)
+            self._watcher.start(snapshot.change_number)
 
         def failed(_: Exception) -> bool:
-            # whatever kept it from being read may pass
-            self._watcher.begin(0)
+            # the project may become readable later
+            self._watcher.start(0)
             return False
 
-        self._background.work(
-            lambda: read_snapshot(session, None, OpenProposals(), masks=False, images=True), opened,
-            "Opening the project", failed=failed,
-        )  # fmt: skip
+        self._workers.run(lambda: self._screen.read(images=True), opened, "Opening the project", failed=failed)
 
     @property
     def image_id(self) -> int | None:
         """The image in view."""
         return self._screen.image_id
 
+    @property
+    def prompt(self) -> ClickPrompt | None:
+        """The clicks on the image in view."""
+        return self._screen.prompt
+
     # images
 
     def open_image(self, image_id: int) -> None:
-        """Show another image; its proposals are made anew, its accepted masks are in the project."""
-        self._background.work(
-            lambda: (self.session.image(image_id), self._screen.look_at(image_id)),
-            lambda loaded: self._show_image(image_id, *loaded), "Opening the image", stale=self._prompts.begin(),
-        )  # fmt: skip
-
-    def step(self, by: int) -> None:
-        """The next image (1) or the one before (-1); stays at the ends."""
-        current = self.image_id
-
-        def neighbour() -> int | None:
-            ids = [image_id for _, image_id in self.session.choices()]
-            place = ids.index(current) + by if current in ids else 0
-            return ids[place] if 0 <= place < len(ids) else None
-
-        self._background.work(neighbour, lambda found: self.open_image(found) if found is not None else None)
-
-    def take(self, make: Callable[[], Image], then: Callable[[int], None]) -> None:
-        """Add the image that `make` gives, which may be slow, and show it; `then` is told its id first."""
-
-        def added(image_id: int) -> None:
-            then(image_id)
-            self.open_image(image_id)
-
-        self._background.work(
-            lambda: self.session.project.images.register(make()).id, added, "Adding the image", lane=Queue.MODEL
+        """Show another image; open proposals of the image in view are left."""
+        read = self._screen.reader(image_id)
+        self._workers.run(
+            lambda: (self.session.images.get(image_id), read()),
+            lambda result: self._screen.show_image(image_id, *result),
+            "Opening the image",
+            stale=self._prompts.begin(),
         )
 
+    def step(self, by: int) -> None:
+        """Show the next image (1) or the previous one (-1); stays at the ends."""
+        current = self.image_id
+        self._workers.run(
+            lambda: self.session.images.neighbor(current, by),
+            lambda neighbor: self.open_image(neighbor) if neighbor is not None else None,
+        )
+
+    def add_image(self, make: Callable[[], Image], added: Callable[[int], None]) -> None:
+        """Add an image to the project and show it.
+
+        Args:
+            make: returns the image; runs in a thread.
+            added: called with the id before the image is shown.
+        """
+
+        def show(image_id: int) -> None:
+            added(image_id)
+            self.open_image(image_id)
+
+        self._workers.run(lambda: self.session.images.add(make()).id, show, "Adding the image", queue=Queue.MODEL)
+
     def find(self, phrase: str) -> None:
-        """Rank the project's images for a phrase; a search that is still running is given up, a prompt is not."""
-        self._searches.find(phrase)
+        """Rank the project's images for a phrase; replaces a running search, and leaves prompts alone."""
+        self._search.start(phrase)
 
     def stop_search(self) -> None:
-        """Give up the running search."""
-        self._searches.stop()
+        """Stop the running search."""
+        self._search.stop()
 
     # prompts
 
-    def propose(
-        self,
-        words: str,
-        *,
-        background: bool,
-        threshold: float,
-        method: str | None = None,
-        cleaning: bool | None = None,
-        refine: str | None = None,
-    ) -> None:
-        """Masks for words, see `AnnotationSession.propose_text`; a prompt that is still running is given up."""
+    def propose(self, prompt: TextPrompt) -> None:
+        """Find masks for class names; cancels a prompt that is still running."""
         if self.image_id is None:
-            self._view.show_error(_NO_IMAGE)
+            self._view.show_error(NO_IMAGE)
             return
         image_id, stale = self.image_id, self._prompts.begin()
+        self._workers.run(
+            lambda: self.session.propose_text(image_id, prompt, progress=GenerationProgress(stale)),
+            self._show_proposals,
+            "Finding masks",
+            queue=Queue.MODEL,
+            stale=stale,
+        )
 
-        def propose() -> Proposals:
-            prompt = TextPrompt.parse(
-                words, method=method, background=background, threshold=threshold if background else None,
-                refine=refine, cleaning=cleaning if background else None,
-            )  # fmt: skip
-            return self.session.propose_text(image_id, prompt, progress=GenerationProgress(stale))
-
-        self._background.work(propose, self._show_proposals, "Finding masks", lane=Queue.MODEL, stale=stale)
-
-    def click(self, x: float, y: float, sign: int, *, near: float = 0.0) -> None:
-        """A point on the thing (1) or beside it (0), in pixels; one that lies within `near` pixels is taken away."""
-        prompt = self._begun()
+    def click(self, x: float, y: float, label: int, *, radius: float = 0.0) -> None:
+        """Add a positive (1) or negative (0) point, in pixels, or remove the one that lies within `radius` pixels."""
+        prompt = self._prompt_or_new()
         if prompt is not None:
-            step = prompt.toggle_point(x, y, sign, radius=near)
+            step = prompt.toggle_point(x, y, label, radius=radius)
             if step is None:
                 self.clear_clicks()
             else:
-                self._ask(prompt, step)
+                self._run_step(prompt, step)
 
     def box(self, box: tuple[float, float, float, float]) -> None:
-        """A box around the thing: left, top, right, bottom in pixels."""
-        prompt = self._begun()
+        """Set the box around the object: left, top, right, bottom in pixels."""
+        prompt = self._prompt_or_new()
         if prompt is not None:
-            self._ask(prompt, prompt.with_box(box))
+            self._run_step(prompt, prompt.with_box(box))
 
     def correct(self, annotation: int) -> None:
         """Let the next clicks correct an accepted mask."""
         if self.image_id is not None:
-            self._turn(ClickPrompt(self.image_id, annotation), "Click on what is missing, or beside what is too much.")
+            self._change_prompt(
+                ClickPrompt(self.image_id, annotation),
+                "Click on what is missing; add negative points (Alt+click) where the mask is too large.",
+            )
 
     def clear_clicks(self) -> None:
-        """Give the clicks up; accepted masks stay as they are."""
+        """Discard the clicks; accepted masks stay as they are."""
         if self.prompt is not None:
-            self.session.drop(self.prompt.candidates)
-            self._turn(None)
+            if self._saving.isdisjoint(self.prompt.candidates):
+                self.session.drop_clicks(self.prompt)
+            self._change_prompt(None)
 
-    def other_answer(self) -> None:
-        """Show the next of the masks that the click may mean."""
+    def next_candidate(self) -> None:
+        """Display the next candidate mask of the clicks."""
         if self.prompt is not None and self.prompt.last.candidates:
-            self._turn(self.prompt.select(self.prompt.last.selected + 1))
+            self._change_prompt(self.prompt.select(self.prompt.last.selected + 1))
 
     def suggest(self, show: Callable[[list[tuple[str, float]]], None]) -> None:
-        """What the clicked mask may be, of the project's categories; `show` is told the names, the best first."""
+        """Compare the clicked mask with the project's categories; `show` takes (name, probability), the best first."""
         if self.prompt is None or self.prompt.proposal is None:
-            self._view.show_error("Click on a thing first.")
+            self._view.show_error("Click on an object first.")
             return
         proposal = self.prompt.proposal
-        self._background.work(lambda: self.session.suggest(proposal), show, "Comparing with words", lane=Queue.MODEL)
+        self._workers.run(
+            lambda: self.session.suggest_names(proposal), show, "Comparing with the names", queue=Queue.MODEL
+        )
 
-    def cancel(self) -> None:
-        """Give up the running prompt."""
-        self._prompts.begin()
-
-    def show_duplicates(self, wanted: bool) -> None:
+    def show_duplicates(self, *, visible: bool) -> None:
         """Show proposals that repeat an accepted mask, which can then be decided on like the others, or hide them."""
-        self._screen.show_duplicates(wanted)
+        self._screen.show_duplicates(visible=visible)
 
-    def _begun(self) -> ClickPrompt | None:
+    def _prompt_or_new(self) -> ClickPrompt | None:
         if self.image_id is None:
-            self._view.show_error(_NO_IMAGE)
+            self._view.show_error(NO_IMAGE)
             return None
         return self.prompt or ClickPrompt(self.image_id)
 
-    def _turn(self, prompt: ClickPrompt | None, message: str = "") -> None:
+    def _change_prompt(self, prompt: ClickPrompt | None, message: str = "") -> None:
         self._prompts.begin()
-        self._set_prompt(prompt)
+        self._replace_prompt(prompt)
         self._screen.reload(message)
 
-    def _set_prompt(self, prompt: ClickPrompt | None) -> None:
-        self.prompt = prompt
-        self._screen.answer = replace(self._screen.answer, prompt=prompt, disputed=False)
-        self._view.show_clicks(prompt)
+    def _replace_prompt(self, prompt: ClickPrompt | None) -> None:
+        """Replace the clicks; a decision on their mask that waits because of a conflict is withdrawn."""
+        if self.prompt is not None:
+            self._screen.set_pending(self._pending.without(self.prompt.candidates))
+        self._screen.set_prompt(prompt)
 
-    def _ask(self, prompt: ClickPrompt, step: ClickStep) -> None:
-        """Answer the next step; its point is there at once, and a further click builds on it before the answer is."""
+    def _run_step(self, prompt: ClickPrompt, step: ClickStep) -> None:
+        """Predict the masks of the next step; its point is drawn at once, and a further click may come first."""
         stale = self._prompts.begin()
-        self._set_prompt(prompt.with_step(step))
+        self._replace_prompt(prompt.with_step(step))
 
-        def show(told: tuple[ClickPrompt, str]) -> None:
-            answered, notice = told
-            self._set_prompt(answered)
+        def show(result: tuple[ClickPrompt, str]) -> None:
+            answered, notice = result
+            self._screen.set_prompt(answered)
             self._screen.reload(notice)
 
-        self._background.work(
-            lambda: self.session.ask(prompt, step), show, "Finding the mask", lane=Queue.MODEL, stale=stale
+        self._workers.run(
+            lambda: self.session.propose_click_step(prompt, step),
+            show,
+            "Finding the mask",
+            queue=Queue.MODEL,
+            stale=stale,
         )
+
+    def _show_proposals(self, proposals: Proposals) -> None:
+        # while duplicates are visible, the notice must not say that they are hidden
+        notice = proposals.answer_notice if self._screen.with_duplicates else proposals.notice
+        self._screen.show_proposals(proposals.ids, notice)
 
     # decisions
 
-    def decide(self, accept: bool, ids: Sequence[str] = (), name: str = "") -> None:
-        """Accept or reject proposals, by default all that are shown; a clicked one is kept under `name`."""
+    @property
+    def _pending(self) -> Pending:
+        return self._screen.pending
+
+    def decide(self, ids: Sequence[ProposalId] = (), name: str = "", *, accept: bool) -> None:
+        """Accept or reject proposals.
+
+        Args:
+            ids: which; by default all that are visible.
+            name: category of the mask that was clicked; the others keep their own.
+            accept: or reject.
+        """
         prompt = self.prompt
         clicked = prompt.proposal if prompt is not None else None
-        answers = prompt.candidates if prompt is not None else ()
-        shown = [row.proposal for row in self._screen.shown if row.proposal and row.proposal not in answers]
-        wanted = [key for key in [clicked, *shown] if key and (not ids or key in ids)]
-        if not wanted:
-            self._view.show_error("There is no open mask. Type class names and press Find masks first, or click.")
+        candidates = prompt.candidates if prompt is not None else ()
+        others = [mask.proposal for mask in self._screen.visible if mask.proposal not in candidates]
+        decided = [key for key in [clicked, *others] if key and (not ids or key in ids)]
+        if not decided:
+            self._view.show_error(NO_OPEN_MASK)
             return
-        for earlier in self._unsaved.among(wanted):
-            if accept and earlier.keep:
-                # under the name that was given then
-                self._save(earlier)
-            name = name or earlier.name
-        wanted = [key for key in wanted if key not in self._saving]
-        if wanted:
-            ours = prompt if clicked in wanted else None
-            self._save(Decision(self.image_id, tuple(wanted), name, accept, ours))
+        decided = [key for key in decided if key not in self._saving]
+        if decided:
+            ours = prompt if clicked in decided else None
+            for attempt in self._pending.attempts(Decision(accept, self.image_id, tuple(decided), name, ours)):
+                self._write(attempt)
 
     def retry(self) -> None:
-        """Try again to save what could not be saved."""
-        for decision in self._unsaved.all():
-            self._save(decision)
+        """Try again to write what could not be written."""
+        for decision in self._pending.decisions:
+            self._write(decision)
 
     def delete(self, annotations: Sequence[int]) -> None:
         """Delete accepted masks, in one step that can be undone."""
         if not annotations:
-            self._view.show_error("Choose an accepted mask first.")
+            self._view.show_error("Select an accepted mask first.")
             return
 
         def deleted(_: object) -> None:
             if self.prompt is not None and self.prompt.corrects in annotations:
-                self._set_prompt(None)
-            self._screen.written(f"Deleted {counted(len(annotations))}.")
+                self._screen.set_prompt(None)
+            self._screen.show_saved(deletion_message(len(annotations)))
 
-        self._background.work(lambda: self.session.delete(annotations), deleted, "Deleting", lane=Queue.SAVING)
+        self._workers.run(lambda: self.session.delete(annotations), deleted, "Deleting", queue=Queue.SAVING)
 
     def undo(self) -> None:
-        """Take back the last click of an open prompt, else what could not be saved, else the last step."""
-        waiting = self._unsaved.ids(self.image_id)
-        if self.prompt is not None and self.prompt.steps:
-            self._turn(self.prompt.undo())
+        """Undo the last click of an open prompt, else decisions that could not be written, else the last step."""
+        waiting = self._pending.ids(self.image_id)
+        if self.prompt is not None and self.prompt.steps and self.prompt.proposal not in self._saving:
+            self._change_prompt(self.session.undo_click(self.prompt))
         elif waiting:
-            self._unsaved.drop(waiting)
-            self._screen.show_unsaved(f"Taken back: {counted(len(waiting))} not saved.")
+            self._screen.keep(waiting)
+            self._screen.set_pending(self._pending.without(waiting))
+            self._screen.show_message(f"Undone: decision on {plural(len(waiting), 'mask')}, which was not saved.")
         else:
-            self._retrace(self.session.undo, "Undoing")
+            self._change_history(self.session.undo, "Undoing")
 
     def redo(self) -> None:
-        """Do again what was undone last."""
-        self._retrace(self.session.redo, "Doing again")
+        """Redo what was undone last."""
+        self._change_history(self.session.redo, "Redoing")
 
     def history(self, annotation: int | None) -> None:
-        """Tell what happened to an accepted mask; to none, nothing."""
+        """Show the history of an accepted mask; of None, nothing."""
         stale = self._histories.begin()
         if annotation is None:
             self._view.show_history(())
         else:
-            self._background.work(lambda: self.session.history(annotation), self._view.show_history, stale=stale)
+            self._workers.run(lambda: self.session.history(annotation), self._view.show_history, stale=stale)
 
-    def _save(self, decision: Decision) -> None:
+    def _write(self, decision: Decision) -> None:
         if not self._saving.isdisjoint(decision.ids):
             return
         self._saving.update(decision.ids)
 
-        def save() -> None:
-            self.session.decide(decision.ids, decision.name, keep=decision.keep)
-            if decision.prompt is not None:
-                self.session.drop(decision.prompt.candidates)
+        def write() -> None:
+            self.session.decide(decision.ids, decision.name, accept=decision.accept)
+            self.session.drop_clicks(decision.prompt)
 
-        def saved(_: None) -> None:
-            self._unsaved.drop(decision.ids)
+        def written(_: None) -> None:
             self._end_clicks(decision)
-            if not self.session.open_proposals(self._screen.answer.ids):
-                # with nothing left to decide, what cleaning took away is of no interest either
-                self._screen.answer = OpenProposals(prompt=self.prompt)
-            self._screen.written(decision.words)
+            self._screen.set_pending(self._pending.after(decision, None))
+            if not self.session.open_proposals(self._screen.proposals):
+                # with nothing left to decide, the cleaning preview is of no use either
+                self._screen.proposals = ()
+            self._screen.show_saved(decision.message)
 
-        self._background.work(
-            save, saved, "Saving", lane=Queue.SAVING, ended=lambda: self._saving.difference_update(decision.ids),
-            failed=lambda error: self._not_saved(decision, error),
-        )  # fmt: skip
+        self._workers.run(
+            write,
+            written,
+            "Saving",
+            queue=Queue.SAVING,
+            finished=lambda: self._saving.difference_update(decision.ids),
+            failed=lambda error: self._not_written(decision, error),
+        )
 
-    def _not_saved(self, decision: Decision, error: Exception) -> bool:
-        """Keep what could not be written on screen; a decision that was refused is open again."""
-        if not_written(error):
-            self._unsaved.add(decision, sentence(error))
+    def _not_written(self, decision: Decision, error: Exception) -> bool:
+        """Keep the masks of a failed decision on screen."""
+        if WriteFailure.of(error) is WriteFailure.RETRY:
+            # they wait under their name, and the next click begins a new mask
             self._end_clicks(decision)
-            if decision.image_id == self.image_id:
-                self._screen.keep(decision.ids)
-        else:
-            self._unsaved.drop(decision.ids)
-            # whoever accepts a second time has seen both masks
-            self._screen.answer = replace(self._screen.answer, disputed=isinstance(error, Conflict))
-        self._screen.show_unsaved()
-        self._screen.reload()
+        clicking = self.prompt is not None and self.prompt is decision.prompt
+        if not clicking and decision.image_id == self.image_id:
+            self._screen.keep(decision.ids)
+        self._screen.set_pending(self._pending.after(decision, error, error_message(error)))
+        self._screen.reload("")
         return False
 
     def _end_clicks(self, decision: Decision) -> None:
         if decision.prompt is not None and self.prompt is decision.prompt:
-            self._set_prompt(None)
+            self._screen.set_prompt(None)
 
-    def _retrace(self, go: Callable[[int | None], str], busy: str) -> None:
+    def _change_history(self, change: Callable[[int | None], str], activity: str) -> None:
         if self.image_id is None:
-            self._view.show_error(_NO_IMAGE)
+            self._view.show_error(NO_IMAGE)
             return
         if self.prompt is not None and not self.prompt.steps:
-            # the mask that was to be corrected may be gone afterwards
-            self._set_prompt(None)
+            # the mask to correct may not exist afterwards
+            self._screen.set_prompt(None)
         image_id = self.image_id
-        self._background.work(
-            lambda: go(image_id), self._screen.written, busy, lane=Queue.SAVING, failed=self._cannot_retrace
+        self._workers.run(
+            lambda: change(image_id),
+            self._screen.show_saved,
+            activity,
+            queue=Queue.SAVING,
+            failed=self._cannot_change_history,
         )
 
-    def _cannot_retrace(self, error: Exception) -> bool:
+    def _cannot_change_history(self, error: Exception) -> bool:
         if isinstance(error, OtherImage):
-            self._view.show_elsewhere(str(error), error.image_id)
-        elif isinstance(error, NothingToUndo):
-            self._screen.say(str(error))
-        else:
-            return False
-        return True
+            self._view.show_other_image(str(error), error.image_id)
+            return True
+        if isinstance(error, NothingToUndo):
+            self._screen.show_message(str(error))
+            return True
+        return False
 
     # the project
 
-    def act(self, action: str) -> None:
-        """Start, cancel, resume a run, or change the model; see `AnnotationSession.improvement`."""
+    def finetune(self, action: str) -> None:
+        """Start, cancel or resume a run, or change the model; see `Finetuning.act`."""
 
-        def acted() -> Improvement:
-            self.session.act(action)
-            return self.session.improvement()
+        def act() -> FinetuneStatus:
+            self.session.finetuning.act(action)
+            return self.session.finetuning.status()
 
-        self._background.work(acted, self._view.show_improvement, "Starting", lane=Queue.MODEL)
+        self._workers.run(act, self._view.show_finetuning, "Starting", queue=Queue.MODEL)
 
     def export(self, file: Path) -> None:
         """Write the accepted masks as COCO."""
-        self._background.work(
-            lambda: self.session.project.export_coco(file), lambda done: self._screen.say(f"Wrote {done}"),
-            "Exporting", lane=Queue.MODEL,
-        )  # fmt: skip
+        self._workers.run(
+            lambda: self.session.export_coco(file),
+            lambda path: self._screen.show_message(f"Wrote {path}"),
+            "Exporting",
+            queue=Queue.MODEL,
+        )
 
     def close(self) -> None:
-        """Stop everything that belongs to this window; a fine-tuning run is a process of its own and goes on."""
-        for latest in (self._prompts, self._histories):
-            latest.begin()
-        self._searches.close()
+        """Stop everything that belongs to this window; a fine-tuning run is a process of its own and continues."""
+        for generation in (self._prompts, self._histories):
+            generation.begin()
+        self._search.close()
         self._screen.close()
-        self._background.close()
+        self._workers.close()
 
-        def last_one_out() -> None:
+        def close_session() -> None:
             self._watcher.wait()
-            self._background.wait()
-            self.session.project.close()
+            self._workers.wait()
+            self.session.close()
 
-        threading.Thread(target=last_one_out, name="maskwright-close").start()
-
-    # what comes back
-
-    def _show_image(self, image_id: int, image: Image, seen: Snapshot) -> None:
-        self._screen.show_image(image_id, image, seen)
-        self._set_prompt(None)
-
-    def _show_proposals(self, found: Proposals) -> None:
-        self._screen.answer = replace(self._screen.answer, ids=(*found.ids, *found.hidden_ids))
-        self._screen.keep(tuple(self._unsaved.ids(found.image_id)))
-        # while duplicates are shown, the notice shall not say that they are hidden
-        self._screen.reload(found.told if self._screen.with_duplicates else found.notice)
+        threading.Thread(target=close_session, name="maskwright-close").start()

@@ -1,4 +1,4 @@
-"""Small parts of the dock that Qt lacks."""
+"""Small Qt widgets of the dock."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-__all__ = ["ActionBanner", "BusyBar", "MainThreadInvoker", "Masks", "WheelFilter", "button", "swatch"]
+__all__ = ["ActionBanner", "BusyBar", "MainThreadInvoker", "MaskList", "WheelFilter", "button", "swatch"]
 
-_LINES = 7
-"""How many masks of a list are in sight at once."""
+_VISIBLE_ROWS = 7
+"""Most rows of a mask list that are visible without scrolling."""
 
 
 class MainThreadInvoker(QObject):
-    """Carries calls to the thread this object lives on."""
+    """Runs calls on the thread that this object lives on."""
 
-    asked = Signal(object)
+    posted = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked.connect(self._call, Qt.QueuedConnection)
+        self.posted.connect(self._call, Qt.QueuedConnection)
 
     def _call(self, call: Callable[[], None]) -> None:
         call()
 
 
 class BusyBar(QProgressBar):
-    """A bar that says what is being done; Qt's own shows no text while it is not known how much is to be done."""
+    """An indeterminate progress bar with a text; Qt's own shows no text while it is indeterminate."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,15 +47,15 @@ class BusyBar(QProgressBar):
         self.setAlignment(Qt.AlignCenter)
 
     def text(self) -> str:
-        """What stands on the bar."""
+        """The text on the bar."""
         return str(self.format())
 
 
 class WheelFilter(QObject):
-    """Leaves the wheel to the scroll area, for widgets that would change their value under a passing pointer."""
+    """Leaves the wheel to the scroll area, for widgets whose value would change under a passing pointer."""
 
     def eventFilter(self, watched: QWidget, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """True when the widget shall not see the event."""
+        """True when the widget must not receive the event."""
         turned = event.type() == QEvent.Wheel and not watched.hasFocus()
         if turned:
             event.ignore()
@@ -63,68 +63,67 @@ class WheelFilter(QObject):
 
 
 class ActionBanner(QFrame):
-    """A sentence with one thing to do about it; there only while there is a sentence."""
+    """A message with a button; hidden while there is no message."""
 
-    taken = Signal()
+    clicked = Signal()
 
     def __init__(self, text: str, tip: str) -> None:
         """`text` and `tip` are the button's."""
         super().__init__()
-        self.setObjectName("offer")
-        # it is there because something did not go as asked
-        self.setStyleSheet("#offer { border: 1px solid #e69f00; border-radius: 3px }")
+        self.setObjectName("banner")
+        # orange, because something did not go as expected
+        self.setStyleSheet("#banner { border: 1px solid #e69f00; border-radius: 3px }")
         self.label = QLabel()
         self.label.setWordWrap(True)
         # a long name must not make the dock wide
         self.label.setMinimumWidth(1)
-        self.button = button(text, tip, self.taken.emit)
+        self.button = button(text, tip, self.clicked.emit)
         row = QHBoxLayout(self)
         row.setContentsMargins(6, 4, 6, 4)
         row.addWidget(self.label, 1)
         row.addWidget(self.button)
         self.setVisible(False)
 
-    def show_sentence(self, sentence: str) -> None:
-        """Show a sentence with the button, or nothing when it is empty."""
-        self.label.setText(sentence)
-        self.setVisible(bool(sentence))
+    def show_message(self, message: str) -> None:
+        """Show a message with the button, or nothing when it is empty."""
+        self.label.setText(message)
+        self.setVisible(bool(message))
 
 
-class Masks(QListWidget):
-    """A list of masks, as high as it is full within limits; several can be selected."""
+class MaskList(QListWidget):
+    """A list of masks that is as high as its rows, within limits; several rows can be selected."""
 
-    erased = Signal()
-    """The Delete key was pressed in it."""
+    delete_pressed = Signal()
 
     def __init__(self, tip: str) -> None:
         super().__init__()
         self.setSelectionMode(QAbstractItemView.ExtendedSelection)
         self.setToolTip(tip)
-        # in a narrow dock the end of a line is left out; the tooltip has it all
+        # a narrow dock cuts off the end of a row; its tooltip is complete
         self.setTextElideMode(Qt.ElideRight)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
         self.fit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Tell of the Delete key; the others are the list's."""
+        """Emit `delete_pressed` for the Delete key; the list handles the others."""
         if event.key() == Qt.Key_Delete:
-            self.erased.emit()
+            self.delete_pressed.emit()
         else:
             super().keyPressEvent(event)
 
     def fit(self) -> None:
-        """Take the height that the lines need."""
-        line = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height() + 2
-        self.setFixedHeight(max(2, min(self.count(), _LINES)) * line + 2 * self.frameWidth() + 4)
+        """Set the height that the rows need."""
+        row = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height() + 2
+        self.setFixedHeight(max(2, min(self.count(), _VISIBLE_ROWS)) * row + 2 * self.frameWidth() + 4)
 
 
 def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
-    """A button that calls without arguments."""
-    made = QPushButton(text)
-    made.setToolTip(tip)
-    # Qt would hand over whether it is checked
-    made.clicked.connect(lambda _=False: clicked())
-    return made
+    """A button with a tooltip; `clicked` is called without arguments."""
+    widget = QPushButton(text)
+    widget.setToolTip(tip)
+    # Qt would pass whether it is checked
+    widget.clicked.connect(lambda _=False: clicked())
+    return widget
 
 
 def swatch(color: str) -> QIcon:

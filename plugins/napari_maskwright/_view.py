@@ -1,68 +1,70 @@
-"""What the controller asks of a window."""
+"""What the controller needs of a window."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from maskwright.domain import Image
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.session import Improvement, MaskView
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import FinetuneStatus, MaskView
 
 if TYPE_CHECKING:
-    # torch comes with the search, and a window should open before it
-    from maskwright.project.search import SearchHit
+    from maskwright.session import SearchHit
 
 __all__ = ["AnnotatorView"]
 
 
 class AnnotatorView(Protocol):
-    """What the controller asks of a window; all but `call_soon` is only ever called on its own thread."""
+    """What the controller needs of a window; all but `call_soon` is only called on the window's thread."""
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Run `call` on the window's thread; may be asked from any thread."""
+        """Run `call` on the window's thread; callable from any thread."""
 
-    def show_images(self, choices: Sequence[tuple[str, int]], current: int | None) -> None:
-        """The project's images by (name, id)."""
+    def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
+        """List the project's images by (title, id)."""
 
     def show_image(self, image_id: int, image: Image) -> None:
-        """Another image."""
+        """Show another image."""
 
-    def show_masks(self, rows: Sequence[MaskView], remarks: Mapping[str, str]) -> None:
-        """The accepted masks of the image, its open proposals, and what cleaning left unlabelled.
+    def show_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
+        """Draw the accepted masks, the open proposals and the cleaning preview of the image.
 
-        A remark, by the proposal's id, is a word on it: "not saved", "duplicate".
+        Args:
+            masks: what to draw.
+            unwritten: proposals whose decision could not be written yet.
         """
 
     def show_duplicates(self, count: int) -> None:
-        """How many proposals that repeat an accepted mask are hidden."""
+        """Show how many proposals that repeat an accepted mask are hidden."""
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
-        """The clicks and the box of a prompt, and which of its answers is shown."""
+        """Draw the clicks and the box of a prompt, and say which of its candidates is visible."""
 
     def show_history(self, sentences: Sequence[str]) -> None:
-        """What happened to the mask that was asked about, the oldest first."""
+        """Show the history of the selected mask, the oldest step first."""
 
     def show_status(self, text: str) -> None:
-        """One line that stays."""
+        """Show the status line."""
 
     def show_busy(self, text: str) -> None:
-        """What is being worked on; empty when nothing is."""
+        """Show what is running; empty when nothing is."""
 
-    def show_searching(self, running: bool) -> None:
-        """Whether images are being looked at for a phrase."""
+    def show_searching(self, *, running: bool) -> None:
+        """Show whether a search for images is running."""
 
-    def show_matches(self, found: Sequence[SearchHit], notice: str) -> None:
-        """The images that were found, the best first, and a sentence on the search, or none."""
+    def show_matches(self, matches: Sequence[SearchHit], notice: str) -> None:
+        """List the images that match a phrase, the best first, with a sentence on the search or none."""
 
-    def show_improvement(self, told: Improvement) -> None:
-        """Where fine-tuning stands."""
+    def show_finetuning(self, status: FinetuneStatus) -> None:
+        """Show where fine-tuning stands."""
 
-    def show_unsaved(self, sentence: str) -> None:
-        """What could not be saved, with a way to try again; empty when everything is saved."""
+    def show_unsaved(self, message: str) -> None:
+        """Show what could not be saved, with a button to try again; empty when everything is saved."""
 
-    def show_elsewhere(self, sentence: str, image_id: int | None) -> None:
-        """That a step belongs to another image, with a way to go there; empty and None when there is none."""
+    def show_other_image(self, message: str, image_id: int | None) -> None:
+        """Show that a step belongs to another image, with a button that opens it; empty and None when it does not."""
 
-    def show_error(self, sentence: str) -> None:
-        """Something the person can mend."""
+    def show_error(self, message: str) -> None:
+        """Show an error that the user can act on."""

@@ -1,8 +1,8 @@
-"""The dock widget: it draws, and hands every gesture to the controller."""
+"""The dock widget: draws what the controller shows, and passes the user's actions to it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,40 +11,39 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QListWidgetItem
 
-from maskwright.domain import Image
+from maskwright.domain import Image, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt
-from maskwright.errors import MaskwrightError
-from maskwright.project import Project
-from maskwright.session import AnnotationSession, Improvement, MaskView
-from maskwright.settings import Settings
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import (
+    FINETUNE_ACTIONS,
+    AnnotationSession,
+    FinetuneStatus,
+    MaskView,
+    MaskwrightError,
+    default_project,
+    duplicates_hidden,
+)
 from napari_maskwright._canvas import Canvas
 from napari_maskwright._controller import Controller
-from napari_maskwright._layers import as_rgb8
-from napari_maskwright._panels import ACTIONS, KEYS, Form
+from napari_maskwright._panels import KEYS, Form
 from napari_maskwright._qt_widgets import MainThreadInvoker, swatch
 
 if TYPE_CHECKING:
     import napari
 
-    from maskwright.engine import Engine
-    from maskwright.project.search import SearchHit
+    from maskwright.session import SearchHit
 
 __all__ = ["KEYS", "AnnotatorWidget"]
 
-_MATCHES = 5
-"""How many images that were found are in sight at once."""
-_DIRECT = {
-    "other": "other_answer", "clear": "clear_clicks", "undo": "undo", "redo": "redo", "retry": "retry",
-    "stop": "stop_search",
-}  # fmt: skip
-"""Gesture -> what the controller does."""
+_VISIBLE_MATCHES = 5
+"""Most rows of the search result that are visible without scrolling."""
 _OFF, _POINT, _BOX = range(3)
-_STILL = 5
-"""Pixels of the screen that a press may move and still be a click."""
+_CLICK_TOLERANCE = 5
+"""Pixels of the screen that the mouse may move during a click."""
 
 
 class AnnotatorWidget(Form):
-    """Words, proposals, decisions and the better model, on one project."""
+    """Annotation of one project: search, prompts, decisions, fine-tuning."""
 
     def __init__(
         self,
@@ -54,92 +53,97 @@ class AnnotatorWidget(Form):
         preset: str = "tiny",
         device: str = "auto",
     ) -> None:
+        """Show the widget in a viewer, and open a project.
+
+        Args:
+            napari_viewer: shows the image and its masks.
+            project: folder or database URL; by default the default project, if it exists.
+            preset: preset name or checkpoint folder.
+            device: as for `Engine.load`.
+        """
         super().__init__()
         self._viewer, self._preset, self._device = napari_viewer, preset, device
-        self._soon = MainThreadInvoker()
+        self._invoker = MainThreadInvoker()
         self.controller: Controller | None = None
         self._canvas = Canvas(napari_viewer)
         self._layers = self._canvas.layers
-        self._rows: list[MaskView] = []
-        self._choices: Sequence[tuple[str, int]] = ()
-        self._there: int | None = None
-        presses, pressed = napari_viewer.mouse_drag_callbacks, self._pressed
-        presses.append(pressed)
-        # not a bound method of ours: when the signal comes, this widget is gone
-        self.destroyed.connect(lambda: presses.remove(pressed) if pressed in presses else None)
-        self.asked.connect(self.gesture)
-        self._accepted.chosen.connect(self._show_chosen)
-        self._accepted.deleted.connect(self._delete)
-        self._accepted.asked.connect(self._ask_history)
-        self._bind_keys()
-        place = project or str(Settings.load().project.expanduser())
-        self._project.setText(place)
-        if project or (Path(place) / "project.db").exists():
-            self.open_project(place)
+        self._masks: list[MaskView] = []
+        self._titles: Sequence[tuple[str, int]] = ()
+        self._other_image_id: int | None = None
+        callbacks, pressed = napari_viewer.mouse_drag_callbacks, self._mouse_pressed
+        callbacks.append(pressed)
+        # not a bound method of ours: when the signal arrives, this widget is deleted
+        self.destroyed.connect(lambda: callbacks.remove(pressed) if pressed in callbacks else None)
+        self.triggered.connect(self.run_action)
+        self._accepted.selection_changed.connect(self._show_selected)
+        self._accepted.delete_requested.connect(self._delete)
+        self._accepted.history_requested.connect(self._request_history)
+        for key, (action, _) in KEYS.items():
+            napari_viewer.bind_key(key, lambda viewer, action=action: self.run_action(action), overwrite=True)
+        location = project or default_project()
+        self._project.setText(location)
+        if project or (Path(location) / "project.db").exists():
+            self.open_project(location)
 
-    # the view that the controller speaks to
+    # the view of the controller
 
     def call_soon(self, call: Callable[[], None]) -> None:
-        """Run on the window's thread; a window that is gone needs no call."""
+        """Run on the window's thread; ignored when the window is closed."""
         try:
-            self._soon.asked.emit(call)
+            self._invoker.posted.emit(call)
         except RuntimeError:
             return
 
-    def show_images(self, choices: Sequence[tuple[str, int]], current: int | None) -> None:
+    def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
         """Fill the list of images."""
         self._images.blockSignals(True)
-        if choices != self._choices:
-            self._choices = choices
+        if images != self._titles:
+            self._titles = images
             self._images.clear()
-            for name, image_id in choices:
-                self._images.addItem(name, image_id)
+            for title, image_id in images:
+                self._images.addItem(title, image_id)
         self._images.setCurrentIndex(self._images.findData(current))
         self._images.blockSignals(False)
 
     def show_image(self, image_id: int, image: Image) -> None:
-        """Show the image, in the layer it was taken from when there is one."""
-        self._accepted.choose(())
+        """Show another image, and allow undo and redo on it."""
+        self._accepted.select(())
         self._canvas.show_image(image_id, image)
         self._undo.setEnabled(True)
-        self._undo.setToolTip("Take back the last click, else the last step on this image.")
+        self._undo.setToolTip("Undo the last click, else the last step on this image.")
         self._redo.setEnabled(True)
-        self._redo.setToolTip("Do again what was undone last.")
+        self._redo.setToolTip("Redo what was undone last.")
 
-    def show_masks(self, rows: Sequence[MaskView], remarks: Mapping[str, str]) -> None:
+    def show_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
         """Draw the masks, and list the accepted ones and the proposals."""
-        self._rows = list(rows)
-        cleaned = [row for row in rows if row.cleaned]
-        accepted = [row for row in rows if row.proposal is None and not row.cleaned]
-        proposals = [row for row in rows if row.proposal is not None]
-        self._canvas.show_masks(accepted, proposals, cleaned)
-        total = self._canvas.size_hw[0] * self._canvas.size_hw[1]
-        # corrections stand where a mask was, and may belong to none
-        self._accepted.show_masks([row for row in accepted if row.annotation is not None], total)
-        chosen = {item.data(Qt.UserRole) for item in self._list.selectedItems()}
+        self._masks = list(masks)
+        accepted = [mask for mask in masks if mask.annotation is not None]
+        proposals = [mask for mask in masks if mask.proposal is not None]
+        self._canvas.show_masks(accepted, proposals, [mask for mask in masks if mask.cleaning_preview])
+        pixels = self._canvas.size_hw[0] * self._canvas.size_hw[1]
+        self._accepted.show_masks(accepted, pixels)
+        selected = self._selected_proposals()
         self._list.clear()
-        for row in proposals:
-            score = "" if row.mask.score is None else f", score {row.mask.score:.2f}"
-            unfamiliar = ", unfamiliar word" if row.unfamiliar else ""
-            remark = f" ({remarks[str(row.proposal)]})" if row.proposal in remarks else ""
-            text = f"{row.mask.category or 'clicked'}{remark}  {100 * row.mask.area / total:.1f} %{score}{unfamiliar}"
-            item = QListWidgetItem(swatch(row.color), text)
-            item.setData(Qt.UserRole, row.proposal)
+        for mask in proposals:
+            state = " (not saved)" if mask.proposal in unwritten else " (duplicate)" if mask.duplicate else ""
+            text = _row_text(mask, state, pixels)
+            item = QListWidgetItem(swatch(mask.color), text)
+            item.setData(Qt.UserRole, mask.proposal)
             item.setToolTip(text)
             self._list.addItem(item)
-            item.setSelected(row.proposal in chosen)
+            item.setSelected(mask.proposal in selected)
         self._list.fit()
         for button in (self._accept, self._reject):
             button.setEnabled(bool(proposals))
             button.setToolTip("All proposals, or those selected in the list." if proposals else "No open proposals.")
 
     def show_duplicates(self, count: int) -> None:
-        """How many proposals are hidden."""
-        self._hidden.setText(f"{count} duplicate{'s' * (count != 1)} hidden" if count else "")
+        """Show how many proposals are hidden."""
+        self._hidden.setText(duplicates_hidden(count))
         self._hidden.setVisible(bool(count))
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
-        """Show the clicks and the box, and which of the answers it is."""
+        """Draw the clicks and the box, and enable their buttons."""
         self._canvas.show_clicks(prompt)
         step = prompt.last if prompt is not None else None
         count = len(step.candidates) if step is not None else 0
@@ -148,161 +152,172 @@ class AnnotatorWidget(Form):
             f"Mask {step.selected + 1} of {count} (J)" if step is not None and count > 1 else "Other (J)"
         )
         self._clear.setEnabled(prompt is not None)
-        self._what.setEnabled(count > 0)
+        self._suggest.setEnabled(count > 0)
 
     def show_history(self, sentences: Sequence[str]) -> None:
-        """What happened to the chosen mask."""
+        """Show the history of the selected mask."""
         self._accepted.show_history(sentences)
 
     def show_status(self, text: str) -> None:
-        """One line that stays."""
+        """Show the status line."""
         self._status.setText(text)
 
     def show_busy(self, text: str) -> None:
-        """What is being worked on."""
+        """Show the busy bar with a text, or hide it."""
         self._busy.setFormat(text)
         self._busy.setVisible(bool(text))
 
-    def show_searching(self, running: bool) -> None:
-        """Whether there is a search to stop."""
+    def show_searching(self, *, running: bool) -> None:
+        """Enable the button that stops a search."""
         self._stop.setEnabled(running)
 
-    def show_matches(self, found: Sequence[SearchHit], notice: str) -> None:
-        """List the images that were found."""
+    def show_matches(self, matches: Sequence[SearchHit], notice: str) -> None:
+        """List the images that match a phrase."""
         self._matches.clear()
-        for one in found:
-            item = QListWidgetItem(f"{one.score:.2f}  {Path(one.record.file_name).name}")
-            item.setData(Qt.UserRole, one.record.id)
+        for match in matches:
+            item = QListWidgetItem(f"{match.score:.2f}  {Path(match.record.file_name).name}")
+            item.setData(Qt.UserRole, match.record.id)
             self._matches.addItem(item)
-        rows = min(len(found), _MATCHES) * self._matches.sizeHintForRow(0)
+        rows = min(len(matches), _VISIBLE_MATCHES) * self._matches.sizeHintForRow(0)
         self._matches.setFixedHeight(max(0, rows) + 2 * self._matches.frameWidth() + 4)
-        self._matches.setVisible(bool(found))
-        self._found.setText(notice)
-        self._found.setVisible(bool(notice))
+        self._matches.setVisible(bool(matches))
+        self._search_notice.setText(notice)
+        self._search_notice.setVisible(bool(notice))
 
-    def show_improvement(self, told: Improvement) -> None:
-        """Where fine-tuning stands, and what can be done now."""
-        self._run_line.setText(told.line)
-        self._run_bar.setVisible(told.share is not None)
-        self._run_bar.setValue(round(100 * (told.share or 0)))
+    def show_finetuning(self, status: FinetuneStatus) -> None:
+        """Show where fine-tuning stands, and the buttons for what can be done now."""
+        self._run_line.setText(status.message)
+        self._run_bar.setVisible(status.share is not None)
+        self._run_bar.setValue(round(100 * (status.share or 0)))
         for action, button in self._run_buttons.items():
-            button.setVisible(action in told.actions)
+            button.setVisible(action in status.actions)
 
-    def show_unsaved(self, sentence: str) -> None:
-        """What could not be saved, with the button to try again."""
-        self._unsaved.show_sentence(sentence)
+    def show_unsaved(self, message: str) -> None:
+        """Show what could not be saved, with the button to try again."""
+        self._unsaved.show_message(message)
 
-    def show_elsewhere(self, sentence: str, image_id: int | None) -> None:
-        """That a step belongs to another image, with the button that goes there."""
-        self._there = image_id
-        names = [name for name, key in self._choices if key == image_id]
-        self._elsewhere.button.setToolTip(f"Show {names[0]}." if names else "Show the image that the step was on.")
-        self._elsewhere.show_sentence(sentence)
+    def show_other_image(self, message: str, image_id: int | None) -> None:
+        """Show that a step belongs to another image, with the button that opens it."""
+        self._other_image_id = image_id
+        titles = [title for title, key in self._titles if key == image_id]
+        self._other_image.button.setToolTip(f"Show {titles[0]}." if titles else "Show the image that the step was on.")
+        self._other_image.show_message(message)
 
-    def show_error(self, sentence: str) -> None:
-        """Something the person can mend."""
-        show_error(sentence)
+    def show_error(self, message: str) -> None:
+        """Show an error as a napari notification."""
+        show_error(message)
 
-    # gestures
+    # actions
 
-    def open_project(self, place: str) -> None:
-        """Open or create a project; the one that was open is given up."""
+    def open_project(self, location: str) -> None:
+        """Open or create a project, and close the one that was open."""
         try:
-            opened = Project.open(place, create=True)
+            session = AnnotationSession.open(location, preset=self._preset, device=self._device)
         except MaskwrightError as error:
             show_error(str(error))
             return
         self.close_project()
-        self._project.setText(place)
-        self.controller = Controller(AnnotationSession(self._engine, opened, self._preset), self)
-        self.controller.show_duplicates(self._repeated.isChecked())
-        # not a bound method of ours: when the signal comes, this widget is gone
+        self._project.setText(location)
+        self.controller = Controller(session, self)
+        self.controller.show_duplicates(visible=self._duplicates.isChecked())
+        # not a bound method of ours: when the signal arrives, this widget is deleted
         self.destroyed.connect(self.controller.close)
 
     def close_project(self) -> None:
-        """Stop what runs and give the project free."""
+        """Stop running work and close the project."""
         if self.controller is not None:
             self.destroyed.disconnect(self.controller.close)
             self.controller.close()
             self.controller = None
-            self.show_searching(False)
+            self.show_searching(running=False)
             self.show_matches((), "")
             self.show_unsaved("")
-            self.show_elsewhere("", None)
+            self.show_other_image("", None)
 
-    def gesture(self, name: str) -> None:
-        """Do what a button or key stands for."""
-        own: dict[str, Callable[[], Any]] = {
+    def run_action(self, name: str) -> None:
+        """Run the action of a button, a key or a command."""
+        without_project: dict[str, Callable[[], Any]] = {
             "hide": self._canvas.toggle_proposals,
             "tool": lambda: self._tool.setCurrentIndex((self._tool.currentIndex() + 1) % self._tool.count()),
-            "sign": self._beside.toggle,
+            "sign": self._subtract.toggle,
             "open": lambda: self.open_project(self._project.text()),
             "choose project": self._choose_project,
-            "take": self.take_layer,
+            "add layer": self.add_layer,
         }
-        if name in own:
-            own[name]()
+        if name in without_project:
+            without_project[name]()
         elif self.controller is None:
             show_error("Open a project first.")
+        elif name in FINETUNE_ACTIONS:
+            self.controller.finetune(name)
         else:
-            self._ask(self.controller, name)
+            self._run_on_project(self.controller, name)
 
-    def _ask(self, controller: Controller, name: str) -> None:
-        """Ask the controller for what a gesture stands for."""
-        match name:
-            case "run":
-                controller.propose(
-                    self._words.text(),
-                    background=self._background.isChecked(),
-                    threshold=self._threshold.value() / 100,
-                    method=self._method.currentData(),
-                    cleaning=self._cleaning.currentData(),
-                    refine="pamr" if self._refine.isChecked() else None,
-                )
-            case "find":
-                controller.find(self._phrase.text())
-            case "accept" | "reject":
-                chosen = [item.data(Qt.UserRole) for item in self._list.selectedItems()]
-                controller.decide(name == "accept", chosen, self._name.text())
-            case "next" | "previous":
-                controller.step(1 if name == "next" else -1)
-            case "image":
-                controller.open_image(self._images.currentData())
-            case "match":
-                controller.open_image(self._matches.currentItem().data(Qt.UserRole))
-            case "go":
-                if self._there is not None:
-                    controller.open_image(self._there)
-            case "duplicates":
-                controller.show_duplicates(self._repeated.isChecked())
-            case "suggest":
-                controller.suggest(self._show_names)
-            case "export":
-                self._choose_export(controller)
-            case _ if name in ACTIONS:
-                controller.act(name)
-            case _:
-                getattr(controller, _DIRECT[name])()
+    def _run_on_project(self, controller: Controller, name: str) -> None:
+        actions: dict[str, Callable[[], Any]] = {
+            "run": lambda: self._propose(controller),
+            "find": lambda: controller.find(self._phrase.text()),
+            "stop": controller.stop_search,
+            "match": lambda: controller.open_image(self._matches.currentItem().data(Qt.UserRole)),
+            "image": lambda: controller.open_image(self._images.currentData()),
+            "next": lambda: controller.step(1),
+            "previous": lambda: controller.step(-1),
+            "open other image": lambda: self._open_other_image(controller),
+            "other": controller.next_candidate,
+            "clear": controller.clear_clicks,
+            "suggest": lambda: controller.suggest(self._show_names),
+            "accept": lambda: controller.decide(self._selected_proposals(), self._name.text(), accept=True),
+            "reject": lambda: controller.decide(self._selected_proposals(), self._name.text(), accept=False),
+            "retry": controller.retry,
+            "undo": controller.undo,
+            "redo": controller.redo,
+            "duplicates": lambda: controller.show_duplicates(visible=self._duplicates.isChecked()),
+            "export": lambda: self._choose_export(controller),
+        }
+        actions[name]()
 
-    def take_layer(self) -> None:
-        """Add the selected image layer to the project; its masks will lie over that layer."""
+    def _propose(self, controller: Controller) -> None:
+        background = self._background.isChecked()
+        try:
+            prompt = TextPrompt.parse(
+                self._classes.text(),
+                method=self._method.currentData(),
+                background=background,
+                threshold=self._threshold.value() / 100 if background else None,
+                cleaning=self._cleaning.currentData() if background else None,
+                refine="pamr" if self._refine.isChecked() else None,
+            )
+        except MaskwrightError as error:
+            show_error(str(error))
+        else:
+            controller.propose(prompt)
+
+    def _selected_proposals(self) -> list[ProposalId]:
+        return [item.data(Qt.UserRole) for item in self._list.selectedItems()]
+
+    def _open_other_image(self, controller: Controller) -> None:
+        if self._other_image_id is not None:
+            controller.open_image(self._other_image_id)
+
+    def add_layer(self) -> None:
+        """Add the selected image layer to the project; its masks are drawn over that layer."""
         layer = self._viewer.layers.selection.active
         if not isinstance(layer, ImageLayer) or self.controller is None:
             show_error("Select an image layer, and open a project.")
             return
         data, rgb, name = layer.data[0] if layer.multiscale else layer.data, layer.rgb, layer.name
-        self.controller.take(
-            lambda: Image(as_rgb8(data, rgb=rgb), name=name),
-            lambda image_id: self._canvas.taken.__setitem__(image_id, layer),
+        self.controller.add_image(
+            lambda: Image.from_array(data, rgb=rgb, name=name),
+            lambda image_id: self._canvas.user_layers.__setitem__(image_id, layer),
         )
 
-    def _pressed(self, viewer: Any, event: Any) -> Any:
-        """A press on the canvas; a drag moves the view, but with the box tool."""
+    def _mouse_pressed(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Handle a press on the canvas until its release; a drag moves the view unless the box tool is on."""
         tool = self._tool.currentIndex()
-        if event.button != 1 or self.controller is None or self._canvas.anchor not in viewer.layers:
+        if event.button != 1 or self.controller is None or self._canvas.image_layer not in viewer.layers:
             return
-        start, pressed = event.pos, self._canvas.place(event.position)
-        other = "Alt" in event.modifiers
+        start, first = event.pos, self._canvas.to_pixels(event.position)
+        opposite = "Alt" in event.modifiers
         if tool == _BOX:
             viewer.scene.camera.mouse_pan = False
         try:
@@ -311,68 +326,68 @@ class AnnotatorWidget(Form):
                 yield
         finally:
             viewer.scene.camera.mouse_pan = True
-        moved = max(abs(now - then) for now, then in zip(event.pos, start, strict=True)) > _STILL
-        (x0, y0), (x1, y1) = pressed, self._canvas.place(event.position)
+        moved = max(abs(now - then) for now, then in zip(event.pos, start, strict=True)) > _CLICK_TOLERANCE
+        (x0, y0), (x1, y1) = first, self._canvas.to_pixels(event.position)
         if tool == _BOX and moved:
             self.controller.box((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
         elif tool == _POINT and not moved and "Control" in event.modifiers:
             self._correct_at(x0, y0)
         elif tool == _POINT and not moved:
-            sign = int(self._beside.isChecked() == other)
-            self.controller.click(x0, y0, sign, near=self._canvas.near)
+            label = int(self._subtract.isChecked() == opposite)
+            self.controller.click(x0, y0, label, radius=self._canvas.click_radius)
         elif tool == _OFF and not moved:
-            self._choose_at(x0, y0)
+            self._select_at(x0, y0)
 
     def _correct_at(self, x: float, y: float) -> None:
-        """Let clicks correct the smallest accepted mask at a place."""
-        hit = self._accepted_at(x, y)
-        if hit and self.controller is not None:
-            self.controller.correct(hit[0])
+        """Let clicks correct the smallest accepted mask at a pixel."""
+        ids = self._accepted_at(x, y)
+        if ids and self.controller is not None:
+            self.controller.correct(ids[0])
 
-    def _choose_at(self, x: float, y: float) -> None:
-        """Choose the accepted mask on top at a place; again, the one below it."""
+    def _select_at(self, x: float, y: float) -> None:
+        """Select the topmost accepted mask at a pixel; if it is selected already, the one below."""
         active = self._viewer.layers.selection.active
-        # while the user paints or draws in a layer of their own, a click means something else
+        # while the user paints or draws in another layer, a click belongs to that tool
         if active is not None and str(getattr(active, "mode", "pan_zoom")) != "pan_zoom":
             return
-        hit, before = self._accepted_at(x, y), self._accepted.ids
-        place = hit.index(before[0]) + 1 if len(before) == 1 and before[0] in hit else 0
-        self._accepted.choose([hit[place % len(hit)]] if hit else [])
+        ids, before = self._accepted_at(x, y), self._accepted.ids
+        place = ids.index(before[0]) + 1 if len(before) == 1 and before[0] in ids else 0
+        self._accepted.select([ids[place % len(ids)]] if ids else [])
 
     def _accepted_at(self, x: float, y: float) -> list[int]:
-        under = self._canvas.under([row for row in self._rows if row.annotation is not None], x, y)
-        return [row.annotation for row in under if row.annotation is not None]
+        masks = [mask for mask in self._masks if mask.annotation is not None]
+        return [mask.annotation for mask in self._canvas.masks_at(masks, x, y) if mask.annotation is not None]
 
-    def _show_chosen(self, ids: list[int]) -> None:
-        self._canvas.show_chosen([row for row in self._rows if row.annotation in ids])
+    def _show_selected(self, ids: list[int]) -> None:
+        self._canvas.show_selected([mask for mask in self._masks if mask.annotation in ids])
 
     def _delete(self, ids: list[int]) -> None:
         if self.controller is not None:
             self.controller.delete(ids)
 
-    def _ask_history(self, annotation: int | None) -> None:
+    def _request_history(self, annotation: int | None) -> None:
         if self.controller is not None:
             self.controller.history(annotation)
 
     def _show_names(self, names: list[tuple[str, float]]) -> None:
         self._name.setText(names[0][0])
-        self.show_status("It may be " + ", ".join(f"{name} ({chance:.2f})" for name, chance in names[:5]))
-
-    def _engine(self, preset: str) -> Engine:
-        from maskwright.engine import Engine
-
-        return Engine.load(preset, self._device)
-
-    def _bind_keys(self) -> None:
-        for key, (name, _) in KEYS.items():
-            self._viewer.bind_key(key, lambda viewer, name=name: self.gesture(name), overwrite=True)
+        self.show_status(
+            "Suggested names: " + ", ".join(f"{name} ({probability:.2f})" for name, probability in names[:5])
+        )
 
     def _choose_project(self) -> None:
-        place = QFileDialog.getExistingDirectory(self, "Project folder", self._project.text())
-        if place:
-            self.open_project(place)
+        folder = QFileDialog.getExistingDirectory(self, "Project folder", self._project.text())
+        if folder:
+            self.open_project(folder)
 
     def _choose_export(self, controller: Controller) -> None:
-        place, _ = QFileDialog.getSaveFileName(self, "COCO file", "coco.json", "COCO (*.json)")
-        if place:
-            controller.export(Path(place))
+        file, _ = QFileDialog.getSaveFileName(self, "COCO file", "coco.json", "COCO (*.json)")
+        if file:
+            controller.export(Path(file))
+
+
+def _row_text(mask: MaskView, state: str, pixels: int) -> str:
+    """Such as "cow (duplicate)  12.0 %, score 0.91, out of vocabulary"."""
+    score = "" if mask.mask.score is None else f", score {mask.mask.score:.2f}"
+    vocabulary = ", out of vocabulary" if mask.out_of_vocabulary else ""
+    return f"{mask.mask.category or 'clicked'}{state}  {100 * mask.mask.area / pixels:.1f} %{score}{vocabulary}"

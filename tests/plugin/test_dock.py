@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maskwright.project import Project
+from maskwright.session import deletion_message
 from tests.plugin.test_widget import Press, viewer, widget
 
 __all__ = ["viewer", "widget"]
@@ -23,10 +24,10 @@ def _box(left: int, right: int, top: int = 5, bottom: int = 30) -> Any:
     return region
 
 
-def _kept(widget: Any, qtbot: Any, *regions: Any) -> list[int]:
+def _accept(widget: Any, qtbot: Any, *regions: Any) -> list[int]:
     project = widget.controller.session.project
     ids = [project.accept(widget.controller.image_id, region, "cow").id for region in regions]
-    qtbot.waitUntil(lambda: set(ids) <= {row.annotation for row in widget._rows}, timeout=10_000)
+    qtbot.waitUntil(lambda: set(ids) <= {view.annotation for view in widget._masks}, timeout=10_000)
     return ids
 
 
@@ -36,13 +37,13 @@ def _listed(widget: Any) -> list[str]:
 
 def _stored(place: Path) -> list[int]:
     with Project.open(place) as project:
-        return [one.id for one in project.annotations()]
+        return [annotation.id for annotation in project.annotations()]
 
 
 def _find(widget: Any) -> None:
-    widget._words.setText("grass, cow, sky")
+    widget._classes.setText("grass, cow, sky")
     widget._background.setChecked(False)
-    widget.gesture("run")
+    widget.run_action("run")
 
 
 def _press_key(viewer: Any, key: str) -> None:
@@ -55,7 +56,7 @@ def test_undo_and_redo_by_button_and_key(widget: Any, viewer: Any, place: Path, 
     _find(widget)
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
     shapes = np.asarray(widget._layers["proposals"].data) > 0
-    widget.gesture("accept")
+    widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() > 0, timeout=20_000)
     assert not np.asarray(widget._layers["proposals"].data).any()
     widget._undo.click()
@@ -81,51 +82,51 @@ def test_undo_and_redo_wait_for_an_image(viewer: Any, tmp_path: Path, monkeypatc
     for button in (empty._undo, empty._redo, empty._accepted.delete, empty._accepted.history):
         assert not button.isEnabled()
         assert button.toolTip()
-    empty.gesture("undo")
+    empty.run_action("undo")
     empty.deleteLater()
 
 
 def test_the_step_of_another_image_is_a_button_away(widget: Any, place: Path, qtbot: Any) -> None:
-    _kept(widget, qtbot, _box(5, 25))
+    _accept(widget, qtbot, _box(5, 25))
     first = widget.controller.image_id
-    widget.gesture("next")
+    widget.run_action("next")
     qtbot.waitUntil(lambda: widget.controller.image_id != first, timeout=20_000)
-    assert not widget._elsewhere.isVisibleTo(widget)
+    assert not widget._other_image.isVisibleTo(widget)
     widget._undo.click()
-    qtbot.waitUntil(lambda: widget._elsewhere.isVisibleTo(widget), timeout=20_000)
-    assert "another image" in widget._elsewhere.label.text()
-    assert "a.png" in widget._elsewhere.button.toolTip()
+    qtbot.waitUntil(lambda: widget._other_image.isVisibleTo(widget), timeout=20_000)
+    assert "another image" in widget._other_image.label.text()
+    assert "a.png" in widget._other_image.button.toolTip()
     assert len(_stored(place)) == 1
-    widget._elsewhere.button.click()
+    widget._other_image.button.click()
     qtbot.waitUntil(lambda: widget._images.currentData() == first, timeout=20_000)
     assert widget.controller.image_id == first
-    assert not widget._elsewhere.isVisibleTo(widget)
-    assert len(_stored(place)) == 1, "to go there undoes nothing"
+    assert not widget._other_image.isVisibleTo(widget)
+    assert len(_stored(place)) == 1, "opening it undoes nothing"
     widget._undo.click()
     qtbot.waitUntil(lambda: widget._accepted.list.count() == 0, timeout=20_000)
     assert _stored(place) == []
 
 
-def test_a_chosen_mask_is_filled_deleted_and_brought_back(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+def test_a_selected_mask_is_filled_deleted_and_restored(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     from qtpy.QtCore import Qt
 
-    ids = _kept(widget, qtbot, _box(5, 25), _box(30, 50))
+    ids = _accept(widget, qtbot, _box(5, 25), _box(30, 50))
     box = widget._accepted
     assert _listed(widget) == [f"{ids[0]}: cow  20.8 %", f"{ids[1]}: cow  20.8 %"]
     assert not box.delete.isEnabled()
-    assert box.delete.toolTip().startswith("Choose an accepted mask first")
+    assert box.delete.toolTip()
     selected = set(viewer.layers.selection)
     box.list.setCurrentRow(1)
-    assert np.array_equal(np.asarray(widget._layers["chosen"].data) > 0, _box(30, 50))
-    assert set(viewer.layers.selection) == selected, "a layer that comes and goes takes no selection"
+    assert np.array_equal(np.asarray(widget._layers["selected"].data) > 0, _box(30, 50))
+    assert set(viewer.layers.selection) == selected, "a temporary layer takes no selection"
     assert box.delete.isEnabled()
     assert "Undo" in box.delete.toolTip()
     box.delete.click()
     qtbot.waitUntil(lambda: _listed(widget) == [f"{ids[0]}: cow  20.8 %"], timeout=20_000)
     assert _stored(place) == ids[:1]
-    assert "chosen" not in widget._layers
+    assert "selected" not in widget._layers
     assert not box.delete.isEnabled()
-    assert widget._status.text().startswith("Deleted 1 mask.\nSaved ")
+    assert widget._status.text().startswith(f"{deletion_message(1)}\nSaved ")
     widget._undo.click()
     qtbot.waitUntil(lambda: box.list.count() == 2, timeout=20_000)
     box.list.selectAll()
@@ -133,17 +134,15 @@ def test_a_chosen_mask_is_filled_deleted_and_brought_back(widget: Any, viewer: A
     qtbot.waitUntil(lambda: box.list.count() == 0, timeout=20_000)
     widget._undo.click()
     qtbot.waitUntil(lambda: box.list.count() == 2, timeout=20_000)
-    assert _stored(place) == ids, "both came back in one step"
+    assert _stored(place) == ids, "both are restored in one step"
 
 
-def test_what_was_chosen_stays_chosen_when_another_window_changes_something(
-    widget: Any, place: Path, qtbot: Any
-) -> None:
-    first, second = _kept(widget, qtbot, _box(5, 25), _box(30, 50))
+def test_the_selection_stays_when_another_window_changes_something(widget: Any, place: Path, qtbot: Any) -> None:
+    first, second = _accept(widget, qtbot, _box(5, 25), _box(30, 50))
     _find(widget)
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
     widget._list.setCurrentRow(0)
-    widget._accepted.choose([second])
+    widget._accepted.select([second])
     with Project.open(place) as other:
         other.delete([first], annotator="bob")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == 1, timeout=2_000)
@@ -151,10 +150,8 @@ def test_what_was_chosen_stays_chosen_when_another_window_changes_something(
     assert len(widget._list.selectedItems()) == 1
 
 
-def test_a_click_on_the_picture_chooses_the_mask_on_top_and_then_the_one_below(
-    widget: Any, viewer: Any, qtbot: Any
-) -> None:
-    large, small = _kept(widget, qtbot, _box(5, 50), _box(10, 20, 8, 16))
+def test_a_click_selects_the_topmost_mask_and_then_the_one_below(widget: Any, viewer: Any, qtbot: Any) -> None:
+    large, small = _accept(widget, qtbot, _box(5, 50), _box(10, 20, 8, 16))
     box = widget._accepted
     for expected in ([small], [large], [small]):
         Press(viewer, [(15, 10), (15, 10)])
@@ -175,21 +172,21 @@ def test_a_click_on_the_picture_chooses_the_mask_on_top_and_then_the_one_below(
     mine.mode = "pan_zoom"
     Press(viewer, [(40, 20), (40, 20)])
     assert box.ids == [large]
-    widget.gesture("tool")
+    widget.run_action("tool")
     Press(viewer, [(15, 10), (15, 10)])
     assert box.ids == [large], "now a click is a prompt"
-    widget.gesture("clear")
+    widget.run_action("clear")
 
 
-def test_the_history_follows_the_chosen_mask(widget: Any, qtbot: Any) -> None:
-    first, second = _kept(widget, qtbot, _box(5, 25), _box(30, 50))
+def test_the_history_follows_the_selected_mask(widget: Any, qtbot: Any) -> None:
+    first, second = _accept(widget, qtbot, _box(5, 25), _box(30, 50))
     box, session = widget._accepted, widget.controller.session
 
     def lines() -> list[str]:
         return [box.sentences.item(n).text() for n in range(box.sentences.count())]
 
     assert not box.history.isEnabled()
-    box.choose([first])
+    box.select([first])
     assert not box.sentences.isVisibleTo(widget)
     box.history.click()
     assert box.sentences.isVisibleTo(widget)
@@ -200,25 +197,25 @@ def test_the_history_follows_the_chosen_mask(widget: Any, qtbot: Any) -> None:
     assert not box.sentences.isVisibleTo(widget)
     widget._undo.click()
     qtbot.waitUntil(lambda: box.list.count() == 2, timeout=10_000)
-    box.choose([first])
+    box.select([first])
     qtbot.waitUntil(lambda: len(lines()) == 3, timeout=10_000)
     assert lines() == session.history(first)
-    box.choose([first, second])
+    box.select([first, second])
     assert "single mask" in box.history.toolTip()
     assert not box.sentences.isVisibleTo(widget)
-    box.choose([second])
+    box.select([second])
     qtbot.waitUntil(lambda: lines() == session.history(second), timeout=10_000)
     box.history.click()
     assert not box.sentences.isVisibleTo(widget)
 
 
 def test_the_switch_shows_duplicates(widget: Any, place: Path, qtbot: Any) -> None:
-    assert not widget._repeated.isChecked()
-    assert widget._repeated.toolTip()
+    assert not widget._duplicates.isChecked()
+    assert widget._duplicates.toolTip()
     _find(widget)
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
     number = widget._list.count()
-    widget.gesture("accept")
+    widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == number, timeout=20_000)
     _find(widget)
     notice = f"{number} duplicate{'s' * (number != 1)} hidden"
@@ -227,28 +224,28 @@ def test_the_switch_shows_duplicates(widget: Any, place: Path, qtbot: Any) -> No
     assert widget._list.count() == 0
     assert not np.asarray(widget._layers["proposals"].data).any()
     assert not widget._accept.isEnabled()
-    widget._repeated.click()
+    widget._duplicates.click()
     assert widget._hidden.text() == ""
     assert widget._list.count() == number
     assert "(duplicate)" in widget._list.item(0).text()
     assert np.asarray(widget._layers["proposals"].data).any()
     widget._list.setCurrentRow(0)
-    widget.gesture("accept")
+    widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == number + 1, timeout=20_000)
     assert len(_stored(place)) == number + 1
-    widget._repeated.click()
+    widget._duplicates.click()
     assert widget._list.count() == 0
 
 
-def test_a_failed_write_is_marked_and_one_click_mends_it(widget: Any, place: Path, qtbot: Any) -> None:
+def test_a_failed_write_is_marked_and_try_again_saves(widget: Any, place: Path, qtbot: Any) -> None:
     _find(widget)
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
     shapes = np.asarray(widget._layers["proposals"].data).copy()
     other = sqlite3.connect(place / "project.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    widget.gesture("accept")
+    widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._unsaved.isVisibleTo(widget), timeout=20_000)
-    assert widget._unsaved.label.text().startswith("Cannot save: ")
+    assert widget._unsaved.label.text()
     texts = [widget._list.item(n).text() for n in range(widget._list.count())]
     assert all("(not saved)" in text for text in texts)
     assert np.array_equal(np.asarray(widget._layers["proposals"].data), shapes), "they stay on screen"
@@ -267,7 +264,7 @@ def test_commands_reach_the_open_widget(widget: Any, viewer: Any, place: Path, q
     from napari._app_model import get_app_model
 
     commands = get_app_model().commands
-    _kept(widget, qtbot, _box(5, 25))
+    _accept(widget, qtbot, _box(5, 25))
     commands.execute_command("maskwright.undo").result()
     qtbot.waitUntil(lambda: widget._accepted.list.count() == 0, timeout=20_000)
     assert _stored(place) == []
@@ -280,14 +277,14 @@ def test_commands_reach_the_open_widget(widget: Any, viewer: Any, place: Path, q
     qtbot.waitUntil(lambda: widget.controller.image_id == first, timeout=20_000)
 
 
-def test_commands_without_a_widget_say_what_to_open(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_without_a_widget_name_the_menu(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_maskwright import _commands
 
-    told: list[str] = []
-    monkeypatch.setattr(_commands, "show_info", told.append)
+    messages: list[str] = []
+    monkeypatch.setattr(_commands, "show_info", messages.append)
     for name in _commands.__all__:
         getattr(_commands, name)(viewer)
-    assert told == ["Open Plugins > Maskwright first."] * 7
+    assert messages == ["Open Plugins > Maskwright first."] * 7
 
 
 def test_every_control_has_a_tooltip(widget: Any) -> None:

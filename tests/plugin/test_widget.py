@@ -49,10 +49,21 @@ def talk2dino_widget(viewer: Any, place: Path, talking_preset: Path, qtbot: Any)
 
 
 def _find(widget: Any, qtbot: Any, words: str = "grass, cow, sky") -> None:
-    widget._words.setText(words)
+    widget._classes.setText(words)
     widget._background.setChecked(False)
-    widget.gesture("run")
+    widget.run_action("run")
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+
+
+def test_an_empty_prompt_shows_an_error(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskwright.errors import EmptyPrompt
+    from napari_maskwright import _widget
+
+    errors: list[str] = []
+    monkeypatch.setattr(_widget, "show_error", errors.append)
+    widget._classes.setText(" , ")
+    widget.run_action("run")
+    assert errors == [str(EmptyPrompt())]
 
 
 def test_napari_makes_the_widget_from_the_manifest(
@@ -61,34 +72,34 @@ def test_napari_makes_the_widget_from_the_manifest(
     monkeypatch.setenv("MASKWRIGHT_PROJECT", str(tmp_path / "none yet"))
     _, widget = viewer.window.add_plugin_dock_widget("maskwright", "Maskwright")
     assert widget._viewer is not None
-    assert not (tmp_path / "none yet").exists(), "looking at the widget makes no project"
-    widget.gesture("run")
-    widget.gesture("hide")
+    assert not (tmp_path / "none yet").exists(), "opening the widget creates no project"
+    widget.run_action("run")
+    widget.run_action("hide")
 
 
-def test_words_to_layers_to_accepted(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
+def test_text_prompt_to_layers_to_accepted(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     _find(widget, qtbot)
     proposals = widget._layers["proposals"]
-    shown = {row.proposal: row.mask.to_array() for row in widget._rows if row.proposal}
+    shown = {view.proposal: view.mask.to_array() for view in widget._masks if view.proposal}
     union = np.logical_or.reduce(list(shown.values()))
     assert np.array_equal(np.asarray(proposals.data) > 0, union)
     widget._list.setCurrentRow(0)
-    chosen = widget._list.item(0).data(0x0100)
-    widget.gesture("accept")
+    selected = widget._list.item(0).data(0x0100)
+    widget.run_action("accept")
     qtbot.waitUntil(lambda: np.asarray(widget._layers["accepted"].data).any(), timeout=20_000)
-    assert np.array_equal(np.asarray(widget._layers["accepted"].data) > 0, shown[chosen])
+    assert np.array_equal(np.asarray(widget._layers["accepted"].data) > 0, shown[selected])
     with Project.open(place) as project:
-        (kept,) = project.annotations()
-    assert np.array_equal(kept.mask.to_array(), shown[chosen])
+        (accepted,) = project.annotations()
+    assert np.array_equal(accepted.mask.to_array(), shown[selected])
     assert "1 accepted mask" in widget._status.text()
 
 
-def _asked(widget: Any, qtbot: Any) -> tuple[Any, ...]:
-    """Run the words; the method and the parameters that the new proposals were made with."""
-    before = {row.proposal for row in widget._rows} | {None}
-    widget.gesture("run")
-    qtbot.waitUntil(lambda: not {row.proposal for row in widget._rows} <= before, timeout=60_000)
-    opened = widget.controller.session.open_proposals([row.proposal for row in widget._rows])
+def _used(widget: Any, qtbot: Any) -> tuple[Any, ...]:
+    """Run the text prompt; returns method, cleaning and refinement of the new proposals."""
+    before = {view.proposal for view in widget._masks} | {None}
+    widget.run_action("run")
+    qtbot.waitUntil(lambda: not {view.proposal for view in widget._masks} <= before, timeout=60_000)
+    opened = widget.controller.session.open_proposals([view.proposal for view in widget._masks if view.proposal])
     parameters = opened[0].provenance["parameters"]
     return opened[0].provenance["method"], bool(parameters["cleaning"]), parameters["refine"]
 
@@ -102,13 +113,13 @@ def test_the_methods_are_those_of_the_core(widget: Any) -> None:
     assert all(part.toolTip() for part in (box, widget._cleaning, widget._refine, widget._phrase, widget._matches))
 
 
-def test_method_cleaning_and_contours_are_chosen_in_the_words_box(talk2dino_widget: Any, qtbot: Any) -> None:
-    talk2dino_widget._words.setText("cow, sky")
-    assert _asked(talk2dino_widget, qtbot) == ("dinotxt", True, None)
+def test_method_cleaning_and_refinement_are_controls_of_the_text_prompt(talk2dino_widget: Any, qtbot: Any) -> None:
+    talk2dino_widget._classes.setText("cow, sky")
+    assert _used(talk2dino_widget, qtbot) == ("dinotxt", True, None)
     talk2dino_widget._method.setCurrentText("Talk2DINO")
     talk2dino_widget._cleaning.setCurrentText("Cleaning: off")
     talk2dino_widget._refine.click()
-    assert _asked(talk2dino_widget, qtbot) == ("talk2dino", False, "pamr")
+    assert _used(talk2dino_widget, qtbot) == ("talk2dino", False, "pamr")
     talk2dino_widget._background.click()
     assert not talk2dino_widget._cleaning.isEnabled()
     talk2dino_widget._background.click()
@@ -116,45 +127,44 @@ def test_method_cleaning_and_contours_are_chosen_in_the_words_box(talk2dino_widg
     assert talk2dino_widget._cleaning.currentData() is False
 
 
-def test_what_cleaning_left_unlabelled_has_its_own_layer(
-    talk2dino_widget: Any, viewer: Any, place: Path, qtbot: Any
-) -> None:
+def test_the_cleaning_preview_has_its_own_layer(talk2dino_widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     talk2dino_widget._method.setCurrentText("Talk2DINO")
-    talk2dino_widget._words.setText("cow, sky")
-    _asked(talk2dino_widget, qtbot)
-    name = f"{talk2dino_widget._canvas.anchor.name} left unlabelled by cleaning"
-    (cleaned,) = [row for row in talk2dino_widget._rows if row.cleaned]
+    talk2dino_widget._classes.setText("cow, sky")
+    _used(talk2dino_widget, qtbot)
+    name = f"{talk2dino_widget._canvas.image_layer.name} left unlabelled by cleaning"
+    (preview,) = [view for view in talk2dino_widget._masks if view.cleaning_preview]
     layer, proposals = viewer.layers[name], talk2dino_widget._layers["proposals"]
-    assert np.array_equal(np.asarray(layer.data) > 0, cleaned.mask.to_array())
+    assert np.array_equal(np.asarray(layer.data) > 0, preview.mask.to_array())
     assert not (np.asarray(layer.data).astype(bool) & np.asarray(proposals.data).astype(bool)).any()
     assert not np.asarray(talk2dino_widget._layers["accepted"].data).any()
     assert np.allclose(layer.colormap.color_dict[1], (128 / 255,) * 3 + (1,)), "grey"
-    assert layer not in viewer.layers.selection, "a layer that goes with the next prompt takes no selection"
+    assert layer not in viewer.layers.selection, "a temporary layer takes no selection"
     assert talk2dino_widget._list.count() == 2
     for visible in (False, True):
-        talk2dino_widget.gesture("hide")
+        talk2dino_widget.run_action("hide")
         assert (layer.visible, proposals.visible) == (visible, visible)
     talk2dino_widget._cleaning.setCurrentText("Cleaning: off")
-    _asked(talk2dino_widget, qtbot)
+    _used(talk2dino_widget, qtbot)
     assert name not in viewer.layers
     talk2dino_widget._cleaning.setCurrentText("Cleaning: on")
-    _asked(talk2dino_widget, qtbot)
+    _used(talk2dino_widget, qtbot)
     assert name in viewer.layers
-    talk2dino_widget.gesture("accept")
+    talk2dino_widget.run_action("accept")
     qtbot.waitUntil(lambda: np.asarray(talk2dino_widget._layers["accepted"].data).any(), timeout=20_000)
     assert name not in viewer.layers
     with Project.open(place) as project:
-        assert sorted(one.category for one in project.annotations()) == ["cow", "sky"]
+        assert sorted(annotation.category for annotation in project.annotations()) == ["cow", "sky"]
 
 
-def test_another_image_takes_the_cleaned_layer_along(talk2dino_widget: Any, viewer: Any, qtbot: Any) -> None:
-    talk2dino_widget._words.setText("cow, sky")
-    _asked(talk2dino_widget, qtbot)
+def test_another_image_removes_the_cleaning_preview(talk2dino_widget: Any, viewer: Any, qtbot: Any) -> None:
+    talk2dino_widget._classes.setText("cow, sky")
+    _used(talk2dino_widget, qtbot)
     (layer,) = [layer for layer in viewer.layers if layer.name.endswith("left unlabelled by cleaning")]
-    before = talk2dino_widget._canvas.anchor
-    talk2dino_widget.gesture("next")
+    before = talk2dino_widget._canvas.image_layer
+    talk2dino_widget.run_action("next")
     qtbot.waitUntil(
-        lambda: talk2dino_widget._canvas.anchor is not before and "accepted" in talk2dino_widget._layers, timeout=20_000
+        lambda: talk2dino_widget._canvas.image_layer is not before and "accepted" in talk2dino_widget._layers,
+        timeout=20_000,
     )
     assert layer not in viewer.layers
 
@@ -167,18 +177,18 @@ def test_finding_an_image_and_opening_it(talk2dino_widget: Any, qtbot: Any) -> N
     qtbot.keyClick(talk2dino_widget._phrase, Qt.Key_Return)
     assert talk2dino_widget._stop.isEnabled()
     qtbot.waitUntil(lambda: talk2dino_widget._matches.count() == 2, timeout=60_000)
-    found = talk2dino_widget.controller.session.find("a cow").found
+    matches = talk2dino_widget.controller.session.find("a cow").found
     texts = [talk2dino_widget._matches.item(n).text() for n in range(2)]
-    assert texts == [f"{one.score:.2f}  {Path(one.record.file_name).name}" for one in found]
+    assert texts == [f"{match.score:.2f}  {Path(match.record.file_name).name}" for match in matches]
     assert talk2dino_widget._matches.isVisibleTo(talk2dino_widget)
-    assert not talk2dino_widget._found.isVisibleTo(talk2dino_widget)
+    assert not talk2dino_widget._search_notice.isVisibleTo(talk2dino_widget)
     assert not talk2dino_widget._stop.isEnabled()
-    row = next(n for n, one in enumerate(found) if one.record.id != talk2dino_widget.controller.image_id)
+    row = next(n for n in range(2) if matches[n].record.id != talk2dino_widget.controller.image_id)
     talk2dino_widget._matches.setCurrentRow(row)
     qtbot.keyClick(talk2dino_widget._matches, Qt.Key_Return)
-    qtbot.waitUntil(lambda: talk2dino_widget._images.currentData() == found[row].record.id, timeout=20_000)
-    assert talk2dino_widget.controller.image_id == found[row].record.id
-    assert talk2dino_widget._matches.count() == 2, "the other images are still at hand"
+    qtbot.waitUntil(lambda: talk2dino_widget._images.currentData() == matches[row].record.id, timeout=20_000)
+    assert talk2dino_widget.controller.image_id == matches[row].record.id
+    assert talk2dino_widget._matches.count() == 2, "the other images stay listed"
     talk2dino_widget.close_project()
     assert talk2dino_widget._matches.count() == 0
 
@@ -194,16 +204,16 @@ def test_stopping_a_search(talk2dino_widget: Any, qtbot: Any, monkeypatch: pytes
 
     monkeypatch.setattr(project.images, "open", slow)
     talk2dino_widget._phrase.setText("a cow")
-    talk2dino_widget.gesture("find")
+    talk2dino_widget.run_action("find")
     qtbot.waitUntil(
-        lambda: reached.is_set() and talk2dino_widget._busy.text() == "Looking at image 1 of 2", timeout=60_000
+        lambda: reached.is_set() and talk2dino_widget._busy.text() == "Searching image 1 of 2", timeout=60_000
     )
     assert talk2dino_widget._busy.isVisibleTo(talk2dino_widget)
     talk2dino_widget._stop.click()
     assert not talk2dino_widget._stop.isEnabled()
     assert not talk2dino_widget._busy.isVisibleTo(talk2dino_widget)
-    assert "Stopped" in talk2dino_widget._found.text()
-    assert talk2dino_widget._found.isVisibleTo(talk2dino_widget)
+    assert "Stopped" in talk2dino_widget._search_notice.text()
+    assert talk2dino_widget._search_notice.isVisibleTo(talk2dino_widget)
     go.set()
     qtbot.wait(500)
     assert talk2dino_widget._matches.count() == 0
@@ -211,13 +221,13 @@ def test_stopping_a_search(talk2dino_widget: Any, qtbot: Any, monkeypatch: pytes
 
 def test_layers_that_were_deleted_come_back_and_masks_stay(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     _find(widget, qtbot)
-    widget.gesture("accept")
+    widget.run_action("accept")
     qtbot.waitUntil(lambda: np.asarray(widget._layers["accepted"].data).any(), timeout=20_000)
     viewer.layers.clear()
     with Project.open(place) as project:
         assert project.annotations()
-    # what is found again repeats what was accepted
-    widget._repeated.setChecked(True)
+    # the same masks once more are duplicates
+    widget._duplicates.setChecked(True)
     _find(widget, qtbot)
     qtbot.waitUntil(lambda: widget._layers["proposals"] in viewer.layers, timeout=20_000)
 
@@ -227,8 +237,8 @@ def test_a_layer_of_the_users_own_keeps_its_place_in_the_world(
 ) -> None:
     layer = viewer.add_image(rng.random((50, 70)), scale=(0.5, 0.25), rotate=30, name="mine")
     viewer.layers.selection.active = layer
-    widget.take_layer()
-    qtbot.waitUntil(lambda: widget._canvas.anchor is layer and "accepted" in widget._layers, timeout=20_000)
+    widget.add_layer()
+    qtbot.waitUntil(lambda: widget._canvas.image_layer is layer and "accepted" in widget._layers, timeout=20_000)
     _find(widget, qtbot)
     labels = widget._layers["proposals"]
     assert labels.data.shape == (50, 70)
@@ -265,19 +275,20 @@ def test_two_widgets(widget: Any, viewer: Any, place: Path, small_preset: Path, 
 
 
 def _everything(widget: Any) -> None:
-    """Show all that the dock may have to show."""
+    """Show the longest content of every part of the dock."""
     from maskwright.domain import ImageRecord
     from maskwright.project.search import SearchHit
-    from maskwright.session import Improvement
+    from maskwright.session import FinetuneStatus
 
     name = f"images/{'a long name ' * 9}{'x' * 60}.png"
     record = ImageRecord(1, "0" * 64, name, 60, 40, 1, "")
     widget.show_matches([SearchHit(record, 0.5)] * 20, f"Cannot read {name}.")
-    told = Improvement("run-1: mIoU 0.1 before, 0.2 after.", share=0.5, actions=tuple(widget._run_buttons))
-    widget.show_improvement(told)
+    widget.show_finetuning(
+        FinetuneStatus("run-1: mIoU 0.1 before, 0.2 after.", share=0.5, actions=tuple(widget._run_buttons))
+    )
     widget.show_unsaved("The disk is full; nothing was lost. Free 200 MB, then try again. 12 masks kept on screen.")
     widget.show_images([(name, 1)], 1)
-    widget.show_elsewhere("The step to undo (correction) was on another image. Go there first.", 1)
+    widget.show_other_image("The step to undo (correction) was on another image. Go there first.", 1)
     widget.show_duplicates(120)
     widget.show_status(f"Undone: accept of 3 masks.\nSaved 11:11:11. 3 images, 4 accepted masks: {name[:90]} 4")
 
@@ -301,14 +312,14 @@ def test_in_a_narrow_dock_nothing_is_cut_off(widget: Any, viewer: Any, qtbot: An
     window.hide()
 
 
-def test_a_low_window_scrolls_and_what_is_being_done_stays_in_sight(widget: Any, viewer: Any, qtbot: Any) -> None:
+def test_a_low_window_scrolls_and_the_status_stays_visible(widget: Any, viewer: Any, qtbot: Any) -> None:
     _everything(widget)
     assert widget.minimumSizeHint().height() < 400
-    widget.show_busy("Looking at image 12 of 300")
-    assert widget._busy.text() == "Looking at image 12 of 300"
+    widget.show_busy("Searching image 12 of 300")
+    assert widget._busy.text() == "Searching image 12 of 300"
     for part in (widget._busy, widget._status):
         assert not widget._scroll.isAncestorOf(part)
-    for part in (widget._phrase, widget._words, widget._list, widget._run_line):
+    for part in (widget._phrase, widget._classes, widget._list, widget._run_line):
         assert widget._scroll.isAncestorOf(part)
 
 
@@ -325,8 +336,8 @@ def test_the_wheel_over_a_list_or_slider_scrolls_and_changes_nothing(widget: Any
                 False,
             )  # fmt: skip
             qapp.sendEvent(part, wheel)
-            chosen = [part.currentIndex() for part in (widget._method, widget._images, widget._tool)]
-            assert (chosen, widget._threshold.value()) == ([0, 0, 0], 50)
+            indices = [part.currentIndex() for part in (widget._method, widget._images, widget._tool)]
+            assert (indices, widget._threshold.value()) == ([0, 0, 0], 50)
     assert widget.controller.image_id == before
 
 
@@ -336,8 +347,8 @@ def test_closing_the_window_during_a_prompt(viewer: Any, place: Path, small_pres
     widget = AnnotatorWidget(viewer, project=str(place), preset=str(small_preset), device="cpu")
     viewer.window.add_dock_widget(widget, name="Maskwright")
     qtbot.waitUntil(lambda: "accepted" in widget._layers, timeout=30_000)
-    widget._words.setText("cow")
-    widget.gesture("run")
+    widget._classes.setText("cow")
+    widget.run_action("run")
     began = time.monotonic()
     widget.close_project()
 
@@ -370,8 +381,8 @@ def test_closing_the_window_during_a_fine_tuning_run_leaves_it_whole(
         assert project.status().accepted == {"meadow": 6, "air": 6}
 
 
-class Handed:
-    """An event as napari hands it to a callback, which goes on with the next one under the same name."""
+class EventProxy:
+    """An event as napari passes it to a callback: a proxy whose event is replaced with each move."""
 
     def __init__(self, event: SimpleNamespace) -> None:
         self.__wrapped__ = event
@@ -381,7 +392,7 @@ class Handed:
 
 
 class Press:
-    """A press, moves and a release of the mouse on the canvas, as napari hands them on."""
+    """A press, moves and a release of the mouse on the canvas, as napari passes them to callbacks."""
 
     def __init__(self, viewer: Any, places: list[tuple[float, float]], modifiers: tuple[str, ...] = ()) -> None:
         from napari.utils.interactions import mouse_move_callbacks, mouse_press_callbacks, mouse_release_callbacks
@@ -396,30 +407,30 @@ class Press:
                 type=kind, button=1, modifiers=modifiers, pos=(10 * x, 10 * y), position=(y - 0.5, x - 0.5),
                 is_dragging=kind == "mouse_move", handled=False,
             )  # fmt: skip
-            calls[kind](viewer, Handed(event) if kind == "mouse_press" else event)
+            calls[kind](viewer, EventProxy(event) if kind == "mouse_press" else event)
 
 
 def test_clicks_on_the_canvas(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
-    widget.gesture("tool")
+    widget.run_action("tool")
     Press(viewer, [(30, 20), (30, 20)])
-    qtbot.waitUntil(lambda: any(row.proposal for row in widget._rows), timeout=60_000)
+    qtbot.waitUntil(lambda: any(view.proposal for view in widget._masks), timeout=60_000)
     assert np.allclose(widget._layers["clicks"].data, [(19.5, 29.5)])
     Press(viewer, [(5, 5), (5, 5)], modifiers=("Alt",))
     qtbot.waitUntil(lambda: len(widget._layers["clicks"].data) == 2, timeout=20_000)
     assert [str(s) for s in widget._layers["clicks"].symbol] == ["disc", "cross"]
     Press(viewer, [(5, 5), (25, 25), (40, 30)])
     assert len(widget._layers["clicks"].data) == 2, "a drag moves the view"
-    widget.gesture("undo")
+    widget.run_action("undo")
     assert len(widget._layers["clicks"].data) == 1
     widget._name.setText("thing")
-    qtbot.waitUntil(lambda: not widget._busy.isVisible() and any(r.proposal for r in widget._rows), timeout=60_000)
-    widget.gesture("accept")
-    qtbot.waitUntil(lambda: any(row.annotation for row in widget._rows), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget._busy.isVisible() and any(r.proposal for r in widget._masks), timeout=60_000)
+    widget.run_action("accept")
+    qtbot.waitUntil(lambda: any(view.annotation for view in widget._masks), timeout=20_000)
     assert "clicks" not in widget._layers
-    widget.gesture("tool")
+    widget.run_action("tool")
     Press(viewer, [(5, 5), (20, 20), (40, 30)])
-    qtbot.waitUntil(lambda: "box" in widget._layers and any(r.proposal for r in widget._rows), timeout=60_000)
-    widget.gesture("clear")
+    qtbot.waitUntil(lambda: "box" in widget._layers and any(r.proposal for r in widget._masks), timeout=60_000)
+    widget.run_action("clear")
     assert "box" not in widget._layers
     with Project.open(place) as project:
         assert [(a.category, a.source) for a in project.annotations()] == [("thing", "click")]

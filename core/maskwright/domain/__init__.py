@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskwright.domain.annotation import Annotation, AnnotationKey, Category, ReferenceMark
 from maskwright.domain.finetune_run import FinetunePlan, Run, RunProgress
-from maskwright.domain.image import Image, ImageRecord, to_8bit
+from maskwright.domain.image import Image, ImageRecord
 from maskwright.domain.mask import Mask
 from maskwright.domain.prediction import Prediction
 from maskwright.domain.prompts import ClassName, EverythingPrompt, Reference, ReferencePrompt, TextPrompt
@@ -32,5 +32,4 @@ __all__ = [
     "RunProgress",
     "Scores",
     "TextPrompt",
-    "to_8bit",
 ]

@@ -14,7 +14,7 @@ from maskwright.errors import ImageUnreadable, MaskwrightError, ShapeError
 from maskwright.imaging.normalization import to_8bit
 from maskwright.imaging.reading import read_image
 
-__all__ = ["BoolArray", "Image", "ImageRecord", "to_8bit"]
+__all__ = ["BoolArray", "Image", "ImageRecord"]
 
 BoolArray = NDArray[np.bool_]
 
@@ -68,6 +68,31 @@ class Image:
         """Decode a picture file's bytes; raises as `open` does."""
         picture = read_image(data, name)
         return cls(picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured)
+
+    @classmethod
+    def from_array(cls, array: Any, *, rgb: bool, name: str = "") -> Image:
+        """An image from pixels of any number type, such as the data of a napari layer.
+
+        Args:
+            array: (H, W) grey, or with `rgb` (H, W, 3) or (H, W, 4), whose alpha is ignored. What is not uint8 is
+                stretched from its 0.1 and 99.9 percentiles to 0 and 255.
+            rgb: whether the last axis is colour.
+            name: shown in lists.
+
+        Raises:
+            ShapeError: more or fewer axes, as of a stack, or no pixels.
+        """
+        if array.ndim != (3 if rgb else 2):
+            raise ShapeError(
+                f"That is no single plane, but an array of shape {tuple(array.shape)}. "
+                "Choose a layer with a single plane, or save the plane as an image."
+            )
+        pixels = np.asarray(array)[..., :3] if rgb else np.asarray(array)
+        if not pixels.size:
+            raise ShapeError("There are no pixels. Choose another layer.")
+        if pixels.dtype != np.uint8:
+            pixels = to_8bit(pixels)
+        return cls(np.ascontiguousarray(pixels) if rgb else np.repeat(pixels[..., None], 3, axis=2), name)
 
     @property
     def size_hw(self) -> tuple[int, int]:

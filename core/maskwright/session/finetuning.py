@@ -90,15 +90,16 @@ class Finetuning:
         with self._lock:
             if self._cached and self._cached[0] == change:
                 return self._cached[1]
-        status = self._status()
-        # a running run reports progress without a change number
-        if "cancel" not in status.actions:
+        last = self._project.runs.last()
+        status = self._status(last)
+        # a run reports progress without a change number, also one that was silent for so long that it seemed over
+        if last is None or last.state not in ("running", "interrupted"):
             with self._lock:
                 self._cached = change, status
         return status
 
-    def _status(self) -> FinetuneStatus:
-        last, active = self._project.runs.last(), self._project.runs.active()
+    def _status(self, last: Run | None) -> FinetuneStatus:
+        active = self._project.runs.active()
         back = ("back",) if active else ()
         if last is None:
             return self._invitation()

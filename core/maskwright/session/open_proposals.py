@@ -50,8 +50,8 @@ class OpenProposals:
     def previews(self, ids: Iterable[ProposalId], image_id: int) -> list[Mask]:
         """Cleaning previews of an image among the ids."""
         with self._lock:
-            kept = [self._previews[key] for key in ids if key in self._previews]
-        return [mask for image, mask in kept if image == image_id]
+            previews = [self._previews[key] for key in ids if key in self._previews]
+        return [mask for image, mask in previews if image == image_id]
 
     def take(self, ids: Sequence[ProposalId]) -> list[Proposal]:
         """Remove and return proposals, each once.

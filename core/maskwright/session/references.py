@@ -10,7 +10,7 @@ __all__ = ["SessionReferences"]
 
 
 class SessionReferences:
-    """Chosen references of a project."""
+    """Marked references of a project."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -41,8 +41,8 @@ class SessionReferences:
         category = searched if negative else annotation.category
         if category is None:
             raise MaskwrightError("Choose a mask with Find like this first.")
-        chosen = {(m.annotation_id, m.category, m.shows) for m in self._project.store.references.all()}
-        is_chosen = (annotation_id, category, not negative) in chosen
-        if not is_chosen or category == searched:
-            self._project.mark_reference(annotation, shows=None if is_chosen else not negative, category=category)
+        marked = {(m.annotation_id, m.category, m.shows) for m in self._project.store.references.all()}
+        is_marked = (annotation_id, category, not negative) in marked
+        if not is_marked or category == searched:
+            self._project.mark_reference(annotation, shows=None if is_marked else not negative, category=category)
         return category

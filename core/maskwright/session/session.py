@@ -234,7 +234,7 @@ class AnnotationSession:
     def _duplicates(
         self, image_id: int, proposals: Sequence[Proposal], accepted: Sequence[Annotation] | None = None
     ) -> set[ProposalId]:
-        """Ids of proposals that repeat an accepted mask; an answer to clicks never counts, since it was asked for."""
+        """Ids of proposals that repeat an accepted mask; never masks from clicks, which the user placed on purpose."""
         named = [p for p in proposals if p.mask.category and not p.from_clicks]
         if accepted is None:
             accepted = self.project.annotations(image_id) if named else []
@@ -371,7 +371,7 @@ class AnnotationSession:
             raise
 
     def _refresh_corrected(self, proposals: Sequence[Proposal]) -> None:
-        """After somebody else's change both masks are shown; whoever accepts now has seen the other one."""
+        """Update the corrected masks: both are on screen now, and accepting again may replace the other user's."""
 
         def refreshed(proposal: Proposal) -> Proposal:
             known = proposal.corrects

@@ -132,7 +132,7 @@ class MaskView:
 
 
 def visible(masks: Sequence[MaskView], *, duplicates: bool, unwritten: Collection[ProposalId] = ()) -> list[MaskView]:
-    """Masks to draw: without duplicates unless they are wanted; what could not be written always stays."""
+    """Masks to draw: duplicates only on request, unwritten ones always."""
     return [m for m in masks if duplicates or not m.duplicate or m.proposal in unwritten]
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from maskwright.domain import to_8bit
-from maskwright.imaging.normalization import stretch_contrast
+from maskwright.imaging.normalization import stretch_contrast, to_8bit
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32, np.float64])

@@ -62,17 +62,17 @@ def test_a_run_from_start_to_use_and_back(project: Project, small_preset: Path) 
     session = AnnotationSession(lambda name: Engine.load(name, "cpu"), project, str(small_preset))
     (first, *_) = project.images.all()
     before = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
-    assert session.improvement().actions == ("use", "start")
-    session.act("use")
+    assert session.finetuning.status().actions == ("use", "start")
+    session.finetuning.act("use")
     assert project.runs.active() == "run-1"
     used = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
     assert used.prediction.provenance["weights"] == done.after.weights
-    assert "In use" in session.improvement().line
-    session.act("back")
+    assert "In use" in session.finetuning.status().message
+    session.finetuning.act("back")
     again = session.propose_text(first.id, TextPrompt.parse("meadow, air"))
-    assert [p.mask.rle for p in again.proposals] == [p.mask.rle for p in before.proposals]
-    with pytest.raises(mw.MaskwrightError, match="no longer possible"):
-        session.act("cancel")
+    assert [p.mask.rle for p in again.all] == [p.mask.rle for p in before.all]
+    with pytest.raises(mw.MaskwrightError):
+        session.finetuning.act("cancel")
 
 
 @pytest.mark.alone
@@ -181,4 +181,4 @@ def test_too_little_is_told_before_anything_starts(tmp_path: Path) -> None:
             empty.finetune()
         assert empty.runs.all() == []
         session = AnnotationSession(lambda name: Engine.load(name, "cpu"), empty)
-        assert session.improvement().actions == ()
+        assert session.finetuning.status().actions == ()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import maskwright as mw
+from maskwright.domain.proposal_id import ProposalId
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
@@ -137,27 +138,28 @@ def test_a_batch_is_decided_on_in_a_window(project: Project, engine: Engine, sma
     session = AnnotationSession(lambda name: engine, project, str(small_preset))
     waiting = {a.image_id: a for a in project.annotations(states=("proposed",))}
     assert len(waiting) >= 2
-    (first, kept), (second, turned_down) = list(waiting.items())[:2]
-    (row,) = session.shown(first)
-    assert row.proposal is not None
+    (first, accepted), (second, rejected) = list(waiting.items())[:2]
+    (view,) = session.view(first)
+    assert view.proposal == ProposalId.of_annotation(accepted.id)
     assert "proposed" in session.counts()
-    (accepted,) = session.accept([row.proposal], category="lawn", annotator="ann")
-    assert (accepted.id, accepted.category, accepted.state, accepted.annotator) == (kept.id, "lawn", "accepted", "ann")
-    with pytest.raises(MaskwrightError, match="no longer open"):
-        session.accept([row.proposal])
-    session.reject([str(session.shown(second)[0].proposal)])
-    assert project.store.masks.get(turned_down.id).state == "rejected"
+    (annotation,) = session.accept([view.proposal], category="lawn", annotator="ann")
+    assert (annotation.id, annotation.category, annotation.state) == (accepted.id, "lawn", "accepted")
+    assert annotation.annotator == "ann"
+    with pytest.raises(MaskwrightError):
+        session.accept([view.proposal])
+    session.reject([view.proposal for view in session.view(second) if view.proposal])
+    assert project.store.masks.get(rejected.id).state == "rejected"
 
 
 def test_like_an_accepted_mask_in_a_window(project: Project, engine: Engine, small_preset: Path) -> None:
     session = AnnotationSession(lambda name: engine, project, str(small_preset))
     (own,) = project.annotations()
-    found = session.propose_reference(2, [own.id])
-    assert found.prediction.provenance["prompt"] == [{"image": project.images.open(1).sha256, "mask": own.uid}]
+    answer = session.propose_reference(2, [own.id])
+    assert answer.prediction.provenance["prompt"] == [{"image": project.images.open(1).sha256, "mask": own.uid}]
     same = session.propose_like(2, "meadow")
-    assert [p.mask.rle for p in same.proposals] == [p.mask.rle for p in found.proposals]
-    if found.proposals:
-        (kept,) = session.accept([found.proposals[0].id])
-        assert (kept.category, kept.source) == ("meadow", "reference")
+    assert [p.mask.rle for p in same.all] == [p.mask.rle for p in answer.all]
+    if answer.all:
+        (accepted,) = session.accept([answer.all[0].id])
+        assert (accepted.category, accepted.source) == ("meadow", "reference")
     else:
-        assert "Nothing like the reference" in found.notice
+        assert "meadow" in answer.notice
