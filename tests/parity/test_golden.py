@@ -32,6 +32,7 @@ from maskwright.models.sliding_window import average_windows
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import clip_tokenizer
 from tests.conftest import SHARED
+from tests.parity.dinov2_plain import write_case
 
 NOT_BUILT: dict[str, str] = {}
 """Kinds of case whose method is not built yet."""
@@ -88,6 +89,10 @@ def test_case(case_file: Path, request: pytest.FixtureRequest, record_property: 
         )
         worst = max(worst, float((ours[name].double() - value.double()).abs().max()))
     record_property(f"parity {case_file.stem}", f"{worst:.2g} over {len(expected)} outputs")
+
+
+def test_a_dinov2_case_without_registers(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    test_case(write_case(tmp_path), record_property)
 
 
 def _size_hw(tensor: Tensor) -> tuple[int, int]:
@@ -297,7 +302,8 @@ def _dinov2(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     return {
         "position_embedding_interpolated": model.vit.embeddings.interpolate_pos_encoding(patches, *image.shape[-2:]),
         "x_norm_clstoken": last.cls,
-        "x_norm_regtokens": last.storage,
+        # a model without registers has no such output
+        **({"x_norm_regtokens": last.storage} if config["num_register_tokens"] else {}),
         "x_norm_patchtokens": last.patches,
         "block0_norm_patch_nchw": first.patch_map(),
         "block0_norm_cls": first.cls,
