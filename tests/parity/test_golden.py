@@ -127,7 +127,7 @@ def _dinov3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     final = model(image)
     raw = model.intermediate(image, [0, last], norm=False)
     before = model.intermediate(image, [last - 1])[0]
-    with model.watched() as seen:
+    with model.record_attention() as seen:
         model(image)
     (attention,) = seen
     rotated = model.rotate(image, attention)
@@ -177,10 +177,14 @@ def _dinotxt(case: Case, tensors: Tensors, folder: Path) -> Tensors:
             ),
         )
     )  # fmt: skip
-    _built(model, dinotxt.convert_official_dinotxt(_part(tensors, "state.")))
+    prefix = "visual_model.backbone."
+    state = _part(tensors, "state.")
+    backbone = dinov3.convert_official(_part(state, prefix))
+    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    _built(model, rest | {prefix + name: value for name, value in backbone.items()})
     tokens, image = tensors["in.tokens"], tensors["in.image"]
     features, words = model.encode_image(image), model.encode_text(tokens)
-    descriptor = dinotxt.image_descriptor(features)
+    descriptor = torch.cat([features.cls, features.patches.mean(dim=1)], dim=-1)
     whole_image, whole_text = F.normalize(descriptor, dim=-1), F.normalize(words, dim=-1)
     return {
         "text_features": words,
@@ -294,7 +298,7 @@ def _dinov2(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     )  # fmt: skip
     _built(model, dinov2.convert_official(_part(tensors, "state.")))
     image = tensors["in.image"]
-    with model.watched() as seen:
+    with model.record_attention() as seen:
         first, last = model.intermediate(image, [0, config["depth"] - 1])
     (attention,) = seen
     logits = talk2dino.cls_attention(attention, model.global_tokens)
