@@ -56,7 +56,7 @@ def test_there_are_cases(request: pytest.FixtureRequest) -> None:
     assert list(folder.glob("*.safetensors")), f"no golden cases in {folder}"
 
 
-def test_case(case_file: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+def test_case(case_file: Path, record_property: Callable[[str, object], None]) -> None:
     case = json.loads(case_file.read_text(encoding="utf-8"))
     kind = case["case"]
     if kind in NOT_BUILT:
