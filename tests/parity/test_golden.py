@@ -32,6 +32,7 @@ from maskwright.models.sliding_window import average_windows
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import clip_tokenizer
 from tests.conftest import SHARED
+from tests.parity.dinov2_plain import write_case
 
 NOT_BUILT: dict[str, str] = {}
 """Kinds of case whose method is not built yet."""
@@ -55,7 +56,7 @@ def test_there_are_cases(request: pytest.FixtureRequest) -> None:
     assert list(folder.glob("*.safetensors")), f"no golden cases in {folder}"
 
 
-def test_case(case_file: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+def test_case(case_file: Path, record_property: Callable[[str, object], None]) -> None:
     case = json.loads(case_file.read_text(encoding="utf-8"))
     kind = case["case"]
     if kind in NOT_BUILT:
@@ -90,6 +91,10 @@ def test_case(case_file: Path, request: pytest.FixtureRequest, record_property: 
     record_property(f"parity {case_file.stem}", f"{worst:.2g} over {len(expected)} outputs")
 
 
+def test_a_dinov2_case_without_registers(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    test_case(write_case(tmp_path), record_property)
+
+
 def _size_hw(tensor: Tensor) -> tuple[int, int]:
     height, width = tensor.shape[-2:]
     return height, width
@@ -122,7 +127,7 @@ def _dinov3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     final = model(image)
     raw = model.intermediate(image, [0, last], norm=False)
     before = model.intermediate(image, [last - 1])[0]
-    with model.watched() as seen:
+    with model.record_attention() as seen:
         model(image)
     (attention,) = seen
     rotated = model.rotate(image, attention)
@@ -172,10 +177,14 @@ def _dinotxt(case: Case, tensors: Tensors, folder: Path) -> Tensors:
             ),
         )
     )  # fmt: skip
-    _built(model, dinotxt.convert_official_dinotxt(_part(tensors, "state.")))
+    prefix = "visual_model.backbone."
+    state = _part(tensors, "state.")
+    backbone = dinov3.convert_official(_part(state, prefix))
+    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
+    _built(model, rest | {prefix + name: value for name, value in backbone.items()})
     tokens, image = tensors["in.tokens"], tensors["in.image"]
     features, words = model.encode_image(image), model.encode_text(tokens)
-    descriptor = dinotxt.image_descriptor(features)
+    descriptor = torch.cat([features.cls, features.patches.mean(dim=1)], dim=-1)
     whole_image, whole_text = F.normalize(descriptor, dim=-1), F.normalize(words, dim=-1)
     return {
         "text_features": words,
@@ -289,7 +298,7 @@ def _dinov2(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     )  # fmt: skip
     _built(model, dinov2.convert_official(_part(tensors, "state.")))
     image = tensors["in.image"]
-    with model.watched() as seen:
+    with model.record_attention() as seen:
         first, last = model.intermediate(image, [0, config["depth"] - 1])
     (attention,) = seen
     logits = talk2dino.cls_attention(attention, model.global_tokens)
@@ -297,7 +306,8 @@ def _dinov2(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     return {
         "position_embedding_interpolated": model.vit.embeddings.interpolate_pos_encoding(patches, *image.shape[-2:]),
         "x_norm_clstoken": last.cls,
-        "x_norm_regtokens": last.storage,
+        # a model without registers has no such output
+        **({"x_norm_regtokens": last.storage} if config["num_register_tokens"] else {}),
         "x_norm_patchtokens": last.patches,
         "block0_norm_patch_nchw": first.patch_map(),
         "block0_norm_cls": first.cls,

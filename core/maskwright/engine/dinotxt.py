@@ -105,7 +105,7 @@ class DinoTxtMethod:
         """(B, C, h, w) patch features after the vision head, (B, heads, h * w) attention logits of CLS to them."""
         model = self.preset.model
         backbone = model.visual_model.backbone
-        with backbone.watched() as seen:
+        with backbone.record_attention() as seen:
             features = model.encode_image(batch.to(next(model.parameters()).dtype)).patch_map().float()
         return features, cls_attention(seen[0], backbone.global_tokens).float()
 

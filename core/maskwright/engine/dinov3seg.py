@@ -97,7 +97,7 @@ class Dinov3SegMethod:
         """(P, C) unit vectors of one class: the mean over its synonyms, for each half of the text embedding."""
         prompts = [self.preset.settings.prompt.format(name) for name in synonyms]
         text = self.preset.model.vlm.encode_text(self.preset.tokenizer(prompts).to(self.device)).float()
-        return F.normalize(self.preset.model.views(text).mean(dim=0), dim=-1)
+        return F.normalize(self.preset.model.text_views(text).mean(dim=0), dim=-1)
 
     @torch.inference_mode()
     def scores(self, embedding: SegEmbedding, classes: Tensor, *, cleaning: float | None) -> Scores:
@@ -123,20 +123,20 @@ class Dinov3SegMethod:
         if protocol.aggregation != "catseg":
             with _attention(model) as attention:
                 local = positions if protocol.aggregation == "lga" else ()
-                whole = model.aggregate(resized, local, window, progress=progress)
+                whole = model.aggregate_windows(resized, local, window, progress=progress)
             return Snapshot(whole, (), (), size, attention())
         windows = []
         for done, (top, left) in enumerate(positions):
             progress.check()
             progress.report(done, len(positions) + 1, "Encoding")
             crop = resized[:, :, top : top + window, left : left + window]
-            windows.append(model.look(crop, model.dense(crop)))
+            windows.append(model.encode(crop, model.patch_features(crop)))
         least = max(patch, window // 2 // patch * patch)
         small = F.interpolate(
             resized, area_size(size, window, least=least, multiple=patch), mode="bilinear", antialias=True
         )
         with _attention(model) as attention:
-            whole = model.look(small, model.dense(small))
+            whole = model.encode(small, model.patch_features(small))
         progress.report(len(positions) + 1, len(positions) + 1, "Encoding")
         return Snapshot(whole, tuple(windows), positions, size, attention())
 
@@ -155,7 +155,7 @@ class Dinov3SegMethod:
         """(T, h, w) logits on any grid."""
 
         def compare(features: ImageFeatures) -> Tensor:
-            return self.preset.model.compare(features, classes[None], chunk=_CHUNK).float()[0]
+            return self.preset.model.predict(features, classes[None], chunk=_CHUNK).float()[0]
 
         whole = compare(snapshot.whole)
         if not snapshot.windows:
@@ -176,7 +176,7 @@ def _half(device: torch.device) -> AbstractContextManager[None]:
 def _attention(model: Dinov3Seg) -> Iterator[Callable[[], Tensor]]:
     """Yield a function for the (heads, h * w) attention logits of the first image encoded inside the context."""
     backbone = model.vlm.visual_model.backbone
-    with backbone.watched() as seen:
+    with backbone.record_attention() as seen:
         yield lambda: cls_attention(seen[0], backbone.global_tokens)[0].float()
 
 

@@ -69,16 +69,16 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
         views = torch.empty(1, classes, config.aggregator.views, width)
         features = torch.empty(1, width, grid, grid)
     prior, taps = model.spe(pixels, (grid, grid))
-    evidence = model.look(pixels, features)
+    encoded = model.encode(pixels, features)
     windows = len(slide((side, side), protocol.window, protocol.stride))
     stages: dict[str, Callable[[], Any]] = {
-        "dino.txt, whole picture": lambda: model.dense(pixels),
-        "dino.txt, windows": lambda: [model.dense(window) for _ in range(windows)],
+        "dino.txt, whole picture": lambda: model.patch_features(pixels),
+        "dino.txt, windows": lambda: [model.patch_features(window) for _ in range(windows)],
         "semantic prior encoder": lambda: model.spe(pixels, (grid, grid)),
         "guidance": lambda: model.aggregator.guidance(prior, taps),
         "early refinement": lambda: model.refine(pixels, features),
         "correlation": lambda: model.aggregator.embed(correlation(features, views)),
-        "late refinement and decoder": lambda: model.compare(evidence, views),
+        "late refinement and decoder": lambda: model.predict(encoded, views),
     }
     found = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
     # the last stage begins with the correlation

@@ -1,1 +1,1 @@
-"""Networks and their files: one file per paper; tensors in, tensors out."""
+"""Networks and algorithms, one file per paper: tensors in, tensors out; no presets, no files, no images."""

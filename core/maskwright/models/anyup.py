@@ -1,7 +1,7 @@
-"""AnyUp (Wimmer et al., 2025): features of any kind re-mixed under the guidance of the picture.
+"""AnyUp (Wimmer et al., 2025): upsampling of any features under the guidance of the image.
 
-Module names are those of the authors' checkpoint (checkpoints/anyup.json). Every output is a convex combination of
-input features, so what they are aligned with stays aligned. dinov3.seg asks for the resolution that it puts in.
+Every output is a convex combination of input features, so that features aligned with text stay aligned. dinov3.seg
+uses it at the resolution of the features. Module names are those of the authors' checkpoint.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from maskwright.models.devices import single_precision
 __all__ = ["AnyUp", "AnyUpConfig", "allowed"]
 
 _ROWS = 8
-"""Rows of features unified, and queries' rows answered, at a time where no gradient is needed: bounds the memory."""
+"""Rows of features, and rows of queries, that are processed at a time without gradients; bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class AnyUpConfig:
     width: int = 128
     heads: int = 4
     window: float = 0.1
-    """Share of the picture's side that an output may look to each side."""
+    """Reach of the attention to each side, as a share of the image's side."""
     kernel: int = 5
-    """Of the feature unification."""
+    """Side of the kernels of the feature unification."""
 
 
 class _Residual(nn.Module):
@@ -50,7 +50,7 @@ def _encoder(first: nn.Module, width: int) -> nn.Sequential:
 
 
 class _Rotary(nn.Module):
-    """Rotation by the place in the picture: rows turn the first half of the channels, columns the second."""
+    """Rotary position embedding: rows rotate the first half of the channels, columns the second."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,26 +60,26 @@ class _Rotary(nn.Module):
         self.freqs = nn.Parameter(freqs)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Turn (B, C, H, W); coordinates run from 0 to 1 with both ends."""
+        """Rotate (B, C, H, W); coordinates run from 0 to 1, both included."""
         height, width = maps.shape[-2:]
         down = torch.linspace(0, 1, height, device=maps.device)
         across = torch.linspace(0, 1, width, device=maps.device)
         rows, columns = self.freqs.float()
         angle = (down[:, None, None] * rows + across[None, :, None] * columns).permute(2, 0, 1)
         first, second = maps.chunk(2, dim=1)
-        # angles are single precision, and so is the result
+        # angles have single precision, and so has the result
         return maps * angle.cos() + torch.cat([-second, first], dim=1) * angle.sin()  # type: ignore[no-any-return]
 
 
 class _Unification(nn.Module):
-    """Maps of any number of channels to one number of maps: responses of every channel to learned kernels."""
+    """Feature unification: any number of channels to `width`, by responses of every channel to learned kernels."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
         self.basis = nn.Parameter(torch.randn(width, 1, kernel, kernel) / kernel)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, width, h, w)."""
+        """(B, width, h, w) from (B, C, h, w)."""
         height = features.shape[2]
         margin = self.basis.shape[-1] // 2
         padded = F.pad(features, (margin,) * 4)
@@ -96,14 +96,14 @@ class _Unification(nn.Module):
         width = len(self.basis)
         taps = F.conv2d(inside, torch.ones_like(self.basis[:1]))
         response = F.conv2d(padded.flatten(0, 1)[:, None], self.basis) / taps
-        # the released code reads the list of responses, channel after channel, as a table of `width` rows; trained
-        # weights expect it, although the softmax then does not run over the kernels of one channel
+        # the released code reshapes the responses, which are channel-major, to `width` rows; the trained weights expect
+        # this, although the softmax then does not run over the kernels of one channel
         table = response.reshape(batch, width, channels, *response.shape[-2:])
         return table.softmax(dim=1).mean(dim=2)
 
 
 class _CrossAttention(nn.Module):
-    """Holds torch's attention for its projections of queries and keys; its value and output projections are unused."""
+    """Projections of queries and keys by torch's attention module; its value and output projections are unused."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class _CrossAttention(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def projected(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, C) each -> (B, heads, N, head width), queries scaled."""
+        """(B, heads, N, head width) queries, scaled, and keys from (B, N, C) each."""
         width, heads = self.attention.embed_dim, self.attention.num_heads
         weight, bias = self.attention.in_proj_weight, self.attention.in_proj_bias
         query = F.linear(self.norm_q(queries.float()), weight[:width], bias[:width])
@@ -129,7 +129,7 @@ class _CrossDecode(nn.Module):
         self.conv2d = nn.Conv2d(config.width, config.width, 3, padding=1, bias=False)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """(B, C, H, W) queries and (B, C, h, w) keys mix (B, V, h, w) values into (B, V, H, W)."""
+        """(B, V, H, W) mixtures of (B, V, h, w) values, from (B, C, H, W) queries and (B, C, h, w) keys."""
         height, width = queries.shape[-2:]
         query, key = self.cross_attn.projected(
             self.conv2d(queries).flatten(2).transpose(1, 2), keys.flatten(2).transpose(1, 2)
@@ -138,15 +138,25 @@ class _CrossDecode(nn.Module):
         mask = allowed((height, width), (values.shape[-2], values.shape[-1]), self.window, values.device)
         step = height * width if torch.is_grad_enabled() else _ROWS * width
         mixed = []
-        for part, seen in zip(query.split(step, dim=2), mask.split(step), strict=True):
+        for part, visible in zip(query.split(step, dim=2), mask.split(step), strict=True):
             with single_precision(part.device):
-                logits = (part.float() @ key.float().transpose(2, 3)).masked_fill(~seen, -torch.inf)
+                logits = (part.float() @ key.float().transpose(2, 3)).masked_fill(~visible, -torch.inf)
                 mixed.append(logits.softmax(dim=-1).mean(dim=1) @ value.float())
         return torch.cat(mixed, dim=1).transpose(1, 2).unflatten(2, (height, width))  # type: ignore[no-any-return]
 
 
 def allowed(size_hw: tuple[int, int], grid_hw: tuple[int, int], window: float, device: torch.device) -> Tensor:
-    """(H * W, h * w) whether an output pixel may look at a feature: within `window` of its centre on both axes."""
+    """Attention mask: an output attends to the features within `window` of its centre on both axes.
+
+    Args:
+        size_hw: (H, W) of the output.
+        grid_hw: (h, w) of the features.
+        window: reach to each side, as a share of the side.
+        device: of the mask.
+
+    Returns:
+        (H * W, h * w) bool.
+    """
     axes = []
     for many, few in zip(size_hw, grid_hw, strict=True):
         centre = (torch.arange(many, device=device) + 0.5) / many
@@ -158,7 +168,7 @@ def allowed(size_hw: tuple[int, int], grid_hw: tuple[int, int], window: float, d
 
 
 class AnyUp(nn.Module):
-    """The upsampler; told in the order of the authors' figure."""
+    """The upsampler, in the order of the authors' figure."""
 
     def __init__(self, config: AnyUpConfig) -> None:
         super().__init__()
@@ -175,12 +185,12 @@ class AnyUp(nn.Module):
         self.rope = _Rotary(width)
 
     def forward(self, image: Tensor, features: Tensor, size_hw: tuple[int, int] | None = None) -> Tensor:
-        """Re-mix features under an image.
+        """Upsample features.
 
         Args:
-            image: (B, 3, H, W), ImageNet statistics.
-            features: (B, C, h, w) of any C; h and w at least 2.
-            size_hw: of the output, by default the image's.
+            image: (B, 3, H, W), normalised by ImageNet's statistics.
+            features: (B, C, h, w) with any C; h and w at least 2.
+            size_hw: (height, width) of the output, by default the image's.
 
         Returns:
             (B, C, *size_hw), each a weighted mean of the features in its window.
@@ -195,5 +205,5 @@ class AnyUp(nn.Module):
 
 
 def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' keys are ours; a wrapper's `model.` or `module.` is taken off."""
+    """Strip a wrapper's `module.` and `model.` from the authors' keys, which are otherwise the same."""
     return {name.removeprefix("module.").removeprefix("model."): value for name, value in state.items()}

@@ -1,9 +1,8 @@
 """Exact agglomerative clustering with average linkage on the device.
 
-For unit vectors average linkage compares the mean cosine between two clusters. It is *reducible*: a merged cluster is
-never nearer to a third one than the nearer of its two parts was. Hence clusters that are each other's nearest
-neighbours may merge in any order, so all such pairs merge at once (Murtagh, 1983), and a cluster that has no neighbour
-within the cut never gets one and is done.
+For unit vectors, average linkage compares the mean cosine between two clusters. It is *reducible*: a merged cluster is
+never closer to a third one than the closer of its two parts was. Hence mutual nearest neighbours can merge in any
+order, so all such pairs merge at once (Murtagh, 1983), and a cluster without a neighbour within the cut is final.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ __all__ = ["average_linkage"]
 
 
 def average_linkage(features: Tensor, tau: float) -> Tensor:
-    """Labels of the partition that average linkage leaves when it stops at a mean cosine under `tau`.
+    """Partition by average linkage, which stops when no two clusters have a mean cosine of `tau` or more.
 
-    The same partition as scikit-learn's, whose distance threshold is 1 - tau, wherever no two distances tie. Ties are
-    broken the same way each time: among equally near neighbours the one whose first row comes first is taken.
+    Without ties it is the partition of scikit-learn's `AgglomerativeClustering` with a distance threshold of 1 - tau.
+    Ties are broken deterministically: of equally close neighbours, the one with the lowest first row is merged.
 
     Args:
         features: (N, C) unit rows.
@@ -33,13 +32,13 @@ def average_linkage(features: Tensor, tau: float) -> Tensor:
     alive = torch.ones_like(owner, dtype=torch.bool)
     near, value = torch.empty_like(owner), torch.empty_like(sizes)
     similarity = _similarities(features)
-    # memory that was written before is several times faster to write than new one
+    # writing to memory that is mapped already is several times faster
     spare = torch.empty_like(similarity).view(-1)
     stale = alive
     while True:
         rows = (stale & alive).nonzero()[:, 0]
         if 2 * len(rows) > len(near):
-            # a look at all rows costs less than a copy of most of them
+            # all rows cost less than a copy of most of them
             near[rows] = similarity.argmax(dim=1)[rows]
         else:
             near[rows] = _rows(similarity, rows, spare).argmax(dim=1)
@@ -50,7 +49,7 @@ def average_linkage(features: Tensor, tau: float) -> Tensor:
         if not len(first):
             if stale is alive:
                 break
-            # a neighbour that was kept may have become one of several equally near ones: look at all again
+            # a cached neighbour may have become one of several equally close ones: compute all again
             stale = alive
             continue
         second = near[first]
@@ -66,27 +65,27 @@ def average_linkage(features: Tensor, tau: float) -> Tensor:
             similarity = torch.index_select(_rows(similarity, live, spare), 1, live, out=old)
             place = torch.cumsum(alive, 0) - 1
             ids, sizes, value, stale = ids[live], sizes[live], value[live], stale[live]
-            # a neighbour that is gone belongs to a row that is stale and looks again
+            # a neighbour that is gone belongs to a stale row, which is computed again
             near, alive = place[near[live]].clamp(min=0), alive[live]
     labels: Tensor = torch.unique(owner, return_inverse=True)[1]
     return labels
 
 
 def _similarities(features: Tensor) -> Tensor:
-    """(N, N) cosines, symmetric to the last bit, with a diagonal that nobody chooses.
+    """(N, N) cosines, exactly symmetric, with a diagonal below every cosine.
 
-    With exact symmetry the lowest row that holds the greatest value and its nearest neighbour are always a mutual pair,
-    so that the loop cannot stall on a tie.
+    With exact symmetry, the lowest row that holds the largest value is in a mutual pair with its nearest neighbour, so
+    that the loop cannot stall on a tie.
     """
     if features.device.type == "cpu":
         from scipy.linalg.blas import ssyrk
 
-        # one triangle is half the work; Fortran's rows are our columns
+        # computes one triangle, half the work; BLAS is column-major
         products = torch.from_numpy(ssyrk(1.0, features.float().numpy().T, trans=1, lower=1).T)
         for start in range(0, len(products), _BLOCK):
             end = start + _BLOCK
             block = products[start:end, start:end]
-            # its lower triangle is still zero, and its diagonal is set below
+            # its lower triangle is still zero; the diagonal is set below
             block += block.T.clone()
             products[end:, start:end] = products[start:end, end:].T
     else:
@@ -97,18 +96,18 @@ def _similarities(features: Tensor) -> Tensor:
 
 
 _NEVER = -2.0
-"""Less than any cosine, and finite, so that the mean of two such is the same again."""
+"""Less than any cosine, and finite, so that the mean of two of it is the same value."""
 _BLOCK = 512
 _SHRINK = 0.6
-"""Share of rows still in use under which the matrix is copied without the others."""
+"""Share of active rows below which the matrix is compacted to them."""
 
 
 def _merge(similarity: Tensor, first: Tensor, second: Tensor, sizes: Tensor) -> None:
-    """Put the mean of each pair in the place of its first, and hide its second from all others."""
+    """Write the weighted mean of each pair to the row of its first, and mask out its second."""
     share = sizes[second] / (sizes[first] + sizes[second])
     sizes[first] += sizes[second]
     rows = torch.lerp(similarity[first], similarity[second], share[:, None])
-    # a merged row meets the other merged pairs at their means; halving both orders keeps the symmetry exact
+    # between two merged pairs both orders of averaging are averaged, which keeps the symmetry exact
     block = torch.lerp(rows[:, first], rows[:, second], share)
     block = (block + block.T) / 2
     rows[:, first] = block.fill_diagonal_(_NEVER)

@@ -1,4 +1,4 @@
-"""CLIP's text tower (Radford et al., 2021), run on transformers' modules; the authors' and the hub's files load."""
+"""CLIP's text tower (Radford et al., 2021) on transformers' modules; the authors' and the Hugging Face files load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ClipText", "ClipTextConfig", "convert_hub", "convert_official"]
 
 @dataclass(frozen=True, slots=True)
 class ClipTextConfig:
-    """Sizes of the tower; the defaults are those of CLIP ViT-B/16."""
+    """Sizes of the text tower; the defaults are those of CLIP ViT-B/16."""
 
     vocabulary: int = 49408
     context: int = 77
@@ -23,11 +23,11 @@ class ClipTextConfig:
     depth: int = 12
     heads: int = 8
     out: int = 512
-    """Of the embedding."""
+    """Width of the embedding."""
 
 
 class ClipText(nn.Module):
-    """Causal transformer with quick GELU, read at the end token, then projected."""
+    """A causal transformer with quick GELU, read at the end token and projected."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ class ClipText(nn.Module):
         )
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(N, context) token ids -> (N, out) embeddings, not normalised."""
-        # causal and read at the end token: what stands behind the longest text changes nothing
+        """(N, out) embeddings of (N, context) token ids, not normalised."""
+        # the tower is causal and read at the end token, so that padding behind the longest text can be cut off
         longest = int(ids.argmax(dim=1).max()) + 1
         return self.clip(input_ids=ids[:, :longest]).text_embeds  # type: ignore[no-any-return]
 
@@ -71,15 +71,15 @@ _IN_BLOCK = {
 }
 _BLOCKS = "transformer.resblocks."
 IGNORABLE = ("visual.", "logit_scale", "input_resolution", "context_length", "vocab_size")
-"""Keys of the authors' file that the text tower does not use."""
+"""Prefixes of keys in the authors' file that the text tower does not use."""
 _HUB_IGNORABLE = ("vision_model.", "visual_projection.", "logit_scale", "text_model.embeddings.position_ids")
 
 
 def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' keys to those of `ClipText`, in single precision; the image tower is left out.
+    """Rename the keys of the authors' file to those of `ClipText`, in single precision, without the image tower.
 
     Raises:
-        BadWeights: a key that the layout does not know.
+        BadWeights: an unknown key.
     """
     out: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -110,5 +110,5 @@ def _block(name: str, value: Tensor) -> dict[str, Tensor]:
 
 
 def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the hub's file to those of `ClipText`; the image tower is left out."""
+    """Rename the keys of the Hugging Face file to those of `ClipText`, in single precision, without the image tower."""
     return {f"clip.{name}": value.float() for name, value in state.items() if not name.startswith(_HUB_IGNORABLE)}

@@ -1,9 +1,7 @@
-"""Cost aggregation in the style of CAT-Seg (Cho et al., 2024).
+"""Cost aggregation of CAT-Seg (Cho et al., 2024), which dinov3.seg uses as late refinement and decoder (Eqs. 4 to 8).
 
-dinov3.seg calls the same correlation features, late refinement and upsampling decoder (its Eqs. 4 to 8).
-
-Module names are those of CAT-Seg's checkpoint. Shapes: B images, T classes, P views of the text, C channels of the
-vision-language space, D channels of the correlation features, h x w cells.
+Module names are those of CAT-Seg's checkpoint. Shapes: B images, T classes, P text embeddings per class, C channels of
+the vision-language space, D channels of the correlation features, G channels of guidance, an h x w patch grid.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ __all__ = ["AggregatorConfig", "CostAggregator", "Guidance", "correlation"]
 
 @dataclass(frozen=True, slots=True)
 class AggregatorConfig:
-    """Sizes; the defaults are CAT-Seg's for ViT-L with the widths of dinov3.seg's guidance."""
+    """Sizes; the defaults are CAT-Seg's for ViT-L, with the guidance of dinov3.seg."""
 
     views: int = 2
-    """Text embeddings per class: global and local."""
+    """Text embeddings per class (P): global and local."""
     text: int = 1024
     """Width of a text embedding."""
     appearance: int = 256
@@ -44,11 +42,11 @@ class AggregatorConfig:
     decoder: tuple[int, int] = (64, 32)
     decoder_guidance: tuple[int, int] = (32, 16)
     padding: int = 256
-    """Class attention is filled up to so many classes with a learned one; 0 turns it off."""
+    """Class attention is padded to this number of classes with a learned one; 0 turns padding off."""
 
 
 class Guidance(NamedTuple):
-    """What the picture says to the refinement, whatever the words are."""
+    """Guidance by the image, which does not depend on the classes."""
 
     appearance: Tensor
     """(B, G, h, w), projected"""
@@ -57,12 +55,12 @@ class Guidance(NamedTuple):
 
 
 def correlation(features: Tensor, text: Tensor) -> Tensor:
-    """Cosines (Eq. 4): (B, C, h, w) features and (B, T, P, C) text -> (B, P, T, h, w)."""
+    """(B, P, T, h, w) cosines (Eq. 4) of (B, C, h, w) features with (B, T, P, C) text embeddings."""
     return torch.einsum("bchw,btpc->bpthw", F.normalize(features, dim=1), F.normalize(text, dim=-1))
 
 
 class _Projections(nn.Module):
-    """Queries, keys and values; guidance takes part in queries and keys only."""
+    """Projections to queries, keys and values; guidance enters queries and keys only."""
 
     def __init__(self, width: int, guidance: int, heads: int) -> None:
         super().__init__()
@@ -80,9 +78,15 @@ class _WindowAttention(_Projections):
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, guidance: Tensor, mask: Tensor | None) -> Tensor:
-        """Mix (B, T, windows, tokens, D) under (B, 1, windows, tokens, G).
+        """Attend within windows.
 
-        `mask` is (windows, tokens, tokens), added to the logits.
+        Args:
+            tokens: (B, T, windows, tokens, D).
+            guidance: (B, 1, windows, tokens, G).
+            mask: (windows, tokens, tokens), added to the logits.
+
+        Returns:
+            As `tokens`.
         """
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(-2, -3).flatten(2, 3).flatten(0, 1)
@@ -90,7 +94,7 @@ class _WindowAttention(_Projections):
         )
         mask = None if mask is None else mask.to(query.dtype).repeat_interleave(self.heads, dim=0)[None]
         if query.requires_grad:
-            # backwards, the fused kernel takes much longer over so few tokens
+            # the fused kernel is much slower backward for so few tokens
             logits = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
             mixed = (logits if mask is None else logits + mask).softmax(dim=-1).to(value.dtype) @ value
         else:
@@ -100,13 +104,13 @@ class _WindowAttention(_Projections):
 
 
 def _guided(linear: nn.Linear, tokens: Tensor, guidance: Tensor) -> Tensor:
-    """`linear` of tokens beside guidance; the guidance is projected once and not once per class."""
+    """`linear` of tokens and guidance, concatenated; the guidance is projected once for all classes."""
     own, others = linear.weight.split((tokens.shape[-1], guidance.shape[-1]), dim=1)
     return F.linear(tokens, own) + F.linear(guidance, others, linear.bias)
 
 
 class _SwinBlock(nn.Module):
-    """One block on maps of any size; a grid that no number of windows fills is padded and masked."""
+    """Swin block on maps of any size; a grid that windows do not tile is padded and masked."""
 
     def __init__(self, width: int, guidance: int, heads: int, window: int, *, shifted: bool) -> None:
         super().__init__()
@@ -117,9 +121,9 @@ class _SwinBlock(nn.Module):
         self.mlp = FeedForward(width, 4 * width)
 
     def forward(self, maps: Tensor, guidance: Tensor) -> Tensor:
-        """(B, T, h, w, D) maps under (B, 1, h, w, G) guidance -> (B, T, h, w, D)."""
+        """(B, T, h, w, D) from maps of that shape and (B, 1, h, w, G) guidance."""
         height, width = maps.shape[2:4]
-        # a grid whose shorter side is no longer than the window has windows of that side, and none to shift to
+        # where the shorter side is not longer than a window, it is the window, and windows are not shifted
         side = min(self.window, height, width)
         shift = side // 2 if self.shifted and min(height, width) > self.window else 0
         down, across = -height % side, -width % side
@@ -138,14 +142,14 @@ class _SwinBlock(nn.Module):
 
 
 def _windows(maps: Tensor, side: int) -> Tensor:
-    """(B, T, H, W, D) -> (B, T, windows, side * side, D)."""
+    """(B, T, windows, side * side, D) from (B, T, H, W, D)."""
     height, width = maps.shape[2:4]
     cut = maps.unflatten(3, (width // side, side)).unflatten(2, (height // side, side)).transpose(3, 4)
     return cut.flatten(4, 5).flatten(2, 3)  # type: ignore[no-any-return]
 
 
 def _joined(windows: Tensor, size_hw: tuple[int, int], side: int) -> Tensor:
-    """The way back from `_windows`."""
+    """The inverse of `_windows`."""
     cut = windows.unflatten(3, (side, side)).unflatten(2, (size_hw[0] // side, size_hw[1] // side))
     return cut.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # type: ignore[no-any-return]
 
@@ -153,9 +157,9 @@ def _joined(windows: Tensor, size_hw: tuple[int, int], side: int) -> Tensor:
 def _window_mask(
     size_hw: tuple[int, int], whole_hw: tuple[int, int], side: int, shift: int, device: torch.device
 ) -> Tensor | None:
-    """(windows, tokens, tokens), -100 between cells that are not neighbours in the picture; None where all are.
+    """(windows, tokens, tokens) mask: -100 between cells of different regions of the image; None where there is one.
 
-    Cells that came to one window over the picture's border form regions of their own, and so do cells of the padding.
+    The shift brings cells from opposite borders into one window: these are different regions, and so is the padding.
     """
     if not shift and size_hw == whole_hw:
         return None
@@ -174,7 +178,7 @@ def _window_mask(
 
 
 class _SpatialRefinement(nn.Module):
-    """Spatial refinement block (Eq. 6): each class on its own, W-MSA then SW-MSA, guided by the picture."""
+    """Spatial refinement (Eq. 6): W-MSA, then SW-MSA, for each class on its own, guided by the image."""
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__()
@@ -184,21 +188,21 @@ class _SpatialRefinement(nn.Module):
         self.guidance_norm = nn.LayerNorm(guidance)
 
     def forward(self, maps: Tensor, appearance: Tensor) -> Tensor:
-        """(B, D, T, h, w) maps under (B, G, h, w) guidance."""
+        """(B, D, T, h, w) from maps of that shape and (B, G, h, w) guidance."""
         guidance = self.guidance_norm(appearance.permute(0, 2, 3, 1))[:, None]
         each = self.block_2(self.block_1(maps.permute(0, 2, 3, 4, 1), guidance), guidance)
         return each.permute(0, 4, 1, 2, 3)  # type: ignore[no-any-return]
 
 
 class _ClassAttention(_Projections):
-    """Linear attention across classes; there is no output projection."""
+    """Projections of linear attention across classes; there is no output projection."""
 
     def queries(self, tokens: Tensor, guidance: Tensor) -> Tensor:
-        """(..., T, D) tokens under (..., T, G) guidance -> (..., T, heads, head width), through elu + 1."""
+        """(..., T, heads, head width) queries, elu + 1, of (..., T, D) tokens and (..., T, G) guidance."""
         return F.elu(self._heads(_guided(self.q, tokens, guidance))) + 1
 
     def keys_values(self, tokens: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
-        """As `queries`; values know no guidance."""
+        """Keys as `queries`, and values, which have no guidance."""
         return F.elu(self._heads(_guided(self.k, tokens, guidance))) + 1, self._heads(self.v(tokens))
 
     def _heads(self, mixed: Tensor) -> Tensor:
@@ -206,9 +210,9 @@ class _ClassAttention(_Projections):
 
 
 class _ClassRefinement(nn.Module):
-    """Class refinement block (Eq. 7): linear attention across classes at each (pooled) cell, guided by the words.
+    """Class refinement (Eq. 7): linear attention across classes at each pooled cell, guided by the class names.
 
-    Linear attention sums over classes, so that any number of classes can be given in chunks with the same result.
+    Linear attention sums over classes, so that classes can be processed in chunks with the same result.
     """
 
     def __init__(self, config: AggregatorConfig) -> None:
@@ -224,7 +228,7 @@ class _ClassRefinement(nn.Module):
             self.padding_guidance = nn.Parameter(torch.zeros(1, 1, config.text_guidance))
 
     def forward(self, chunks: list[Tensor], guidance: list[Tensor]) -> list[Tensor]:
-        """Chunks of (B, D, t, h, w) maps and of (B, t, G) guidance, refined together."""
+        """Refined chunks, from chunks of (B, D, t, h, w) maps and of (B, t, G) guidance."""
         pooled = [self._pooled(chunk) for chunk in chunks]
         sums = self._sums(pooled, guidance)
         return [
@@ -233,17 +237,17 @@ class _ClassRefinement(nn.Module):
         ]
 
     def _pooled(self, maps: Tensor) -> Tensor:
-        """(B, D, t, h, w) -> (B, h', w', t, D)."""
+        """(B, h', w', t, D) from (B, D, t, h, w)."""
         kernel = [min(pool, side) for pool, side in zip(self.pooling, maps.shape[-2:], strict=True)]
         small = F.avg_pool2d(maps.transpose(1, 2).flatten(0, 1), kernel)
         return small.unflatten(0, (maps.shape[0], maps.shape[2])).permute(0, 3, 4, 1, 2)  # type: ignore[no-any-return]
 
     def _sums(self, pooled: list[Tensor], guidance: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Sums over all classes of key x value and of keys, at each cell and head."""
+        """Sums of key times value, and of keys, over all classes, at each cell and head."""
         classes = sum(tokens.shape[3] for tokens in pooled)
         parts = [(tokens, words, 1) for tokens, words in zip(pooled, guidance, strict=True)]
         if classes < self.padding:
-            # the learned class stands for all that are missing, which are alike
+            # all padding is the same learned class, so that one term with a factor suffices
             parts.append((self.padding_tokens[:, None, None], self.padding_guidance, self.padding - classes))
         products, keys = [], []
         for tokens, words, times in parts:
@@ -288,7 +292,7 @@ class _DoubleConv(nn.Module):
 
 
 class _Stage(nn.Module):
-    """One step of the decoder (Eq. 8): twice the size, joined with the picture's guidance."""
+    """Decoder stage (Eq. 8): upsampling by 2, concatenation with guidance, convolutions."""
 
     def __init__(self, channels: int, out: int, guidance: int) -> None:
         super().__init__()
@@ -296,13 +300,13 @@ class _Stage(nn.Module):
         self.conv = _DoubleConv(channels, out)
 
     def forward(self, maps: Tensor, guidance: Tensor) -> Tensor:
-        """(B * T, D, h, w) maps, (B, G, 2h, 2w) guidance."""
+        """(B * T, D', 2h, 2w) from (B * T, D, h, w) maps and (B, G, 2h, 2w) guidance."""
         spread = guidance.repeat_interleave(len(maps) // len(guidance), dim=0)
         return self.conv(torch.cat([self.up(maps), spread], dim=1))  # type: ignore[no-any-return]
 
 
 class CostAggregator(nn.Module):
-    """From cosines to logits of every class."""
+    """Cosines of image and text features to logits of every class."""
 
     def __init__(self, config: AggregatorConfig) -> None:
         super().__init__()
@@ -324,9 +328,13 @@ class CostAggregator(nn.Module):
         self.head = nn.Conv2d(config.decoder[1], 1, 3, padding=1)
 
     def guidance(self, appearance: Tensor, taps: tuple[Tensor, Tensor]) -> Guidance:
-        """Project (B, A, h, w) appearance and the two taps, which may have any size.
+        """Project the guidance of an image.
 
-        Projecting before enlarging gives the same parameters as after it, at a fraction of the memory.
+        Taps are projected before they are resized, which needs a fraction of the memory.
+
+        Args:
+            appearance: (B, A, h, w).
+            taps: two maps of any size, for the two decoder stages.
         """
         height, width = appearance.shape[-2:]
         stages = []
@@ -339,16 +347,16 @@ class CostAggregator(nn.Module):
         return Guidance(self.guidance_projection(appearance), (stages[0], stages[1]))
 
     def embed(self, cosines: Tensor) -> Tensor:
-        """Correlation features (Eq. 5): (B, P, T, h, w) -> (B, D, T, h, w); all classes share one convolution."""
+        """(B, D, T, h, w) correlation features (Eq. 5) of (B, P, T, h, w) cosines; classes share the convolution."""
         maps = self.conv1(cosines.transpose(1, 2).flatten(0, 1))
         return maps.unflatten(0, (cosines.shape[0], cosines.shape[2])).transpose(1, 2)  # type: ignore[no-any-return]
 
     def text_guidance(self, text: Tensor) -> Tensor:
-        """(B, T, P, C) -> (B, T, G): the direction of the views' mean, projected."""
+        """(B, T, G) guidance by (B, T, P, C) text: its unit mean over P, projected."""
         return self.text_guidance_projection(F.normalize(text.mean(dim=2), dim=-1))  # type: ignore[no-any-return]
 
     def decode(self, maps: Tensor, guidance: Guidance) -> Tensor:
-        """(B, D, T, h, w) -> (B, T, 4h, 4w) logits."""
+        """(B, T, 4h, 4w) logits of (B, D, T, h, w) correlation features."""
         each = maps.transpose(1, 2).flatten(0, 1)
         each = self.decoder2(self.decoder1(each, guidance.stages[0]), guidance.stages[1])
         return self.head(each)[:, 0].unflatten(0, (maps.shape[0], maps.shape[2]))  # type: ignore[no-any-return]
@@ -357,10 +365,10 @@ class CostAggregator(nn.Module):
         """Refine and decode.
 
         Args:
-            cosines: (B, P, T, h, w), of `correlation`.
-            text: (B, T, P, C) as it was given there.
-            guidance: of the picture.
-            chunk: classes at a time, None for all; the result is the same.
+            cosines: (B, P, T, h, w), from `correlation`.
+            text: (B, T, P, C) text embeddings.
+            guidance: of the images.
+            chunk: classes at a time, to bound the memory; None for all. The result does not depend on it.
 
         Returns:
             (B, T, 4h, 4w) logits.

@@ -1,8 +1,8 @@
-"""Dense CRF on the band around a mask's contour (Kraehenbuehl and Koltun, 2011), as INSID3 refines its masks.
+"""Dense CRF in a band around a mask's contour (Kraehenbuehl and Koltun, 2011), INSID3's mask refinement.
 
-No package with a permissive licence and wheels for every platform computes it, so it is written out here. Only pixels
-of the band can change, so only they are asked for messages; each kernel is summed over a lattice of offsets that
-reaches twice its width, which makes the cost proportional to the contour's length.
+It is implemented here because no package has a permissive licence and wheels for every platform. Only pixels in the
+band can change, and each kernel is summed over a lattice of offsets up to twice its width, so that the cost is
+proportional to the length of the contour.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ __all__ = ["CrfConfig", "crf", "foreground_probability"]
 
 @dataclass(frozen=True, slots=True)
 class CrfConfig:
-    """Widths are for a picture of 512 pixels a side and grow with it."""
+    """Widths and weights; widths in pixels are for an image whose longer side is 512, and scale with it."""
 
     alpha: float = 12.0
-    """Width of the bilateral kernel, in pixels."""
+    """Spatial width of the bilateral kernel, in pixels."""
     beta: float = 0.03
-    """Its width in colour, 0..1."""
+    """Colour width of the bilateral kernel, for colours in 0..1."""
     bilateral: float = 20.0
-    """Its weight."""
+    """Weight of the bilateral kernel."""
     gamma: float = 4.0
-    """Width of the kernel on positions only, in pixels."""
+    """Width of the spatial kernel, in pixels."""
     spatial: float = 3.0
-    """Its weight."""
+    """Weight of the spatial kernel."""
     iterations: int = 10
     band: int = 5
-    """Pixels to either side of the contour that may change."""
+    """Half the width of the band that can change, in pixels."""
     sure: float = 0.95
-    """Probability of foreground inside the mask, outside the band."""
+    """Probability of foreground in the mask outside the band."""
 
 
 class _Messages(NamedTuple):
-    """Where a chunk of band pixels listens, and how much."""
+    """Neighbours of a chunk of B band pixels, with weights."""
 
     pixels: Tensor
     """(B,) flat index"""
     neighbours: Tensor
     """(B, K) flat index"""
     weights: Tensor
-    """(B, K), the kernels' weights times their normalised values"""
+    """(B, K) normalised kernels times their weights"""
 
 
 _LATTICE = 6
-"""Offsets to either side, per axis and kernel."""
+"""Offsets in each direction of an axis, per kernel."""
 _CHUNK = 8192
 
 
@@ -87,7 +87,7 @@ def foreground_probability(
     solid = mask[None, None].float()
     disk = _disk(config.band, mask.device)
     reach = F.conv2d(solid, disk, padding=config.band)
-    # dilation minus erosion; beyond the border the mask goes on
+    # dilation minus erosion; the mask continues beyond the border
     covered = F.conv2d(torch.ones_like(solid), disk, padding=config.band)
     band = ((reach > 0) & (reach < covered))[0, 0]
     inside = torch.full_like(solid[0, 0], 0.5) if unary is None else unary.clamp(1 - config.sure, config.sure)
@@ -97,7 +97,7 @@ def foreground_probability(
     chunks = list(_messages(image, band, config))
     logits, belief = torch.logit(probability).flatten(), probability.flatten().clone()
     for _ in range(config.iterations):
-        # Potts: a label gains what its neighbours give to it; the difference of both labels is all that counts
+        # Potts model: of the messages only the difference between the two labels counts
         messages = [(c.pixels, (c.weights * (2 * belief[c.neighbours] - 1)).sum(dim=1)) for c in chunks]
         for pixels, message in messages:
             belief[pixels] = torch.sigmoid(logits[pixels] + message)
@@ -110,7 +110,7 @@ def _disk(radius: int, device: torch.device) -> Tensor:
 
 
 def _lattice(width: float, device: torch.device) -> Tensor:
-    """(K, 2) whole (dy, dx) offsets up to twice the kernel's width, without the pixel itself."""
+    """(K, 2) integer (dy, dx) offsets up to twice the kernel's width, without (0, 0)."""
     steps = torch.linspace(-2 * width, 2 * width, 2 * _LATTICE + 1, device=device).round().long().unique()
     offsets = torch.cartesian_prod(steps, steps)
     return offsets[(offsets != 0).any(dim=1)]
@@ -130,16 +130,16 @@ def _messages(image: Tensor, band: Tensor, config: CrfConfig) -> Iterator[_Messa
     for y, x in zip(rows.split(_CHUNK), columns.split(_CHUNK), strict=True):
         pixels = y * width + x
 
-        def look(offsets: Tensor, y: Tensor = y, x: Tensor = x) -> tuple[Tensor, Tensor]:
+        def neighbours(offsets: Tensor, y: Tensor = y, x: Tensor = x) -> tuple[Tensor, Tensor]:
             at_y, at_x = y[:, None] + offsets[:, 0], x[:, None] + offsets[:, 1]
             inside = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
             return at_y.clamp(0, height - 1) * width + at_x.clamp(0, width - 1), inside
 
-        far, seen = look(wide)
-        away = ((colours[:, far] - colours[:, pixels, None]) ** 2).sum(dim=0)
-        bilateral = closeness["wide"] * torch.exp(-away / (2 * config.beta**2)) * seen
-        close, seen = look(near)
-        spatial = closeness["near"] * seen
+        far, inside = neighbours(wide)
+        distance = ((colours[:, far] - colours[:, pixels, None]) ** 2).sum(dim=0)
+        bilateral = closeness["wide"] * torch.exp(-distance / (2 * config.beta**2)) * inside
+        close, inside = neighbours(near)
+        spatial = closeness["near"] * inside
         weights = [
             config.bilateral * bilateral / bilateral.sum(dim=1, keepdim=True).clamp_min(1e-8),
             config.spatial * spatial / spatial.sum(dim=1, keepdim=True).clamp_min(1e-8),

@@ -1,13 +1,12 @@
-"""dino.txt (Jose et al., 2024): text aligned with DINOv3 features at image and at patch level.
+"""dino.txt (Jose et al., 2024): text aligned with DINOv3 features, of the image and of its patches.
 
-Module names are those of the authors' checkpoint, so its head and text keys load as they are; the backbone's keys
-go through `dinov3.convert_official`. Told in the paper's order: vision head (Sec. 3.2), text tower, the two halves
-of the embedding, then image-level and dense similarity.
+In the paper's order: vision head (Sec. 3.2), text tower, the two halves of the text embedding, dense similarity.
+Module names are those of the authors' checkpoint, so the keys of head and text tower load as they are; the backbone's
+keys are renamed by `dinov3.convert_official`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -15,17 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, LastAttention, convert_official
+from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, LastAttention
 from maskwright.models.feed_forward import FeedForward
 
-__all__ = ["SPECS", "DinoTxt", "DinoTxtConfig", "HeadConfig", "TextConfig", "VisualModel", "convert_official_dinotxt"]
+__all__ = [
+    "SPECS",
+    "DinoTxt",
+    "DinoTxtConfig",
+    "HeadConfig",
+    "TextConfig",
+    "VisualModel",
+    "average_prompts",
+    "dense_similarity",
+    "global_half",
+    "local_half",
+]
 
-_TEXTS_TOGETHER = 64
+_TEXT_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """Vision head: transformer blocks without rotation on all backbone tokens."""
+    """Sizes of the vision head: transformer blocks without position encoding on all tokens of the backbone."""
 
     blocks: int = 2
     heads: int = 16
@@ -36,7 +46,7 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True)
 class TextConfig:
-    """Causal text transformer, read at the position of the largest token id (end of text)."""
+    """Sizes of the text tower: a causal transformer, read at the end token, which has the largest id."""
 
     vocabulary: int = 49408
     context: int = 77
@@ -48,7 +58,7 @@ class TextConfig:
 
 @dataclass(frozen=True, slots=True)
 class DinoTxtConfig:
-    """The whole vision-language model; the embedding is twice as wide as the backbone."""
+    """Sizes of the whole model; the text embedding is twice as wide as the backbone."""
 
     backbone: DinoV3Config
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -59,7 +69,7 @@ SPECS = {"vitl16": DinoTxtConfig(backbone=DinoV3Config(width=1024, depth=24, hea
 
 
 class _Attention(nn.Module):
-    """Multi-head self-attention with a fused projection without bias."""
+    """Multi-head self-attention; queries, keys and values come from one projection without bias."""
 
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:
         super().__init__()
@@ -107,7 +117,7 @@ class _HeadBlock(nn.Module):
         self.drop_path = config.drop_path
 
     def _dropped(self, branch: Tensor) -> Tensor:
-        """Stochastic depth: leave a sample's branch out with probability `drop_path`, in training only."""
+        """Stochastic depth: drop a sample's branch with probability `drop_path`, in training only."""
         if not self.training or not self.drop_path:
             return branch
         keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop_path
@@ -131,7 +141,7 @@ class _VisionHead(nn.Module):
 
 
 class VisualModel(nn.Module):
-    """Backbone and vision head (Sec. 3.2), which other methods may look through as through a backbone."""
+    """Backbone and vision head (Sec. 3.2), with the interface of a backbone."""
 
     def __init__(self, config: DinoTxtConfig) -> None:
         super().__init__()
@@ -141,17 +151,17 @@ class VisualModel(nn.Module):
 
     @property
     def global_tokens(self) -> int:
-        """How many tokens stand before the patches."""
+        """Number of tokens before the patches: CLS and storage tokens."""
         return self.backbone.global_tokens
 
-    def watched(self) -> AbstractContextManager[list[LastAttention]]:
-        """Queries, keys and values of the backbone's last block in every pass made meanwhile."""
-        return self.backbone.watched()
+    def record_attention(self) -> AbstractContextManager[list[LastAttention]]:
+        """Context in which the backbone's last attention is recorded; see `DinoV3.record_attention`."""
+        return self.backbone.record_attention()
 
     def forward(self, pixels: Tensor) -> DinoFeatures:
-        """Tokens of a normalised (B, 3, H, W) batch after the head."""
+        """Tokens of normalised (B, 3, H, W) images after the head."""
         raw = self.backbone(pixels)
-        # the paper drops the storage tokens here; the released code lets them attend and drops them after the head
+        # the paper drops the storage tokens before the head; the released code does so after it
         tokens = self.head(torch.cat([raw.cls[:, None], raw.storage, raw.patches], dim=1))
         return self.backbone.split(tokens, raw.grid)
 
@@ -197,19 +207,19 @@ class _TextModel(nn.Module):
         self.head = _TextHead(config.width, embedding)
 
     def forward(self, ids: Tensor) -> Tensor:
-        # causal and read at the end token only: what stands behind it changes nothing, so texts of about the same
-        # length go together, cut to the longest of them
+        # the tower is causal and read at the end token, so that the padding behind it can be cut off: texts of similar
+        # length form a batch
         end = ids.argmax(dim=1)
         order = end.argsort(stable=True)
-        read = [
+        parts = [
             self.backbone(ids[rows, : int(end[rows].max()) + 1])[torch.arange(len(rows)), end[rows]]
-            for rows in order.split(_TEXTS_TOGETHER)
+            for rows in order.split(_TEXT_BATCH)
         ]
-        return self.head.linear_projection(torch.cat(read)[order.argsort()])  # type: ignore[no-any-return]
+        return self.head.linear_projection(torch.cat(parts)[order.argsort()])  # type: ignore[no-any-return]
 
 
 class DinoTxt(nn.Module):
-    """dino.txt; `logit_scale` is the logarithm of the factor on the cosine."""
+    """The whole model; `logit_scale` is the logarithm of the factor on cosines."""
 
     def __init__(self, config: DinoTxtConfig) -> None:
         super().__init__()
@@ -228,43 +238,30 @@ class DinoTxt(nn.Module):
         nn.init.normal_(self.text_model.backbone.positional_embedding, std=0.01)
 
     def encode_image(self, pixels: Tensor) -> DinoFeatures:
-        """Tokens after the vision head of a normalised (B, 3, H, W) batch."""
+        """Tokens of normalised (B, 3, H, W) images after the vision head."""
         return self.visual_model(pixels)  # type: ignore[no-any-return]
 
     def encode_text(self, ids: Tensor) -> Tensor:
-        """(T, context) token ids -> (T, 2C), not normalised: first half global, second half local."""
+        """(T, 2C) embeddings of (T, context) token ids, not normalised; the first half is global, the second local."""
         return self.text_model(ids)  # type: ignore[no-any-return]
 
 
 def global_half(text: Tensor) -> Tensor:
-    """The half of (..., 2C) that is aligned with CLS, normalised on its own."""
+    """(..., C) half of (..., 2C) embeddings that is aligned with CLS, unit length."""
     return F.normalize(text.chunk(2, dim=-1)[0], dim=-1)
 
 
 def local_half(text: Tensor) -> Tensor:
-    """The half of (..., 2C) that is aligned with the patches, normalised on its own."""
+    """(..., C) half of (..., 2C) embeddings that is aligned with the patches, unit length."""
     return F.normalize(text.chunk(2, dim=-1)[1], dim=-1)
 
 
-def image_descriptor(features: DinoFeatures) -> Tensor:
-    """(B, 2C): CLS beside the mean of the patches, for image-level similarity of whole vectors."""
-    return torch.cat([features.cls, features.patches.mean(dim=1)], dim=-1)
-
-
 def average_prompts(text: Tensor) -> Tensor:
-    """One (C,) class vector of its (P, 2C) prompts: local half, normalise, mean, normalise (Sec. 3.2 of the facts)."""
+    """(C,) class vector of (P, 2C) prompt embeddings: the mean of their unit local halves, unit length."""
     return F.normalize(local_half(text).mean(dim=0), dim=0)
 
 
 def dense_similarity(features: DinoFeatures, text: Tensor) -> Tensor:
-    """Cosine of every patch with every (T, C) unit class vector: (B, T, h, w)."""
+    """(B, T, h, w) cosines of the patches with (T, C) unit class vectors."""
     cosine = F.normalize(features.patches, dim=-1) @ text.T
     return cosine.transpose(1, 2).reshape(len(cosine), -1, *features.grid)
-
-
-def convert_official_dinotxt(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the backbone keys of a whole dino.txt state dict; head and text keep the authors' names."""
-    prefix = "visual_model.backbone."
-    backbone = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-    rest = {name: value for name, value in state.items() if not name.startswith(prefix)}
-    return rest | {prefix + name: value for name, value in convert_official(backbone).items()}

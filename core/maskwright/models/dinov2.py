@@ -1,7 +1,6 @@
-"""DINOv2 vision transformer (Oquab et al., 2023), run on transformers' modules.
+"""DINOv2 vision transformer (Oquab et al., 2023) on transformers' modules.
 
-With registers (Darcet et al., 2024) or without; patches of 14 pixels, and learned positions that are resized to the
-picture's grid.
+With registers (Darcet et al., 2024) or without. Learned positions are resized to the patch grid of the image.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers import Dinov2WithRegistersEmbeddings
 
 from maskwright.errors import BadWeights, ShapeError
-from maskwright.models.dinov3 import DinoFeatures, LastAttention, watched
+from maskwright.models.dinov3 import DinoFeatures, LastAttention, record_attention
 
 __all__ = ["SPECS", "DinoV2", "DinoV2Config", "convert_hub", "convert_official"]
 
 
 @dataclass(frozen=True, slots=True)
 class DinoV2Config:
-    """Sizes of one DINOv2 transformer; the defaults are those shared by all published ones."""
+    """Sizes of one DINOv2; the defaults are those that all published ones share."""
 
     width: int
     depth: int
     heads: int
     patch: int = 14
     grid: int = 37
-    """Cells a side of the learned position table."""
+    """Side of the learned position table, in patches."""
     registers: int = 4
     ffn_ratio: int = 4
 
@@ -43,11 +42,11 @@ SPECS = {
 }
 
 _OFFSET = 0.1
-"""Added to the grid by the authors when positions are resized without registers."""
+"""Offset that the authors add to the grid when they resize positions of a model without registers."""
 
 
 class _Embeddings(Dinov2WithRegistersEmbeddings):
-    """transformers' embeddings; without registers positions are resized by a factor and without antialiasing."""
+    """transformers' embeddings; without registers, positions are resized by a factor and not antialiased."""
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
         if self.config.num_register_tokens:
@@ -63,7 +62,7 @@ class _Embeddings(Dinov2WithRegistersEmbeddings):
 
 
 class DinoV2(nn.Module):
-    """The transformer; input (B, 3, H, W) normalised, H and W multiples of the patch."""
+    """The transformer, for normalised (B, 3, H, W) images with H and W multiples of the patch."""
 
     def __init__(self, config: DinoV2Config) -> None:
         super().__init__()
@@ -83,32 +82,36 @@ class DinoV2(nn.Module):
 
     @property
     def global_tokens(self) -> int:
-        """How many tokens stand before the patches."""
+        """Number of tokens before the patches: CLS and registers."""
         return 1 + self.config.registers
 
     def forward(self, pixels: Tensor) -> DinoFeatures:
-        """Tokens of the last block after the final LayerNorm; registers are `storage`."""
+        """Tokens after the last block and the final LayerNorm; registers are `storage`."""
         return self.intermediate(pixels, [self.config.depth - 1])[0]
 
     def intermediate(self, pixels: Tensor, blocks: list[int], *, norm: bool = True) -> list[DinoFeatures]:
-        """Tokens after the given zero-based blocks, in ascending order, by default through the final norm."""
+        """Tokens after the given zero-based blocks in ascending order, by default through the final LayerNorm.
+
+        Raises:
+            ShapeError: a side is not a multiple of the patch.
+        """
         patch, first = self.config.patch, self.global_tokens
         height, width = pixels.shape[-2:]
         if height % patch or width % patch:
             raise ShapeError(f"image sides must be multiples of {patch}, got {height} x {width}")
         tokens = self.vit.embeddings(pixels)
-        taken = []
+        outputs = []
         for index, block in enumerate(self.vit.encoder.layer):
             tokens = block(tokens)
             if index in blocks:
-                found = self.vit.layernorm(tokens) if norm else tokens
+                normed = self.vit.layernorm(tokens) if norm else tokens
                 grid = height // patch, width // patch
-                taken.append(DinoFeatures(found[:, 0], found[:, 1:first], found[:, first:], grid))
-        return taken
+                outputs.append(DinoFeatures(normed[:, 0], normed[:, 1:first], normed[:, first:], grid))
+        return outputs
 
-    def watched(self) -> AbstractContextManager[list[LastAttention]]:
-        """Queries, keys and values of the last block in every pass made meanwhile, one entry a pass."""
-        return watched(self.vit.encoder.layer[-1].attention, self.config.heads)
+    def record_attention(self) -> AbstractContextManager[list[LastAttention]]:
+        """Context in which the last block's attention is recorded, one entry per forward pass."""
+        return record_attention(self.vit.encoder.layer[-1].attention, self.config.heads)
 
 
 _RENAMED = {
@@ -135,14 +138,14 @@ _HUB = {
     "attention.attention.value.": "attention.v_proj.",
     "attention.output.dense.": "attention.o_proj.",
 }
-"""Names inside a block of the hub's files, where they differ from transformers' modules."""
+"""Keys in the blocks of the Hugging Face files, where they differ from transformers' modules."""
 
 
 def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' `.pth` keys (checkpoints/dinov2_*.json) to those of `DinoV2`.
+    """Rename the keys of the authors' `.pth` files to those of `DinoV2`.
 
     Raises:
-        BadWeights: a key that the layout does not know.
+        BadWeights: an unknown key.
     """
     return _with_registers({f"vit.{new}": part for name, value in state.items() for new, part in _renamed(name, value)})
 
@@ -166,7 +169,7 @@ def _renamed(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the hub's transformers file to those of `DinoV2`."""
+    """Rename the keys of the Hugging Face file to those of `DinoV2`."""
     out = {}
     for name, value in state.items():
         for theirs, ours in _HUB.items():
@@ -176,7 +179,7 @@ def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _with_registers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A file without registers gets an empty table of them."""
+    """Add an empty table of registers where the file has none."""
     if "vit.embeddings.cls_token" in state and "vit.embeddings.register_tokens" not in state:
         state["vit.embeddings.register_tokens"] = state["vit.embeddings.cls_token"][:, :0]
     return state

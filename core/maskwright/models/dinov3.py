@@ -1,8 +1,7 @@
-"""DINOv3 vision transformer (Simeoni et al., 2025), run on transformers' modules.
+"""DINOv3 vision transformer (Simeoni et al., 2025) on transformers' modules.
 
-The authors' files are loaded exactly: `convert_official` renames their keys. What differs from the authors'
-published sizes is only what `DinoV3Config` can say; the bundled preset uses a convolutional stem in place of the
-single patch convolution, because it is trained from scratch on few images.
+`convert_official` renames the keys of the authors' files, which then load exactly. A small model that is trained from
+scratch may have a convolutional stem in place of the patch convolution.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ __all__ = [
     "LastAttention",
     "convert_hub",
     "convert_official",
-    "watched",
+    "record_attention",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class DinoV3Config:
-    """Sizes of one DINOv3 transformer; the defaults are those shared by all published ones."""
+    """Sizes of one DINOv3; the defaults are those that all published ones share."""
 
     width: int
     depth: int
@@ -45,7 +44,7 @@ class DinoV3Config:
     layer_scale: float = 1e-5
     drop_path: float = 0.0
     stem: tuple[tuple[int, int], ...] = ()
-    """(width, residual convolutions) per halving of the resolution; empty: the published patch convolution."""
+    """(width, residual convolutions) per halving of the resolution; empty for the published patch convolution."""
 
 
 SPECS = {
@@ -56,23 +55,24 @@ SPECS = {
 
 
 class DinoFeatures(NamedTuple):
-    """Tokens of a batch; `grid` is (h, w) and patches run row by row."""
+    """Tokens of B images."""
 
     cls: Tensor
     """(B, C)"""
     storage: Tensor
     """(B, S, C)"""
     patches: Tensor
-    """(B, h * w, C)"""
+    """(B, h * w, C), in row-major order"""
     grid: tuple[int, int]
+    """(h, w)"""
 
     def patch_map(self) -> Tensor:
-        """Patches as a (B, C, h, w) map."""
+        """(B, C, h, w) map of the patches."""
         return self.patches.transpose(1, 2).reshape(len(self.patches), -1, *self.grid)
 
 
 class LastAttention(NamedTuple):
-    """Queries, keys and values of the last block before rotation, each (B, heads, tokens, head width)."""
+    """Queries, keys and values of the last block before the rotary embedding, each (B, heads, tokens, head width)."""
 
     query: Tensor
     key: Tensor
@@ -93,7 +93,7 @@ class _Residual(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """3x3 convolutions that halve the resolution once per entry of `widths`, then a 1x1 to `out`."""
+    """A strided 3 x 3 convolution and residual ones per entry of `widths`, then a 1 x 1 convolution to `out`."""
 
     def __init__(self, widths: tuple[tuple[int, int], ...], out: int) -> None:
         super().__init__()
@@ -107,16 +107,16 @@ class ConvStem(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The last convolution's weight: transformers reads its dtype."""
+        """Weight of the last convolution, of which transformers reads the dtype."""
         return self.proj.weight
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map (B, 3, H, W) to (B, out, H / 2^n, W / 2^n)."""
+        """(B, out, H / 2^n, W / 2^n) from (B, 3, H, W), with n entries in `widths`."""
         return self.proj(self.body(pixels))  # type: ignore[no-any-return]
 
 
 class DinoV3(nn.Module):
-    """The transformer; input (B, 3, H, W) normalised, H and W multiples of the patch."""
+    """The transformer, for normalised (B, 3, H, W) images with H and W multiples of the patch."""
 
     def __init__(self, config: DinoV3Config) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class DinoV3(nn.Module):
                 layerscale_value=config.layer_scale,
                 drop_path_rate=config.drop_path,
                 layer_norm_eps=1e-5,
-                key_bias=True,  # the authors' file holds it, masked to zero; it counts as a parameter
+                key_bias=True,  # masked to zero in the authors' file, where it counts as a parameter
                 rope_theta=100.0,
             )
         )
@@ -143,75 +143,79 @@ class DinoV3(nn.Module):
 
     @property
     def global_tokens(self) -> int:
-        """How many tokens stand before the patches."""
+        """Number of tokens before the patches: CLS and storage tokens."""
         return 1 + self.config.storage_tokens
 
-    def _start(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def _embedded(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         height, width = pixels.shape[-2:]
         if height % self.config.patch or width % self.config.patch:
             raise ShapeError(f"image sides must be multiples of {self.config.patch}, got {height} x {width}")
         return self.vit.embeddings(pixels), self.vit.rope_embeddings(pixels)
 
     def split(self, tokens: Tensor, grid: tuple[int, int]) -> DinoFeatures:
-        """Cut (B, 1 + S + h * w, C) tokens into CLS, storage and patches."""
+        """Split (B, 1 + S + h * w, C) tokens into CLS, storage tokens and patches."""
         first = self.global_tokens
         return DinoFeatures(tokens[:, 0], tokens[:, 1:first], tokens[:, first:], grid)
 
     def grid(self, pixels: Tensor) -> tuple[int, int]:
-        """Patch grid (h, w) of an image batch."""
+        """Patch grid (h, w) of (B, 3, H, W) images."""
         return pixels.shape[-2] // self.config.patch, pixels.shape[-1] // self.config.patch
 
     def forward(self, pixels: Tensor) -> DinoFeatures:
-        """Tokens of the last block after the final LayerNorm."""
+        """Tokens after the last block and the final LayerNorm."""
         return self.intermediate(pixels, [self.config.depth - 1])[0]
 
     def intermediate(self, pixels: Tensor, blocks: list[int], *, norm: bool = True) -> list[DinoFeatures]:
-        """Tokens after the given zero-based blocks, in ascending order, by default through the final norm."""
-        tokens, rope = self._start(pixels)
-        taken = []
+        """Tokens after the given zero-based blocks in ascending order, by default through the final LayerNorm.
+
+        Raises:
+            ShapeError: a side is not a multiple of the patch.
+        """
+        tokens, rope = self._embedded(pixels)
+        outputs = []
         for index, block in enumerate(self.vit.model.layer):
             tokens = block(tokens, position_embeddings=rope)
             if index in blocks:
-                taken.append(self.split(self.vit.norm(tokens) if norm else tokens, self.grid(pixels)))
-        return taken
+                outputs.append(self.split(self.vit.norm(tokens) if norm else tokens, self.grid(pixels)))
+        return outputs
 
     def with_stem(self, pixels: Tensor) -> tuple[Tensor, DinoFeatures]:
-        """The output of the patch embedding as a (B, C, h, w) map, and what `forward` gives, in one pass."""
-        kept: list[Tensor] = []
+        """(B, C, h, w) output of the patch embedding, and the tokens of `forward`, in one pass."""
+        recorded: list[Tensor] = []
         embedding = self.vit.embeddings.patch_embeddings
-        hook = embedding.register_forward_hook(lambda module, inputs, output: kept.append(output))
+        hook = embedding.register_forward_hook(lambda module, inputs, output: recorded.append(output))
         try:
             features = self(pixels)
         finally:
             hook.remove()
-        return kept[0], features
+        return recorded[0], features
 
-    def watched(self) -> AbstractContextManager[list[LastAttention]]:
-        """Queries, keys and values of the last block, before rotation, in every pass made meanwhile."""
-        return watched(self.vit.model.layer[-1].attention, self.config.heads)
+    def record_attention(self) -> AbstractContextManager[list[LastAttention]]:
+        """Context in which the last block's attention is recorded, one entry per forward pass."""
+        return record_attention(self.vit.model.layer[-1].attention, self.config.heads)
 
     def rotate(self, pixels: Tensor, attention: LastAttention) -> LastAttention:
-        """`attention` with queries and keys of the patch tokens rotated to their positions."""
+        """`attention` with the rotary embedding applied to queries and keys of the patches."""
         query, key = apply_rotary_pos_emb(attention.query, attention.key, *self.vit.rope_embeddings(pixels))
         return LastAttention(query, key, attention.value)
 
 
 @contextmanager
-def watched(attention: nn.Module, heads: int) -> Iterator[list[LastAttention]]:
-    """What a block's `q_proj`, `k_proj` and `v_proj` yield in every pass made meanwhile, one entry a pass."""
-    seen: list[LastAttention] = []
+def record_attention(attention: nn.Module, heads: int) -> Iterator[list[LastAttention]]:
+    """Record the outputs of a block's `q_proj`, `k_proj` and `v_proj`, one entry per forward pass."""
+    recorded: list[LastAttention] = []
     parts: list[Tensor] = []
 
     def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         parts.append(output.unflatten(2, (heads, -1)).transpose(1, 2))
         if len(parts) == len(LastAttention._fields):
-            seen.append(LastAttention(*parts))
+            recorded.append(LastAttention(*parts))
             parts.clear()
 
-    # the block computes them in this order
+    # in the order in which the block computes them
     hooks = [getattr(attention, f"{name}_proj").register_forward_hook(keep) for name in "qkv"]
     try:
-        yield seen
+        yield recorded
     finally:
         for hook in hooks:
             hook.remove()
@@ -235,16 +239,16 @@ _IN_BLOCK = {
     "norm2": "norm2",
 }
 IGNORABLE = ("local_cls_norm.",)
-"""Keys of the satellite release that evaluation does not use."""
+"""Keys of the satellite release that inference does not use."""
 
 
 def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the authors' `.pth` keys (checkpoints/dinov3_*.json) to those of `DinoV3`.
+    """Rename the keys of the authors' `.pth` files to those of `DinoV3`.
 
-    The key third of each qkv bias is multiplied by the stored mask, as the authors' layer does.
+    Biases of the keys are multiplied by the mask in the file, as in the authors' layer.
 
     Raises:
-        BadWeights: a key that the layout does not know, or a qkv bias without its mask.
+        BadWeights: an unknown key, or a qkv bias without its mask.
     """
     out: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -260,7 +264,7 @@ def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the hub's transformers file to those of `DinoV3`; it holds no key biases."""
+    """Rename the keys of the Hugging Face file, which has no key biases, to those of `DinoV3`."""
     return {
         f"vit.{name.replace('layer.', 'model.layer.', 1) if name.startswith('layer.') else name}": value
         for name, value in state.items()
@@ -277,7 +281,7 @@ def _convert_block(state: Mapping[str, Tensor], name: str, value: Tensor) -> dic
             mask = state.get(f"{name}_mask")
             if mask is None:
                 raise BadWeights(f"The DINOv3 file lacks the key {name}_mask.")
-            # some releases store NaN where the mask is 0, so 0 * NaN must not survive
+            # some releases store NaN where the mask is 0, and 0 * NaN is NaN
             value = torch.where(mask.bool(), value * mask, torch.zeros_like(value))
         kind = rest.rsplit(".", 1)[1]
         return {f"{into}.attention.{n}_proj.{kind}": v for n, v in zip("qkv", value.chunk(3), strict=True)}

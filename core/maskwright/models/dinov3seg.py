@@ -1,9 +1,10 @@
 """dinov3.seg: open-vocabulary semantic segmentation with dino.txt (DINOv3), in the paper's order.
 
-The paper has no public code. Its text decides; where a number is lost, CAT-Seg's stands in (`CostAggregator`), and the
-table of parameters is met to the last digit shown: 866.6 M for dino.txt, 311.6 M for the rest.
+There is no public code, so the paper's text decides; where it gives no number, CAT-Seg's is used (`CostAggregator`).
+Parameter counts match the paper's table to the digits shown: 866.6 M for dino.txt, 311.6 M for the rest.
 
-No module depends on the shape of an image; what is made of one that is no square, `engine/seg.py` says.
+The modules take images of any aspect ratio; `engine/dinov3seg.py` resizes them. Shapes: B images, T classes, P text
+embeddings per class, C channels, an h x w patch grid.
 """
 
 from __future__ import annotations
@@ -38,21 +39,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Dinov3SegConfig:
-    """Parts and their sizes; the defaults are the paper's."""
+    """Sizes of the parts; the defaults are the paper's."""
 
     vlm: DinoTxtConfig = field(default_factory=lambda: DINOTXT["vitl16"])
+    """Vision-language model."""
     spe: SamConfig = field(default_factory=lambda: SAM["vitl"])
+    """Semantic prior encoder."""
     taps: tuple[int, int] = (7, 15)
-    """Zero-based blocks of the semantic prior encoder that guide the decoder: the first at twice the grid, the second
-    at four times. With the bundled encoder: halvings of its stem."""
+    """Zero-based blocks of the semantic prior encoder that guide the two decoder stages. With `HybridEncoder`: numbers
+    of halvings in its stem."""
     final: Literal["neck", "last_block"] = "neck"
-    """What guides the spatial blocks; the paper's table of parameters fits both."""
+    """Output of the semantic prior encoder that guides the spatial blocks; the paper's parameter table fits both."""
     anyup: AnyUpConfig | None = field(default_factory=AnyUpConfig)
-    """None leaves early refinement out."""
+    """Early refinement; None leaves it out."""
     guide: int = 1
-    """The picture that guides early refinement is so many times smaller."""
+    """Factor by which the image is shrunk to guide early refinement."""
     text_ensemble: bool = True
-    """Both halves of the text embedding; without it the local one, as in dino.txt."""
+    """Use both halves of the text embedding; otherwise the local one alone, as in dino.txt."""
     aggregator: AggregatorConfig = field(default_factory=AggregatorConfig)
 
 
@@ -60,15 +63,15 @@ SPECS = {"vitl16": Dinov3SegConfig()}
 
 
 class ImageFeatures(NamedTuple):
-    """What an image says before any word is known; kept for the next prompt."""
+    """Everything computed from an image before its classes are known; serves any number of text prompts."""
 
     features: Tensor
-    """(B, C, h, w) refined patch features"""
+    """(B, C, h, w) patch features after early refinement"""
     guidance: Guidance
 
 
 class SemanticPrior(nn.Module):
-    """Semantic prior encoder (Eq. 3): SAM's image encoder, with two maps from on the way."""
+    """Semantic prior encoder (Eq. 3): SAM's image encoder with two intermediate maps."""
 
     def __init__(self, config: Dinov3SegConfig) -> None:
         super().__init__()
@@ -78,13 +81,21 @@ class SemanticPrior(nn.Module):
             self.encoder.neck = nn.Identity()
 
     def forward(self, pixels: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """(B, A, *grid_hw) final features and both taps, of a (B, 3, H, W) normalised as for dino.txt."""
+        """Encode images.
+
+        Args:
+            pixels: (B, 3, H, W), normalised as for dino.txt.
+            grid_hw: patch grid of dino.txt.
+
+        Returns:
+            (B, A, *grid_hw) final features, and the (B, A', h', w') maps of both taps.
+        """
         if isinstance(self.encoder, HybridEncoder):
             final, first, second = self.encoder.pyramid(pixels, self.taps)
             return F.adaptive_avg_pool2d(final, grid_hw), (first, second)
-        final, taken = self.encoder(pixels, self.taps)
-        # the encoder gives them in ascending order
-        blocks = dict(zip(sorted(set(self.taps)), taken, strict=True))
+        final, outputs = self.encoder(pixels, self.taps)
+        # the encoder returns them in ascending order
+        blocks = dict(zip(sorted(set(self.taps)), outputs, strict=True))
         first, second = (blocks[tap].permute(0, 3, 1, 2) for tap in self.taps)
         return final.permute(0, 3, 1, 2) if self.final == "last_block" else final, (first, second)
 
@@ -100,56 +111,70 @@ class Dinov3Seg(nn.Module):
         self.anyup = None if config.anyup is None else AnyUp(config.anyup)
         self.aggregator = CostAggregator(config.aggregator)
 
-    # Eq. 1 and 2: visual and textual features
+    # Eqs. 1 and 2: visual and textual features
 
-    def dense(self, pixels: Tensor) -> Tensor:
-        """Patch features of a normalised (B, 3, H, W) after dino.txt's vision head: (B, C, h, w), not normalised."""
+    def patch_features(self, pixels: Tensor) -> Tensor:
+        """(B, C, h, w) patch features of normalised (B, 3, H, W) images after the vision head, not normalised."""
         return self.vlm.encode_image(pixels).patch_map()
 
-    def views(self, text: Tensor) -> Tensor:
-        """Text embeddings (..., 2C) -> (..., P, C), unit: global (aligned with CLS), local (aligned with patches)."""
+    def text_views(self, text: Tensor) -> Tensor:
+        """(..., P, C) unit views of (..., 2C) text embeddings: global (aligned with CLS), local (with the patches)."""
         parts = [global_half(text), local_half(text)] if self.config.text_ensemble else [local_half(text)]
         return torch.stack(parts, dim=-2)
 
-    # early refinement, and the semantic prior (Eq. 3)
+    # Early refinement, and the semantic prior (Eq. 3)
 
     def refine(self, pixels: Tensor, features: Tensor) -> Tensor:
-        """Early refinement: recombine (B, C, h, w) features within their neighbourhood, guided by the image."""
+        """Early refinement: (B, C, h, w) features, re-mixed in their neighbourhood under the guidance of the image."""
         if self.anyup is None:
             return features
         guide = F.avg_pool2d(pixels, self.config.guide) if self.config.guide > 1 else pixels
         return self.anyup(guide, features, (features.shape[-2], features.shape[-1]))  # type: ignore[no-any-return]
 
-    def look(self, pixels: Tensor, features: Tensor) -> ImageFeatures:
-        """All that does not depend on words, from the image and its dense features."""
+    def encode(self, pixels: Tensor, features: Tensor) -> ImageFeatures:
+        """Everything that does not depend on the classes.
+
+        Args:
+            pixels: normalised (B, 3, H, W).
+            features: (B, C, h, w), from `patch_features`.
+        """
         prior, taps = self.spe(pixels, (features.shape[-2], features.shape[-1]))
         return ImageFeatures(self.refine(pixels, features), self.aggregator.guidance(prior, taps))
 
-    # Eq. 4 to 8: correlation, late refinement, decoder
+    # Eqs. 4 to 8: correlation, late refinement, decoder
 
-    def compare(self, evidence: ImageFeatures, views: Tensor, *, chunk: int | None = None) -> Tensor:
-        """(B, T, 4h, 4w) logits for (B, T, P, C) text views; `chunk` classes at a time give the same."""
-        cosines = correlation(evidence.features, views.to(evidence.features.dtype))
-        return self.aggregator(cosines, views, evidence.guidance, chunk=chunk)  # type: ignore[no-any-return]
+    def predict(self, image: ImageFeatures, views: Tensor, *, chunk: int | None = None) -> Tensor:
+        """Logits of every class at four times the patch grid.
+
+        Args:
+            image: from `encode`.
+            views: (B, T, P, C), from `text_views`.
+            chunk: classes at a time, to bound the memory; the result does not depend on it.
+
+        Returns:
+            (B, T, 4h, 4w).
+        """
+        cosines = correlation(image.features, views.to(image.features.dtype))
+        return self.aggregator(cosines, views, image.guidance, chunk=chunk)  # type: ignore[no-any-return]
 
     def forward(self, pixels: Tensor, text: Tensor, *, chunk: int | None = None) -> Tensor:
-        """Logits at full size, as in training.
+        """Logits at the size of the images, as in training.
 
         Args:
             pixels: normalised (B, 3, H, W), H and W multiples of the patch.
-            text: (T, 2C) embeddings shared by the images, or (B, T, 2C).
-            chunk: classes at a time.
+            text: (T, 2C) embeddings for all images, or (B, T, 2C).
+            chunk: as for `predict`.
 
         Returns:
             (B, T, H, W).
         """
         text = text.expand(len(pixels), -1, -1) if text.ndim == 2 else text
-        logits = self.compare(self.look(pixels, self.dense(pixels)), self.views(text), chunk=chunk)
+        logits = self.predict(self.encode(pixels, self.patch_features(pixels)), self.text_views(text), chunk=chunk)
         return F.interpolate(logits, pixels.shape[-2:], mode="bilinear", align_corners=False)
 
-    # Eq. 9 to 11: inference by local-global aggregation
+    # Eqs. 9 to 11: inference by local-global aggregation
 
-    def aggregate(
+    def aggregate_windows(
         self,
         pixels: Tensor,
         positions: Sequence[tuple[int, int]],
@@ -157,11 +182,11 @@ class Dinov3Seg(nn.Module):
         *,
         progress: Progress = NO_PROGRESS,
     ) -> ImageFeatures:
-        """Features of windows and of the whole image; the semantic prior sees the whole image only (Eq. 11).
+        """Features of the windows and of the whole image, averaged; the semantic prior sees the whole image (Eq. 11).
 
         Args:
             pixels: normalised (1, 3, H, W).
-            positions: (top, left) of the windows, multiples of the patch; none: the whole image alone (LGA off).
+            positions: (top, left) of the windows in pixels, multiples of the patch; empty: the whole image alone.
             window: side of the windows, in pixels.
             progress: reports encoder passes, and cancels between them.
         """
@@ -171,43 +196,44 @@ class Dinov3Seg(nn.Module):
             progress.check()
             progress.report(done, passes, "Encoding")
 
-        def encode(number: int, top: int, left: int) -> Tensor:
+        def encode_window(number: int, top: int, left: int) -> Tensor:
             begin(number)
-            return self.dense(pixels[:, :, top : top + window, left : left + window])[0]
+            return self.patch_features(pixels[:, :, top : top + window, left : left + window])[0]
 
         begin(0)
-        features = self.dense(pixels)
+        features = self.patch_features(pixels)
         if positions:
             patch = self.config.vlm.backbone.patch
             cells = [(top // patch, left // patch) for top, left in positions]
-            windows = (encode(number, *position) for number, position in enumerate(positions, start=1))
+            windows = (encode_window(number, *position) for number, position in enumerate(positions, start=1))
             grid_hw = features.shape[-2], features.shape[-1]
+            # Eq. 9 averages the windows where they overlap
             features = fuse(average_windows(windows, cells, grid_hw)[None], features)
         begin(passes - 1)
-        found = self.look(pixels, features)
+        image = self.encode(pixels, features)
         progress.report(passes, passes, "Encoding")
-        return found
+        return image
 
 
-def fuse(local: Tensor, whole: Tensor) -> Tensor:
-    """Local and global features, averaged (Eq. 10)."""
-    return (local + whole) / 2
+def fuse(local_features: Tensor, global_features: Tensor) -> Tensor:
+    """Mean of local and global features (Eq. 10)."""
+    return (local_features + global_features) / 2
 
 
-# Sec. 3.3: losses (Eqs. 12 and 13); all take (B, T, H, W) logits, targets and a mask of what counts
+# Sec. 3.3: losses (Eqs. 12 and 13) of (B, T, H, W) logits and 0/1 targets; `valid` is 1 where pixels count
 
 
 def focal_loss(logits: Tensor, targets: Tensor, valid: Tensor, *, gamma: float = 2.0) -> Tensor:
-    """Mean over all valid pixels and classes of -(1 - p_t)^gamma log p_t; gamma 0 is binary cross-entropy."""
-    plain = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    """Focal loss (Eq. 12): mean of -(1 - p_t)^gamma log p_t over valid pixels and classes; gamma 0: cross-entropy."""
+    entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     wrong = torch.where(targets > 0.5, -logits, logits).sigmoid()
-    loss = plain * wrong**gamma if gamma else plain
+    loss = entropy * wrong**gamma if gamma else entropy
     return (loss * valid).sum() / valid.sum().clamp(min=1)
 
 
 def dice_loss(logits: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
-    """1 - (2 |p y| + 1) / (|p| + |y| + 1) per image and class, averaged; classes that are not there count as well."""
+    """Dice loss (Eq. 13): mean of 1 - (2 |p y| + 1) / (|p| + |y| + 1) over images and classes, also absent ones."""
     probability = logits.sigmoid() * valid
-    truth = targets * valid
-    overlap = (probability * truth).sum(dim=(-2, -1))
-    return (1 - (2 * overlap + 1) / (probability.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1)) + 1)).mean()
+    targets = targets * valid
+    overlap = (probability * targets).sum(dim=(-2, -1))
+    return (1 - (2 * overlap + 1) / (probability.sum(dim=(-2, -1)) + targets.sum(dim=(-2, -1)) + 1)).mean()

@@ -1,4 +1,4 @@
-"""The two-layer perceptron of a transformer's block, as dino.txt's text tower and CAT-Seg's Swin blocks name it."""
+"""The two-layer perceptron of transformer blocks, with the names of dino.txt's text tower and CAT-Seg's Swin blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["FeedForward"]
 
 
 class FeedForward(nn.Module):
-    """`fc2` of GELU of `fc1`."""
+    """Linear, GELU, linear."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -17,5 +17,5 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(..., width) -> (..., width)."""
+        """(..., width) from (..., width)."""
         return self.fc2(F.gelu(self.fc1(tokens)))  # type: ignore[no-any-return]

@@ -1,8 +1,7 @@
-"""SAM (Kirillov et al., 2023, "Segment Anything"), run on transformers' modules: encoder, prompts, mask decoder.
+"""SAM (Kirillov et al., 2023, "Segment Anything") on transformers' modules: image encoder, prompt encoder, decoder.
 
-`convert_official` renames the keys of the authors' `sam_vit_*.pth` so that they load exactly. The bundled model keeps
-SAM's prompt encoder and mask decoder, at half their width, and has another image encoder: the small DINOv3 with a
-convolutional stem that also reads words, which yields an embedding at an eighth of the picture's size.
+`convert_official` renames the keys of the authors' `sam_vit_*.pth` files, which then load exactly. A small SAM may have
+another image encoder, `HybridEncoder`: a DINOv3 with a convolutional stem and an embedding at stride 8.
 """
 
 from __future__ import annotations
@@ -41,11 +40,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SamConfig:
-    """Sizes of one SAM; the defaults are those of ViT-B."""
+    """Sizes of one SAM; the defaults are ViT-B's."""
 
     size: int = 1024
-    """Side of the square frame that coordinates are relative to; a picture's longest side is resized to `longest`."""
+    """Side in pixels of the square frame that coordinates are encoded in."""
     longest: int = 1024
+    """The image's longest side is resized to this, in pixels."""
     stride: int = 16
     """Pixels of the input per cell of the embedding."""
     width: int = 768
@@ -54,9 +54,9 @@ class SamConfig:
     window: int = 14
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     backbone: DinoV3Config | None = None
-    """In place of the encoder above: a DINOv3 with a convolutional stem."""
+    """Makes the image encoder a `HybridEncoder` on this DINOv3; the five fields above are then unused."""
     out: int = 256
-    """Channels of the embedding, and width of the decoder."""
+    """Channels of the embedding and width of the decoder."""
     mask_channels: int = 16
     decoder_heads: int = 8
     decoder_mlp: int = 2048
@@ -71,22 +71,27 @@ SPECS = {
 
 
 class Prompts(NamedTuple):
-    """B prompts on B embeddings, in pixels of the encoder's input counted from the centre of the first one."""
+    """B prompts, in pixels of the encoder's input; (0, 0) is the centre of its first pixel."""
 
     points: Tensor | None = None
     """(B, N, 2) x and y"""
     labels: Tensor | None = None
-    """(B, N) 1 on the object, 0 beside it, -1 no point"""
+    """(B, N) 1 positive, 0 negative, -1 padding"""
     boxes: Tensor | None = None
     """(B, 4) left, top, right, bottom"""
     masks: Tensor | None = None
-    """(B, 1, 4h, 4w) logits of a mask to start from"""
+    """(B, 1, 4h, 4w) logits of a mask prompt"""
 
 
 def preprocess(pixels: Tensor, config: SamConfig) -> Tensor:
-    """(B, 3, h, w) in 0..255, resized, to the encoder's input: normalised, then padded with 0 on the right and below.
+    """Normalise and pad a resized image on the right and at the bottom.
 
-    The paper's encoder takes the whole frame; the bundled one does with the next multiple of its patch.
+    Args:
+        pixels: (B, 3, h, w) in 0..255.
+        config: for the padded size: the square frame, or with a `HybridEncoder` the next multiples of its patch.
+
+    Returns:
+        (B, 3, H, W); the padding is 0.
     """
     sides = (pixels.shape[-2], pixels.shape[-1])
     if config.backbone is None:
@@ -97,15 +102,22 @@ def preprocess(pixels: Tensor, config: SamConfig) -> Tensor:
 
 
 class VitEncoder(SamVisionEncoder):
-    """The image encoder of the paper's appendix A at any input size, with the block outputs that others build on."""
+    """The paper's image encoder (appendix A) at any input size, with outputs of its blocks."""
 
     def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
-        """Encode a normalised (B, 3, H, W), H and W multiples of the patch.
+        """Encode images.
 
-        The position map is resized (bilinear); the tables of relative positions resize themselves.
+        Absolute positions are resized bilinearly; transformers resizes the relative ones.
+
+        Args:
+            pixels: normalised (B, 3, H, W), H and W multiples of the patch.
+            blocks: zero-based blocks whose outputs are returned.
 
         Returns:
-            (B, C, h, w) embedding, and the (B, h, w, width) outputs of the given zero-based blocks in ascending order.
+            (B, C, h, w) embedding, and the (B, h, w, width) outputs of `blocks` in ascending order.
+
+        Raises:
+            ShapeError: a side is not a multiple of the patch.
         """
         patch = self.config.patch_size
         if pixels.shape[-2] % patch or pixels.shape[-1] % patch:
@@ -116,16 +128,16 @@ class VitEncoder(SamVisionEncoder):
             position = F.interpolate(position.permute(0, 3, 1, 2), tokens.shape[1:3], mode="bilinear")
             position = position.permute(0, 2, 3, 1)
         tokens = tokens + position
-        taken = []
+        outputs = []
         for index, layer in enumerate(self.layers):
             tokens = layer(tokens)
             if index in blocks:
-                taken.append(tokens)
-        return self.neck(tokens), taken
+                outputs.append(tokens)
+        return self.neck(tokens), outputs
 
 
 class HybridEncoder(nn.Module):
-    """The bundled encoder: the last layer of a small DINOv3, enlarged, joined with its stem's map at stride 8."""
+    """An image encoder at stride 8: the last layer of a DINOv3, upsampled, plus its convolutional stem's map."""
 
     def __init__(self, config: DinoV3Config, out: int) -> None:
         super().__init__()
@@ -137,15 +149,15 @@ class HybridEncoder(nn.Module):
         self.norm2 = SamLayerNorm(out, data_format="channels_first")
 
     def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
-        """As `VitEncoder.forward`, with an embedding at an eighth of the input's size; `blocks` at a sixteenth."""
+        """As `VitEncoder.forward`; the embedding has stride 8, the outputs of `blocks` have stride 16."""
         with self._stem(3) as (fine,):
-            *taken, last = self.backbone.intermediate(
+            *outputs, last = self.backbone.intermediate(
                 pixels, sorted({*blocks, self.backbone.config.depth - 1}), norm=True
             )
-        return self._joined(last.patch_map(), fine[0]), [t.patch_map().permute(0, 2, 3, 1) for t in taken]
+        return self._joined(last.patch_map(), fine[0]), [output.patch_map().permute(0, 2, 3, 1) for output in outputs]
 
     def pyramid(self, pixels: Tensor, halvings: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-        """The embedding, and the stem's maps after the given halvings: n at 1 / 2^n of the input's size."""
+        """The embedding, and two maps of the stem: after n halvings, at stride 2^n."""
         with self._stem(3, *halvings) as (fine, first, second):
             last = self.backbone(pixels)
         return self._joined(last.patch_map(), fine[0]), first[0], second[0]
@@ -157,16 +169,16 @@ class HybridEncoder(nn.Module):
 
     @contextmanager
     def _stem(self, *halvings: int) -> Iterator[list[list[Tensor]]]:
-        """Lists that the stem's maps after the given halvings are put into."""
+        """Context in which the stem's maps after the given halvings are recorded, one list each."""
         body = self.backbone.vit.embeddings.patch_embeddings.body
-        kept: list[list[Tensor]] = [[] for _ in halvings]
+        recorded: list[list[Tensor]] = [[] for _ in halvings]
         hooks = []
-        for halving, into in zip(halvings, kept, strict=True):
-            # one block of layers a halving, each of 1 + n modules
+        for halving, into in zip(halvings, recorded, strict=True):
+            # each halving has 1 + n modules
             layer = body[sum(1 + extra for _, extra in self.backbone.config.stem[:halving]) - 1]
             hooks.append(layer.register_forward_hook(lambda module, inputs, output, into=into: into.append(output)))
         try:
-            yield kept
+            yield recorded
         finally:
             for hook in hooks:
                 hook.remove()
@@ -178,7 +190,7 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        theirs = _Config(
+        sizes = _Config(
             vision_config={
                 "hidden_size": config.width, "num_hidden_layers": config.depth, "num_attention_heads": config.heads,
                 "image_size": config.size, "patch_size": config.stride, "window_size": config.window,
@@ -196,23 +208,23 @@ class Sam(nn.Module):
                 "layer_norm_eps": 1e-5,
             },
         )  # fmt: skip
-        theirs.vision_config._attn_implementation = "sdpa"
+        sizes.vision_config._attn_implementation = "sdpa"
         self.image_encoder: VitEncoder | HybridEncoder
         if config.backbone is None:
-            self.image_encoder = VitEncoder(theirs.vision_config)
+            self.image_encoder = VitEncoder(sizes.vision_config)
         else:
             self.image_encoder = HybridEncoder(config.backbone, config.out)
-        self.prompt_encoder = SamPromptEncoder(theirs)
-        self.mask_decoder = SamMaskDecoder(theirs.mask_decoder_config)
+        self.prompt_encoder = SamPromptEncoder(sizes)
+        self.mask_decoder = SamMaskDecoder(sizes.mask_decoder_config)
         self.train()
 
     def train(self, mode: bool = True) -> Sam:
-        """As usual; a handful of tokens against an image take the fused kernel longer backwards, and less forwards."""
+        """As usual; the fused attention kernel is slower for the decoder's few tokens when gradients are needed."""
         self.mask_decoder.config._attn_implementation = "eager" if mode else "sdpa"
         return super().train(mode)
 
     def positions(self, grid_hw: tuple[int, int], offset: tuple[int, int] = (0, 0)) -> Tensor:
-        """(1, C, h, w) encoding of the cells' centres; `offset` (rows, columns) places the grid in the frame."""
+        """(1, C, h, w) position encoding of cells; `offset` (rows, columns) is the place of the grid in the frame."""
         side = self.config.size // self.config.stride
         matrix = self.prompt_encoder.shared_embedding.positional_embedding
         down, across = (
@@ -225,20 +237,25 @@ class Sam(nn.Module):
         return encoded.permute(2, 0, 1)[None]
 
     def encode_prompts(self, prompts: Prompts) -> tuple[Tensor | None, Tensor]:
-        """(B, T, C) tokens, or None without points and boxes; and a (B, C, h, w) or (1, C, 1, 1) map for the mask."""
+        """Embeddings of prompts.
+
+        Returns:
+            (B, T, C) sparse tokens, None without points and boxes; and the dense embedding, (B, C, h, w) with masks and
+            (1, C, 1, 1) without.
+        """
         points, labels, boxes, masks = (None if part is None else part[:, None] for part in prompts)
-        # half precision would move the points
+        # half precision would shift the points
         with torch.autocast(self.prompt_encoder.no_mask_embed.weight.device.type, enabled=False):
             sparse, dense = self.prompt_encoder(points, labels, boxes, None if masks is None else masks[:, 0])
         return None if sparse is None else sparse[:, 0], dense if masks is not None else dense[:1, :, :1, :1]
 
     def decode(self, embedding: Tensor, prompts: Prompts, *, offset: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
-        """All four masks of each prompt: the first for prompts that leave no doubt, the others for a single click.
+        """Masks of B prompts: the first of the four is for unambiguous prompts, the others are for a single click.
 
         Args:
-            embedding: (1, C, h, w), shared by the prompts, or (B, C, h, w).
-            prompts: B of them.
-            offset: where the embedding lies in the frame, in cells.
+            embedding: (1, C, h, w) of one image, or (B, C, h, w).
+            prompts: B prompts.
+            offset: row and column of the embedding in the frame, in cells.
 
         Returns:
             (B, 4, 4h, 4w) logits and (B, 4) predicted IoU.
@@ -246,14 +263,14 @@ class Sam(nn.Module):
         sparse, dense = self.encode_prompts(prompts)
         count = next(len(part) for part in prompts if part is not None)
         grid = (embedding.shape[-2], embedding.shape[-1])
-        given = (embedding + dense).expand(count, -1, -1, -1)
+        image = (embedding + dense).expand(count, -1, -1, -1)
         decoder = self.mask_decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
         if sparse is not None:
             tokens = torch.cat([tokens, sparse], dim=1)
         tokens, image = decoder.transformer(
             point_embeddings=tokens[:, None],
-            image_embeddings=given,
+            image_embeddings=image,
             image_positional_embeddings=self.positions(grid, offset),
             attention_similarity=None,
         )
@@ -267,13 +284,13 @@ class Sam(nn.Module):
 
 
 def postprocess(logits: Tensor, input_hw: tuple[int, int], size_hw: tuple[int, int], config: SamConfig) -> Tensor:
-    """Low-resolution logits in an image's pixels.
+    """Resize the decoder's logits to the image.
 
     Args:
         logits: (B, N, 4h, 4w).
-        input_hw: size of the resized picture inside the padded input.
-        size_hw: of the image.
-        config: for the padded input's size, which is that of the logits times a quarter of the stride.
+        input_hw: (height, width) of the resized image inside the padded input.
+        size_hw: (height, width) of the image.
+        config: for the size of the padded input.
 
     Returns:
         (B, N, H, W) logits.
@@ -310,7 +327,7 @@ _MLP = re.compile(
 
 
 def official_name(name: str, depth: int) -> str:
-    """What the authors' files call a weight of `Sam`; `depth` is that of its small MLPs."""
+    """Name of a weight of `Sam` in the authors' files; `depth` is that of its MLP, where it belongs to one."""
     if found := _MLP.match(name):
         place = {"proj_in": 0, "proj_out": depth - 1}.get(found[2])
         index = int(found[2].rpartition(".")[2]) + 1 if place is None else place
@@ -324,7 +341,7 @@ def convert_official(state: Mapping[str, Tensor], model: Sam, *, what: str = "th
     """Rename the keys of the authors' `sam_vit_*.pth` (checkpoints/sam_vit_*.json) to those of `model`.
 
     Raises:
-        BadWeights: a key is missing, left over or misshapen; the authors' names are told.
+        BadWeights: a key is missing, left over or misshapen; the message has the authors' names.
     """
     own = model.state_dict()
     # the IoU head may have another depth than the mask heads, which have 3
@@ -335,7 +352,7 @@ def convert_official(state: Mapping[str, Tensor], model: Sam, *, what: str = "th
 
 
 def convert_hub(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the keys of the hub's transformers file to those of `Sam`; it may hold the position matrix twice."""
+    """Rename the keys of the Hugging Face file to those of `Sam`; it may hold the position matrix twice."""
     twin = "shared_image_embedding.positional_embedding"
     renamed = {
         re.sub(r"^vision_encoder\.", "image_encoder.", name): value for name, value in state.items() if name != twin

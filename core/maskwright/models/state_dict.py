@@ -1,4 +1,4 @@
-"""State dicts: compare names and shapes, load exactly."""
+"""State dicts: compare keys and shapes, and load exactly."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ __all__ = ["check_exactly", "load_exactly"]
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load `state` into `module`, refusing missing, left-over and misshapen keys by name; raises BadWeights."""
+    """Load a state dict whose keys and shapes are exactly the module's; raises as `check_exactly` does."""
     check_exactly(module.state_dict(), state, what=what)
     module.load_state_dict(state)
 
 
 def check_exactly(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], *, what: str) -> None:
-    """Compare names and shapes.
+    """Compare the keys and shapes of two state dicts.
+
+    Args:
+        wanted: of the model.
+        state: of the file.
+        what: the model, for the message.
 
     Raises:
-        BadWeights: with up to three of the offending keys.
+        BadWeights: keys are missing, unknown or misshapen; the message has up to three of each.
     """
     problems = {
         "lacks": [k for k in wanted if k not in state],
@@ -32,10 +37,10 @@ def check_exactly(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], *, 
             if k in state and state[k].shape != wanted[k].shape
         ],
     }
-    found = [
+    parts = [
         f"{kind} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
         for kind, keys in problems.items()
         if keys
     ]
-    if found:
-        raise BadWeights(f"The weights of {what} do not fit: the file {'; '.join(found)}.")
+    if parts:
+        raise BadWeights(f"The weights of {what} do not fit: the file {'; '.join(parts)}.")

@@ -1,4 +1,4 @@
-"""Text as CLIP's tokenizer cleans it; class names are compared in this form."""
+"""Text normalisation of CLIP's tokenizer; class names are compared in this form."""
 
 from __future__ import annotations
 

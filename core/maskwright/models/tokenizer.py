@@ -1,6 +1,6 @@
-"""Text to token ids: CLIP's byte-pair encoding for official weights, and a small trained one for `tiny`.
+"""Tokenizers: CLIP's byte-pair encoding, and small ones that are trained, both on the `tokenizers` library.
 
-Both are run by the `tokenizers` library. The end token has the largest id, which is how the text towers find it.
+The end token has the largest id, by which the text towers find it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLIP_MERGES = 48894
 
 
 class Tokenizer:
-    """Fixed-length token ids of texts; longer texts are cut and keep the end token last."""
+    """Texts to token ids of a fixed length; longer texts are truncated before the end token."""
 
     def __init__(self, backend: Backend, *, context: int, start: str, end: str) -> None:
         self.backend = backend
@@ -42,7 +42,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, file: Path, *, context: int) -> Tokenizer:
-        """Read a `tokenizer.json` written by `train_tokenizer`."""
+        """Read a `tokenizer.json` that `train_tokenizer` made; raises BadWeights when it cannot be read."""
         try:
             backend = Backend.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for anything it cannot read
@@ -50,7 +50,7 @@ class Tokenizer:
         return cls(backend, context=context, start="<start>", end="<end>")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """(N, context) int64 ids, padded with 0."""
+        """(N, context) int64 token ids of N texts, padded with 0."""
         ids = torch.zeros(len(texts), self.context, dtype=torch.int64)
         for row, text in zip(ids, texts, strict=True):
             words = self.backend.encode(clean_text(text), add_special_tokens=False).ids[: self.context - 2]
@@ -59,7 +59,11 @@ class Tokenizer:
 
 
 def clip_tokenizer(merges: Path, *, context: int = 77) -> Tokenizer:
-    """CLIP's tokenizer from its published merge list `bpe_simple_vocab_16e6.txt.gz`.
+    """CLIP's tokenizer.
+
+    Args:
+        merges: the published list of merges, `bpe_simple_vocab_16e6.txt.gz`.
+        context: length of the token ids.
 
     Raises:
         BadWeights: the file is not that list.
@@ -91,14 +95,14 @@ def clip_tokenizer(merges: Path, *, context: int = 77) -> Tokenizer:
 
 
 def _byte_symbols() -> Iterable[str]:
-    """The 256 printable stand-ins for bytes, in the order of CLIP's vocabulary: printable bytes first."""
+    """The 256 printable symbols of bytes in the order of CLIP's vocabulary: printable bytes first."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     yield from map(chr, printable)
     yield from (chr(256 + n) for n in range(256 - len(printable)))
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int) -> Backend:
-    """Train a small byte-pair encoding on `texts`; every other word falls back to its bytes, so any word is legal."""
+    """Train a small byte-pair encoding on `texts`; other words fall back to their bytes."""
     backend = Backend(models.BPE(byte_fallback=True, unk_token=None))
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -31,7 +31,7 @@ from maskwright.models.talk2dino import (
     Projection,
     ProjectionConfig,
     Talk2Dino,
-    pooled,
+    pool_regions,
 )
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import TALK2DINO
@@ -184,7 +184,7 @@ def _learned(
             tell(epoch, run.epochs)
             drawn = np.array([said.drawn(row, rng) for row in rows])
             text = projection(texts[drawn, rng.integers(texts.shape[1], size=batch)].to(device))
-            image = pooled(regions[rows].to(device).float(), text, run.pooling)
+            image = pool_regions(regions[rows].to(device).float(), text, run.pooling)
             cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
             value = loss(cosines, torch.from_numpy(said.true(rows, drawn)).to(device))
             optimiser.zero_grad()

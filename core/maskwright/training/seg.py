@@ -99,10 +99,10 @@ class SegObjective:
         pixels = batch.pixels.to(memory_format=torch.channels_last)
         with torch.autocast(torch.device(self._device).type, dtype=torch.bfloat16):
             text = self._words.at(step)[asked]
-            features = model.dense(pixels)
+            features = model.patch_features(pixels)
             if config.blur:
                 features = _mixed_up(features, config.blur, rng)
-            logits = model.compare(model.look(pixels, features), model.views(text))
+            logits = model.predict(model.encode(pixels, features), model.text_views(text))
         logits = logits.float()
         if logits.shape[-2:] != batch.labels.shape[-2:]:
             logits = F.interpolate(logits, batch.labels.shape[-2:], mode="bilinear", align_corners=False)

@@ -46,9 +46,9 @@ def test_backbones_load_the_authors_layout(spec: str, parameters: int) -> None:
 def test_whole_dinotxt_loads_from_the_authors_two_files() -> None:
     with torch.device("meta"):
         model = dinotxt.DinoTxt(dinotxt.SPECS["vitl16"])
-    backbone = {f"visual_model.backbone.{k}": v for k, v in _meta_state("dinov3_vitl16").items()}
-    state = dinotxt.convert_official_dinotxt(backbone | _meta_state("dinov3_vitl16_dinotxt"))
-    load_exactly(model, state, what="dino.txt")
+    backbone = dinov3.convert_official(_meta_state("dinov3_vitl16"))
+    head = _meta_state("dinov3_vitl16_dinotxt")
+    load_exactly(model, head | {f"visual_model.backbone.{k}": v for k, v in backbone.items()}, what="dino.txt")
 
 
 def test_key_bias_is_masked_even_where_the_file_holds_nan() -> None:

@@ -191,9 +191,9 @@ def test_one_class_and_one_row_of_cells(model: Dinov3Seg) -> None:
 
 
 def test_training_and_inference_attend_alike(model: Dinov3Seg) -> None:
-    cosines = cost_aggregation.correlation(torch.randn(1, 32, 6, 7), model.views(_text(3))[None])
+    cosines = cost_aggregation.correlation(torch.randn(1, 32, 6, 7), model.text_views(_text(3))[None])
     guidance = model.aggregator.guidance(torch.randn(1, 16, 6, 7), (torch.randn(1, 24, 6, 7),) * 2)
-    views = model.views(_text(3))[None]
+    views = model.text_views(_text(3))[None]
     fused = model.aggregator(cosines, views, guidance)
     learning = model.aggregator(cosines.clone().requires_grad_(), views, guidance)
     torch.testing.assert_close(learning, fused, rtol=1e-4, atol=1e-5)
@@ -241,13 +241,13 @@ def test_windows_cover_every_cell_once_counted(size: tuple[int, int]) -> None:
 def test_aggregation_averages_local_and_global_features(model: Dinov3Seg, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = _pixels(64, 96)
     seen: list[Tensor] = []
-    monkeypatch.setattr(model, "look", lambda image, features: seen.append(features))
-    model.aggregate(pixels, [(0, 0), (0, 32)], 64)
-    whole = model.dense(pixels)
-    left, right = model.dense(pixels[..., :64]), model.dense(pixels[..., 32:])
+    monkeypatch.setattr(model, "encode", lambda image, features: seen.append(features))
+    model.aggregate_windows(pixels, [(0, 0), (0, 32)], 64)
+    whole = model.patch_features(pixels)
+    left, right = model.patch_features(pixels[..., :64]), model.patch_features(pixels[..., 32:])
     local = torch.cat([left[..., :2], (left[..., 2:] + right[..., :2]) / 2, right[..., 2:]], dim=3)
     torch.testing.assert_close(seen[0], (local + whole) / 2, rtol=1e-4, atol=1e-5)
-    model.aggregate(pixels, [], 64)
+    model.aggregate_windows(pixels, [], 64)
     torch.testing.assert_close(seen[1], whole)
 
 

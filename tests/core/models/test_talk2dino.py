@@ -32,7 +32,7 @@ from maskwright.models.talk2dino import (
     head_embeddings,
     head_similarity,
     image_similarity,
-    pooled,
+    pool_regions,
     scores,
     similarity,
 )
@@ -140,19 +140,19 @@ HEADS = torch.tensor([[[1.0, 0, 0], [0, 5.0, 0], [0, 0, 1.0]], [[0, 2.0, 0], [1.
 def test_the_best_head_is_that_of_the_pictures_own_caption() -> None:
     text = torch.tensor([[0.1, 1.0, 0], [0, 0.1, 1.0]])
     assert best_head(HEADS, text).tolist() == [[1, 2], [0, 2]]
-    assert torch.equal(pooled(HEADS, text, "max_head"), torch.tensor([[0, 5.0, 0], [0, 0, 9.0]]))
-    assert torch.equal(pooled(HEADS, text.flip(0), "max_head"), torch.tensor([[0, 0, 1.0], [0, 2.0, 0]]))
+    assert torch.equal(pool_regions(HEADS, text, "max_head"), torch.tensor([[0, 5.0, 0], [0, 0, 9.0]]))
+    assert torch.equal(pool_regions(HEADS, text.flip(0), "max_head"), torch.tensor([[0, 0, 1.0], [0, 2.0, 0]]))
 
 
 @pytest.mark.parametrize("pooling", [pytest.param("average", id="average"), pytest.param("cls", id="class token")])
 def test_other_poolings_take_the_one_region_there_is(pooling: Pooling) -> None:
-    assert torch.equal(pooled(HEADS[:, :1], torch.zeros(2, 3), pooling), HEADS[:, 0])
+    assert torch.equal(pool_regions(HEADS[:, :1], torch.zeros(2, 3), pooling), HEADS[:, 0])
 
 
 def test_no_gradient_goes_through_the_choice_of_a_head() -> None:
     regions, text = HEADS.clone().requires_grad_(), torch.tensor([[0.1, 1.0, 0], [0, 0.1, 1.0]], requires_grad=True)
     assert not best_head(regions, text).requires_grad
-    pooled(regions, text, "max_head").sum().backward()
+    pool_regions(regions, text, "max_head").sum().backward()
     assert text.grad is None, "the caption decides, and learns nothing from having decided"
     assert regions.grad is not None
     assert torch.equal(regions.grad[0], torch.tensor([0.0, 1, 0])[:, None].expand(3, 3))
