@@ -83,7 +83,7 @@ class Api:
         matches = self._session.find(phrase, limit=limit)
         images = [
             {"image": match.record.id, "file": match.record.file_name, "score": round(match.score, 4)}
-            for match in matches.found
+            for match in matches.hits
         ]
         return self._answer(None, images=images, problems=list(matches.problems))
 

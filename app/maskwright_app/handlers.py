@@ -186,8 +186,8 @@ class Handlers:
     def search(self, phrase: str, progress: Progress) -> Gallery:
         """Images that show what a phrase says."""
         matches = self.session.find(phrase, limit=_SEARCH_RESULTS, progress=progress)
-        records = [match.record for match in matches.found]
-        captions = [f"{match.score:.2f}  {Path(match.record.file_name).name}" for match in matches.found]
+        records = [match.record for match in matches.hits]
+        captions = [f"{match.score:.2f}  {Path(match.record.file_name).name}" for match in matches.hits]
         thumbnails = [self._thumbnail(record.id) for record in records]
         return Gallery(
             list(zip(thumbnails, captions, strict=True)),

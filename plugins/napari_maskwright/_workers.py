@@ -174,7 +174,7 @@ class Search:
         self._show("Searching the images")
         self._workers.run(
             lambda: self._session.find(phrase, progress=self._progress(stale)),
-            lambda matches: self._view.show_matches(matches.found, _search_notice(matches)),
+            lambda matches: self._view.show_matches(matches.hits, _search_notice(matches)),
             queue=Queue.SEARCH,
             stale=stale,
             finished=lambda: self._show(""),
@@ -270,6 +270,6 @@ def _search_notice(matches: SearchResult) -> str:
     """Why images are missing from the result, or empty."""
     problems = matches.problems
     if not problems:
-        return "" if matches.found else "This project has no image yet."
+        return "" if matches.hits else "This project has no image yet."
     count = f"{plural(len(problems), 'image')} could not be searched. " if len(problems) > 1 else ""
     return count + problems[0]

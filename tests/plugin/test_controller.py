@@ -104,7 +104,7 @@ def test_a_search_ranks_the_images_and_reports_progress(talk2dino_controller: Co
     talk2dino_controller.find("a cow")
     assert window.searching
     window.until(lambda: window.matches)
-    expected = talk2dino_controller.session.find("a cow").found
+    expected = talk2dino_controller.session.find("a cow").hits
     assert window.matches == expected
     assert len(expected) == 2
     assert expected[0].score > expected[1].score

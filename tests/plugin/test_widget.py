@@ -177,7 +177,7 @@ def test_finding_an_image_and_opening_it(talk2dino_widget: Any, qtbot: Any) -> N
     qtbot.keyClick(talk2dino_widget._phrase, Qt.Key_Return)
     assert talk2dino_widget._stop.isEnabled()
     qtbot.waitUntil(lambda: talk2dino_widget._matches.count() == 2, timeout=60_000)
-    matches = talk2dino_widget.controller.session.find("a cow").found
+    matches = talk2dino_widget.controller.session.find("a cow").hits
     texts = [talk2dino_widget._matches.item(n).text() for n in range(2)]
     assert texts == [f"{match.score:.2f}  {Path(match.record.file_name).name}" for match in matches]
     assert talk2dino_widget._matches.isVisibleTo(talk2dino_widget)

@@ -38,11 +38,11 @@ def find(
         "phrase": phrase,
         "images": [
             {"image": match.record.id, "file": match.record.file_name, "score": round(match.score, 4)}
-            for match in matches.found
+            for match in matches.hits
         ],
         "problems": list(matches.problems),
     }
-    lines = [f"{match.score:.3f}  {match.record.id}: {Path(match.record.file_name).name}" for match in matches.found]
+    lines = [f"{match.score:.3f}  {match.record.id}: {Path(match.record.file_name).name}" for match in matches.hits]
     print_result(value, "\n".join(lines) or "This project has no images yet.", as_json=as_json)
     if matches.problems:
         raise typer.Exit(1)

@@ -25,12 +25,12 @@ __all__ = [
     "Frame",
     "Region",
     "box_of",
+    "excerpt",
     "is_number",
     "one_line",
     "plain",
     "provenance_beside",
     "region_of",
-    "shown",
 ]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -72,9 +72,9 @@ class CocoImage:
         return path if safe and fits and not re.match("[A-Za-z]:", self.name) else None
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """Its name in messages."""
-        return one_line(self.name)[:_LONGEST_NAME] or f"image {shown(self.id)}"
+        return one_line(self.name)[:_LONGEST_NAME] or f"image {excerpt(self.id)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class CocoFile:
                 before = images.setdefault(row["id"], image)
                 if before is not image and before.name != image.name:
                     raise BadCoco(
-                        f"Image id {shown(row['id'])} occurs twice in {file.name}, for {before.shown} and "
-                        f"{image.shown}.",
+                        f"Image id {excerpt(row['id'])} occurs twice in {file.name}, for {before.label} and "
+                        f"{image.label}.",
                         "Export it again.",
                     )
         except TypeError as error:
@@ -131,7 +131,7 @@ def _categories(rows: Sequence[Any]) -> tuple[CocoCategory, ...]:
         other = categories.setdefault(category.id, category)
         if other.name != category.name:
             raise BadCoco(
-                f"Category id {shown(category.id)} has the names {shown(other.name)} and {shown(category.name)}.",
+                f"Category id {excerpt(category.id)} has the names {excerpt(other.name)} and {excerpt(category.name)}.",
                 "Export the file again.",
             )
     return tuple(categories.values())
@@ -147,7 +147,7 @@ def _annotations(rows: Sequence[Any], categories: set[Any]) -> tuple[dict[Any, l
             continue
         if row.get("category_id") not in categories:
             raise BadCoco(
-                f"Annotation {shown(row.get('id'))} has category {shown(row.get('category_id'))}, which the file "
+                f"Annotation {excerpt(row.get('id'))} has category {excerpt(row.get('category_id'))}, which the file "
                 "does not list.",
                 "Export it again.",
             )
@@ -189,7 +189,7 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(" ", plain(text))
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """A value of the file as short text, for messages."""
     text = one_line(str(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
@@ -252,7 +252,7 @@ def _upright(mask: NDArray[np.bool_], frame: Frame) -> NDArray[np.bool_]:
 
 def _run_lengths(segmentation: Row, frame: Frame) -> NDArray[np.bool_]:
     size, (height, width) = segmentation.get("size"), frame.written_hw
-    sizes = f"its run lengths are for size {shown(size)}, the image has [{height}, {width}]"
+    sizes = f"its run lengths are for size {excerpt(size)}, the image has [{height}, {width}]"
     swapped = size == [width, height] and height != width
     before_turn = swapped and frame.orientation >= 5 and not frame.turned
     if swapped and not frame.rotate:

@@ -46,7 +46,7 @@ def validate(coco: Mapping[str, Any]) -> list[str]:
         {row["id"] for row in coco[section] if _is_int(row.get("id"), 0)} for section in ("categories", "licenses")
     )
     checks: dict[str, Callable[[Row], Iterator[str]]] = {
-        "licenses": lambda row: _unless(isinstance(row.get("name"), str), "name must be text"),
+        "licenses": lambda row: _fault_unless("name must be text", holds=isinstance(row.get("name"), str)),
         "images": lambda row: _image(row, licenses),
         "annotations": lambda row: _annotation(row, images, categories),
         "categories": _category,
@@ -54,7 +54,7 @@ def validate(coco: Mapping[str, Any]) -> list[str]:
     for section, check in checks.items():
         faults += [f"{section} {row.get('id')}: {fault}." for row in coco[section] for fault in check(row)]
     names = [str(row.get("name")) for row in coco["categories"]]
-    faults += _unless(len(set(names)) == len(names), "Two categories have the same name.")
+    faults += _fault_unless("Two categories have the same name.", holds=len(set(names)) == len(names))
     return faults
 
 
@@ -62,7 +62,7 @@ def _is_list_of_objects(rows: object) -> bool:
     return isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows)
 
 
-def _unless(holds: bool, fault: str) -> Iterator[str]:
+def _fault_unless(fault: str, *, holds: bool) -> Iterator[str]:
     if not holds:
         yield fault
 
@@ -76,11 +76,13 @@ def _is_known(value: object, ids: Container[int]) -> bool:
 
 
 def _info(info: Row) -> Iterator[str]:
-    yield from _unless(tuple(info) == tuple(_INFO), f"info must have the keys {', '.join(_INFO)}, in this order.")
+    yield from _fault_unless(
+        f"info must have the keys {', '.join(_INFO)}, in this order.", holds=tuple(info) == tuple(_INFO)
+    )
     for key, kind in _INFO.items():
-        yield from _unless(type(info.get(key)) is kind, f"info.{key} has the wrong type.")
+        yield from _fault_unless(f"info.{key} has the wrong type.", holds=type(info.get(key)) is kind)
     date = str(info.get("date_created"))
-    yield from _unless(bool(_DATE.fullmatch(date)), "info.date_created must be YYYY-MM-DDTHH:MM:SSZ.")
+    yield from _fault_unless("info.date_created must be YYYY-MM-DDTHH:MM:SSZ.", holds=bool(_DATE.fullmatch(date)))
 
 
 def _ids(section: str, rows: list[Row]) -> Iterator[str]:
@@ -97,29 +99,35 @@ def _image(row: Row, licenses: set[Any]) -> Iterator[str]:
     relative = isinstance(name, str) and bool(name) and not PurePosixPath(name).is_absolute()
     # "C:" and "\\" would be a drive and a folder on Windows
     plain = relative and not re.match(r"[A-Za-z]:|.*\\", str(name)) and ".." not in PurePosixPath(str(name)).parts
-    yield from _unless(plain, "file_name must be a relative path with forward slashes")
-    yield from _unless(
-        _is_int(row.get("width"), 1) and _is_int(row.get("height"), 1), "width and height must be pixels"
+    yield from _fault_unless("file_name must be a relative path with forward slashes", holds=plain)
+    yield from _fault_unless(
+        "width and height must be pixels", holds=_is_int(row.get("width"), 1) and _is_int(row.get("height"), 1)
     )
-    yield from _unless(_is_known(row.get("license"), licenses), "license is not in the file")
+    yield from _fault_unless("license is not in the file", holds=_is_known(row.get("license"), licenses))
     for key in _IMAGE_TEXTS:
-        yield from _unless(isinstance(row.get(key), str), f"{key} must be text")
+        yield from _fault_unless(f"{key} must be text", holds=isinstance(row.get(key), str))
     orientation = row.get("exif_orientation")
-    yield from _unless(type(orientation) is int and 1 <= orientation <= 8, "exif_orientation must be from 1 to 8")
+    yield from _fault_unless(
+        "exif_orientation must be from 1 to 8", holds=type(orientation) is int and 1 <= orientation <= 8
+    )
 
 
 def _category(row: Row) -> Iterator[str]:
     name = row.get("name")
-    yield from _unless(isinstance(name, str) and bool(name), "name must not be empty")
-    yield from _unless(isinstance(row.get("supercategory"), str), "supercategory must be text")
+    yield from _fault_unless("name must not be empty", holds=isinstance(name, str) and bool(name))
+    yield from _fault_unless("supercategory must be text", holds=isinstance(row.get("supercategory"), str))
 
 
 def _annotation(row: Row, images: Mapping[int, Row], categories: set[int]) -> Iterator[str]:
-    yield from _unless(_is_known(row.get("category_id"), categories), "category_id is not in the file")
-    yield from _unless(type(row.get("iscrowd")) is int and row["iscrowd"] in (0, 1), "iscrowd must be 0 or 1")
-    yield from _unless(_is_int(row.get("area"), 1), "area must be a number of pixels")
+    yield from _fault_unless("category_id is not in the file", holds=_is_known(row.get("category_id"), categories))
+    yield from _fault_unless(
+        "iscrowd must be 0 or 1", holds=type(row.get("iscrowd")) is int and row["iscrowd"] in (0, 1)
+    )
+    yield from _fault_unless("area must be a number of pixels", holds=_is_int(row.get("area"), 1))
     box = row.get("bbox")
-    yield from _unless(isinstance(box, list) and all(type(one) is int for one in box), "bbox must be whole numbers")
+    yield from _fault_unless(
+        "bbox must be whole numbers", holds=isinstance(box, list) and all(type(one) is int for one in box)
+    )
     if not _is_known(row.get("image_id"), images):
         yield "image_id is not in the file"
     else:
@@ -129,11 +137,11 @@ def _annotation(row: Row, images: Mapping[int, Row], categories: set[int]) -> It
         elif isinstance(row.get("segmentation"), Mapping):
             yield from _run_lengths(row, [image["height"], image["width"]])
         else:
-            yield from _unless(row.get("iscrowd") == 0, "a crowd must be RLE")
+            yield from _fault_unless("a crowd must be RLE", holds=row.get("iscrowd") == 0)
             yield from _polygons(row, [image["height"], image["width"]])
     if "score" in row:
         score = row["score"]
-        yield from _unless(type(score) is float and 0 <= score <= 1, "score must be a number from 0 to 1")
+        yield from _fault_unless("score must be a number from 0 to 1", holds=type(score) is float and 0 <= score <= 1)
     yield from _attributes(row.get("attributes"))
 
 
@@ -169,14 +177,16 @@ def _polygon(polygon: object, size: list[int]) -> Iterator[str]:
     else:
         height, width = size
         inside = all(0 <= x <= width and 0 <= y <= height for x, y in zip(polygon[::2], polygon[1::2], strict=True))
-        yield from _unless(inside, "a polygon leaves the image")
-        yield from _unless(all(round(one, 2) == one for one in polygon), "a polygon has more than 2 decimals")
+        yield from _fault_unless("a polygon leaves the image", holds=inside)
+        yield from _fault_unless(
+            "a polygon has more than 2 decimals", holds=all(round(one, 2) == one for one in polygon)
+        )
 
 
 def _measures(row: Row, area: int, box: list[int]) -> Iterator[str]:
-    yield from _unless(area > 0, "the mask is empty")
-    yield from _unless(row.get("area") == area, f"area must be {area}")
-    yield from _unless(row.get("bbox") == box, f"bbox must be {box}")
+    yield from _fault_unless("the mask is empty", holds=area > 0)
+    yield from _fault_unless(f"area must be {area}", holds=row.get("area") == area)
+    yield from _fault_unless(f"bbox must be {box}", holds=row.get("bbox") == box)
 
 
 def _attributes(attributes: object) -> Iterator[str]:
@@ -184,6 +194,6 @@ def _attributes(attributes: object) -> Iterator[str]:
         yield "attributes are missing"
         return
     forbidden = FORBIDDEN_ATTRIBUTES & set(attributes)
-    yield from _unless(not forbidden, f"attributes must not be called {', '.join(sorted(forbidden))}")
+    yield from _fault_unless(f"attributes must not be called {', '.join(sorted(forbidden))}", holds=not forbidden)
     flat = all(isinstance(one, str | int | float | bool) for one in attributes.values())
-    yield from _unless(flat, "attributes must be text, numbers or true and false")
+    yield from _fault_unless("attributes must be text, numbers or true and false", holds=flat)

@@ -26,7 +26,7 @@ def write_prediction(prediction: Prediction, image: Image, folder: Path) -> dict
 
     Args:
         prediction: to write.
-        image: that it was made on.
+        image: of the prediction.
         folder: for the files.
 
     Returns:
@@ -41,8 +41,8 @@ def write_prediction(prediction: Prediction, image: Image, folder: Path) -> dict
         layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
     else:
         # objects of one category differ in color; of the candidates for one click only the best is in the label map
-        shown = [mask for mask in masks if prediction.label_map[mask.to_array()].all()]
-        layers = [Layer(mask, default_color(index)) for index, mask in enumerate(shown)]
+        in_label_map = [mask for mask in masks if prediction.label_map[mask.to_array()].all()]
+        layers = [Layer(mask, default_color(index)) for index, mask in enumerate(in_label_map)]
     labels = prediction.label_map.astype(np.uint8 if len(prediction.categories) < 256 else np.uint16)
     files = _files(image, folder)
     content: dict[str, Any] = {
@@ -79,14 +79,14 @@ def written_before(image: Image, folder: Path, category: str, provenance: Mappin
     """What `write_prediction` has returned for the same prompt on the same image, read from its files; or None."""
     files = _files(image, folder)
     try:
-        found: dict[str, Any] = json.loads(files["masks_file"].read_text(encoding="utf-8"))
-        before = found.pop("provenance")
+        content: dict[str, Any] = json.loads(files["masks_file"].read_text(encoding="utf-8"))
+        before = content.pop("provenance")
         same = {**before, "version": None} == {**json.loads(json.dumps(dict(provenance))), "version": None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # no such file, or not written by us
         return None
     whole = all(file.is_file() for file in files.values())
-    return found if same and whole and found.get("categories") == [category] else None
+    return content if same and whole and content.get("categories") == [category] else None
 
 
 def _files(image: Image, folder: Path) -> dict[str, Path]:

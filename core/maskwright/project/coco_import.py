@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.formats.coco_reader import CocoFile, CocoImage, plain, provenance_beside, shown
+from maskwright.formats.coco_reader import CocoFile, CocoImage, excerpt, plain, provenance_beside
 from maskwright.progress import Progress
 from maskwright.project.coco_rows import ImportOptions, RowReader, frame_of, is_id, some
 from maskwright.project.image_folder import ImageFolder
@@ -182,11 +182,11 @@ class CocoImport:
             except MaskwrightError as error:
                 raise BadCoco(f"A category of {self._name} has no valid name: {error}") from error
             if name in distinct:
-                self._warnings.append(f"Two categories are called {shown(name)}; they become one.")
+                self._warnings.append(f"Two categories are called {excerpt(name)}; they become one.")
                 continue
             distinct.add(name)
             self._warnings += [
-                f"{shown(name)} and {shown(other)}, which the project has, differ in capitals only."
+                f"{excerpt(name)} and {excerpt(other)}, which the project has, differ in capitals only."
                 for other in self._store.categories.similar(name)
             ]
         large = [category.id for category in self._coco.categories if not is_id(category.id, _LARGEST_CATEGORY)]
@@ -199,19 +199,19 @@ class CocoImport:
     def _analyze_image(self, image: CocoImage, match: Match | Unmatched) -> None:
         if isinstance(match, Unmatched):
             if match.reason:
-                self._unreadable.append(f"{image.shown}: {match.reason}")
+                self._unreadable.append(f"{image.label}: {match.reason}")
                 self._rows.skipped.append(self._unreadable[-1])
             else:
-                (self._ambiguous if match.ambiguous else self._missing).append(image.shown)
+                (self._ambiguous if match.ambiguous else self._missing).append(image.label)
             return
         self._methods[match.method] += 1
         if match.method == NO_FILE:
-            self._missing.append(image.shown)
-        self._rows.warnings += [f"{image.shown}: {warning}" for warning in match.warnings]
+            self._missing.append(image.label)
+        self._rows.warnings += [f"{image.label}: {warning}" for warning in match.warnings]
         try:
             frame = frame_of(image, match, rotate=self._options.rotate)
         except BadCoco as error:
-            self._rows.skipped.append(f"{image.shown}: {error}")
+            self._rows.skipped.append(f"{image.label}: {error}")
             return
         self._rows.read(image, frame, self._place_of(match))
 

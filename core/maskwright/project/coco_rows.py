@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from maskwright.domain import Mask
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.formats.coco_reader import CocoImage, Frame, box_of, is_number, plain, region_of, shown
+from maskwright.formats.coco_reader import CocoImage, Frame, box_of, excerpt, is_number, plain, region_of
 from maskwright.project.image_matching import Match
 from maskwright.store import STATES, BoxPrompt, NewAnnotation
 from maskwright.store.values import LARGEST_ID, SOURCES
@@ -75,7 +75,7 @@ class RowReader:
     def read(self, image: CocoImage, frame: Frame, place: int) -> None:
         """Collect the rows of one image, whose index in the dataset is `place`."""
         for row in image.rows:
-            label = f"{image.shown}, annotation {shown(row.get('id'))}"
+            label = f"{image.label}, annotation {excerpt(row.get('id'))}"
             try:
                 self._read_row(row, frame, place, label)
             except MaskwrightError as error:
@@ -117,7 +117,7 @@ class RowReader:
         if not is_number(score):
             return None
         if not 0 <= score <= 1:
-            self.warnings.append(f"{label}: its score {shown(score)} is not from 0 to 1 and was ignored")
+            self.warnings.append(f"{label}: its score {excerpt(score)} is not from 0 to 1 and was ignored")
             return None
         return float(score)
 
@@ -125,7 +125,7 @@ class RowReader:
         """Warn where the file's area or box is not that of its mask."""
         area = row.get("area")
         if is_number(area) and abs(area - mask.area) > _DIFFERENCE * mask.area:
-            self.warnings.append(f"{label}: the file says area {area:g}, the mask has {mask.area} pixels")
+            self.warnings.append(f"{label}: its area is {area:g} in the file, but the mask has {mask.area} pixels")
         box = box_of(row, frame)
         if box is not None:
             difference = max(abs(theirs - ours) for theirs, ours in zip(box, mask.bbox, strict=True))
@@ -192,7 +192,7 @@ def frame_of(image: CocoImage, match: Match, *, rotate: bool) -> Frame:
     frame = Frame(image_hw, match.orientation, rotate=rotate)
     if file_hw in (None, image_hw):
         return frame
-    sizes = f"the file says {_shape(file_hw)}, the upright image is {_shape(image_hw)}"
+    sizes = f"the size in the file is {_shape(file_hw)}, that of the upright image {_shape(image_hw)}"
     if file_hw != image_hw[::-1]:
         raise BadCoco(sizes)
     if match.orientation < 5:
@@ -214,7 +214,7 @@ def is_id(value: object, largest: int = LARGEST_ID) -> TypeGuard[int]:
 
 def some(values: Sequence[object]) -> str:
     """The first few values, for a message."""
-    return ", ".join(map(shown, values[:_EXAMPLES])) + (", ..." if len(values) > _EXAMPLES else "")
+    return ", ".join(map(excerpt, values[:_EXAMPLES])) + (", ..." if len(values) > _EXAMPLES else "")
 
 
 def _own_fields(uid: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _is_time(value: object) -> bool:
 
 
 def _plain_id(value: object) -> int | str:
-    return value if is_id(value) else shown(value)
+    return value if is_id(value) else excerpt(value)
 
 
 def _shape(size_hw: tuple[int, int]) -> str:

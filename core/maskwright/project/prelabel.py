@@ -72,7 +72,7 @@ def predict_like(
 
     examples = [[reference.image.sha256, reference.mask.rle["counts"]] for reference in (*shows, *negative)]
     key = _key(engine.model.sha256, "reference", category, len(shows), examples, refine)
-    return _predict(project, segment, [category], key, accept_above, again, progress)
+    return _predict(project, segment, [category], key, accept_above=accept_above, again=again, progress=progress)
 
 
 def predict_text(
@@ -109,7 +109,7 @@ def predict_text(
 
     names = [class_name.name for class_name in parse_class_names(words)]
     key = _key(engine.text_model.sha256, "text", words, threshold)
-    return _predict(project, segment, names, key, accept_above, again, progress)
+    return _predict(project, segment, names, key, accept_above=accept_above, again=again, progress=progress)
 
 
 def _key(weights: str, *prompt: object) -> str:
@@ -121,6 +121,7 @@ def _predict(
     segment: Callable[[Image], Prediction],
     names: Sequence[str],
     key: str,
+    *,
     accept_above: float | None,
     again: bool,
     progress: Progress,

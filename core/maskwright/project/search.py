@@ -26,7 +26,7 @@ class SearchHit:
 class SearchResult:
     """The images for a phrase."""
 
-    found: tuple[SearchHit, ...]
+    hits: tuple[SearchHit, ...]
     """The best first."""
     problems: tuple[str, ...]
     """A sentence for each image that could not be read."""

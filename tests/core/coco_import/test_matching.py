@@ -246,11 +246,11 @@ def test_sizes_need_not_be_told(project: Project, labels: Labels, tmp_path: Path
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        pytest.param((41, 30), "a.png: the file says 41 x 30, the upright image is 40 x 30", id="other"),
+        pytest.param((41, 30), "a.png: the size in the file is 41 x 30, that of the upright image 40 x 30", id="other"),
         pytest.param(
             (30, 40),
-            "a.png: the file says 30 x 40, the upright image is 40 x 30: its width and height are swapped; "
-            "--rotate turns them",
+            "a.png: the size in the file is 30 x 40, that of the upright image 40 x 30: its width and height are "
+            "swapped; --rotate turns them",
             id="swapped",
         ),
     ],
@@ -326,8 +326,8 @@ def test_masks_made_before_the_exif_turn_are_told_and_rotate_turns_them(
     done = project.exchange.import_coco(file)
     assert (done.masks, done.images) == (0, 0)
     assert done.skipped == (
-        f"p.png: the file says 40 x 30, the upright image is 30 x 40 (turned by EXIF orientation {orientation}); "
-        "the masks were made before turning, --rotate turns them",
+        "p.png: the size in the file is 40 x 30, that of the upright image 30 x 40 "
+        f"(turned by EXIF orientation {orientation}); the masks were made before turning, --rotate turns them",
     )
     done = project.exchange.import_coco(file, options=ImportOptions(rotate=True))
     assert (done.masks, done.boxes, done.skipped, done.warnings) == (3, 1, (), ())

@@ -155,7 +155,7 @@ def test_a_wrong_area_and_a_wrong_box_are_told(project: Project, labels: Labels,
     third |= {"area": 203, "bbox": [4.6, 15.5, 20.4, 10.2]}
     done = project.exchange.import_coco(write(tmp_path, labels))
     assert done.warnings == (
-        "a.png, annotation 1: the file says area 5000, the mask has 119 pixels",
+        "a.png, annotation 1: its area is 5000 in the file, but the mask has 119 pixels",
         "a.png, annotation 2: the file's box is [0.0, 10.0, 40.0, 8.0], the mask's [0, 10, 40, 4]",
     )
     assert [one.mask.area for one in project.annotations()[:3]] == [119, 160, 200]

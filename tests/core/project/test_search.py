@@ -93,13 +93,13 @@ def test_images_are_ranked_by_their_best_heads_cosine(
 ) -> None:
     engine = make()
     for phrase in ("a cow in the grass", "sky"):
-        found = find_images(project, engine, phrase)
-        assert found.problems == ()
-        assert {one.record.id for one in found.found} == {record.id for record in project.images.all()}
-        scores = [one.score for one in found.found]
+        result = find_images(project, engine, phrase)
+        assert result.problems == ()
+        assert {one.record.id for one in result.hits} == {record.id for record in project.images.all()}
+        scores = [one.score for one in result.hits]
         assert scores == sorted(scores, reverse=True)
         assert len(set(scores)) == 3
-        for one in found.found:
+        for one in result.hits:
             wanted = _direct(talking_preset, project.images.open(one.record.id), phrase)
             # regions are kept in half precision
             assert one.score == pytest.approx(wanted, abs=2e-3)
@@ -107,22 +107,22 @@ def test_images_are_ranked_by_their_best_heads_cosine(
 
 def test_phrases_find_different_things(project: Project, make: Callable[..., Engine]) -> None:
     engine = make()
-    scores = {phrase: [one.score for one in find_images(project, engine, phrase).found] for phrase in ("cow", "sky")}
+    scores = {phrase: [one.score for one in find_images(project, engine, phrase).hits] for phrase in ("cow", "sky")}
     assert scores["cow"] != scores["sky"]
-    assert scores["cow"] == [one.score for one in find_images(project, engine, "  Cow ").found], "as it is cleaned"
+    assert scores["cow"] == [one.score for one in find_images(project, engine, "  Cow ").hits], "as it is cleaned"
 
 
 def test_the_best_are_given_as_many_as_were_asked_for(project: Project, make: Callable[..., Engine]) -> None:
     engine, progress = make(), Recorded()
-    every = find_images(project, engine, "sky").found
-    found = find_images(project, engine, "sky", limit=2, progress=progress)
-    assert found.found == every[:2]
+    every = find_images(project, engine, "sky").hits
+    result = find_images(project, engine, "sky", limit=2, progress=progress)
+    assert result.hits == every[:2]
     assert progress.reports == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 def test_a_project_without_images_has_none_to_find(tmp_path: Path, make: Callable[..., Engine]) -> None:
     with Project.open(tmp_path / "empty", create=True) as empty:
-        assert find_images(empty, make(), "sky").found == ()
+        assert find_images(empty, make(), "sky").hits == ()
 
 
 # each image is looked at once
@@ -154,7 +154,7 @@ def test_what_another_process_saw_is_used(
     monkeypatch.setenv("MASKWRIGHT_CACHE", str(tmp_path / "computed"))
     done = process("find", project.folder, "a cow", "--preset", talking_preset, "--device", "cpu", "--json")
     assert done.status == 0, done
-    found = find_images(project, make(), "a cow").found
+    found = find_images(project, make(), "a cow").hits
     assert [(row["image"], row["score"]) for row in done.json["images"]] == [
         (one.record.id, round(one.score, 4)) for one in found
     ]
@@ -200,9 +200,9 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
     (tmp_path / "computed").write_text("mine")
     engine = make()
     with caplog.at_level(logging.WARNING):
-        found = find_images(project, engine, "a cow")
-    assert len(found.found) == 3
-    assert found.problems == ()
+        result = find_images(project, engine, "a cow")
+    assert len(result.hits) == 3
+    assert result.problems == ()
     assert "cannot keep" in caplog.text
     find_images(project, engine, "a cow")
     assert engine.encoder_calls == 6
@@ -221,7 +221,7 @@ def test_another_projection_sees_the_same_regions(
     engine = make(folder)
     second = find_images(project, engine, "a cow")
     assert engine.encoder_calls == 0
-    assert {one.score for one in first.found}.isdisjoint({one.score for one in second.found})
+    assert {one.score for one in first.hits}.isdisjoint({one.score for one in second.hits})
 
 
 @pytest.mark.parametrize("settings", [{"matched_at": 96}, {"stretch": True}], ids=["size", "contrast"])
@@ -278,24 +278,24 @@ def test_a_missing_picture_is_one_problem_and_the_rest_is_ranked(project: Projec
     gone, *rest = project.images.all()
     (project.folder / gone.file_name).unlink()
     engine = make()
-    found = find_images(project, engine, "a cow")
-    assert {one.record.id for one in found.found} == {record.id for record in rest}
-    (problem,) = found.problems
+    result = find_images(project, engine, "a cow")
+    assert {one.record.id for one in result.hits} == {record.id for record in rest}
+    (problem,) = result.problems
     assert problem.startswith(f"The image file {gone.file_name} is missing")
     assert "\n" not in problem
     # what was seen before is known without its file
     second = rest[0]
     (project.folder / second.file_name).unlink()
     again = find_images(project, engine, "a cow")
-    assert again == found
+    assert again == result
 
 
 def test_a_damaged_picture_is_one_problem(project: Project, make: Callable[..., Engine]) -> None:
     first = project.images.all()[0]
     (project.folder / first.file_name).write_text("Dear Sir or Madam")
-    found = find_images(project, make(), "a cow")
-    assert len(found.found) == 2
-    assert len(found.problems) == 1
+    result = find_images(project, make(), "a cow")
+    assert len(result.hits) == 2
+    assert len(result.problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -328,15 +328,15 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(project: Project, make: 
     with pytest.raises(Cancelled):
         find_images(project, engine, "a cow", progress=Recorded(lambda: engine.encoder_calls == 2))
     assert engine.encoder_calls == 2
-    assert len(find_images(project, engine, "a cow").found) == 3
+    assert len(find_images(project, engine, "a cow").hits) == 3
     assert engine.encoder_calls == 3
 
 
 @pytest.mark.parametrize("phrase", ["🐄", "牛", "a " * 500, "{}", "%s", "it's a cow, isn't it?"])
 def test_odd_phrases_are_answered(project: Project, make: Callable[..., Engine], phrase: str) -> None:
-    found = find_images(project, make(), phrase)
-    assert len(found.found) == 3
-    assert all(-1 <= one.score <= 1 for one in found.found)
+    result = find_images(project, make(), phrase)
+    assert len(result.hits) == 3
+    assert all(-1 <= one.score <= 1 for one in result.hits)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)], ids=str)
@@ -361,8 +361,8 @@ def test_the_session_finds_with_the_engine_in_use(project: Project, make: Callab
         return make()
 
     session = AnnotationSession(engine, project, "talking")
-    found = session.find("a cow", limit=2)
-    assert found == find_images(project, session.engine, "a cow", limit=2)
+    result = session.find("a cow", limit=2)
+    assert result == find_images(project, session.engine, "a cow", limit=2)
     assert made == ["talking"]
 
 
@@ -405,9 +405,9 @@ def test_the_session_finds_with_the_preset_that_a_learned_model_came_from(
         project.runs.activate(run.name, user="me")
         session = AnnotationSession(engine, project, str(talking_preset))
         assert session.engine.text_methods == ("dinotxt",)
-        found = session.find("a meadow")
-        assert len(found.found) == 6
-        assert found == find_images(project, make(), "a meadow")
+        result = session.find("a meadow")
+        assert len(result.hits) == 6
+        assert result == find_images(project, make(), "a meadow")
         session.find("air")
         assert made == [str(run.checkpoint), str(talking_preset)], "each is loaded once"
         with pytest.raises(EmptyPhrase):
