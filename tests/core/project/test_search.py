@@ -203,7 +203,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(
         result = find_images(project, engine, "a cow")
     assert len(result.hits) == 3
     assert result.problems == ()
-    assert "cannot keep" in caplog.text
+    assert "cannot cache" in caplog.text
     find_images(project, engine, "a cow")
     assert engine.encoder_calls == 6
 
