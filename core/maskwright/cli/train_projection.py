@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
+from maskwright.progress import Progress
 
 __all__ = ["train_projection"]
 
@@ -17,6 +18,19 @@ class _Pooling(StrEnum):
     max_head = "max-head"
     average = "average"
     cls = "cls"
+
+
+class _StageLines(Progress):
+    """Passes reports on, with a line on stderr for each new stage."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._stage = bar, ""
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        if stage != self._stage:
+            self._stage = stage
+            print_message(stage)
+        self._bar.report(done, total, stage)
 
 
 def train_projection(
@@ -43,26 +57,18 @@ def train_projection(
     """Train Talk2DINO's projection from text embeddings to patch features on captioned images."""
     from maskwright.presets.loading import find
     from maskwright.settings import Settings
-    from maskwright.training.projection import settings_for
-    from maskwright.training.recipes import train_projection as learn
+    from maskwright.training import recipes
+    from maskwright.training.projection import default_settings
 
     base = find(preset, Settings.load())
-    given = {"epochs": epochs, "rate": rate, "batch": batch}
-    run = settings_for(base, pooling=pooling.name, seed=seed, **{k: v for k, v in given.items() if v is not None})
-    with progress_bar("Pictures") as bar:
-        phase = ""
-
-        def tell(now: str, done: int, total: int) -> None:
-            nonlocal phase
-            if now != phase:
-                phase = now
-                print_message(phase)
-            bar.report(done, total)
-
-        taught = learn(data, base, out, run, device=device, progress=tell)
+    options = {"epochs": epochs, "lr": rate, "batch": batch}
+    options = {name: value for name, value in options.items() if value is not None}
+    settings = default_settings(base, pooling=pooling.name, seed=seed, **options)
+    with progress_bar("Images") as bar:
+        result = recipes.train_projection(data, base, out, settings, device=device, progress=_StageLines(bar))
     value = {
-        "preset": str(out.resolve()), "pictures": taught.pictures, "captions": taught.captions,
-        "losses": taught.losses, "pooling": run.pooling,
+        "preset": str(out.resolve()), "pictures": result.images, "captions": result.captions,
+        "losses": result.losses, "pooling": settings.pooling,
     }  # fmt: skip
-    text = f"Learned from {taught.pictures} pictures and {taught.captions} captions; loss {taught.losses[0]:.2f} to"
-    print_result(value, f"{text} {taught.losses[-1]:.2f}: {out}", as_json=as_json)
+    text = f"Trained on {result.images} images with {result.captions} captions; loss {result.losses[0]:.2f} to"
+    print_result(value, f"{text} {result.losses[-1]:.2f}: {out}", as_json=as_json)

@@ -80,6 +80,11 @@ class DinoTxtSettings:
     vocabulary: tuple[str, ...] | None = stored_as("familiar", None)
     """Class names in the training data; None when there are too many to list."""
 
+    @property
+    def released(self) -> bool:
+        """Whether the weights are their authors' or tuned from these; presets trained here list their vocabulary."""
+        return self.vocabulary is None
+
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:

@@ -15,7 +15,7 @@ from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import sam_settings
 from maskwright.presets.weights import write_part
-from maskwright.training.config import TINY_SEG, SegConfig
+from maskwright.training.config import TINY_SEG_STAGES, SegConfig
 from maskwright.training.recipes import TrainingJob, train_dinov3seg
 
 __all__ = ["ROWS", "AblationRow", "ablate", "as_table"]
@@ -44,7 +44,7 @@ class AblationRow:
 
 
 def _without(row: str) -> SegConfig:
-    config = replace(TINY_SEG, finish=None)
+    config = replace(TINY_SEG_STAGES, next_stage=None)
     model = config.model
     return {
         ALL: config,

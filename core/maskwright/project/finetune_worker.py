@@ -35,8 +35,8 @@ from maskwright.presets.weights import CONFIG, save_record
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.settings import Settings
-from maskwright.training.finetune import finetune, sample, tuning_config
-from maskwright.training.loop import STATE, TrainProgress
+from maskwright.training.finetune import finetune, project_sample, project_source, tuning_config
+from maskwright.training.loop import STATE, RunOptions, TrainProgress
 
 __all__ = ["main", "run_finetuning", "write_card"]
 
@@ -156,16 +156,15 @@ class _Worker:
         self.heartbeat.update(phase="reading")
         preset, plan = load_dinotxt(base), self.plan
         samples = [
-            sample(image, masks, plan.categories, background=plan.background, preset=preset.settings)
+            project_sample(image, masks, plan.categories, background=plan.background, settings=preset.settings)
             for image, masks in self._images(plan.train)
         ]
+        source = project_source(samples, len(plan.categories), background=plan.background)
         config = tuning_config(preset.settings, len(samples), epochs=plan.epochs, seed=plan.seed)
         self.heartbeat.update(phase="training", step=0, steps=config.steps)
-        done = finetune(
-            preset, samples, plan.categories, config, out, recipe=self.run.recipe, background=plan.background,
-            device=self.device, on_step=_LossCurve(self.heartbeat).add, stopped=self.heartbeat.cancelled,
-        )  # fmt: skip
-        if not done:
+        cancel_only, curve = self.heartbeat.quiet(), _LossCurve(self.heartbeat)
+        options = RunOptions(device=self.device, progress=cancel_only, on_step=curve.add)
+        if not finetune(preset, source, plan.categories, config, out, recipe=self.run.recipe, options=options):
             raise Cancelled
 
     def _measure(self, preset: Path, phase: str) -> Scores:

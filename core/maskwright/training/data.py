@@ -1,6 +1,6 @@
-"""Training images in COCO form: read once, held in memory, cropped and varied afresh for every step.
+"""Training data: labelled folders in memory, and the batch of each step.
 
-Pictures vary by crop, size, mirror and colour; everything is drawn from the seed and the number of the step.
+Augmentation crops, resizes, mirrors and changes colours; all randomness is drawn from the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from maskwright.domain import Image
 from maskwright.formats.labelled_folder import LabelledFolder, held_out, label_map, objects
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.normalization import IMAGENET_MEAN, IMAGENET_STD
-from maskwright.training.config import TrainConfig
+from maskwright.training.config import Schedule
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "crops", "read_objects", "read_source"]
+__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_objects", "read_source"]
 
 IGNORE = -1
 NONE = -2
-"""Pixels that carry none of the classes their source labels."""
+"""Label of pixels that belong to none of the classes of their source."""
 MEAN, STD = (np.array(values, np.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One picture with its labels: class index of the vocabulary, IGNORE or NONE; or the number of its object, or 0."""
+    """One image with a label per pixel: class index, IGNORE or NONE; for clicks the object's number, or 0."""
 
     pixels: NDArray[np.uint8]
     """(H, W, 3)"""
@@ -45,18 +45,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """One labelled folder: what its annotators looked for, and how far its silence can be trusted."""
+    """Images of one labelled folder, with the classes that its annotators labelled."""
 
     name: str
     samples: tuple[Sample, ...]
     classes: NDArray[np.int64]
-    """Vocabulary indices that this source labels wherever they occur."""
+    """Vocabulary indices of the classes that are labelled wherever they occur."""
     background: bool
-    """Unlabelled pixels are truly none of `classes`."""
+    """Unlabelled pixels belong to none of `classes`; otherwise they are ignored."""
     weight: float
     """Share of each batch."""
     upright: bool = True
-    """Its pictures have an up and a down; microscopy has not."""
+    """The images have a natural orientation, unlike microscopy, whose crops are also rotated."""
 
 
 def read_source(
@@ -69,12 +69,19 @@ def read_source(
     skip: frozenset[str],
     stretch: bool = True,
 ) -> Source:
-    """Read a labelled folder, leaving out held-out pictures and those named in `skip`.
+    """Read a labelled folder for training on classes, except held-out images.
 
-    `stretch` is whether the model will be asked with stretched contrast.
+    Args:
+        folder: Labelled folder.
+        index: Number of this source.
+        vocabulary: Classes of the run.
+        weight: Share of each batch.
+        background: Unlabelled pixels belong to none of the folder's classes.
+        skip: Image names without extension to leave out.
+        stretch: Stretch the contrast, as the trained model's settings will.
 
     Raises:
-        MaskwrightError: the folder is not one, or a picture cannot be read.
+        MaskwrightError: It is no labelled folder, or an image cannot be read.
     """
     data = LabelledFolder.read(folder)
     classes = {key: vocabulary.index(name) for key, name in data.categories.items()}
@@ -87,15 +94,20 @@ def read_source(
         labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORE)
         samples.append(Sample(stretch_contrast(image.pixels) if stretch else image.pixels, labels, index))
     own = np.unique(list(classes.values()))
-    # a folder of a single class is microscopy here
+    # folders of a single class are microscopy
     return Source(folder.name, tuple(samples), own, background, weight, upright=len(own) > 1)
 
 
 def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source:
-    """Read a labelled folder as pictures of numbered objects, whatever their category; held-out pictures are left out.
+    """Read a labelled folder as numbered objects, whatever their category, except held-out images.
+
+    Args:
+        folder: Labelled folder.
+        weight: Share of each batch.
+        skip: Image names without extension to leave out.
 
     Raises:
-        MaskwrightError: the folder is not one, or a picture cannot be read.
+        MaskwrightError: It is no labelled folder, or an image cannot be read.
     """
     data = LabelledFolder.read(folder)
     samples = []
@@ -104,8 +116,8 @@ def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source
             continue
         image = Image.open(row.file)
         numbers = np.zeros(image.size_hw, np.int16)
-        for number, one in enumerate(objects(row.annotations, image.size_hw), start=1):
-            numbers[one] = number
+        for number, mask in enumerate(objects(row.annotations, image.size_hw), start=1):
+            numbers[mask] = number
         if numbers.any():
             samples.append(Sample(stretch_contrast(image.pixels), numbers, 0))
     return Source(folder.name, tuple(samples), np.zeros(1, np.int64), False, weight, upright=len(data.categories) > 1)
@@ -113,14 +125,14 @@ def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """One step's pictures and labels."""
+    """Images and labels of one step."""
 
     pixels: Tensor
     """(B, 3, S, S) normalised float32"""
     labels: Tensor
-    """(B, S / n, S / n) int64, as the samples' labels"""
+    """(B, S / n, S / n) int64 labels as in `Sample`, one every n pixels"""
     sources: Tensor
-    """(B,) int64"""
+    """(B,) int64 numbers of the sources"""
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
@@ -128,56 +140,46 @@ class Batch:
 
 
 class Steps(Dataset[Batch]):
-    """Item n is the whole batch of step n, the same for the same seed: a run can be resumed at any step."""
+    """Batches of a run: item n is the batch of step n, which depends on the seed alone, so that any step can resume."""
 
     def __init__(
         self,
         sources: Sequence[Source],
+        schedule: Schedule,
         *,
-        batch: int,
-        crop: int,
-        short_side: tuple[int, int],
-        seed: int,
-        steps: int,
         stride: int = 4,
-        chances: Callable[[Source], NDArray[np.float64]] | None = None,
+        image_weights: Callable[[Source], NDArray[np.float64]] | None = None,
     ) -> None:
-        """Draw from sources.
+        """Draw batches from sources.
 
         Args:
-            sources: what to draw from, in proportion to their weights.
-            batch: pictures a step.
-            crop: side of the crops in pixels.
-            short_side: range that a picture's short side is resized to.
-            seed: of everything random.
-            steps: how many there are.
-            stride: pixels per label.
-            chances: of each picture of a source; by default pictures with rare classes come more often.
+            sources: Sources, drawn in proportion to their weights.
+            schedule: Number of steps, batch and crop sizes, seed.
+            stride: Pixels per label.
+            image_weights: Probability of each image of a source; by default images with rare classes are drawn more
+                often.
         """
-        self.sources = sources
-        self.batch, self.crop, self.short_side, self.stride = batch, crop, short_side, stride
-        self.seed, self.steps = seed, steps
+        self.sources, self.schedule, self.stride = sources, schedule, stride
         self.weights = np.array([s.weight for s in sources]) / sum(s.weight for s in sources)
-        self.chances = [(chances or _rare_first)(source) for source in sources]
+        self.image_weights = [(image_weights or _rare_classes_first)(source) for source in sources]
 
     def __len__(self) -> int:
-        return self.steps
+        return self.schedule.steps
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self[n] for n in range(self.steps))
+        return (self[n] for n in range(len(self)))
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, step])
-        # systematic draw: every batch has nearly the same mixture, which the stem's batch statistics need
-        places = (np.arange(self.batch) + rng.random()) / self.batch
+        schedule = self.schedule
+        rng = np.random.default_rng([schedule.seed, step])
+        # systematic sampling: every batch has nearly the same mixture, which the stem's batch statistics need
+        places = (np.arange(schedule.batch) + rng.random()) / schedule.batch
         chosen = np.searchsorted(np.cumsum(self.weights), places).clip(max=len(self.sources) - 1)
         pixels, labels = [], []
         for index in chosen:
             source = self.sources[index]
-            sample = source.samples[rng.choice(len(source.samples), p=self.chances[index])]
-            image, target = _varied(
-                sample, self.crop, self.short_side, rng, flat=not source.upright, stride=self.stride
-            )
+            sample = source.samples[rng.choice(len(source.samples), p=self.image_weights[index])]
+            image, target = _augmented(sample, schedule, rng, rotate=not source.upright, stride=self.stride)
             pixels.append(image)
             labels.append(target)
         stacked = (np.stack(pixels).astype(np.float32) / 255 - MEAN) / STD
@@ -188,36 +190,28 @@ class Steps(Dataset[Batch]):
         )
 
 
-def crops(config: TrainConfig, sources: Sequence[Source]) -> Steps:
-    """The steps of a run on words."""
-    return Steps(
-        sources, batch=config.batch, crop=config.crop, short_side=config.short_side, seed=config.seed,
-        steps=config.steps,
-    )  # fmt: skip
-
-
-def _rare_first(source: Source) -> NDArray[np.float64]:
-    """Chance of each picture: the mean over its classes of one over the root of how many pictures show the class."""
+def _rare_classes_first(source: Source) -> NDArray[np.float64]:
+    """Probability of each image: mean over its classes of 1 / sqrt(number of images with the class)."""
     present = [np.unique(sample.labels[sample.labels >= 0]) for sample in source.samples]
     counts = np.bincount(np.concatenate([*present, np.zeros(1, np.int64)]), minlength=1).clip(min=1)
     weights = np.array([np.mean(counts[p] ** -0.5) if p.size else 0.1 for p in present])
     return np.asarray(weights / weights.sum())
 
 
-def _varied(
-    sample: Sample, crop: int, short_side: tuple[int, int], rng: np.random.Generator, *, flat: bool, stride: int
+def _augmented(
+    sample: Sample, schedule: Schedule, rng: np.random.Generator, *, rotate: bool, stride: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-    """A random crop of the resized picture, mirrored and with changed colours; one label every `stride` pixels.
+    """Random crop of the resized image, mirrored and with changed colours; one label every `stride` pixels.
 
-    `flat` sources look the same from every side (microscopy), so they are also turned; their objects are small, so they
-    are shown larger.
+    `rotate` is for microscopy: crops are also rotated and inverted, and 1.3 times as large, because objects are small.
     """
+    crop, short_side = schedule.crop, schedule.short_side
     height, width = sample.labels.shape
-    scale = np.exp(rng.uniform(*np.log(short_side))) * (1.3 if flat else 1.0) / min(height, width)
+    scale = np.exp(rng.uniform(*np.log(short_side))) * (1.3 if rotate else 1.0) / min(height, width)
     stretch = np.exp(rng.uniform(-0.15, 0.15))
     size = max(crop, round(width * scale * stretch)), max(crop, round(height * scale / stretch))
     left, top = (int(rng.integers(0, full - crop + 1)) for full in size)
-    # cut before resizing: the crop's box in the picture's own pixels
+    # box of the crop in pixels of the original image, so that only the crop is resized
     box = tuple(
         edge * full / now
         for edge, full, now in zip((left, top, left + crop, top + crop), (width, height) * 2, size * 2, strict=True)
@@ -226,11 +220,11 @@ def _varied(
     target = Pillow.fromarray(sample.labels.astype(np.int32)).resize(
         (crop // stride, crop // stride), Pillow.Resampling.NEAREST, box=box
     )
-    image = _coloured(image, rng)
+    image = _jitter_colors(image, rng)
     pixels, labels = np.asarray(image), np.asarray(target).astype(np.int16)
     if rng.random() < 0.5:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
-    if flat:
+    if rotate:
         turns = int(rng.integers(4))
         pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
         if rng.random() < 0.15:
@@ -238,7 +232,7 @@ def _varied(
     return pixels, labels
 
 
-def _coloured(image: Pillow.Image, rng: np.random.Generator) -> Pillow.Image:
+def _jitter_colors(image: Pillow.Image, rng: np.random.Generator) -> Pillow.Image:
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(0.7, 1.3)))
     if rng.random() < 0.1:

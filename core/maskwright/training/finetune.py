@@ -1,14 +1,14 @@
-"""Fine-tuning of a text preset on the accepted masks of a project: same losses, locked words, pretrained pixels.
+"""Fine-tuning of a preset's dino.txt on the accepted masks of a project; the text tower stays frozen.
 
-It is dino.txt that learns, and that answers words with the result: in 11 minutes with the same 40 CamVid frames,
-dinov3.seg reached a mIoU of 0.31 on other sequences where dino.txt reaches 0.35.
+dino.txt and not dinov3.seg is tuned: in 11 minutes on the same 40 CamVid frames, dinov3.seg reached a mIoU of 0.31 on
+other sequences, dino.txt 0.35.
 """
 
 from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,32 +22,37 @@ from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import LoadedDinoTxt
 from maskwright.presets.weights import save_part, write_part
-from maskwright.training.config import TrainConfig
-from maskwright.training.data import IGNORE, NONE, Sample, Source, crops
-from maskwright.training.loop import Trainer, TrainProgress
-from maskwright.training.losses import TextObjective, Trained
+from maskwright.training.config import RELEASED_LR, TrainConfig
+from maskwright.training.data import IGNORE, NONE, Sample, Source, Steps
+from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
+from maskwright.training.losses import TextObjective, TrainedDinoTxt
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["EPOCHS", "RECIPES", "STEPS", "finetune", "sample", "tuning_config"]
+__all__ = ["DEFAULT_EPOCHS", "RECIPES", "STEP_RANGE", "finetune", "project_sample", "project_source", "tuning_config"]
 
 RECIPES = ("full", "head")
-"""What learns: everything that sees pixels, or only the vision head on top of the frozen backbone."""
-STEPS = (100, 800)
-EPOCHS = 320
-"""Length of a run when no number of epochs is given: so many, but no fewer and no more steps than these."""
+"""What is trained: the whole visual model, or its head on the frozen backbone."""
+DEFAULT_EPOCHS = 320
+STEP_RANGE = (100, 800)
+"""Fewest and most steps of a run of default length."""
 
 
-def sample(
-    image: Image, annotations: Sequence[Annotation], names: Sequence[str], *, background: bool, preset: DinoTxtSettings
+def project_sample(
+    image: Image,
+    annotations: Sequence[Annotation],
+    names: Sequence[str],
+    *,
+    background: bool,
+    settings: DinoTxtSettings,
 ) -> Sample:
-    """One image with its accepted masks; classes that are not learnt count for nothing.
+    """Training sample of one image with its accepted masks; pixels of other classes are ignored.
 
     Args:
-        image: upright.
-        annotations: of this image.
-        names: the classes that are learnt, by index.
-        background: unlabelled pixels are none of the classes.
-        preset: of the model that is tuned, which says how pictures are prepared.
+        image: Upright image.
+        annotations: Its accepted masks.
+        names: Classes to learn, by index.
+        background: Unlabelled pixels belong to none of the classes.
+        settings: Settings of the base, which say how images are prepared.
     """
     labels = rasterize(
         annotations,
@@ -55,89 +60,98 @@ def sample(
         image.size_hw,
         empty=NONE if background else IGNORE,
     )
-    return Sample(stretch_contrast(image.pixels) if preset.stretch else image.pixels, labels, 0)
+    return Sample(stretch_contrast(image.pixels) if settings.stretch else image.pixels, labels, 0)
 
 
-def tuning_config(preset: DinoTxtSettings, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
-    """Schedule of a run on so many images: crops and sizes around those that the preset is asked at."""
+def project_source(samples: Sequence[Sample], classes: int, *, background: bool) -> Source:
+    """Samples of a project as the only source of a run."""
+    return Source("project", tuple(samples), np.arange(classes), background, 1.0)
+
+
+def tuning_config(settings: DinoTxtSettings, images: int, *, epochs: int | None, seed: int) -> TrainConfig:
+    """Settings of a run: crops and sizes around those of the base's inference protocol.
+
+    Weights that their authors published are tuned at `RELEASED_LR`, those that were trained here at 1e-3.
+
+    Args:
+        settings: Settings of the base.
+        images: Number of training images.
+        epochs: Passes over them; None is 320, within 100 to 800 steps.
+        seed: Seed of the run.
+    """
     batch = 16
-    patch = preset.model.backbone.patch
-    crop = max(1, round(preset.protocol.window * 2 / 3 / patch)) * patch
-    sides = preset.protocol.short_sides
-    short = max(crop, round(min(sides) * 0.75)), max(crop, round(max(sides) * 4 / 3))
-    steps = max(1, round((epochs or EPOCHS) * images / batch))
+    patch = settings.model.backbone.patch
+    crop = max(1, round(settings.protocol.window * 2 / 3 / patch)) * patch
+    sides = settings.protocol.short_sides
+    short_side = max(crop, round(min(sides) * 0.75)), max(crop, round(max(sides) * 4 / 3))
+    steps = max(1, round((epochs or DEFAULT_EPOCHS) * images / batch))
     if epochs is None:
-        steps = min(max(steps, STEPS[0]), STEPS[1])
+        steps = min(max(steps, STEP_RANGE[0]), STEP_RANGE[1])
+    # the two offsets of the loss are always new, and learn at the full rate
+    lr, pretrained_lr_scale = (2e-4, RELEASED_LR / 2e-4) if settings.released else (1e-3, 1.0)
     return TrainConfig(
-        model=preset.model, steps=steps, batch=batch, crop=crop, short_side=short, rate=1e-3, warmup=0.05,
-        average=0.99, seed=seed, word_steps=0,
+        model=settings.model, steps=steps, batch=batch, crop=crop, short_side=short_side, lr=lr,
+        pretrained_lr_scale=pretrained_lr_scale, warmup=0.05, ema=0.99, seed=seed, text_steps=0,
     )  # fmt: skip
 
 
 def finetune(
-    preset: LoadedDinoTxt,
-    samples: Sequence[Sample],
+    base: LoadedDinoTxt,
+    source: Source,
     names: Sequence[str],
     config: TrainConfig,
     out: Path,
     *,
     recipe: str = "full",
-    background: bool = False,
-    device: str = "cpu",
-    on_step: Callable[[TrainProgress], None] = lambda step: None,
-    stopped: Callable[[], bool] = lambda: False,
+    options: RunOptions = CPU_RUN,
 ) -> bool:
-    """Tune a copy of the preset's model and write the result as a preset into `out`.
+    """Tune a copy of the base's model and write the result as a preset into `out`, or resume the run that it holds.
 
     Args:
-        preset: the base; it is left as it is.
-        samples: images whose labels are indices into `names`.
-        names: the classes, by the words that people will type for them.
-        config: of `tuning_config`.
-        out: folder of the run; one that was stopped there goes on.
-        recipe: one of RECIPES.
-        background: as the samples were made.
-        device: "cpu", "cuda".
-        on_step: told every tenth step.
-        stopped: asked after each step.
+        base: dino.txt to start from; it is not changed.
+        source: Training samples, as `project_source` returns them.
+        names: Classes by index, as users type them.
+        config: Settings, as `tuning_config` returns them.
+        out: Folder of the run.
+        recipe: One of RECIPES.
+        options: Device and callbacks.
 
     Returns:
-        True when the last step was reached; otherwise nothing but the state to resume from was written.
+        Whether the last step was reached; otherwise only the state to resume from is written.
     """
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
-    model = copy.deepcopy(preset.model)
-    settings = preset.settings
-    visual = model.visual_model
-    frozen = [visual.backbone] if recipe == "head" else []
-    trained = Trained(model, offset=-settings.threshold * settings.background_scale, frozen=frozen)
+    model, settings = copy.deepcopy(base.model), base.settings
+    frozen = [model.visual_model.backbone] if recipe == "head" else []
+    trained = TrainedDinoTxt(model, offset=-settings.threshold * settings.background_scale, frozen=frozen)
+    trainer = Trainer(trained, config, out, options.device, pretrained=[model])
     vocabulary = Vocabulary.exactly(names)
-    source = Source("project", tuple(samples), np.arange(len(names)), background, 1.0)
-    fit = Trainer(trained, config, out, device)
-    objective = TextObjective(trained, [source], vocabulary, preset.tokenizer, config, device)
-    if not fit.run(crops(config, [source]), objective, on_step=on_step, stopped=stopped):
+    objective = TextObjective(trained, [source], vocabulary, base.tokenizer, config, options.device)
+    if not trainer.run(Steps([source], config), objective, options):
         return False
-    _export(out, preset, fit.mean, names)
+    _export(out, base, trainer.ema, names)
     return True
 
 
-def _export(out: Path, preset: LoadedDinoTxt, mean: Trained, names: Sequence[str]) -> None:
-    """Write the tuned preset: the base's settings with what was learnt in place of what it had."""
-    scale = mean.model.logit_scale.exp().item()
-    known = preset.settings.vocabulary
+def _export(out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence[str]) -> None:
+    """Write the tuned preset: the base's settings, with the trained weights, scale and threshold."""
+    scale, settings = ema.model.logit_scale.exp().item(), base.settings
+    known = settings.vocabulary
     tuned = replace(
-        preset.settings,
-        # a released model is asked with a factor of 1; only one that was taught with a factor keeps to it
+        settings,
+        # released models use a factor of 1 at inference; a model trained with a factor keeps it
         logit_scale=scale,
         background_scale=scale,
-        threshold=-10 * mean.offset.item() / scale,
+        threshold=-10 * ema.offset.item() / scale,
         vocabulary=None if known is None else tuple(sorted({*known, *names})),
     )
-    shutil.copyfile(preset.folder / preset.settings.tokenizer, out / preset.settings.tokenizer)
-    save_part(out, "dinotxt", mean.model.state_dict(), to_plain(tuned), dtype=torch.float16)
-    # what does not learn comes along as it is; dinov3.seg and Talk2DINO are tied to those they are built on
-    for part, config in sections(preset.folder).items():
+    shutil.copyfile(base.folder / settings.tokenizer, out / settings.tokenizer)
+    # steps of RELEASED_LR are smaller than the resolution of half precision
+    dtype = torch.float32 if settings.released else torch.float16
+    save_part(out, "dinotxt", ema.model.state_dict(), to_plain(tuned), dtype=dtype)
+    # models that were not trained are copied; dinov3.seg and Talk2DINO are tied to the weights they were built on
+    for part, config in sections(base.folder).items():
         if part not in ("dinotxt", "dinov3seg", "talk2dino"):
             if "weights" in config:
-                shutil.copyfile(preset.folder / config["weights"], out / config["weights"])
+                shutil.copyfile(base.folder / config["weights"], out / config["weights"])
             write_part(out, part, config)

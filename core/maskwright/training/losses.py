@@ -1,7 +1,7 @@
-"""The loss of dense supervision through text embeddings, and the module it trains.
+"""Loss of dense supervision through text embeddings, and the module that it trains.
 
-Two dense terms: all the classes a source labels compete for a pixel; and with a random subset of them the pixel must
-fall to none of them when its own is missing, as it does when a person types a few names.
+Two dense terms: a softmax over all classes that a source labels; and a softmax over a random subset of them and "none",
+which is the target where the pixel's own class is missing from the subset, as it may be from a user's prompt.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from maskwright.models.dinotxt import DinoTxt, dense_similarity, global_half, local_half
 from maskwright.models.dinov3 import DinoFeatures
 from maskwright.models.tokenizer import Tokenizer
-from maskwright.training.config import TrainConfig
+from maskwright.training.config import SegConfig, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Source
 from maskwright.training.prompts import drawn_prompts, templates
 from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
 
-__all__ = ["Losses", "TextObjective", "Trained", "Words", "absent_classes"]
+__all__ = ["ClassEmbeddings", "TextLosses", "TextObjective", "TrainedDinoTxt", "absent_classes"]
 
 
-class Trained(nn.Module):
-    """The model with the two offsets that turn a scaled cosine into a logit against "none of these".
+class TrainedDinoTxt(nn.Module):
+    """dino.txt with the two offsets that turn a scaled cosine into a logit against "none".
 
-    The text tower is locked; modules named in `frozen` keep their weights and statistics.
+    The text tower is frozen; modules named in `frozen` keep their weights and statistics.
     """
 
     def __init__(self, model: DinoTxt, *, offset: float = -2.0, frozen: Sequence[nn.Module] = ()) -> None:
@@ -42,16 +42,16 @@ class Trained(nn.Module):
         for module in (model.text_model, *self._frozen):
             module.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Trained:
-        """As usual, but frozen modules keep their statistics."""
+    def train(self, mode: bool = True) -> TrainedDinoTxt:
+        """Set the mode, except that frozen modules keep their statistics."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
 
-class Losses:
-    """The loss terms; holds per-source class sets and the containment of classes."""
+class TextLosses:
+    """Terms of the loss; holds the classes of each source and the containment of classes."""
 
     def __init__(self, sources: Sequence[Source], vocabulary: Vocabulary, device: str) -> None:
         self.device = device
@@ -60,15 +60,15 @@ class Losses:
         self.background = [source.background for source in sources]
         self.absent = absent_classes(sources, len(vocabulary))
         self.class_weight = _balance(sources, len(vocabulary)).to(device)
-        # with several classes, "none" covers most pixels; unweighted, it would win nearly everywhere
+        # with several classes, "none" covers most pixels and would win nearly everywhere if it were not weighted down
         self.none_weight = [1.0 if len(c) == 1 else 0.5 for c in self.classes]
 
     def __call__(
-        self, batch: Batch, features: DinoFeatures, text: Tensor, trained: Trained, rng: np.random.Generator
+        self, batch: Batch, features: DinoFeatures, text: Tensor, trained: TrainedDinoTxt, rng: np.random.Generator
     ) -> dict[str, Tensor]:
-        """The terms of one batch: "classes", "subset" and "image"."""
+        """Terms of one batch: "classes", "subset" and "image"."""
         scale = trained.model.logit_scale.exp()
-        local, wide = local_half(text.float()), global_half(text.float())
+        local, global_text = local_half(text.float()), global_half(text.float())
         sums: dict[str, list[Tensor]] = {"classes": [], "subset": [], "image": []}
         for index in batch.sources.unique().tolist():
             rows = batch.sources == index
@@ -83,14 +83,14 @@ class Losses:
             sums["classes"].append(share * self._classes(logits, labels, classes, index))
             sums["subset"].append(share * self._subset(logits, labels, classes, index, rng))
             own = self.classes[index].to(self.device)
-            cosine = F.normalize(part.cls, dim=-1) @ wide[own].T
-            shown = (labels.flatten(1)[:, :, None] == own).any(dim=1).float()
+            cosine = F.normalize(part.cls, dim=-1) @ global_text[own].T
+            present = (labels.flatten(1)[:, :, None] == own).any(dim=1).float()
             image_logits = cosine * scale + 10 * trained.image_offset
-            sums["image"].append(share * F.binary_cross_entropy_with_logits(image_logits, shown) * 10)
+            sums["image"].append(share * F.binary_cross_entropy_with_logits(image_logits, present) * 10)
         return {name: torch.stack(values).sum() for name, values in sums.items()}
 
     def _classes(self, logits: Tensor, labels: Tensor, classes: Tensor, index: int) -> Tensor:
-        """All the source's classes compete; with a true background, so does "none"."""
+        """Softmax over all classes of the source, and over "none" where its background is labelled."""
         place = torch.full((len(self.containment),), IGNORE, device=self.device)
         place[classes] = torch.arange(len(classes), device=self.device)
         target = torch.where(labels >= 0, place[labels.clamp(min=0)], labels)
@@ -102,66 +102,64 @@ class Losses:
         return _cross_entropy(logits, target, weight)
 
     def _subset(self, logits: Tensor, labels: Tensor, classes: Tensor, index: int, rng: np.random.Generator) -> Tensor:
-        """A random subset of the classes against "none of these", which has the logit 0."""
-        kept = torch.from_numpy(rng.random(len(classes)) < rng.uniform(0.1, 0.9)).to(self.device)
-        if not kept.any():
+        """Softmax over a random subset of the classes and "none", whose logit is 0."""
+        selected = torch.from_numpy(rng.random(len(classes)) < rng.uniform(0.1, 0.9)).to(self.device)
+        if not selected.any():
             return logits.sum() * 0
-        chosen = classes[kept]
+        chosen = classes[selected]
         relation = self.containment[:, chosen]
         none = len(chosen)
-        found = torch.where(
+        target_of = torch.where(
             (relation == YES).any(dim=1),
             (relation == YES).float().argmax(dim=1),
             torch.where((relation == UNSURE).any(dim=1), IGNORE, none),
         )
-        # the class itself goes before a wider one
-        found[chosen] = torch.arange(none, device=self.device)
-        target = torch.where(labels >= 0, found[labels.clamp(min=0)], torch.where(labels == NONE, none, IGNORE))
+        # a class itself takes precedence over one that contains it
+        target_of[chosen] = torch.arange(none, device=self.device)
+        target = torch.where(labels >= 0, target_of[labels.clamp(min=0)], torch.where(labels == NONE, none, IGNORE))
         weight = F.pad(self.class_weight[chosen], (0, 1), value=self.none_weight[index])
-        return _cross_entropy(F.pad(logits[:, kept], (0, 0, 0, 0, 0, 1)), target, weight)
+        return _cross_entropy(F.pad(logits[:, selected], (0, 0, 0, 0, 0, 1)), target, weight)
 
 
 def absent_classes(sources: Sequence[Source], classes: int) -> list[Tensor]:
-    """For each source the classes of the others that it surely does not show.
+    """For each source, the classes of other sources that surely do not occur in its images.
 
-    A source of one class with a true background (microscopy) shares nothing with the others.
+    A source of one class with a labelled background (microscopy) shares no class with the others.
     """
-    alone = [source.background and len(source.classes) == 1 for source in sources]
+    single_class = [source.background and len(source.classes) == 1 for source in sources]
     every = torch.arange(classes)
     own = [set(source.classes.tolist()) for source in sources]
-    foreign = set().union(*(own[i] for i, single in enumerate(alone) if single))
+    foreign = set().union(*(own[i] for i, single in enumerate(single_class) if single))
     return [
         every[[k not in own[i] for k in every.tolist()]]
         if single
         else torch.tensor(sorted(foreign - own[i]), dtype=torch.int64)
-        for i, single in enumerate(alone)
+        for i, single in enumerate(single_class)
     ]
 
 
 class TextObjective:
-    """What a run on words minimises: the weighted terms of `Losses` under the words of the step."""
+    """Objective of dino.txt: weighted sum of `TextLosses` under the class embeddings of the step."""
 
     def __init__(
         self,
-        trained: Trained,
+        trained: TrainedDinoTxt,
         sources: Sequence[Source],
         vocabulary: Vocabulary,
         tokenizer: Tokenizer,
         config: TrainConfig,
         device: str,
     ) -> None:
-        self._trained, self._config, self._device = trained, config, device
-        self._losses = Losses(sources, vocabulary, device)
-        self._words = Words(
-            trained.model, vocabulary, tokenizer, every=config.text_every, seed=config.seed, device=device
-        )
+        self._trained, self._config, self._device = trained, config, torch.device(device)
+        self._losses = TextLosses(sources, vocabulary, device)
+        self._embeddings = ClassEmbeddings(trained.model, vocabulary, tokenizer, config, device)
 
     def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The loss of one batch, and its terms."""
+        """Loss of one batch, and its terms."""
         config = self._config
         rng = np.random.default_rng([config.seed, step, 1])
-        with torch.autocast(torch.device(self._device).type, dtype=torch.bfloat16):
-            text = self._words.at(step)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            text = self._embeddings.at(step)
             pixels = batch.pixels.to(memory_format=torch.channels_last)
             features = self._trained.model.encode_image(pixels)
         parts = self._losses(batch, features, text, self._trained, rng)
@@ -169,16 +167,16 @@ class TextObjective:
         return loss, parts
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Keep the scale where the cosine still has a gradient."""
+    def constrain(self) -> None:
+        """Keep the logit scale in the range where the softmax still has a gradient."""
         self._trained.model.logit_scale.clamp_(max=math.log(50))
 
 
-class Words:
-    """The class embeddings of a step: all classes under freshly drawn prompts, every `text_every` steps.
+class ClassEmbeddings:
+    """Text embeddings of all classes, redrawn every `config.text_every` steps.
 
-    Each group of steps encodes every class under a random synonym and prompt, so that a pixel learns to resemble the
-    words for it and no others.
+    Each draw encodes every class under a random synonym and prompt template, so that pixels are matched to the class
+    and not to one wording of it.
     """
 
     def __init__(
@@ -186,35 +184,44 @@ class Words:
         model: DinoTxt,
         vocabulary: Vocabulary,
         tokenizer: Tokenizer,
-        *,
-        every: int,
-        seed: int,
+        config: TrainConfig | SegConfig,
         device: str,
-        learning: bool = False,
+        *,
+        text_trained: bool = False,
         prompt: str | None = None,
     ) -> None:
+        """Prepare the draws.
+
+        Args:
+            model: dino.txt, of which the text tower is used.
+            vocabulary: Classes with their synonyms.
+            tokenizer: Of the text tower.
+            config: Seed and `text_every`.
+            device: torch device of the embeddings.
+            text_trained: The text tower is trained, so that every step needs embeddings with a gradient.
+            prompt: Template for each class's first name; None draws names and templates.
+        """
         self._encode, self._tokenizer, self._device = model.encode_text, tokenizer, device
         self._texts, self._templates = vocabulary.texts(), templates()
-        # a tower that learns must be asked at every step
-        self._every, self._seed, self._learning = 1 if learning else every, seed, learning
-        self._prompt = prompt
-        self._text: Tensor | None = None
+        self._every, self._seed = 1 if text_trained else config.text_every, config.seed
+        self._text_trained, self._prompt = text_trained, prompt
+        self._embeddings: Tensor | None = None
 
     def at(self, step: int) -> Tensor:
         """(T, 2C) embeddings."""
-        if self._text is None or step % self._every == 0:
-            # drawn by the step that started the group, so that a resumed run goes on with the same words
+        if self._embeddings is None or step % self._every == 0:
+            # seeded by the first step of the group, so that a resumed run draws the same texts
             rng = np.random.default_rng([self._seed, step - step % self._every, 3])
             prompts = list(drawn_prompts(self._texts, self._templates, rng))
             if self._prompt is not None:
                 prompts = [self._prompt.format(names[0]) for names in self._texts]
-            with torch.set_grad_enabled(self._learning):
-                self._text = self._encode(self._tokenizer(prompts).to(self._device))
-        return self._text
+            with torch.set_grad_enabled(self._text_trained):
+                self._embeddings = self._encode(self._tokenizer(prompts).to(self._device))
+        return self._embeddings
 
 
 def _cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean over the pixels that count; 0 when none does."""
+    """Weighted mean over labelled pixels; 0 when there is none."""
     if not (target >= 0).any():
         return logits.sum() * 0
     return F.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE, label_smoothing=0.02)
@@ -225,10 +232,10 @@ def _balance(sources: Sequence[Source], classes: int) -> Tensor:
     pixels = np.ones(classes)
     for source in sources:
         for sample in source.samples:
-            shown = sample.labels[sample.labels >= 0]
-            pixels += np.bincount(shown, minlength=classes) / sample.labels.size
+            labelled = sample.labels[sample.labels >= 0]
+            pixels += np.bincount(labelled, minlength=classes) / sample.labels.size
     weight = (np.median(pixels[pixels > 1]) / pixels) ** 0.3 if (pixels > 1).any() else np.ones(classes)
     weight = weight.clip(0.5, 2.5)
-    # a class that is alone in its source has "none of these", which weighs 1, to stand against
+    # the only class of a source competes with "none" alone, which weighs 1
     weight[[int(s.classes[0]) for s in sources if len(s.classes) == 1]] = 1.0
     return torch.from_numpy(weight).float()

@@ -1,14 +1,14 @@
-"""Talk2DINO's projection learns from pictures with captions, both encoders frozen (Sec. 3.2 of the paper, facts 5.6).
+"""Training of Talk2DINO's projection on captioned images, with both encoders frozen (Sec. 3.2 of the paper).
 
-A picture goes through its encoder once: what its attention heads look at is a few vectors, which are kept on the disk.
-So an epoch over thousands of pictures is a matter of seconds, and a run that was stopped does not encode again.
+Every image is encoded once: the embeddings of its attention heads are a few vectors, which are kept on disk. An epoch
+over thousands of images then takes seconds, and an interrupted run does not encode again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maskwright.domain import Image
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import atomic_save
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.talk2dino import (
@@ -37,254 +37,267 @@ from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import Preset
-from maskwright.training.captions import Captioned
+from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.training.captions import CaptionedImage
 from maskwright.training.data import MEAN, STD
 from maskwright.training.prompts import PROMPTS
 
-__all__ = ["TINY_PROJECTION", "Encoders", "ProjectionRun", "Taught", "encoders", "settings_for", "teach"]
+__all__ = [
+    "TINY_PROJECTION",
+    "Encoders",
+    "ProjectionResult",
+    "ProjectionSettings",
+    "default_settings",
+    "encoders",
+    "train",
+]
 
 _SHARD = 256
-"""Pictures whose regions are kept in one file."""
-_TEXTS = 256
+"""Images whose embeddings are kept in one file."""
+_TEXT_BATCH = 256
 """Texts that are encoded together."""
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectionRun:
+class ProjectionSettings:
     """Settings of one run; the defaults are the paper's."""
 
     pooling: Pooling = "max_head"
     epochs: int = 100
     batch: int = 128
-    rate: float = 1e-4
+    lr: float = 1e-4
+    """Peak learning rate of Adam; a cosine over the epochs follows."""
     size: int = 518
-    """Pixels of the square that pictures are stretched to; see `Talk2Dino.regions`."""
+    """Side in pixels of the square that images are resized to; see `Talk2Dino.regions`."""
     hidden: int | None = None
-    """Width between the two affine maps; None: that of the patches."""
+    """Width between the two affine maps; None is that of the patches."""
     seed: int = 0
 
 
-TINY_PROJECTION = ProjectionRun(epochs=75, rate=1e-3, size=448, hidden=64)
-"""How the bundled one is made: few pictures, and little room in the bundle."""
+TINY_PROJECTION = ProjectionSettings(epochs=75, lr=1e-3, size=448, hidden=64)
+"""Settings of the bundled preset, for few images and a small file."""
 
 
-def settings_for(base: Path, **given: Any) -> ProjectionRun:
-    """The paper's settings where a preset has the paper's encoders, else the bundled preset's; `given` ones win."""
-    told = sections(base).get(TALK2DINO, {})
-    return replace(ProjectionRun() if told.get("model") else TINY_PROJECTION, **given)
+def default_settings(base: Path, **options: Any) -> ProjectionSettings:
+    """Settings for a preset: the paper's where it has the paper's encoders, else the bundled preset's.
+
+    Args:
+        base: Preset folder.
+        options: Fields of `ProjectionSettings` that replace the defaults.
+    """
+    whole = sections(base).get(TALK2DINO, {}).get("model")
+    return replace(ProjectionSettings() if whole else TINY_PROJECTION, **options)
 
 
 class Encoders(NamedTuple):
-    """The frozen parts that a projection is learned between."""
+    """Frozen encoders that a projection is trained between."""
 
     model: Talk2Dino
-    """Its projection is not used."""
+    """Its own projection is not used."""
     tokenizer: Tokenizer
     sha256: str
-    """Of their weights"""
+    """Hash of the weights."""
     stretch: bool
-    """Whether the pictures' contrast is stretched first"""
+    """Stretch the contrast of images first."""
 
 
-class Taught(NamedTuple):
-    """What a run made."""
+class ProjectionResult(NamedTuple):
+    """Trained projection with the losses of its run."""
 
     projection: Projection
     config: ProjectionConfig
     losses: tuple[float, ...]
-    """Mean loss of each epoch"""
-    pictures: int
+    """Mean loss of each epoch."""
+    images: int
     captions: int
 
 
 def encoders(preset: Preset) -> Encoders:
-    """Of a preset: those of its Talk2DINO where that has its own, else those of its dino.txt.
+    """Encoders of a preset: those of its Talk2DINO if it is whole, else those of its dino.txt.
 
     Raises:
-        MaskwrightError: it has neither.
+        MaskwrightError: It has neither.
     """
     whole = preset.talk2dino
     if whole is not None and whole.settings.model is not None:
         return Encoders(whole.model, whole.tokenizer, whole.settings.encoders_sha256, whole.settings.stretch)
     if preset.dinotxt is None:
-        raise MaskwrightError(
-            f"The preset {preset.ref.name} has no words and pictures to bring together. Use tiny or talk2dino-b."
-        )
-    text, config = preset.dinotxt.model, preset.dinotxt.settings
-    model = Talk2Dino(text.visual_model, text.text_model, Projection(ProjectionConfig(1, 1)))
-    return Encoders(model, preset.dinotxt.tokenizer, config.sha256, config.stretch)
+        raise MaskwrightError(f"The preset {preset.ref.name} has no text and image encoders. Use tiny or talk2dino-b.")
+    dinotxt, settings = preset.dinotxt.model, preset.dinotxt.settings
+    model = Talk2Dino(dinotxt.visual_model, dinotxt.text_model, Projection(ProjectionConfig(1, 1)))
+    return Encoders(model, preset.dinotxt.tokenizer, settings.sha256, settings.stretch)
 
 
-def teach(
-    frozen: Encoders,
-    pictures: Sequence[Captioned],
-    run: ProjectionRun,
+def train(
+    encoders: Encoders,
+    images: Sequence[CaptionedImage],
+    settings: ProjectionSettings,
     cache: Path,
     *,
     device: torch.device,
-    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
-    stopped: Callable[[], bool] = lambda: False,
-) -> Taught:
-    """Learn a projection; the same seed on the same CPU gives the same weights.
+    progress: Progress = NO_PROGRESS,
+) -> ProjectionResult:
+    """Train a projection; the same seed on the same CPU gives the same weights.
 
     Args:
-        frozen: the encoders.
-        pictures: with captions.
-        run: settings.
-        cache: folder for what the encoder made of the pictures.
-        device: to compute on.
-        progress: told the phase ("pictures", "texts" or "epochs"), what is done of it and in all.
-        stopped: asked between batches.
+        encoders: Frozen encoders.
+        images: Images with captions.
+        settings: Settings of the run.
+        cache: Folder for the embeddings of the images.
+        device: Device to compute on.
+        progress: Reports images, texts and epochs; cancels between batches.
 
     Raises:
-        Cancelled: `stopped` said so; what was encoded is kept.
-        MaskwrightError: a picture cannot be read, or there are too few.
+        Cancelled: `progress` cancelled; embeddings in complete files are kept.
+        MaskwrightError: An image cannot be read, or there are fewer than two.
     """
-    if len(pictures) < 2:
-        raise MaskwrightError("Learning needs at least two pictures with captions. Add some.")
-    frozen.model.to(device).eval()
-
-    def told(phase: str) -> Callable[[int, int], None]:
-        def tell(done: int, total: int) -> None:
-            if stopped():
-                raise Cancelled
-            progress(phase, done, total)
-
-        return tell
-
-    regions = _regions(frozen, [one.file for one in pictures], run, cache, device, told("pictures"))
-    said = _Said(pictures)
-    texts = _texts(frozen, said.prompts(), device, told("texts"))
-    config = ProjectionConfig(texts.shape[-1], regions.shape[-1], run.hidden)
-    projection, losses = _learned(config, regions, texts, said, run, device, told("epochs"))
-    return Taught(projection, config, losses, len(pictures), len(said.texts))
+    if len(images) < 2:
+        raise MaskwrightError("Training needs at least two captioned images. Add some.")
+    encoders.model.to(device).eval()
+    regions = _image_embeddings(encoders, [image.file for image in images], settings, cache, device, progress)
+    captions = _Captions(images)
+    texts = _text_embeddings(encoders, captions.prompts(), device, progress)
+    config = ProjectionConfig(texts.shape[-1], regions.shape[-1], settings.hidden)
+    torch.manual_seed(settings.seed)
+    projection = Projection(config).to(device)
+    losses = _optimize(projection, regions, texts, captions, settings, device, progress)
+    return ProjectionResult(projection.cpu().eval(), config, losses, len(images), len(captions.texts))
 
 
-def _learned(
-    config: ProjectionConfig,
+def _report(progress: Progress, done: int, total: int, stage: str) -> None:
+    progress.check()
+    progress.report(done, total, stage)
+
+
+def _optimize(
+    projection: Projection,
     regions: Tensor,
     texts: Tensor,
-    said: _Said,
-    run: ProjectionRun,
+    captions: _Captions,
+    settings: ProjectionSettings,
     device: torch.device,
-    tell: Callable[[int, int], None],
-) -> tuple[Projection, tuple[float, ...]]:
-    """The projection, and the mean loss of each epoch (Eq. 7)."""
-    torch.manual_seed(run.seed)
-    projection, loss = Projection(config).to(device), InfoNce().to(device)
-    optimiser = torch.optim.Adam([*projection.parameters(), *loss.parameters()], lr=run.rate)
-    rng, batch = np.random.default_rng(run.seed), min(run.batch, len(regions))
+    progress: Progress,
+) -> tuple[float, ...]:
+    """Minimise InfoNCE (Eq. 7); returns the mean loss of each epoch."""
+    loss = InfoNce().to(device)
+    optimizer = torch.optim.Adam([*projection.parameters(), *loss.parameters()], lr=settings.lr)
+    rng, batch = np.random.default_rng(settings.seed), min(settings.batch, len(regions))
     losses = []
-    for epoch in range(run.epochs):
-        order, spent = rng.permutation(len(regions)), []
-        for group in optimiser.param_groups:
-            group["lr"] = run.rate * 0.5 * (1 + math.cos(math.pi * epoch / run.epochs))
-        # pictures that are left over come in another epoch
+    for epoch in range(settings.epochs):
+        order, values = rng.permutation(len(regions)), []
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+        # images that do not fill a batch are drawn in another epoch
         for rows in order[: len(order) // batch * batch].reshape(-1, batch):
-            tell(epoch, run.epochs)
-            drawn = np.array([said.drawn(row, rng) for row in rows])
+            _report(progress, epoch, settings.epochs, _TRAINING)
+            drawn = np.array([captions.draw(row, rng) for row in rows])
             text = projection(texts[drawn, rng.integers(texts.shape[1], size=batch)].to(device))
-            image = pool_regions(regions[rows].to(device).float(), text, run.pooling)
+            image = pool_regions(regions[rows].to(device).float(), text, settings.pooling)
             cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-            value = loss(cosines, torch.from_numpy(said.true(rows, drawn)).to(device))
-            optimiser.zero_grad()
+            value = loss(cosines, torch.from_numpy(captions.matches(rows, drawn)).to(device))
+            optimizer.zero_grad()
             value.backward()
-            optimiser.step()
-            spent.append(value.item())
-        losses.append(float(np.mean(spent)))
-    tell(run.epochs, run.epochs)
-    return projection.cpu().eval(), tuple(losses)
+            optimizer.step()
+            values.append(value.item())
+        losses.append(float(np.mean(values)))
+    _report(progress, settings.epochs, settings.epochs, _TRAINING)
+    return tuple(losses)
 
 
-class _Said:
-    """Which captions there are, and which picture has which."""
+_IMAGES, _TEXTS, _TRAINING = "Encoding images", "Encoding texts", "Training"
+"""Stages of the progress."""
 
-    def __init__(self, pictures: Sequence[Captioned]) -> None:
-        number: dict[str, int] = {}
-        self._of = [np.array([number.setdefault(text, len(number)) for text in one.captions]) for one in pictures]
-        self.texts = tuple(number)
-        self._names = {text for one in pictures if one.names for text in one.captions}
+
+class _Captions:
+    """All distinct captions, and which image has which."""
+
+    def __init__(self, images: Sequence[CaptionedImage]) -> None:
+        index: dict[str, int] = {}
+        self._of = [np.array([index.setdefault(text, len(index)) for text in image.captions]) for image in images]
+        self.texts = tuple(index)
+        self._names = {text for image in images if image.names for text in image.captions}
         counts = np.bincount(np.concatenate(self._of))
-        # of a picture's captions the rarer come more often: "sky" is on every other picture, a sentence on one
-        self._chance = counts**-0.5
+        # rare captions are drawn more often: "sky" fits every other image, a sentence fits one
+        self._weights = counts**-0.5
 
-    def drawn(self, row: int, rng: np.random.Generator) -> int:
-        """One caption of a picture."""
-        chance = self._chance[self._of[row]]
-        return int(rng.choice(self._of[row], p=chance / chance.sum()))
+    def draw(self, row: int, rng: np.random.Generator) -> int:
+        """Index of one caption of an image."""
+        weights = self._weights[self._of[row]]
+        return int(rng.choice(self._of[row], p=weights / weights.sum()))
 
-    def true(self, rows: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(B, B) whether each picture has each of the captions drawn."""
+    def matches(self, rows: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(B, B) whether each image has each of the drawn captions."""
         return np.stack([np.isin(drawn, self._of[row]) for row in rows])
 
     def prompts(self) -> list[list[str]]:
-        """Per caption the texts that stand for it, as many for all: a class name under prompts, a sentence as it is."""
+        """Texts of each caption, the same number for all: class names in prompt templates, sentences unchanged."""
         return [[prompt.format(text) if text in self._names else text for prompt in PROMPTS] for text in self.texts]
 
 
-def _texts(frozen: Encoders, texts: list[list[str]], device: torch.device, tell: Callable[[int, int], None]) -> Tensor:
-    """(captions, prompts, C) raw embeddings."""
-    every = [text for row in texts for text in row]
-    # a sentence stands there under every prompt
-    known = list(dict.fromkeys(every))
-    found = []
-    for start in range(0, len(known), _TEXTS):
-        tell(start, len(known))
+def _text_embeddings(encoders: Encoders, texts: list[list[str]], device: torch.device, progress: Progress) -> Tensor:
+    """(captions, prompts, C) raw text embeddings."""
+    flat = [text for row in texts for text in row]
+    # sentences are repeated for every prompt
+    distinct = list(dict.fromkeys(flat))
+    embeddings = []
+    for start in range(0, len(distinct), _TEXT_BATCH):
+        _report(progress, start, len(distinct), _TEXTS)
+        tokens = encoders.tokenizer(distinct[start : start + _TEXT_BATCH]).to(device)
         with torch.no_grad():
-            found.append(frozen.model.text(frozen.tokenizer(known[start : start + _TEXTS]).to(device)).float().cpu())
-    place = {text: index for index, text in enumerate(known)}
-    rows = torch.tensor([place[text] for text in every]).view(len(texts), -1)
-    return torch.cat(found)[rows]
+            embeddings.append(encoders.model.text(tokens).float().cpu())
+    index = {text: number for number, text in enumerate(distinct)}
+    rows = torch.tensor([index[text] for text in flat]).view(len(texts), -1)
+    return torch.cat(embeddings)[rows]
 
 
-def _regions(
-    frozen: Encoders,
+def _image_embeddings(
+    encoders: Encoders,
     files: Sequence[Path],
-    run: ProjectionRun,
+    settings: ProjectionSettings,
     cache: Path,
     device: torch.device,
-    tell: Callable[[int, int], None],
+    progress: Progress,
 ) -> Tensor:
-    """(pictures, regions, C) in half precision: what stands for each picture under `run.pooling`."""
+    """(images, regions, C) in half precision: the vectors that `settings.pooling` chooses from."""
     cache.mkdir(parents=True, exist_ok=True)
+    chosen = {"max_head": slice(0, -2), "average": slice(-2, -1), "cls": slice(-1, None)}[settings.pooling]
     shards = []
     for start in range(0, len(files), _SHARD):
         part = files[start : start + _SHARD]
         stats = [(file.name, *_stamp(file)) for file in part]
-        key = hashlib.sha256(
-            f"{frozen.sha256} {type(frozen.model.visual).__name__} {run.size} {frozen.stretch} {stats}".encode()
-        ).hexdigest()[:24]
-        shard = cache / f"regions-{key}.safetensors"
+        visual = type(encoders.model.visual).__name__
+        key = f"{encoders.sha256} {visual} {settings.size} {encoders.stretch} {stats}"
+        shard = cache / f"regions-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
         try:
-            found = load_file(shard)["regions"]
+            regions = load_file(shard)["regions"]
         except (OSError, KeyError, SafetensorError):
-            # not there, or not whole: it can be had again
+            # missing or damaged
             rows = []
             for done, file in enumerate(part, start=start):
-                tell(done, len(files))
-                rows.append(_seen(frozen, file, run.size, device))
-            found = torch.stack(rows)
-            _keep(shard, found)
-        chosen = {"max_head": slice(0, -2), "average": slice(-2, -1), "cls": slice(-1, None)}[run.pooling]
-        shards.append(found[:, chosen])
+                _report(progress, done, len(files), _IMAGES)
+                rows.append(_encode(encoders, file, settings.size, device))
+            regions = torch.stack(rows)
+            _save_shard(shard, regions)
+        shards.append(regions[:, chosen])
     return torch.cat(shards)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:
-    """Size and time of a file; nothing of one that is missing, which reading will tell of."""
+    """Size and modification time; empty for a missing file, which `_encode` reports."""
     try:
         return file.stat().st_size, file.stat().st_mtime_ns
     except OSError:
         return ()
 
 
-def _keep(shard: Path, regions: Tensor) -> None:
+def _save_shard(shard: Path, regions: Tensor) -> None:
     atomic_save(shard, lambda file: save_file({"regions": regions}, file))
 
 
 @torch.no_grad()
-def _seen(frozen: Encoders, file: Path, size: int, device: torch.device) -> Tensor:
+def _encode(encoders: Encoders, file: Path, size: int, device: torch.device) -> Tensor:
+    """(regions, C) of one image."""
     pixels = Image.open(file).pixels
-    image = (np.asarray(stretch_contrast(pixels) if frozen.stretch else pixels, np.float32) / 255 - MEAN) / STD
+    image = (np.asarray(stretch_contrast(pixels) if encoders.stretch else pixels, np.float32) / 255 - MEAN) / STD
     batch = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
-    return frozen.model.regions(batch, size)[0].half().cpu()
+    return encoders.model.regions(batch, size)[0].half().cpu()

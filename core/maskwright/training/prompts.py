@@ -1,4 +1,4 @@
-"""The sentences that classes are shown under while a model learns, and those they are asked under afterwards."""
+"""Prompt templates for training and inference."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 __all__ = ["PROMPTS", "drawn_prompts", "templates"]
 
 PROMPTS = ("{}", "a photo of a {}.", "A photo of a {} in the scene")
-"""Prompts averaged when the trained model is used; training draws from these and from all published templates."""
+"""Templates that inference averages; training draws from these and from all published templates."""
 
 
 def templates() -> list[str]:
-    """All published templates."""
+    """All published prompt templates."""
     table = json.loads((files("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
     return [text for texts in table.values() for text in texts]
 
 
 def drawn_prompts(texts: Sequence[Sequence[str]], published: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
-    """One prompt a class: half the time its first name, and a plain prompt two times out of three."""
+    """Draw one prompt per class: its first name half of the time, a template of PROMPTS two times out of three."""
     for names in texts:
         name = names[0] if len(names) == 1 or rng.random() < 0.5 else names[int(rng.integers(1, len(names)))]
         pool = PROMPTS if rng.random() < 0.67 else published

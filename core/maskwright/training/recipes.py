@@ -1,4 +1,4 @@
-"""One call from labelled folders to a preset folder."""
+"""Training recipes: labelled folders in, preset folder out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
 
 from maskwright.errors import MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
@@ -20,43 +19,40 @@ from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, loa
 from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import CONFIG
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.training import clicks, scratch, seg
+from maskwright.training import clicks, dinov3seg, projection, text
 from maskwright.training.captions import read_captions
-from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig, TrainConfig
+from maskwright.training.config import TINY_SEG_STAGES, ClickConfig, SegConfig, TrainConfig
 from maskwright.training.data import Source, read_objects, read_source
-from maskwright.training.loop import TrainProgress
-from maskwright.training.projection import ProjectionRun, Taught, encoders, teach
+from maskwright.training.loop import RunOptions, TimeLimit, TrainProgress
+from maskwright.training.projection import ProjectionResult, ProjectionSettings
 from maskwright.training.vocabulary import Vocabulary
-
-C = TypeVar("C", TrainConfig, ClickConfig, SegConfig)
 
 __all__ = ["TrainingJob", "train_clicks", "train_dinov3seg", "train_projection", "train_text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """What is to be trained on, where it goes, and for how long."""
+    """Training data, output folder, length and device of a recipe."""
 
     folders: Sequence[Path]
-    """Labelled; held-out images (`groundtruth.held_out`) and the pictures of the sample gallery are left out."""
+    """Labelled folders; held-out images and those of the sample gallery are left out."""
     out: Path
-    """Preset folder; a run that was stopped there goes on."""
+    """Preset folder; an unfinished run in it is resumed."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Share of each batch by folder name; 1 where not given."""
+    """Share of each batch by folder name; default 1."""
     background: frozenset[str] = frozenset()
-    """Names of folders whose unlabelled pixels are truly none of their classes."""
+    """Names of folders whose unlabelled pixels belong to none of their classes."""
     steps: int | None = None
-    """Length of the run, by default that of the bundled preset, or the paper's for imported parts."""
+    """Number of steps; None is that of the bundled preset, or the paper's for imported parts of dinov3.seg."""
     minutes: float | None = None
-    """Stop after so many."""
+    """Stop after this time."""
     seed: int = 0
-    """Same seed, data and CPU: same weights."""
     device: str = "cpu"
-    """cpu, cuda or auto."""
-    log: Callable[[str], None] = lambda text: None
-    """Told one line now and then."""
+    """As for `Engine.load`."""
+    log: Callable[[str], None] = lambda line: None
+    """Called with a line of text now and then."""
     progress: Progress = NO_PROGRESS
-    """Told (steps done, steps in all)."""
+    """Reports steps."""
 
     def labelled(self, *, stretch: bool = True) -> tuple[list[Source], Vocabulary]:
         """The folders as sources of labelled pixels, and their classes."""
@@ -69,97 +65,111 @@ class TrainingJob:
             )
             for index, folder in enumerate(self.folders)
         ]  # fmt: skip
-        return self._told(sources), vocabulary
+        return self._checked(sources), vocabulary
 
     def objects(self) -> list[Source]:
         """The folders as sources of numbered objects."""
         skip = _gallery()
-        return self._told(
+        return self._checked(
             [read_objects(folder, weight=self.weights.get(folder.name, 1.0), skip=skip) for folder in self.folders]
         )
 
-    def _told(self, sources: list[Source]) -> list[Source]:
+    def options(self) -> RunOptions:
+        """Device and callbacks of a run that starts now."""
+        progress, device = TimeLimit(self.progress, self.minutes), str(choose_device(self.device))
+        return RunOptions(device=device, progress=progress, on_step=self._log_step)
+
+    def _checked(self, sources: list[Source]) -> list[Source]:
         for source in sources:
             if not source.samples:
                 raise MaskwrightError(f"{source.name} has no image to train on. Add images, or leave the folder out.")
             self.log(f"{source.name}: {len(source.samples)} images")
         return sources
 
-    def on_step(self, step: TrainProgress) -> None:
-        """Pass on what a step reports."""
-        self.progress.report(step.step, step.steps)
+    def _log_step(self, step: TrainProgress) -> None:
         if step.step % 100 == 0:
             parts = ", ".join(f"{name} {value:.3f}" for name, value in step.parts.items())
-            rate = f"{step.images_per_second:.1f} images/s"
-            self.log(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {rate}")
+            speed = f"{step.images_per_second:.1f} images/s"
+            self.log(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {speed}")
 
 
 def train_text(job: TrainingJob) -> bool:
-    """Train a text preset; True when the run reached its last step, False when `minutes` ended it.
+    """Train the dino.txt of a preset from random weights.
+
+    Returns:
+        Whether the last step was reached; otherwise the same job resumes.
 
     Raises:
-        MaskwrightError: a folder without images to train on.
+        MaskwrightError: A folder has no image to train on, or `job.out` holds published weights or another run.
     """
+    _refuse_released(job.out)
+    config = TrainConfig(seed=job.seed)
+    config = replace(config, steps=job.steps or config.steps)
     sources, vocabulary = job.labelled()
-    config = _timed(TrainConfig(seed=job.seed), job)
-    return scratch.train(
-        sources, vocabulary, config, job.out, device=str(choose_device(job.device)), minutes=job.minutes,
-        on_step=job.on_step,
-    )  # fmt: skip
+    return text.train(sources, vocabulary, config, job.out, job.options())
 
 
 def train_clicks(job: TrainingJob) -> bool:
-    """Add clicks and boxes to the text preset in `out`; result and errors as `train_text`'s."""
+    """Add SAM to the preset in `job.out`; result and errors as `train_text`'s."""
     if not (job.out / CONFIG).is_file():
         raise MaskwrightError(f"There is no preset in {job.out} to add clicks to. Train one with --task text first.")
-    config = _timed(ClickConfig(seed=job.seed), job)
-    return clicks.train_clicks(
-        job.objects(), config, job.out, device=str(choose_device(job.device)), minutes=job.minutes,
-        on_step=job.on_step,
-    )  # fmt: skip
+    _refuse_released(job.out)
+    config = ClickConfig(seed=job.seed)
+    config = replace(config, steps=job.steps or config.steps)
+    return clicks.train(job.objects(), config, job.out, job.options())
 
 
-def train_dinov3seg(job: TrainingJob, config: SegConfig | None = None) -> bool:
-    """Add dinov3.seg to the preset in `out`; result and errors as `train_text`'s.
+def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG_STAGES) -> bool:
+    """Add dinov3.seg to the preset in `job.out`; result and errors as `train_text`'s.
 
     Args:
-        job: what to train on.
-        config: the settings; by default the paper's for parts that were imported, else those of the bundled preset.
+        job: Training data and output folder.
+        config: Settings for a preset trained here; imported official parts are trained with the paper's settings.
     """
     parts = sections(job.out) if (job.out / CONFIG).is_file() else {}
     if not {"dinotxt", "sam"} <= parts.keys():
         raise MaskwrightError(
-            f"There is no preset with words and clicks in {job.out} to build dinov3.seg on. Train one with --task "
-            "text and --task click first, or import dinov3seg-l."
+            f"There is no preset with dino.txt and SAM in {job.out} to build dinov3.seg on. Train one with --task text "
+            "and --task click first, or import dinov3seg-l."
         )
     imported = dinov3seg_settings(job.out) if "dinov3seg" in parts else None
+    stretch = True
     if imported is not None and not imported.trained:
-        config, stretch = config or SegConfig(model=imported.model), imported.stretch
+        config, stretch = SegConfig(model=imported.model), imported.stretch
     else:
-        config, stretch = config or TINY_SEG, True
-        config = replace(config, model=_fitted(config.model, job.out))
-    share = 1.0 if job.steps is None else job.steps / config.steps
-    config = _phases(config, config.model, share, job.seed)
+        _refuse_released(job.out)
+        config = replace(config, model=_on_encoders_of(job.out, config.model))
+    scale = 1.0 if job.steps is None else job.steps / config.steps
+    config = _stages(config, config.model, scale, job.seed)
     sources, vocabulary = job.labelled(stretch=stretch)
-    return seg.train_seg(
-        sources, vocabulary, config, job.out, device=str(choose_device(job.device)), minutes=job.minutes,
-        on_step=job.on_step,
-    )  # fmt: skip
+    return dinov3seg.train(sources, vocabulary, config, job.out, job.options())
 
 
-def _phases(config: SegConfig, model: Dinov3SegConfig, share: float, seed: int) -> SegConfig:
-    """A run and those that finish it, as long in proportion, on one model."""
-    finish = None if config.finish is None else _phases(config.finish, model, share, seed)
-    return replace(config, model=model, steps=max(1, round(share * config.steps)), seed=seed, finish=finish)
+def _refuse_released(folder: Path) -> None:
+    """Raise MaskwrightError for a preset with published weights: these recipes would overwrite or destroy them.
 
-
-def _fitted(model: Dinov3SegConfig, folder: Path) -> Dinov3SegConfig:
-    """The same model on the encoders that the preset in `folder` has."""
-    vlm, spe = dinotxt_settings(folder).model, sam_settings(folder).model
-    if spe.backbone is None:
+    Their learning rates are made for random weights and up to 500 times higher than what published weights bear.
+    """
+    parts = sections(folder) if (folder / CONFIG).is_file() else {}
+    if ("dinotxt" in parts and dinotxt_settings(folder).released) or (
+        "sam" in parts and sam_settings(folder).model.backbone is None
+    ):
         raise MaskwrightError(
-            f"{folder.name} has released encoders and no dinov3.seg that waits for training. Import dinov3seg-l again."
+            f"{folder} holds weights published by their authors, which this training would spoil. Name another folder "
+            "with --out, tune them with `maskwright finetune`, or import dinov3seg-l to train dinov3.seg on them."
         )
+
+
+def _stages(config: SegConfig, model: Dinov3SegConfig, scale: float, seed: int) -> SegConfig:
+    """The run and the stages that follow it, with all numbers of steps scaled, on one model."""
+    next_stage = None if config.next_stage is None else _stages(config.next_stage, model, scale, seed)
+    return replace(config, model=model, steps=max(1, round(scale * config.steps)), seed=seed, next_stage=next_stage)
+
+
+def _on_encoders_of(folder: Path, model: Dinov3SegConfig) -> Dinov3SegConfig:
+    """The same dinov3.seg on the encoders that the preset in `folder` has."""
+    vlm, spe = dinotxt_settings(folder).model, sam_settings(folder).model
+    assert spe.backbone is not None
     stem = spe.backbone.stem
     taps = stem[model.taps[0] - 1][0], stem[model.taps[1] - 1][0]
     aggregator = replace(model.aggregator, text=vlm.backbone.width, appearance=spe.out, taps=taps)
@@ -170,38 +180,46 @@ def train_projection(
     folders: Sequence[Path],
     base: Path,
     out: Path,
-    run: ProjectionRun,
+    settings: ProjectionSettings,
     *,
     device: str = "cpu",
-    progress: Callable[[str, int, int], None] = lambda phase, done, total: None,
-) -> Taught:
-    """Teach the preset `base` Talk2DINO from captioned folders, into the preset folder `out`, which may be `base`.
+    progress: Progress = NO_PROGRESS,
+) -> ProjectionResult:
+    """Train Talk2DINO's projection between the frozen encoders of a preset.
+
+    Args:
+        folders: Folders with captioned images.
+        base: Folder of the preset with the encoders.
+        out: Preset folder for the result; may be `base`.
+        settings: Settings of the run.
+        device: As for `Engine.load`.
+        progress: Reports images, texts and epochs.
 
     Raises:
-        MaskwrightError: `out` holds another preset, or there is too little to learn from.
+        MaskwrightError: `out` holds another preset, or there are fewer than two captioned images.
+        Cancelled: `progress` cancelled.
     """
     preset = load(base)
-    frozen = encoders(preset)
-    there = sections(out) if (out / CONFIG).is_file() else None
-    if there is not None:
-        known = {part.get("sha256") for part in there.values()}
-        if there.get(TALK2DINO, {}).get("model"):
-            # whole, and taught before
-            known.add(there[TALK2DINO].get("built_on"))
-        if frozen.sha256 not in known:
+    encoders = projection.encoders(preset)
+    existing = sections(out) if (out / CONFIG).is_file() else None
+    if existing is not None:
+        known = {part.get("sha256") for part in existing.values()}
+        if existing.get(TALK2DINO, {}).get("model"):
+            # a whole Talk2DINO whose projection was trained before
+            known.add(existing[TALK2DINO].get("built_on"))
+        if encoders.sha256 not in known:
             raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
-    pictures = [one for folder in folders for one in read_captions(folder, _gallery())]
-    taught = teach(frozen, pictures, run, out / "regions", device=choose_device(device), progress=progress)
-    if there is None:
+    images = [image for folder in folders for image in read_captions(folder, _gallery())]
+    result = projection.train(
+        encoders, images, settings, out / "regions", device=choose_device(device), progress=progress
+    )  # fmt: skip
+    if existing is None:
         shutil.copytree(base, out, dirs_exist_ok=True)
-    save_projection(out, taught.projection, taught.config, preset.dinotxt, size=run.size)
-    return taught
-
-
-def _timed(config: C, job: TrainingJob) -> C:
-    return config if job.steps is None else replace(config, steps=job.steps)
+    save_projection(out, result.projection, result.config, preset.dinotxt, size=settings.size)
+    return result
 
 
 def _gallery() -> frozenset[str]:
+    """Names without extension of the sample gallery's images, which no training uses."""
     rows = json.loads((files("maskwright_assets") / "samples" / "samples.json").read_text(encoding="utf-8"))
     return frozenset(Path(row["file"]).stem for row in rows)

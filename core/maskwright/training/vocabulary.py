@@ -1,4 +1,4 @@
-"""Class names, their synonyms, and which of them contain one another."""
+"""Classes of a training run: names, synonyms, and which classes contain one another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Entry(NamedTuple):
 
 
 class Vocabulary:
-    """The classes of a training run, with the bundled list's synonyms where a name is known."""
+    """Classes of a training run, with synonyms from the bundled list where it has the name."""
 
     def __init__(self, names: Iterable[str]) -> None:
         known: dict[str, _Entry] = {}
@@ -32,20 +32,20 @@ class Vocabulary:
             entry = _Entry(row["name"], tuple(row["synonyms"]), row.get("kind_of"), row.get("part_of"))
             known[entry.name] = entry
             owner |= dict.fromkeys((entry.name, *entry.synonyms), entry.name)
-        # a source's own name for a known class (human body for person) joins that class
+        # a source's own name for a listed class (human body for person) joins that class
         self._class_of = {name: owner.get(name, name) for name in names}
-        self._take(known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values())))
+        self._set_entries(known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values())))
 
     @classmethod
     def exactly(cls, names: Sequence[str]) -> Vocabulary:
-        """One class for each name, in this order and without synonyms: a person tells pedestrian from person."""
-        made = cls(names)
-        known = {entry.name: entry for entry in made.entries}
-        made._class_of = {name: name for name in names}
-        made._take(known[name]._replace(synonyms=()) if name in known else _Entry(name) for name in names)
-        return made
+        """One class per name, in this order and without synonyms: a user may tell pedestrian from person."""
+        vocabulary = cls(names)
+        known = {entry.name: entry for entry in vocabulary.entries}
+        vocabulary._class_of = {name: name for name in names}
+        vocabulary._set_entries(known[name]._replace(synonyms=()) if name in known else _Entry(name) for name in names)
+        return vocabulary
 
-    def _take(self, entries: Iterable[_Entry]) -> None:
+    def _set_entries(self, entries: Iterable[_Entry]) -> None:
         self.entries = list(entries)
         self._index = {entry.name: index for index, entry in enumerate(self.entries)}
 
@@ -53,15 +53,15 @@ class Vocabulary:
         return len(self.entries)
 
     def index(self, name: str) -> int:
-        """Class index of a source's category name."""
+        """Class index of a source's category name; KeyError for a name that is not in the vocabulary."""
         return self._index[self._class_of[name]]
 
     def texts(self) -> list[tuple[str, ...]]:
-        """Per class the name and its synonyms."""
+        """Name and synonyms of each class, the name first."""
         return [(entry.name, *entry.synonyms) for entry in self.entries]
 
     def containment(self) -> NDArray[np.uint8]:
-        """(T, T) table: is a pixel of class `row` also one of class `column`? NO, YES or UNSURE.
+        """(T, T) table of whether a pixel of class `row` also belongs to class `column`: NO, YES or UNSURE.
 
         A brick wall is a wall; a wall may be a brick wall; a face may have been labelled as person.
         """

@@ -130,7 +130,7 @@ def test_a_projection_is_trained_and_used(run: Run, home: Path, image_file: Path
     assert answer["preset"] == str(home / "mine")
     assert (answer["pictures"], answer["captions"], answer["pooling"]) == (8, 12, "max_head")
     assert len(answer["losses"]) == 3
-    assert done.err.splitlines() == ["pictures", "texts", "epochs"]
+    assert done.err.splitlines() == ["Encoding images", "Encoding texts", "Training"]
     used = ("--preset", "mine", "--device", "cpu", "--json")
     assert run("segment", image_file, "--text", "red, blue", "--method", "talk2dino", *used).status == 0
     assert run("models", "verify", "mine").status == 0
@@ -144,23 +144,21 @@ def test_a_projection_is_trained_and_used(run: Run, home: Path, image_file: Path
 def test_training_for_people(run: Run, home: Path, small_preset: Path) -> None:
     folders = captioned(home / "one", TAUGHT[:3]), named(home / "two", TAUGHT[3:6])
     done = run("train-projection", *folders, "--out", "mine", "--preset", small_preset, "--epochs", 1)
-    assert re.fullmatch(r"Learned from 6 pictures and \d+ captions; loss \d+\.\d\d to \d+\.\d\d: mine\n", done.out), (
-        done
-    )
+    assert re.fullmatch(r"Trained on 6 images with \d+ captions; loss \d+\.\d\d to \d+\.\d\d: mine\n", done.out), done
 
 
 def test_training_that_cannot_be(run: Run, home: Path, small_preset: Path) -> None:
     given = ("--preset", small_preset, "--device", "cpu", "--epochs", 1)
     assert "has no captions" in run("train-projection", home, "--out", "mine", *given).sentence()
     one = captioned(home / "one", TAUGHT[:1])
-    assert "at least two pictures" in run("train-projection", one, "--out", "mine", *given).sentence()
+    assert "at least two captioned images" in run("train-projection", one, "--out", "mine", *given).sentence()
     assert "is not on this computer" in run("train-projection", one, "--out", "mine", "--preset", "nosuch").sentence()
     data = captioned(home / "data")
     (data / "images" / TAUGHT[0]).write_text("Dear Sir or Madam")
     done = run("train-projection", data, "--out", "mine", *given)
     assert (done.status, done.out) == (1, "")
     phase, sentence = done.err.splitlines()
-    assert phase == "pictures"
+    assert phase == "Encoding images"
     assert sentence.startswith(f"maskwright: Cannot read {TAUGHT[0]}")
     other = shutil.copytree(small_preset, home / "other")
     told = sections(other)

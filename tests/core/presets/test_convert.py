@@ -26,7 +26,7 @@ from maskwright.models.sam import Sam, SamConfig, official_name
 from maskwright.presets.convert import import_dinotxt, import_dinov3seg, import_preset
 from maskwright.presets.loading import dinov3seg_settings
 from maskwright.training.config import SegConfig
-from maskwright.training.seg import started
+from maskwright.training.dinov3seg import initial_model
 from tests.conftest import SHARED
 
 VOCABULARY = SHARED / "golden" / "clip_bpe" / "bpe_simple_vocab_16e6.txt.gz"
@@ -309,7 +309,7 @@ def test_parts_of_dinov3seg_answer_until_they_are_trained(tmp_path: Path, parts:
     assert found.provenance["method"] == "dinotxt"
     assert "not trained yet" in found.note
     assert engine.segment_click(image, [(10, 10)]).provenance["method"] == "sam"
-    started_from, _ = started(SegConfig(model=SEG), folder)
+    started_from, _ = initial_model(SegConfig(model=SEG), folder)
     state = torch.load(parts[-1], weights_only=True)
     assert all(torch.equal(started_from.anyup.state_dict()[name], value) for name, value in state.items())  # type: ignore[union-attr]
     again = import_dinov3seg(parts, folder, SEG)

@@ -1,10 +1,10 @@
-"""The trainer of clicks: what it asks, and that it learns."""
+"""Training of SAM: simulated prompts, loss, and that it learns."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +23,16 @@ from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.sam import SamConfig
 from maskwright.models.tokenizer import train_tokenizer
 from maskwright.presets.weights import save_part
-from maskwright.training.clicks import _click, _mask_loss, _noisy_boxes, _rough, train_clicks
+from maskwright.progress import NO_PROGRESS
+from maskwright.training.clicks import _click, _corrupted, _mask_loss, _noisy_boxes, train
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import read_objects
+from maskwright.training.loop import RunOptions, TimeLimit
 
 BACKBONE = DinoV3Config(width=32, depth=1, heads=2, layer_scale=1.0, stem=((8, 0), (16, 0), (32, 1), (32, 0)))
 CONFIG = ClickConfig(
     model=SamConfig(size=96, longest=64, stride=8, backbone=BACKBONE, out=32, decoder_heads=2, decoder_mlp=64),
-    steps=120, batch=4, crop=64, short_side=(64, 80), objects=3, rate=3e-3, average=0.9,
+    steps=120, batch=4, crop=64, short_side=(64, 80), objects=3, lr=3e-3, ema=0.9,
 )  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def test_objects_are_numbered_and_held_out_pictures_left_out(folder: Path) -> No
 def test_it_learns_to_find_the_box_that_is_clicked(folder: Path, out: Path, rng: np.random.Generator) -> None:
     source = read_objects(folder, weight=1, skip=frozenset())
     losses = []
-    assert train_clicks([source], CONFIG, out, on_step=lambda step: losses.append(step.loss))
+    assert train([source], CONFIG, out, RunOptions(on_step=lambda step: losses.append(step.loss)))
     assert losses[-1] < 0.6 * losses[0]
     pixels, mask = _boxes(rng)
     engine, image = Engine.load(out, "cpu"), mw.Image(pixels)
@@ -110,19 +112,17 @@ def test_it_learns_to_find_the_box_that_is_clicked(folder: Path, out: Path, rng:
 
 
 def test_a_run_goes_on_where_it_stopped(folder: Path, start: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     source = read_objects(folder, weight=1, skip=frozenset())
     config = replace(CONFIG, steps=6)
     for name in ("whole", "parts"):
         shutil.copytree(start, tmp_path / name)
-    assert train_clicks([source], config, tmp_path / "whole")
-    assert not train_clicks([source], config, tmp_path / "parts", minutes=0)
-    assert train_clicks([source], config, tmp_path / "parts")
+    assert train([source], config, tmp_path / "whole")
+    assert not train([source], config, tmp_path / "parts", RunOptions(progress=TimeLimit(NO_PROGRESS, 0)))
+    assert train([source], config, tmp_path / "parts")
     whole, parts = (load_file(tmp_path / name / "sam.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
     with pytest.raises(MaskwrightError, match="other settings"):
-        train_clicks([source], replace(config, seed=1), tmp_path / "parts")
+        train([source], replace(config, seed=1), tmp_path / "parts")
 
 
 def test_clicks_fall_on_what_is_wrong() -> None:
@@ -147,7 +147,7 @@ def test_boxes_and_rough_masks_are_near_the_object(rng: np.random.Generator) -> 
     target[:, 20:40, 10:50] = True
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        boxes, rough = _noisy_boxes(target, 2), _rough(target, rng)[:, 0] > 0
+        boxes, rough = _noisy_boxes(target, 2), _corrupted(target, rng)[:, 0] > 0
     assert ((boxes - torch.tensor([20, 40, 100, 80]) + 0.5).abs() <= 20).all()
     iou = (rough & target).sum(dim=(1, 2)) / (rough | target).sum(dim=(1, 2))
     assert (iou > 0.3).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from maskwright.engine import Engine
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import load_dinotxt
 from maskwright.training.data import IGNORE, NONE, Sample
-from maskwright.training.finetune import finetune, sample, tuning_config
+from maskwright.training.finetune import finetune, project_sample, project_source, tuning_config
+from maskwright.training.loop import CPU_RUN, RunOptions
+from tests.progress import Recorded
 
 NAMES = ("meadow", "air")
 
@@ -43,16 +46,23 @@ def samples(small_preset: Path) -> list[Sample]:
     made = []
     for _ in range(6):
         pixels, edge = _picture(rng)
-        made.append(sample(Image(pixels), _annotations(edge), NAMES, background=False, preset=config))
+        made.append(project_sample(Image(pixels), _annotations(edge), NAMES, background=False, settings=config))
     return made
 
 
 def _tune(
-    preset: Path, samples: list[Sample], out: Path, *, recipe: str = "full", epochs: int = 80, **told: Any
+    preset: Path,
+    samples: list[Sample],
+    out: Path,
+    *,
+    recipe: str = "full",
+    epochs: int = 80,
+    options: RunOptions = CPU_RUN,
 ) -> bool:
     base = load_dinotxt(preset)
     config = tuning_config(base.settings, len(samples), epochs=epochs, seed=0)
-    return finetune(base, samples, NAMES, config, out, recipe=recipe, **told)
+    source = project_source(samples, len(NAMES), background=False)
+    return finetune(base, source, NAMES, config, out, recipe=recipe, options=options)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +75,10 @@ def tuned(small_preset: Path, samples: list[Sample], tmp_path_factory: pytest.Te
 def test_labels_of_classes_that_are_not_learnt_count_for_nothing(small_preset: Path) -> None:
     config = load_dinotxt(small_preset).settings
     image = Image(np.zeros((64, 64, 3), np.uint8))
-    made = sample(image, _annotations(30), ["air"], background=True, preset=config)
+    made = project_sample(image, _annotations(30), ["air"], background=True, settings=config)
     assert (made.labels[:, :30] == IGNORE).all()
     assert (made.labels[:, 30:] == 0).all()
-    empty = sample(image, [], ["air"], background=True, preset=config)
+    empty = project_sample(image, [], ["air"], background=True, settings=config)
     assert (empty.labels == NONE).all()
 
 
@@ -118,7 +128,7 @@ def test_a_stopped_run_leaves_no_preset_and_ends_where_an_undisturbed_one_does(
     small_preset: Path, tuned: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
     answers = iter([False] * 11 + [True])
-    assert not _tune(small_preset, samples, tmp_path, stopped=lambda: next(answers))
+    assert not _tune(small_preset, samples, tmp_path, options=RunOptions(progress=Recorded(lambda: next(answers))))
     assert not (tmp_path / "config.json").exists()
     assert _tune(small_preset, samples, tmp_path)
     first, second = (load_file(place / "dinotxt.safetensors") for place in (tuned, tmp_path))
@@ -131,3 +141,18 @@ def test_the_result_answers_with_what_was_tuned(segmenting_preset: Path, samples
     engine = Engine.load(tmp_path, "cpu")
     assert engine.text_methods == ("dinotxt",)
     assert engine.text_model != Engine.load(segmenting_preset, "cpu").text_model
+
+
+def test_published_weights_are_tuned_at_the_papers_rate(
+    small_preset: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    base = load_dinotxt(small_preset)
+    released = replace(base, settings=replace(base.settings, vocabulary=None))
+    config = tuning_config(released.settings, len(samples), epochs=8, seed=0)
+    assert config.lr * config.pretrained_lr_scale == pytest.approx(2e-6)
+    source = project_source(samples, len(NAMES), background=False)
+    assert finetune(released, source, NAMES, replace(config, ema=0.0), tmp_path)
+    before, after = base.model.state_dict(), load_file(tmp_path / "dinotxt.safetensors")
+    moved = max(float((value - before[name]).abs().max()) for name, value in after.items())
+    # AdamW moves a weight by about the learning rate in a step
+    assert 0 < moved <= 1.1 * 2e-6 * config.steps

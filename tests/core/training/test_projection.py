@@ -27,16 +27,17 @@ from maskwright.presets.convert import import_talk2dino
 from maskwright.presets.loading import load
 from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
+from maskwright.progress import Progress
 from maskwright.training import projection as module
-from maskwright.training.captions import Captioned, read_captions
+from maskwright.training.captions import CaptionedImage, read_captions
 from maskwright.training.projection import (
     TINY_PROJECTION,
     Encoders,
-    ProjectionRun,
-    Taught,
+    ProjectionResult,
+    ProjectionSettings,
+    default_settings,
     encoders,
-    settings_for,
-    teach,
+    train,
 )
 from maskwright.training.prompts import PROMPTS
 from maskwright.training.recipes import train_projection
@@ -49,9 +50,10 @@ from tests.core.presets.test_convert_talk2dino import (
     projection,
     written,
 )
+from tests.progress import Recorded
 
 CPU = torch.device("cpu")
-RUN = ProjectionRun(epochs=3, batch=4, rate=1e-2, size=64, hidden=16)
+RUN = ProjectionSettings(epochs=3, batch=4, lr=1e-2, size=64, hidden=16)
 COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (230, 230, 230)}
 TAUGHT = [name for n in range(60) if not held_out(name := f"p{n}.png")]
 KEPT_OUT = [name for n in range(60) if held_out(name := f"p{n}.png")]
@@ -104,6 +106,19 @@ def folder(tmp_path: Path) -> Path:
     return captioned(tmp_path / "data")
 
 
+class Stages(Progress):
+    """Keeps every report, and cancels after the first one of a stage."""
+
+    def __init__(self, rows: list[tuple[str, int, int]], cancel_in: str | None = None) -> None:
+        self.rows, self.cancel_in = rows, cancel_in
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        self.rows.append((stage, done, total))
+
+    def cancelled(self) -> bool:
+        return any(stage == self.cancel_in for stage, _, _ in self.rows)
+
+
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by the number of pictures in each pass through the image encoder."""
@@ -118,11 +133,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def _learn(frozen: Encoders, folder: Path, cache: Path, run: ProjectionRun = RUN, **options: Any) -> Taught:
-    return teach(frozen, read_captions(folder), run, cache, device=CPU, **options)
+def _learn(
+    frozen: Encoders, folder: Path, cache: Path, run: ProjectionSettings = RUN, **options: Any
+) -> ProjectionResult:
+    return train(frozen, read_captions(folder), run, cache, device=CPU, **options)
 
 
-def _weights(taught: Taught) -> dict[str, Tensor]:
+def _weights(taught: ProjectionResult) -> dict[str, Tensor]:
     return dict(taught.projection.state_dict())
 
 
@@ -137,7 +154,7 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def test_coco_captions_are_read(folder: Path) -> None:
     found = read_captions(folder)
     assert [one.file for one in found] == [folder / "images" / name for name in TAUGHT[:8]]
-    assert found[0] == Captioned(
+    assert found[0] == CaptionedImage(
         folder / "images" / TAUGHT[0], ("all of it is green", "green wall number 1"), names=False
     )
 
@@ -176,7 +193,7 @@ def test_held_out_pictures_and_those_of_the_gallery_are_left_out(tmp_path: Path)
         pytest.param("{", BadCoco, "is not a JSON file", id="no JSON"),
         pytest.param("[]", BadCoco, "images is missing", id="a list"),
         pytest.param('{"images": []}', BadCoco, "annotations is missing", id="no annotations"),
-        pytest.param('{"images": [], "annotations": []}', MaskwrightError, "gives no picture a caption", id="empty"),
+        pytest.param('{"images": [], "annotations": []}', MaskwrightError, "has no image with a caption", id="empty"),
         pytest.param('{"images": [3], "annotations": []}', BadCoco, "is not complete", id="a number as picture"),
         pytest.param('{"images": [], "annotations": [3]}', BadCoco, "is not complete", id="a number as caption"),
         pytest.param(
@@ -192,7 +209,7 @@ def test_held_out_pictures_and_those_of_the_gallery_are_left_out(tmp_path: Path)
         ),
         pytest.param(
             '{"images": [{"id": 1, "file_name": "KEPT"}], "annotations": [{"image_id": 1, "caption": "a"}]}',
-            MaskwrightError, "gives no picture a caption", id="all held out",
+            MaskwrightError, "has no image with a caption", id="all held out",
         ),
     ],
 )  # fmt: skip
@@ -215,7 +232,7 @@ def test_learning_lowers_the_loss(frozen: Encoders, folder: Path, tmp_path: Path
     assert len(taught.losses) == 40
     assert np.isfinite(taught.losses).all()
     assert np.mean(taught.losses[-5:]) < 0.7 * np.mean(taught.losses[:3])
-    assert (taught.pictures, taught.captions) == (8, 12), "what is said of several pictures is one caption"
+    assert (taught.images, taught.captions) == (8, 12), "what is said of several pictures is one caption"
     assert not taught.projection.training
     assert (taught.config.text, taught.config.width, taught.config.hidden) == (64, 32, 16)
 
@@ -265,16 +282,16 @@ def test_all_poolings_share_what_was_kept(frozen: Encoders, folder: Path, tmp_pa
 
 def test_what_is_told_of_the_progress(frozen: Encoders, folder: Path, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    _learn(frozen, folder, tmp_path / "kept", progress=lambda *row: told.append(row))
-    assert list(dict.fromkeys(phase for phase, _, _ in told)) == ["pictures", "texts", "epochs"]
-    assert [row for row in told if row[0] == "pictures"] == [("pictures", n, 8) for n in range(8)]
-    assert [row for row in told if row[0] == "epochs"] == [("epochs", n, 3) for n in (0, 0, 1, 1, 2, 2, 3)]
+    _learn(frozen, folder, tmp_path / "kept", progress=Stages(told))
+    assert list(dict.fromkeys(phase for phase, _, _ in told)) == ["Encoding images", "Encoding texts", "Training"]
+    assert [row for row in told if row[0] == "Encoding images"] == [("Encoding images", n, 8) for n in range(8)]
+    assert [row for row in told if row[0] == "Training"] == [("Training", n, 3) for n in (0, 0, 1, 1, 2, 2, 3)]
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_pictures_are_one_sentence(frozen: Encoders, folder: Path, tmp_path: Path, count: int) -> None:
-    with pytest.raises(MaskwrightError, match=r"^Learning needs at least two pictures with captions\. .*\.$"):
-        teach(frozen, read_captions(folder)[:count], RUN, tmp_path / "kept", device=CPU)
+    with pytest.raises(MaskwrightError, match=r"^Training needs at least two captioned images\. .*\.$"):
+        train(frozen, read_captions(folder)[:count], RUN, tmp_path / "kept", device=CPU)
 
 
 def test_fewer_pictures_than_a_batch_are_one_batch(frozen: Encoders, folder: Path, tmp_path: Path) -> None:
@@ -295,10 +312,10 @@ def test_pictures_of_one_kind_alone_do_not_break_it(frozen: Encoders, tmp_path: 
 
 
 def test_a_rare_caption_is_drawn_more_often_than_a_common_one() -> None:
-    files = [Captioned(Path(f"{n}.png"), ("sky", f"thing {n}"), names=True) for n in range(9)]
-    said = module._Said(files)
+    files = [CaptionedImage(Path(f"{n}.png"), ("sky", f"thing {n}"), names=True) for n in range(9)]
+    said = module._Captions(files)
     rng = np.random.default_rng(0)
-    drawn = [said.drawn(3, rng) for _ in range(800)]
+    drawn = [said.draw(3, rng) for _ in range(800)]
     # one in nine against one: a third as often
     assert np.mean([said.texts[n] == "sky" for n in drawn]) == pytest.approx(0.25, abs=0.05)
     assert {said.texts[n] for n in drawn} == {"sky", "thing 3"}
@@ -306,13 +323,13 @@ def test_a_rare_caption_is_drawn_more_often_than_a_common_one() -> None:
 
 def test_which_captions_are_true_of_which_pictures() -> None:
     files = [
-        Captioned(Path("a.png"), ("sky", "cow"), names=True),
-        Captioned(Path("b.png"), ("cow",), names=True),
-        Captioned(Path("c.png"), ("a dog in the rain",), names=False),
+        CaptionedImage(Path("a.png"), ("sky", "cow"), names=True),
+        CaptionedImage(Path("b.png"), ("cow",), names=True),
+        CaptionedImage(Path("c.png"), ("a dog in the rain",), names=False),
     ]
-    said = module._Said(files)
+    said = module._Captions(files)
     assert said.texts == ("sky", "cow", "a dog in the rain")
-    true = said.true(np.array([0, 1, 2]), np.array([0, 1, 2]))
+    true = said.matches(np.array([0, 1, 2]), np.array([0, 1, 2]))
     assert true.tolist() == [[True, True, False], [False, True, False], [False, False, True]]
     prompts = said.prompts()
     assert prompts[1] == [prompt.format("cow") for prompt in PROMPTS]
@@ -371,7 +388,7 @@ def test_stopping_keeps_what_was_finished(
 ) -> None:
     monkeypatch.setattr(module, "_SHARD", 3)
     with pytest.raises(Cancelled):
-        _learn(frozen, folder, tmp_path / "kept", stopped=lambda: len(passes) == 5)
+        _learn(frozen, folder, tmp_path / "kept", progress=Recorded(lambda: len(passes) == 5))
     assert len(passes) == 5
     assert len(list((tmp_path / "kept").iterdir())) == 1, "one of three files, and nothing half written"
     taught = _learn(frozen, folder, tmp_path / "kept")
@@ -380,16 +397,14 @@ def test_stopping_keeps_what_was_finished(
     assert _equal(_weights(taught), _weights(_learn(frozen, folder, tmp_path / "other"))), "files hold the same"
 
 
-@pytest.mark.parametrize("phase", ["pictures", "texts", "epochs"])
+@pytest.mark.parametrize("phase", ["Encoding images", "Encoding texts", "Training"])
 def test_every_phase_can_be_stopped(frozen: Encoders, folder: Path, tmp_path: Path, phase: str) -> None:
-    reached: list[str] = []
+    rows: list[tuple[str, int, int]] = []
     with pytest.raises(Cancelled):
-        _learn(
-            frozen, folder, tmp_path / "kept", progress=lambda now, done, total: reached.append(now),
-            stopped=lambda: phase in reached,
-        )  # fmt: skip
-    assert reached.count(phase) == 1
-    assert reached[-1] == phase
+        _learn(frozen, folder, tmp_path / "kept", progress=Stages(rows, cancel_in=phase))
+    stages = [stage for stage, _, _ in rows]
+    assert stages.count(phase) == 1
+    assert stages[-1] == phase
 
 
 def test_a_picture_that_cannot_be_read_is_one_sentence(frozen: Encoders, folder: Path, tmp_path: Path) -> None:
@@ -405,10 +420,10 @@ def test_a_missing_picture_is_one_sentence_when_the_others_are_kept(
     frozen: Encoders, folder: Path, tmp_path: Path
 ) -> None:
     pictures = read_captions(folder)
-    teach(frozen, [*pictures[:3], *pictures[4:]], RUN, tmp_path / "kept", device=CPU)
+    train(frozen, [*pictures[:3], *pictures[4:]], RUN, tmp_path / "kept", device=CPU)
     pictures[3].file.unlink()
     with pytest.raises(MaskwrightError, match="There is no file"):
-        teach(frozen, pictures, RUN, tmp_path / "kept", device=CPU)
+        train(frozen, pictures, RUN, tmp_path / "kept", device=CPU)
 
 
 # into a preset
@@ -447,7 +462,7 @@ def test_a_second_run_into_the_same_folder_replaces_it(
 def test_several_folders_are_learned_from_together(small_preset: Path, tmp_path: Path) -> None:
     folders = [captioned(tmp_path / "one", TAUGHT[:3]), named(tmp_path / "two", [*TAUGHT[3:7], *KEPT_OUT[:3]])]
     taught = train_projection(folders, small_preset, tmp_path / "mine", RUN)
-    assert taught.pictures == 7
+    assert taught.images == 7
 
 
 def test_another_preset_in_the_folder_is_refused(small_preset: Path, folder: Path, tmp_path: Path) -> None:
@@ -474,7 +489,7 @@ def test_a_preset_without_words_is_refused(small_preset: Path, folder: Path, tmp
     bare.mkdir()
     shutil.copy(small_preset / "sam.safetensors", bare)
     write_part(bare, "sam", sections(small_preset)["sam"])
-    with pytest.raises(MaskwrightError, match=r"The preset bare has no words and pictures to bring together\. .*\.$"):
+    with pytest.raises(MaskwrightError, match=r"The preset bare has no text and image encoders\. .*\.$"):
         train_projection([folder], bare, tmp_path / "mine", RUN)
     assert not (tmp_path / "mine").exists()
 
@@ -532,11 +547,11 @@ def test_a_whole_preset_that_was_taught_does_not_look_again(
 
 @needs_vocabulary
 def test_settings_are_the_papers_where_the_encoders_are(whole: Path, small_preset: Path, talking_preset: Path) -> None:
-    assert settings_for(whole) == ProjectionRun()
-    assert (ProjectionRun().epochs, ProjectionRun().batch, ProjectionRun().rate) == (100, 128, 1e-4)
-    assert (ProjectionRun().size, ProjectionRun().pooling) == (518, "max_head")
-    assert settings_for(small_preset) == settings_for(talking_preset) == TINY_PROJECTION
-    assert settings_for(whole, epochs=3, seed=7) == replace(ProjectionRun(), epochs=3, seed=7)
+    assert default_settings(whole) == ProjectionSettings()
+    assert (ProjectionSettings().epochs, ProjectionSettings().batch, ProjectionSettings().lr) == (100, 128, 1e-4)
+    assert (ProjectionSettings().size, ProjectionSettings().pooling) == (518, "max_head")
+    assert default_settings(small_preset) == default_settings(talking_preset) == TINY_PROJECTION
+    assert default_settings(whole, epochs=3, seed=7) == replace(ProjectionSettings(), epochs=3, seed=7)
 
 
 def test_a_saved_projection_keeps_nothing_of_the_one_before(talking_preset: Path, tmp_path: Path) -> None:

@@ -16,17 +16,17 @@ from maskwright.training.recipes import TrainingJob
 @pytest.mark.parametrize(
     ("recipe", "trainer"),
     [
-        (recipes.train_text, "scratch.train"),
-        (recipes.train_clicks, "clicks.train_clicks"),
-        (recipes.train_dinov3seg, "seg.train_seg"),
+        (recipes.train_text, "text.train"),
+        (recipes.train_clicks, "clicks.train"),
+        (recipes.train_dinov3seg, "dinov3seg.train"),
     ],
 )
 @pytest.mark.parametrize(("named", "used"), [("cuda:1", "cuda:1"), ("auto", "cuda:0"), ("cpu", "cpu")])
 def test_the_named_device_is_trained_on(
     recipe: Callable[[TrainingJob], bool], trainer: str, named: str, used: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def record(*_args: Any, device: str, **_options: Any) -> bool:
-        seen.append(device)
+    def record(*arguments: Any) -> bool:
+        seen.append(arguments[-1].device)
         return True
 
     seen: list[str] = []

@@ -20,8 +20,10 @@ from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.training.config import TrainConfig
 from maskwright.training.data import IGNORE, NONE, Steps, read_source
-from maskwright.training.scratch import train
+from maskwright.training.loop import RunOptions
+from maskwright.training.text import train
 from maskwright.training.vocabulary import NO, UNSURE, YES, Vocabulary
+from tests.progress import Recorded
 
 SMALL = TrainConfig(
     model=DinoTxtConfig(
@@ -33,9 +35,9 @@ SMALL = TrainConfig(
     batch=4,
     crop=32,
     short_side=(32, 64),
-    word_steps=30,
-    average=0.9,
-    rate=3e-3,
+    text_steps=30,
+    ema=0.9,
+    lr=3e-3,
 )
 
 
@@ -89,7 +91,7 @@ def test_unlabelled_pixels_are_ignored_or_none_of_the_classes(folder: Path) -> N
 
 def test_a_step_is_the_same_whenever_it_is_drawn_and_labels_follow_pixels(folder: Path) -> None:
     source, _ = _source(folder)
-    steps = Steps([source], batch=8, crop=32, short_side=(40, 64), seed=1, steps=5)
+    steps = Steps([source], replace(SMALL, batch=8, crop=32, short_side=(40, 64), seed=1, steps=5))
     first, again, other = steps[3], steps[3], steps[4]
     assert torch.equal(first.pixels, again.pixels)
     assert not torch.equal(first.pixels, other.pixels)
@@ -133,7 +135,7 @@ def test_the_trained_preset_finds_grass_and_sky(trained: Path, folder: Path) -> 
 def test_resumed_run_ends_where_the_uninterrupted_one_does(trained: Path, folder: Path, tmp_path: Path) -> None:
     source, vocabulary = _source(folder)
     stop_at = iter([False] * 17 + [True] * 10)
-    assert not train([source], vocabulary, SMALL, tmp_path, stopped=lambda: next(stop_at))
+    assert not train([source], vocabulary, SMALL, tmp_path, RunOptions(progress=Recorded(lambda: next(stop_at))))
     assert train([source], vocabulary, SMALL, tmp_path)
     first, second = (load_file(place / "dinotxt.safetensors") for place in (trained, tmp_path))
     assert first.keys() == second.keys()

@@ -18,11 +18,12 @@ from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.loading import bundled, dinov3seg_settings, load, load_dinov3seg
 from maskwright.presets.weights import write_part
+from maskwright.progress import NO_PROGRESS
 from maskwright.training.config import SegConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Sample, Source
-from maskwright.training.loop import Trainer
+from maskwright.training.dinov3seg import SegObjective, TrainedDinov3Seg, initial_model, seg_steps, train
+from maskwright.training.loop import RunOptions, TimeLimit, Trainer
 from maskwright.training.recipes import TrainingJob, train_dinov3seg
-from maskwright.training.seg import SegObjective, SegTrained, seg_steps, started, train_seg
 from maskwright.training.vocabulary import Vocabulary
 from tests.core.training.conftest import small_config, source_of
 
@@ -37,8 +38,8 @@ def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Pat
     source, vocabulary = source_of(labelled_folder)
     told: list[float] = []
     before = load_file(out / "dinov3seg.safetensors")
-    assert train_seg(
-        [source], vocabulary, small_config(out, steps=20), out, on_step=lambda step: told.append(step.loss)
+    assert train(
+        [source], vocabulary, small_config(out, steps=20), out, RunOptions(on_step=lambda step: told.append(step.loss))
     )
     assert len(told) == 2
     assert np.isfinite(told).all()
@@ -51,22 +52,24 @@ def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Pat
 
 def test_it_learns_what_a_batch_shows(labelled_folder: Path, tmp_path: Path) -> None:
     """The bundled model has not seen such pictures; a few steps teach it to tell what is where."""
-    config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), rate=1e-3, average=0.8)
+    config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), lr=1e-3, ema=0.8)
     source, vocabulary = source_of(labelled_folder)
     preset = load_dinov3seg(bundled() / "tiny")
-    trained = SegTrained(preset.model, config)
-    fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
+    trained = TrainedDinov3Seg(preset.model, config)
+    trainer = Trainer(trained, config, tmp_path, "cpu", pretrained=trained.pretrained)
     shown = seg_steps(replace(config, seed=1), [source])[0]
 
-    def right(model: SegTrained) -> float:
+    def right(model: TrainedDinov3Seg) -> float:
         text = preset.model.vlm.encode_text(preset.tokenizer([entry.name for entry in vocabulary.entries]))
         with torch.no_grad():
             logits = model.model(shown.pixels, text)[:, :, 2::4, 2::4]
         return float((logits.argmax(dim=1) == shown.labels).float().mean())
 
-    before = right(fit.mean.eval())
-    fit.run(seg_steps(config, [source]), SegObjective(trained, [source], vocabulary, preset.tokenizer, config, "cpu"))
-    after = right(fit.mean.eval())
+    before = right(trainer.ema.eval())
+    trainer.run(
+        seg_steps(config, [source]), SegObjective(trained, [source], vocabulary, preset.tokenizer, config, "cpu")
+    )
+    after = right(trainer.ema.eval())
     assert after > max(before + 0.1, 0.85), f"{before:.2f} before, {after:.2f} after"
 
 
@@ -76,11 +79,11 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     source, vocabulary = source_of(labelled_folder)
     config = small_config(out, steps=6)
     # a second run on larger crops follows, and is found again as well
-    config = replace(config, finish=replace(config, steps=3, crop=80, short_side=(80, 96)))
+    config = replace(config, next_stage=replace(config, steps=3, crop=80, short_side=(80, 96)))
     other = shutil.copytree(out, tmp_path / "other")
-    assert train_seg([source], vocabulary, config, out)
-    assert not train_seg([source], vocabulary, config, other, minutes=0)
-    assert train_seg([source], vocabulary, config, other)
+    assert train([source], vocabulary, config, out)
+    assert not train([source], vocabulary, config, other, RunOptions(progress=TimeLimit(NO_PROGRESS, 0)))
+    assert train([source], vocabulary, config, other)
     first, second = (load_file(place / "dinov3seg.safetensors") for place in (out, other))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -91,7 +94,9 @@ def test_a_result_may_keep_a_share_of_what_it_started_from(labelled_folder: Path
     stored = []
     for keep in (0.0, 0.5, 1.0):
         place = Path(shutil.copytree(out, tmp_path / f"keep {keep}"))
-        assert train_seg([source], vocabulary, small_config(out, steps=3, keep=keep, new_early=False), place)
+        assert train(
+            [source], vocabulary, small_config(out, steps=3, weight_interpolation=keep, new_early=False), place
+        )
         stored.append(load_file(place / "dinov3seg.safetensors"))
     learnt, half, none = stored
     assert not torch.equal(learnt["aggregator.conv1.weight"], none["aggregator.conv1.weight"])
@@ -103,7 +108,7 @@ def test_a_result_may_keep_a_share_of_what_it_started_from(labelled_folder: Path
 
 def test_only_what_learnt_is_stored(labelled_folder: Path, out: Path) -> None:
     source, vocabulary = source_of(labelled_folder)
-    assert train_seg([source], vocabulary, small_config(out, steps=2), out)
+    assert train([source], vocabulary, small_config(out, steps=2), out)
     stored = load_file(out / "dinov3seg.safetensors")
     assert not any("text_model" in name or "patch_embeddings.body" in name for name in stored)
     assert any(name.startswith("vlm.visual_model.head.") for name in stored)
@@ -112,37 +117,37 @@ def test_only_what_learnt_is_stored(labelled_folder: Path, out: Path) -> None:
 
 def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_path: Path) -> None:
     paper = SegConfig()
-    assert (paper.rate, paper.rate * paper.share) == (2e-4, pytest.approx(2e-6))
+    assert (paper.lr, paper.lr * paper.pretrained_lr_scale) == (2e-4, pytest.approx(2e-6))
     assert (paper.gamma, paper.dice, paper.steps, paper.batch, paper.weight_decay) == (2.0, 0.05, 80_000, 4, 1e-4)
     config = replace(paper, model=dinov3seg_settings(out).model)
-    trained = SegTrained(started(config, out)[0], config)
-    fit = Trainer(trained, config, tmp_path, "cpu", gentle=trained.pretrained, share=config.share, clip=config.clip)
+    trained = TrainedDinov3Seg(initial_model(config, out)[0], config)
+    trainer = Trainer(trained, config, tmp_path, "cpu", pretrained=trained.pretrained)
     rates = {
         id(p): share
-        for group, share in zip(fit._optimiser.param_groups, fit._shares, strict=True)
+        for group, share in zip(trainer._optimizer.param_groups, trainer._lr_scales, strict=True)
         for p in group["params"]
     }
     for name, value in trained.model.named_parameters():
         if value.requires_grad:
             assert rates[id(value)] == (1.0 if name.startswith("aggregator.") else 0.01), name
-    decayed = {id(p) for group in fit._optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    decayed = {id(p) for group in trainer._optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     for name, value in trained.model.named_parameters():
         looked_up = value.ndim < 2 or any(word in name for word in ("embedding", "token", "rel_pos", "freqs"))
         patches = "patch_embeddings" in name and value.ndim > 1
         if value.requires_grad:
             assert (id(value) in decayed) == (patches or not looked_up), name
-    fresh = SegTrained(started(config, out)[0], replace(config, new_early=True))
+    fresh = TrainedDinov3Seg(initial_model(config, out)[0], replace(config, new_early=True))
     assert fresh.model.anyup not in fresh.pretrained
 
 
 @pytest.fixture
 def objective(out: Path, labelled_folder: Path) -> SegObjective:
     config = small_config(out)
-    model, tokenizer = started(config, out)
+    model, tokenizer = initial_model(config, out)
     vocabulary = Vocabulary(["wall", "brick wall", "grass"])
     pixels = np.zeros((64, 64, 3), np.uint8)
     source = Source("walls", (Sample(pixels, np.zeros((64, 64), np.int16), 0),), np.arange(3), True, 1.0)
-    return SegObjective(SegTrained(model, config), [source], vocabulary, tokenizer, config, "cpu")
+    return SegObjective(TrainedDinov3Seg(model, config), [source], vocabulary, tokenizer, config, "cpu")
 
 
 def test_targets_follow_what_contains_what(objective: SegObjective) -> None:
@@ -165,7 +170,7 @@ def test_pictures_are_asked_for_what_they_show_and_for_more(objective: SegObject
     batch = Batch(torch.zeros(2, 3, 64, 64), labels, torch.zeros(2, dtype=torch.int64))
     shown = {0: 0, 2: 0}
     for seed in range(40):
-        asked = objective._asked(batch, np.random.default_rng(seed))
+        asked = objective._prompted_classes(batch, np.random.default_rng(seed))
         assert asked.shape[0] == 2
         assert all(len(set(row)) == len(row) for row in asked.tolist())
         for row, label in zip(asked.tolist(), (0, 2), strict=True):
@@ -178,7 +183,7 @@ def test_a_picture_that_shows_all_there_is_is_asked_for_something(objective: Seg
     labels = torch.full((3, 16, 16), 2)
     batch = Batch(torch.zeros(3, 3, 64, 64), labels, torch.zeros(3, dtype=torch.int64))
     for seed in range(60):
-        assert objective._asked(batch, np.random.default_rng(seed)).tolist() == [[2]] * 3
+        assert objective._prompted_classes(batch, np.random.default_rng(seed)).tolist() == [[2]] * 3
 
 
 def test_nothing_to_build_on_is_one_sentence(labelled_folder: Path, small_preset: Path, tmp_path: Path) -> None:
@@ -200,19 +205,19 @@ def test_imported_parts_are_trained_as_published(
     kept = load_file(out / "dinov3seg.safetensors")
     used: list[SegConfig] = []
     monkeypatch.setattr(
-        "maskwright.training.seg.train_seg",
+        "maskwright.training.dinov3seg.train",
         lambda sources, words, config, *args, **kw: used.append(config) or True,
     )
     assert train_dinov3seg(TrainingJob(folders=[labelled_folder], out=out, steps=7, seed=3))
     assert used == [replace(SegConfig(), model=dinov3seg_settings(out).model, steps=7, seed=3)]
-    model, _ = started(used[0], out)
+    model, _ = initial_model(used[0], out)
     early = {name: value for name, value in model.state_dict().items() if name.startswith("anyup.")}
     assert all(torch.equal(value, kept[name].float()) for name, value in early.items())
     monkeypatch.undo()
-    small = replace(used[0], steps=2, crop=64, short_side=(64, 64), label_stride=4, average=0.0)
+    small = replace(used[0], steps=2, crop=64, short_side=(64, 64), label_stride=4, ema=0.0)
     source, vocabulary = source_of(labelled_folder)
-    assert not train_seg([source], vocabulary, small, out, minutes=0)
+    assert not train([source], vocabulary, small, out, RunOptions(progress=TimeLimit(NO_PROGRESS, 0)))
     assert not dinov3seg_settings(out).trained, "until its training is over"
-    assert train_seg([source], vocabulary, small, out)
+    assert train([source], vocabulary, small, out)
     assert dinov3seg_settings(out).trained
     assert load(out).dinov3seg is not None

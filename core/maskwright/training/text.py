@@ -1,9 +1,9 @@
-"""The trainer of the bundled preset, from random weights: words first, then pixels against the locked words."""
+"""Training of dino.txt from random weights: first the text tower, then the visual model against the frozen text."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from maskwright.models.dinotxt import DinoTxt, global_half, local_half
 from maskwright.models.tokenizer import Tokenizer, train_tokenizer
 from maskwright.presets.weights import save_part, save_record, write_part
 from maskwright.training.config import TrainConfig
-from maskwright.training.data import Source, crops
-from maskwright.training.loop import STATE, Trainer, TrainProgress, until
-from maskwright.training.losses import TextObjective, Trained
+from maskwright.training.data import Source, Steps
+from maskwright.training.loop import CPU_RUN, STATE, RunOptions, Trainer
+from maskwright.training.losses import TextObjective, TrainedDinoTxt
 from maskwright.training.prompts import PROMPTS, drawn_prompts, templates
 from maskwright.training.vocabulary import Vocabulary
 
@@ -26,17 +26,17 @@ __all__ = ["train"]
 log = logging.getLogger(__name__)
 
 PROTOCOL = {"short_sides": [288, 512], "window": 288, "stride": 144}
-"""How the trained model looks at an image: in the middle and at the end of the sizes it was trained at, because small
-things need the larger one; and in larger windows."""
-BY_EXAMPLE = {
+"""Sliding-window protocol of the trained model: a medium and the largest training size, because small objects need the
+larger one, in windows larger than the training crops."""
+INSID3 = {
     "part": "dinotxt",
     "stretch": True,
     "stem": 0.7,
     "position": 0.75,
     "method": {"size": 1024, "components": 16, "tau": 0.85, "merge": 0.2},
 }
-"""How it segments by example. Its last layer alone knows kinds of things but loses their look on the way, so the stem
-speaks too; its black picture spans few directions, so few are taken out; and its cosines are high, so is tau."""
+"""INSID3 settings of the trained model. Its last layer knows categories but loses appearance, so features of the stem
+are added; its positional subspace has few components; and its cosines are high, so tau is as well."""
 
 
 def train(
@@ -44,14 +44,19 @@ def train(
     vocabulary: Vocabulary,
     config: TrainConfig,
     out: Path,
-    *,
-    device: str = "cpu",
-    workers: int = 0,
-    minutes: float | None = None,
-    on_step: Callable[[TrainProgress], None] = lambda step: None,
-    stopped: Callable[[], bool] = lambda: False,
+    options: RunOptions = CPU_RUN,
 ) -> bool:
-    """Train into the preset folder `out`; True when the last step was reached, False when `minutes` were over.
+    """Train dino.txt into a preset folder, or resume the run that the folder holds.
+
+    Args:
+        sources: Labelled images.
+        vocabulary: Their classes.
+        config: Settings.
+        out: Preset folder.
+        options: Device and callbacks.
+
+    Returns:
+        Whether the last step was reached; the preset is written in either case.
 
     Raises:
         MaskwrightError: `out` holds a run with other settings.
@@ -59,42 +64,40 @@ def train(
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(vocabulary, config, out)
-    model = DinoTxt(config.model).to(device)
+    model = DinoTxt(config.model).to(options.device)
     if not (out / STATE).exists():
-        _teach_words(model, tokenizer, vocabulary.texts(), config, device)
-    fit = Trainer(Trained(model), config, out, device)
-    finished = fit.run(
-        crops(config, sources), TextObjective(fit.trained, sources, vocabulary, tokenizer, config, device),
-        workers=workers, on_step=on_step, stopped=until(minutes, stopped),
-    )  # fmt: skip
-    _export(out, fit.mean, config, vocabulary)
+        _train_text_tower(model, tokenizer, vocabulary.texts(), config, options.device)
+    trainer = Trainer(TrainedDinoTxt(model), config, out, options.device)
+    objective = TextObjective(trainer.trained, sources, vocabulary, tokenizer, config, options.device)
+    finished = trainer.run(Steps(sources, config), objective, options)
+    _export(out, trainer.ema, config, vocabulary)
     return finished
 
 
-def _teach_words(
+def _train_text_tower(
     model: DinoTxt, tokenizer: Tokenizer, texts: Sequence[Sequence[str]], config: TrainConfig, device: str
 ) -> None:
-    """Pull the prompts of one class together and those of different classes apart, in both halves; then lock them.
+    """Contrastive loss between prompts of the same class, in both halves of the embedding.
 
-    An untrained text tower maps all prompts to nearly one direction (mean cosine 0.98), and when words and pixels
-    learn together from few images the words fall back to it (0.84 after 700 steps): pixels then learn next to
-    nothing. Against locked, well separated words they learn as a classifier does.
+    An untrained text tower maps all prompts to nearly one direction (mean cosine 0.98). Trained together with the
+    visual model on few images it collapses to it (0.84 after 700 steps), and the visual model learns next to nothing;
+    against frozen, well separated embeddings it learns as a classifier does.
     """
-    optimiser = torch.optim.AdamW(model.text_model.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(model.text_model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     published, own = templates(), torch.arange(len(texts), device=device)
-    for step in range(config.word_steps):
+    for step in range(config.text_steps):
         rng = np.random.default_rng([config.seed, step, 2])
         views = [model.encode_text(tokenizer(list(drawn_prompts(texts, published, rng))).to(device)) for _ in range(2)]
         loss = torch.zeros((), device=device)
         for half in (global_half, local_half):
             logits = half(views[0]) @ half(views[1]).T / 0.1
             loss = loss + F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.text_model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         if step % 50 == 49:
-            log.info("words %d/%d, loss %.3f", step + 1, config.word_steps, loss.item())
+            log.info("text tower: step %d/%d, loss %.3f", step + 1, config.text_steps, loss.item())
 
 
 def _tokenizer(vocabulary: Vocabulary, config: TrainConfig, out: Path) -> Tokenizer:
@@ -105,13 +108,13 @@ def _tokenizer(vocabulary: Vocabulary, config: TrainConfig, out: Path) -> Tokeni
     return Tokenizer.load(file, context=config.model.text.context)
 
 
-def _export(out: Path, mean: Trained, config: TrainConfig, vocabulary: Vocabulary) -> None:
-    """Write the preset: averaged weights in half precision, sizes, prompts, threshold and the words it was taught."""
-    scale = mean.model.logit_scale.exp().item()
+def _export(out: Path, ema: TrainedDinoTxt, config: TrainConfig, vocabulary: Vocabulary) -> None:
+    """Write the preset: averaged weights in half precision, sizes, prompts, threshold and training vocabulary."""
+    scale = ema.model.logit_scale.exp().item()
     save_part(
         out,
         "dinotxt",
-        mean.model.state_dict(),
+        ema.model.state_dict(),
         {
             "model": config.to_dict()["model"],
             "tokenizer": "tokenizer.json",
@@ -121,12 +124,12 @@ def _export(out: Path, mean: Trained, config: TrainConfig, vocabulary: Vocabular
             "high_resolution": {"visits": [1, 2, 4]},
             "sharpness": scale,
             "scale": scale,
-            "threshold": -10 * mean.offset.item() / scale,
-            # its threshold was learned without
+            "threshold": -10 * ema.offset.item() / scale,
+            # the threshold was trained without background cleaning
             "cleaning": 0.0,
             "familiar": sorted({text for texts in vocabulary.texts() for text in texts}),
         },
         dtype=torch.float16,
     )
-    write_part(out, "insid3", BY_EXAMPLE)
-    save_record(out / "training.json", {k: v for k, v in config.to_dict().items() if k != "model"})
+    write_part(out, "insid3", INSID3)
+    save_record(out / "training.json", config.record())
