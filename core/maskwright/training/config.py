@@ -145,7 +145,7 @@ class SegConfig(Schedule):
     crop: int = 384
     short_side: tuple[int, int] = (384, 384)
     lr: float = 2e-4
-    pretrained_lr_scale: float = RELEASED_LR / 2e-4
+    pretrained_lr_scale: float = 0.01
     weight_decay: float = 1e-4
     warmup: float = 0.0
     clip_norm: float = 0.01

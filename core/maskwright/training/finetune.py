@@ -88,7 +88,7 @@ def tuning_config(settings: DinoTxtSettings, images: int, *, epochs: int | None,
     if epochs is None:
         steps = min(max(steps, STEP_RANGE[0]), STEP_RANGE[1])
     # the two offsets of the loss are always new, and learn at the full rate
-    lr, pretrained_lr_scale = (2e-4, RELEASED_LR / 2e-4) if settings.released else (1e-3, 1.0)
+    lr, pretrained_lr_scale = (100 * RELEASED_LR, 0.01) if settings.released else (1e-3, 1.0)
     return TrainConfig(
         model=settings.model, steps=steps, batch=batch, crop=crop, short_side=short_side, lr=lr,
         pretrained_lr_scale=pretrained_lr_scale, warmup=0.05, ema=0.99, seed=seed, text_steps=0,
