@@ -18,7 +18,7 @@ def test_the_method_is_chosen_by_name(run: Run, image_file: Path, segmenting_pre
     words = ("segment", image_file, "--text", "grass, sky", "--preset", segmenting_preset, "--out", "out", "--json")
     answers = [run(*words, *more).json["masks"] for more in ((), ("--method", "dinov3seg"), ("--method", "dinotxt"))]
     assert answers[0] == answers[1] != answers[2]
-    assert "procedure of dino.txt" in run(*words, "--method", "dinov3seg", "--high-resolution").sentence()
+    assert "procedure of dino.txt" in run(*words, "--method", "dinov3seg", "--high-resolution").sentence(2)
 
 
 def test_untrained_parts_say_so(run: Run, image_file: Path, segmenting_preset: Path, home: Path) -> None:
@@ -92,4 +92,4 @@ def test_the_published_size_is_timed_without_its_weights(run: Run, monkeypatch: 
     words = ("bench", "--random-weights", "--rounds", 1, "--json")
     found = run(*words, "--task", "text").json
     assert (found["method"], found["classes"], found["encoder_calls"]) == ("dinov3seg", 20, 1)
-    assert "are for --task text" in run(*words, "--task", "click").sentence()
+    assert "are for --task text" in run(*words, "--task", "click").sentence(2)

@@ -55,7 +55,7 @@ def test_damaged_presets_are_named(presets: Path, small_preset: Path) -> None:
         line = lines[f"model {name}"]
         assert not line.ok
         assert not line.needed
-        assert "get it again" in line.mend
+        assert "install the preset again" in line.mend
     assert "model no preset" not in lines
 
 

@@ -27,6 +27,6 @@ def test_evaluate(run: Run, labelled: Path, small_preset: Path) -> None:
 def test_evaluate_that_cannot_be(run: Run, home: Path, labelled: Path, small_preset: Path) -> None:
     words = ("--task", "text", "--preset", small_preset, "--device", "cpu")
     assert "is not a labelled folder" in run("evaluate", home, *words).sentence()
-    assert "no text method magic" in run("evaluate", labelled, *words, "--method", "magic").sentence()
+    assert "no text method magic" in run("evaluate", labelled, *words, "--method", "magic").sentence(2)
     (labelled / "annotations.json").write_text("{}")
     assert "not a COCO dataset: images is missing" in run("evaluate", labelled, *words).sentence()

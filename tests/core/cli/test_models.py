@@ -58,7 +58,7 @@ def test_models_verify(run: Run, home: Path, small_preset: Path) -> None:
 
 def test_models_import_refuses(run: Run, tmp_path: Path, home: Path) -> None:
     (home / "head.pth").write_text("not weights")
-    assert "Known: dinov3seg-l, dinov3txt-l" in run("models", "import", "head.pth", "--as", "nosuch").sentence()
+    assert "Known: dinov3seg-l, dinov3txt-l" in run("models", "import", "head.pth", "--as", "nosuch").sentence(2)
     assert "There is no file nothere.pth" in run("models", "import", "nothere.pth", "--as", "dinov3txt-l").sentence()
     assert "Cannot read head.pth" in run("models", "import", "head.pth", "--as", "dinov3txt-l").sentence()
     assert not (tmp_path / "presets").exists()
@@ -66,7 +66,7 @@ def test_models_import_refuses(run: Run, tmp_path: Path, home: Path) -> None:
 
 @pytest.mark.slow
 def test_models_fetch_without_network(run: Run, tmp_path: Path) -> None:
-    assert "not an official preset" in run("models", "fetch", "nosuch").sentence()
+    assert "not an official preset" in run("models", "fetch", "nosuch").sentence(2)
     offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
     sentence = process("models", "fetch", "dinov3txt-l", env=offline).sentence()
     assert "https://huggingface.co/facebook/dinov3-vitl16-pretrain-lvd1689m by hand" in sentence
