@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
 import numpy as np
 import pytest
 from huggingface_hub.errors import GatedRepoError
@@ -87,7 +86,7 @@ def _preset_missing(machine: Machine) -> str:
 
 def _access_refused(machine: Machine) -> str:
     def refuse(repository: str, file: str) -> str:
-        raise GatedRepoError("403", response=httpx.Response(403, request=httpx.Request("GET", "https://x")))
+        raise GatedRepoError.__new__(GatedRepoError)
 
     machine.monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
     return machine.failure("models", "fetch", "dinov3txt-l")

@@ -41,37 +41,44 @@ def diagnose(project: Path | None = None) -> list[Check]:
 
 
 def _machine() -> Iterator[Check]:
-    yield Check("maskwright", True, __version__)
+    yield Check("maskwright", ok=True, found=__version__)
     python = platform.python_version()
-    yield Check("python", sys.version_info >= (3, 11), python, "" if sys.version_info >= (3, 11) else "install 3.11")
+    yield Check(
+        "python",
+        ok=sys.version_info >= (3, 11),
+        found=python,
+        mend="" if sys.version_info >= (3, 11) else "install 3.11",
+    )
     free = shutil.disk_usage(Path.home()).free / 2**30
     mend = "" if free > 1 else "free some space in your home folder"
-    yield Check("disk", free > 1, f"{free:.1f} GiB free", mend, needed=False)
+    yield Check("disk", ok=free > 1, found=f"{free:.1f} GiB free", mend=mend, needed=False)
 
 
 def _packages() -> Iterator[Check]:
     for name in _PACKAGES:
         try:
-            yield Check(name, True, version(name))
+            yield Check(name, ok=True, found=version(name))
         except PackageNotFoundError:
-            yield Check(name, False, "missing", "python3 launch.py doctor")
+            yield Check(name, ok=False, found="missing", mend="python3 launch.py doctor")
 
 
 def _devices() -> Iterator[Check]:
     from maskwright.models.devices import devices
 
-    yield Check("devices", True, ", ".join(devices()))
+    yield Check("devices", ok=True, found=", ".join(devices()))
 
 
 def _front_ends() -> Iterator[Check]:
     for package, extra in _FRONT_ENDS.items():
         found = importlib.util.find_spec(package) is not None
         mend = "" if found else f"pip install 'maskwright[{extra}]'"
-        yield Check(package, found, version(package) if found else "missing", mend, needed=False)
+        yield Check(package, ok=found, found=version(package) if found else "missing", mend=mend, needed=False)
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         found = shutil.which("xvfb-run") is not None
         mend = "" if found else "apt-get install xvfb (napari needs a display; the browser page does not)"
-        yield Check("display", found, "none; xvfb-run is installed" if found else "none", mend, needed=False)
+        yield Check(
+            "display", ok=found, found="none; xvfb-run is installed" if found else "none", mend=mend, needed=False
+        )
 
 
 def _models() -> Iterator[Check]:
@@ -85,14 +92,18 @@ def _models() -> Iterator[Check]:
         try:
             intact = bool(describe(name, settings).values["whole"])
             mend = "" if intact else "delete the folder and install the preset again"
-            yield Check(f"model {name}", intact, str(folder) if intact else "corrupt", mend, needed=name == "tiny")
+            yield Check(
+                f"model {name}", ok=intact, found=str(folder) if intact else "corrupt", mend=mend, needed=name == "tiny"
+            )
         except (MaskwrightError, OSError) as error:
-            yield Check(f"model {name}", False, str(error), "install the preset again", needed=name == "tiny")
+            yield Check(
+                f"model {name}", ok=False, found=str(error), mend="install the preset again", needed=name == "tiny"
+            )
     if "tiny" not in presets:
-        yield Check("model tiny", False, "missing", "install maskwright again; it comes with the package")
+        yield Check("model tiny", ok=False, found="missing", mend="install maskwright again; it comes with the package")
     for name in OFFICIAL:
         if name not in presets:
-            yield Check(f"model {name}", False, "missing", f"maskwright models info {name}", needed=False)
+            yield Check(f"model {name}", ok=False, found="missing", mend=f"maskwright models info {name}", needed=False)
 
 
 def _project(project: Path | None) -> Iterator[Check]:
@@ -100,11 +111,13 @@ def _project(project: Path | None) -> Iterator[Check]:
 
     folder = project or Settings.load().project.expanduser()
     if project is None and not (folder / "project.db").exists():
-        yield Check("project", True, f"none yet in {folder}", needed=False)
+        yield Check("project", ok=True, found=f"none yet in {folder}", needed=False)
         return
     try:
         with Project.open(folder) as opened:
             counts = opened.status()
-        yield Check("project", True, f"{folder}: {counts.images} images, {sum(counts.accepted.values())} masks")
+        yield Check(
+            "project", ok=True, found=f"{folder}: {counts.images} images, {sum(counts.accepted.values())} masks"
+        )
     except MaskwrightError as error:
-        yield Check("project", False, str(error), "see the message", needed=project is not None)
+        yield Check("project", ok=False, found=str(error), mend="see the message", needed=project is not None)

@@ -77,37 +77,39 @@ def evaluate(
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or cleaning is not None):
         raise UsageError("--table measures all settings of --cleaning and --refine. Leave them out.")
+    contours = refinement(refine or ("crf" if task is _Task.example else "none"))
     selection, model = ImageSelection(only_held_out=held_out, limit=limit, seed=seed), load_engine(preset, device)
     if task is _Task.example:
         from maskwright.evaluation.few_shot import evaluate_example
 
         with progress_bar("Episodes") as bar:
-            episodes = evaluate_example(
-                model, data, refine=refinement(refine or "crf"), selection=selection, progress=bar
-            )
-        _print_example(episodes, as_json)
+            episodes = evaluate_example(model, data, refine=contours, selection=selection, progress=bar)
+        _print_example(episodes, as_json=as_json)
     elif task is _Task.click:
         from maskwright.evaluation.clicks import evaluate_click
 
         with progress_bar("Images") as bar:
             objects = evaluate_click(model, data, selection=selection, progress=bar)
-        _print_click(objects, as_json)
+        _print_click(objects, as_json=as_json)
     else:
         from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing, evaluate_text
 
-        variants = CLEANING_TABLE if table else (PostProcessing(cleaning, refinement(refine or "none")),)
+        variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours),)
         with progress_bar("Images") as bar:
             rows = evaluate_text(
                 model, data, method=method, background=table or background, things=things, variants=variants,
                 selection=selection, progress=bar,
             )  # fmt: skip
-        if table:
-            _print_table(rows, as_json)
-        else:
-            _print_text(rows[0], as_json)
+        _print_text(rows, as_json=as_json, table=table)
 
 
-def _print_table(rows: list[Scores], as_json: bool) -> None:
+def _print_text(rows: list[Scores], *, as_json: bool, table: bool) -> None:
+    if not table:
+        (scores,) = rows
+        head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
+        head += f", background {scores.background:.3f}" if scores.background is not None else ""
+        _print(scores, f"{head}, {scores.images} images", as_json=as_json)
+        return
     lines = ["cleaning  pamr  background  mIoU"]
     for row in rows:
         marks = "yes" if row.cleaning else "no", "yes" if row.refine else "no"
@@ -115,24 +117,18 @@ def _print_table(rows: list[Scores], as_json: bool) -> None:
     print_result([row.to_dict() for row in rows], "\n".join(lines), as_json=as_json)
 
 
-def _print_text(scores: Scores, as_json: bool) -> None:
-    head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
-    head += f", background {scores.background:.3f}" if scores.background is not None else ""
-    _print(scores, f"{head}, {scores.images} images", as_json)
-
-
-def _print_example(scores: ExampleScores, as_json: bool) -> None:
+def _print_example(scores: ExampleScores, *, as_json: bool) -> None:
     head = f"mean IoU {scores.miou:.3f} over {scores.episodes} episodes of {scores.classes} classes, seed {scores.seed}"
-    _print(scores, f"{head}; rank correlation of score and IoU {scores.ranking:.2f}", as_json)
+    _print(scores, f"{head}; rank correlation of score and IoU {scores.ranking:.2f}", as_json=as_json)
 
 
-def _print_click(scores: ClickScores, as_json: bool) -> None:
+def _print_click(scores: ClickScores, *, as_json: bool) -> None:
     head = f"IoU {scores.iou_1click:.3f} after one click, {scores.iou_5click:.3f} after five"
     head += f"; {scores.noc85:.1f} clicks to IoU 0.85; {scores.objects} objects on {scores.images} images"
-    _print(scores, head, as_json)
+    _print(scores, head, as_json=as_json)
 
 
-def _print(scores: Scores | ExampleScores | ClickScores, head: str, as_json: bool) -> None:
+def _print(scores: Scores | ExampleScores | ClickScores, head: str, *, as_json: bool) -> None:
     """Print all scores as JSON, or the summary line and the IoU of each class, the best first."""
     rows = sorted(scores.per_class.items(), key=lambda row: -(row[1] if row[1] is not None else -1))
     table = [f"{'-' if iou is None else f'{iou:.3f}'}  {name}" for name, iou in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from maskwright.cli.output import (
     refinement,
 )
 from maskwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from maskwright.project.prelabel import ImagePrediction
 
 __all__ = ["predict"]
 
@@ -61,7 +64,7 @@ def predict(
     with Project.open(project) as opened, progress_bar("Images") as bar:
         engine = load_engine(preset or opened.runs.model() or "tiny", device)
         options: dict[str, Any] = {"accept_above": accept_above, "again": force, "progress": bar}
-        results: Iterator[Any]
+        results: Iterator[ImagePrediction]
         if text is not None:
             results = predict_text(opened, engine, text, threshold=threshold, **options)
         else:
@@ -71,6 +74,12 @@ def predict(
             rows.append(row)
             if row.problem:
                 print_message(row.problem)
+    _print_rows(rows, as_json=as_json)
+    if any(row.problem for row in rows):
+        raise typer.Exit(1)
+
+
+def _print_rows(rows: list[ImagePrediction], *, as_json: bool) -> None:
     rows.sort(key=lambda row: (-row.score, row.record.id))
     problems = [row.problem for row in rows if row.problem]
     value = {
@@ -93,5 +102,3 @@ def predict(
     lines = [f"{value['images']} images, {value['proposed']} masks proposed, {value['accepted']} accepted"]
     lines += [f"{row.score:.2f}  {row.record.id}: {Path(row.record.file_name).name}" for row in rows if row.score]
     print_result(value, "\n".join(lines), as_json=as_json)
-    if problems:
-        raise typer.Exit(1)

@@ -35,7 +35,7 @@ def test_sound_machine(tmp_path: Path) -> None:
     assert lines["project"].found == f"none yet in {tmp_path / 'project'}"
     for name in OFFICIAL:
         assert lines[f"model {name}"] == Check(
-            f"model {name}", False, "missing", f"maskwright models info {name}", needed=False
+            f"model {name}", ok=False, found="missing", mend=f"maskwright models info {name}", needed=False
         )
     assert all(line.mend for line in lines.values() if not line.ok), "what is missing has its mend"
 
