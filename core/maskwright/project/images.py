@@ -114,9 +114,9 @@ class ImageCollection:
             )
         return image
 
-    def all(self, after_id: int = 0) -> list[ImageRecord]:
-        """Records with a larger id than `after_id`, in id order."""
-        return self._store.images.all(after_id)
+    def all(self) -> list[ImageRecord]:
+        """All records in id order."""
+        return self._store.images.all()
 
     def page(self, after_id: int = 0, limit: int | None = 100) -> list[ImageSummary]:
         """At most `limit` records with their numbers of masks, in id order, after the id `after_id`."""

@@ -44,11 +44,10 @@ class ImageStore:
         with self._transactions.reading() as db:
             return [row.to_domain() for row in db.scalars(query)]
 
-    def all(self, after_id: int = 0) -> list[ImageRecord]:
-        """Images with a larger id than `after_id`, in id order."""
-        query = select(ImageRow).where(ImageRow.id > after_id).order_by(ImageRow.id)
+    def all(self) -> list[ImageRecord]:
+        """All images in id order."""
         with self._transactions.reading() as db:
-            return [row.to_domain() for row in db.scalars(query)]
+            return [row.to_domain() for row in db.scalars(select(ImageRow).order_by(ImageRow.id))]
 
     def page(self, after_id: int = 0, limit: int | None = 100) -> list[ImageSummary]:
         """Images with their numbers of masks, in id order; pass the last id to get the next page."""

@@ -55,7 +55,7 @@ class Worker:
             images = self._store.changes(number).images
             kept = [one for image in images for one in self._store.masks.find(image, STATES)]
             self._mine = [*self._mine, *kept][-12:]
-            self._say(json.dumps({"number": self._store.change_number(), "masks": [told(one) for one in kept]}))
+            self._say(json.dumps({"number": self._store.change_number(), "masks": [fingerprint(one) for one in kept]}))
 
     def mask(self) -> Mask:
         pixels = self._pixels.random(SIZE) > 0.6
@@ -111,8 +111,8 @@ class Worker:
         self._random.choice([masks.undo, masks.undo, masks.redo])(ME)
 
 
-def told(one: Annotation) -> list[object]:
-    """What must be found again."""
+def fingerprint(one: Annotation) -> list[object]:
+    """What must be the same after the crash."""
     return [one.id, one.revision, one.state, one.category, one.mask.rle["counts"]]
 
 

@@ -139,7 +139,6 @@ def large(store: Store) -> Store:
         pytest.param(lambda store: store.changes(290), id="changes"),
         pytest.param(lambda store: store.change_number(), id="number"),
         pytest.param(lambda store: store.images.page(after_id=100, limit=10), id="page"),
-        pytest.param(lambda store: store.images.all(after_id=290), id="images"),
         pytest.param(lambda store: store.counts(), id="counts"),
         pytest.param(lambda store: store.masks.find(5), id="masks-of-an-image"),
         pytest.param(lambda store: store.masks.find(5, STATES), id="masks-of-an-image-in-any-state"),

@@ -23,7 +23,7 @@ from maskwright.store.backups import backups
 from maskwright.store.connection import connect, database_url
 from maskwright.store.migrations import bring_up_to_date
 from tests.core.store.conftest import miscounts, rows
-from tests.core.store.crash_worker import told
+from tests.core.store.crash_worker import fingerprint
 from tests.core.store.test_migrations import OLD_ROWS, scripts_until
 from tests.core.store.test_processes import intact
 
@@ -68,8 +68,8 @@ class CrashWorker:
 
 
 @dataclass
-class Ground:
-    """A project that workers are killed in, and what they were told in all their lives."""
+class CrashedProject:
+    """A project in which workers are killed, and the changes that they confirmed."""
 
     folder: Path
     confirmed: Confirmed = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Ground:
             assert copy in [one.file for one in backups(self.file)]
 
     def _check_masks(self, project: Project) -> None:
-        found = {one.id: tuple(told(one)) for one in project.annotations(states=STATES)}
+        found = {one.id: tuple(fingerprint(one)) for one in project.annotations(states=STATES)}
         assert project.store.change_number() >= self.number
         changed = {key: found.get(key) for key, values in self.confirmed.items() if found.get(key) != values}
         if changed:
@@ -113,7 +113,7 @@ class Ground:
 
     def _check_pictures(self, project: Project) -> None:
         assert project.images.missing() == []
-        for record in project.images.all(after_id=self.images):
+        for record in (one for one in project.images.all() if one.id > self.images):
             if record.sha256 in record.file_name:
                 assert Image(Image.open(self.folder / record.file_name).pixels).sha256 == record.sha256
             self.images = record.id
@@ -143,24 +143,24 @@ def older(tmp_path: Path) -> Path:
 
 
 def test_two_hundred_kills_lose_nothing(tmp_path: Path, crash_worker: CrashWorker, older: Path) -> None:
-    chance = random.Random(20261122)
-    going_on = Ground(tmp_path / "going on")
+    rng = random.Random(20261122)
+    going_on = CrashedProject(tmp_path / "going on")
     confirmed = upgraded = 0
     for number in range(ROUNDS):
         kind = ("new", "older", *["going on"] * 6)[number % 8]
-        ground = going_on if kind == "going on" else Ground(tmp_path / f"{kind} {number}")
+        project = going_on if kind == "going on" else CrashedProject(tmp_path / f"{kind} {number}")
         if kind == "older":
-            shutil.copytree(older, ground.folder)
-            ground.confirmed, ground.number = old_masks(ground.file)
-        for copy in (ground.folder / "backups").glob("project-????????.db"):
+            shutil.copytree(older, project.folder)
+            project.confirmed, project.number = old_masks(project.file)
+        for copy in (project.folder / "backups").glob("project-????????.db"):
             # so that the worker makes it again
             copy.unlink()
-        said = crash_worker.run_and_kill(chance.uniform(0, crash_worker.longest), number, ground.folder)
+        said = crash_worker.run_and_kill(rng.uniform(0, crash_worker.longest), number, project.folder)
         confirmed += len(said)
-        upgraded += kind == "older" and revision(ground.file) == "0.7_ledger"
-        ground.check(said)
-        if ground is not going_on:
-            shutil.rmtree(ground.folder)
+        upgraded += kind == "older" and revision(project.file) == "0.7_ledger"
+        project.check(said)
+        if project is not going_on:
+            shutil.rmtree(project.folder)
     # else it would not have tested anything
     assert confirmed > ROUNDS // 2
     assert 0 < upgraded < ROUNDS // 8

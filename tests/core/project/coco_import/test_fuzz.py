@@ -22,8 +22,8 @@ from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_rules import validate
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions, ImportResult
-from tests.core.coco_import.conftest import REGIONS, Labels, corners, draw, region, runs
-from tests.core.coco_import.test_tools import CVAT
+from tests.core.project.coco_import.conftest import REGIONS, Labels, corners, draw, region, runs
+from tests.core.project.coco_import.test_tools import CVAT
 
 CASES = int(os.environ.get("MASKWRIGHT_FUZZ_CASES", "10000"))
 QUICK = 200
@@ -194,17 +194,17 @@ def outcome(project: Project, file: Path, options: ImportOptions) -> ImportResul
     return told
 
 
-def check(project: Project, file: Path, options: ImportOptions, rehearse: bool) -> None:
+def check(project: Project, file: Path, options: ImportOptions, dry_run: bool) -> None:
     before = state(project)
-    foretold = outcome(project, file, replace(options, dry_run=True)) if rehearse else None
+    expected = outcome(project, file, replace(options, dry_run=True)) if dry_run else None
     assert state(project) == before
     told = outcome(project, file, options)
     if isinstance(told, str):
         assert state(project) == before
-        assert foretold in (None, told)
-    elif foretold is not None:
-        assert isinstance(foretold, ImportResult)
-        assert asdict(foretold) | {"dry_run": False} == asdict(told)
+        assert expected in (None, told)
+    elif expected is not None:
+        assert isinstance(expected, ImportResult)
+        assert asdict(expected) | {"dry_run": False} == asdict(told)
 
 
 def check_all(project: Project, file: Path) -> None:
@@ -242,7 +242,7 @@ def fuzz(tmp_path: Path, first: int, number: int) -> None:
                 )
                 began = time.monotonic()
                 try:
-                    check(project, file, options, rehearse=case % 5 == 0)
+                    check(project, file, options, dry_run=case % 5 == 0)
                 except Exception as error:
                     error.add_note(f"case {case}: {file.read_bytes()[:3000]!r}, {options}")
                     raise

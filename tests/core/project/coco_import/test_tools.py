@@ -11,7 +11,7 @@ import pytest
 
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions, ImportResult
-from tests.core.coco_import.conftest import Labels, corners, draw, region, runs
+from tests.core.project.coco_import.conftest import Labels, corners, draw, region, runs
 
 BLOCK = region(slice(2, 9), slice(3, 20))
 OTHER = region(slice(12, 26), slice(20, 38))

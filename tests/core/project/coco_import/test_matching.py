@@ -17,7 +17,7 @@ from maskwright.domain import rle
 from maskwright.imaging.geometry import upright
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions, ImportResult
-from tests.core.coco_import.conftest import REGIONS, Labels, corners, draw, region, runs, write
+from tests.core.project.coco_import.conftest import REGIONS, Labels, corners, draw, region, runs, write
 
 
 def sha256(file: Path) -> str:
@@ -375,7 +375,7 @@ def test_a_rehearsal_tells_what_the_import_does_and_changes_nothing(
 ) -> None:
     from dataclasses import asdict
 
-    from tests.core.coco_import.conftest import everything
+    from tests.core.project.coco_import.conftest import everything
 
     labels["images"] += [
         {"id": 8, "file_name": "nowhere.png", "width": 40, "height": 30},

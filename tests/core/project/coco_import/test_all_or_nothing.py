@@ -19,7 +19,7 @@ from maskwright.project import Project
 from maskwright.project.image_folder import ImageFolder
 from maskwright.store import history
 from maskwright.store.imports import ImportStore
-from tests.core.coco_import.conftest import REGIONS, Labels, draw, everything, write
+from tests.core.project.coco_import.conftest import REGIONS, Labels, draw, everything, write
 
 
 class Breakdown(Exception):

@@ -13,7 +13,7 @@ from maskwright.domain import rle
 from maskwright.errors import BadCoco
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions
-from tests.core.coco_import.conftest import REGIONS, Labels, corners, region, runs, write
+from tests.core.project.coco_import.conftest import REGIONS, Labels, corners, region, runs, write
 from tests.progress import Recorded
 
 
