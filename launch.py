@@ -241,10 +241,10 @@ def explain(output: str, status: int, step: str, log: str = "") -> str:
     if shutil.disk_usage(ROOT).free < 20_000_000:  # then the reason itself may not have been written
         output = NO_DISK
     for pattern, sentence in CAUSES.items():
-        found = re.search(pattern, output)
-        if found:
+        match = re.search(pattern, output)
+        if match:
             facts = {"venv": VENV, "python": PYTHON, "platform": f"{platform.system()} {platform.machine()}"}
-            return sentence.format(*found.groups(), **facts) + f" and start again{log}."
+            return sentence.format(*match.groups(), **facts) + f" and start again{log}."
     errors = re.findall(r"^(?:ERROR|error): *(.*\S)", output, re.M) or output.split() or [f"exit status {status}"]
     return f"{step} failed ({errors[-1].rstrip('.')}); mend that, or remove {VENV}, and start again{log}."
 

@@ -80,10 +80,10 @@ def _warm_up(session: AnnotationSession) -> None:
         print(f"maskwright: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _free_port(host: str, wanted: int | None) -> int:
+def _free_port(host: str, requested: int | None) -> int:
     from maskwright.session import MaskwrightError
 
-    tried = [wanted] if wanted else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
+    tried = [requested] if requested else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
     for port in tried:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,6 +92,6 @@ def _free_port(host: str, wanted: int | None) -> int:
             except OSError:
                 continue
             return port
-    if wanted:
-        raise MaskwrightError(f"Port {wanted} is in use. Choose another, for example --port {wanted + 1}.")
+    if requested:
+        raise MaskwrightError(f"Port {requested} is in use. Choose another, for example --port {requested + 1}.")
     raise MaskwrightError(f"No port from {_FIRST_PORT} on is free. Name one with --port.")

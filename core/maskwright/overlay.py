@@ -44,8 +44,8 @@ _STRIPE = 5
 
 def _stripes(shape_hw: tuple[int, ...]) -> NDArray[np.bool_]:
     rows, columns = np.indices(shape_hw, sparse=True)
-    found: NDArray[np.bool_] = (rows + columns) // _STRIPE % 2 == 0
-    return found
+    stripes: NDArray[np.bool_] = (rows + columns) // _STRIPE % 2 == 0
+    return stripes
 
 
 def _draw_edge(out: NDArray[np.uint8], inside: NDArray[np.bool_]) -> None:

@@ -36,23 +36,23 @@ class Settings:
     def load(cls) -> Settings:
         """Read the configuration file and the environment; raises MaskwrightError naming what cannot be read."""
         file = user_config_path("maskwright") / "config.toml"
-        given: dict[str, object] = {}
+        values: dict[str, object] = {}
         if file.is_file():
             try:
-                given = tomllib.loads(file.read_text(encoding="utf-8"))
+                values = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
                 raise MaskwrightError(
                     f"Cannot read the settings file {file}: {error}. Correct or remove it."
                 ) from error
         kinds = {field.name: type(getattr(cls(), field.name)) for field in fields(cls)}
-        unknown = sorted(set(given) - set(kinds))
+        unknown = sorted(set(values) - set(kinds))
         if unknown:
             raise MaskwrightError(f"The settings file {file} has unknown keys: {', '.join(unknown)}. Remove them.")
         for name in kinds:
             from_environment = os.environ.get(f"MASKWRIGHT_{name.upper()}")
             if from_environment is not None:
-                given[name] = from_environment
-        settings = cls(**{name: _value(name, kinds[name], value) for name, value in given.items()})
+                values[name] = from_environment
+        settings = cls(**{name: _value(name, kinds[name], value) for name, value in values.items()})
         # so that "not a number" does not pass as no limit
         if not settings.max_megapixels > 0 or settings.cache_mb < 0:
             raise MaskwrightError("The settings max_megapixels and cache_mb must be positive numbers.")

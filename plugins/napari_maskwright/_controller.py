@@ -200,8 +200,8 @@ class Controller:
         self._replace_prompt(prompt.with_step(step))
 
         def show(result: tuple[ClickPrompt, str]) -> None:
-            answered, notice = result
-            self._screen.set_prompt(answered)
+            answer, notice = result
+            self._screen.set_prompt(answer)
             self._screen.reload(notice)
 
         self._workers.run(

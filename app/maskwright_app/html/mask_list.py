@@ -27,15 +27,15 @@ def mask_list(masks: Sequence[MaskView], size_hw: tuple[int, int], tab: Tab, his
     pixels = size_hw[0] * size_hw[1]
     lines = "".join(_line(mask, pixels, tab, history) for mask in tab.visible(masks))
     body = f'<ul class="mw-masks">{lines}</ul>' if lines else '<p class="mw-empty">No masks on this image yet.</p>'
-    return _switch(sum(mask.duplicate for mask in masks), shown=tab.show_duplicates) + body
+    return _switch(sum(mask.duplicate for mask in masks), visible=tab.show_duplicates) + body
 
 
-def _switch(duplicates: int, *, shown: bool) -> str:
+def _switch(duplicates: int, *, visible: bool) -> str:
     if not duplicates:
         return ""
     return (
         '<button type="button" class="mw-switch" role="switch" data-act="duplicates"'
-        f' aria-checked="{str(shown).lower()}"><span class="mw-track"></span>Show duplicates ({duplicates})</button>'
+        f' aria-checked="{str(visible).lower()}"><span class="mw-track"></span>Show duplicates ({duplicates})</button>'
     )
 
 

@@ -51,8 +51,10 @@ def click(
         with progress_bar("Points") as bar:
             prediction = engine.segment_everything(opened, category=category, progress=bar)
     else:
-        labels = [int(one[2]) if len(one) == 3 else 1 for one in points]
-        prediction = engine.segment_click(opened, [one[:2] for one in points], labels, corners, category=category)
+        labels = [int(numbers[2]) if len(numbers) == 3 else 1 for numbers in points]
+        prediction = engine.segment_click(
+            opened, [numbers[:2] for numbers in points], labels, corners, category=category
+        )
     written = write_prediction(prediction, opened, out)
     lines = [
         f"{mask['category']}: {100 * mask['area'] / prediction.label_map.size:.1f} % of the image, "

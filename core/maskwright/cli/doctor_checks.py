@@ -70,14 +70,18 @@ def _devices() -> Iterator[Check]:
 
 def _front_ends() -> Iterator[Check]:
     for package, extra in _FRONT_ENDS.items():
-        found = importlib.util.find_spec(package) is not None
-        mend = "" if found else f"pip install 'maskwright[{extra}]'"
-        yield Check(package, ok=found, found=version(package) if found else "missing", mend=mend, needed=False)
+        available = importlib.util.find_spec(package) is not None
+        mend = "" if available else f"pip install 'maskwright[{extra}]'"
+        yield Check(package, ok=available, found=version(package) if available else "missing", mend=mend, needed=False)
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        found = shutil.which("xvfb-run") is not None
-        mend = "" if found else "apt-get install xvfb (napari needs a display; the browser page does not)"
+        available = shutil.which("xvfb-run") is not None
+        mend = "" if available else "apt-get install xvfb (napari needs a display; the browser page does not)"
         yield Check(
-            "display", ok=found, found="none; xvfb-run is installed" if found else "none", mend=mend, needed=False
+            "display",
+            ok=available,
+            found="none; xvfb-run is installed" if available else "none",
+            mend=mend,
+            needed=False,
         )
 
 

@@ -66,8 +66,8 @@ class Image:
     @classmethod
     def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
         """Decode a picture file's bytes; raises as `open` does."""
-        picture = read_image(data, name)
-        return cls(picture.pixels, name, path, hashlib.sha256(data).hexdigest(), picture.orientation, picture.captured)
+        decoded = read_image(data, name)
+        return cls(decoded.pixels, name, path, hashlib.sha256(data).hexdigest(), decoded.orientation, decoded.captured)
 
     @classmethod
     def from_array(cls, array: Any, *, rgb: bool, name: str = "") -> Image:

@@ -54,19 +54,19 @@ def compressed(segmentation: Mapping[str, Any]) -> Rle:
         InvalidMask: not a size and run lengths, or they do not fill the size.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, list) or len(size) != 2 or any(type(one) is not int or one < 0 for one in size):
+    if not isinstance(size, list) or len(size) != 2 or any(type(number) is not int or number < 0 for number in size):
         raise InvalidMask("The mask's size is not [height, width].")
     if isinstance(counts, list):
         try:
-            runs = np.array(counts if all(type(one) is int for one in counts) else [None], np.int64)
+            runs = np.array(counts if all(type(number) is int for number in counts) else [None], np.int64)
         except (TypeError, OverflowError) as error:
             raise InvalidMask("The mask's runs are not whole numbers.") from error
         counts = runs_to_text(runs)
     if not isinstance(counts, str):
         raise InvalidMask("The mask has no run lengths.")
-    found = Rle(size=[size[0], size[1]], counts=counts)
-    _filling(found)
-    return found
+    rle = Rle(size=[size[0], size[1]], counts=counts)
+    _filling(rle)
+    return rle
 
 
 def _filling(rle: Rle) -> NDArray[np.int64]:
@@ -84,13 +84,13 @@ def runs_to_text(runs: NDArray[np.int64]) -> str:
     """Pack run lengths into the compressed text."""
     steps = runs.astype(np.int64)
     steps[3:] = runs[3:] - runs[1:-2]
-    columns, kept = list[NDArray[np.uint8]](), [np.ones(len(steps), np.bool_)]
+    columns, continues = list[NDArray[np.uint8]](), [np.ones(len(steps), np.bool_)]
     # a column for each further character; a number takes them until what is left of it is nothing but its sign
-    while not columns or kept[-1].any():
-        kept.append(steps + 16 >> 5 != 0)
-        columns.append(((steps & 31) + 48 + 32 * kept[-1]).astype(np.uint8))
+    while not columns or continues[-1].any():
+        continues.append(steps + 16 >> 5 != 0)
+        columns.append(((steps & 31) + 48 + 32 * continues[-1]).astype(np.uint8))
         steps = steps >> 5
-    return np.stack(columns, 1)[np.stack(kept[:-1], 1)].tobytes().decode("ascii")
+    return np.stack(columns, 1)[np.stack(continues[:-1], 1)].tobytes().decode("ascii")
 
 
 def runs_from_text(text: str) -> NDArray[np.int64]:

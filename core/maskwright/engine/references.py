@@ -83,14 +83,14 @@ class ReferenceSegmenter:
         h, w = source_features.grid_hw
         # INSID3 counts patches from 0 at their centres, pixels count from 0 at the border: half a patch apart
         half = [np.array([image.size_hw[1] / w, image.size_hw[0] / h]) / 2 for image in (source, target)]
-        found = insid3.match_points(
+        matched = insid3.match_points(
             source_features.debiased,
             target_features.debiased,
             source_features.grid_hw,
             torch.from_numpy(points - half[0]).float().to(self._device),
             (source.size_hw, target.size_hw),
         )
-        return found.double().cpu().numpy() + half[1]
+        return matched.double().cpu().numpy() + half[1]
 
     def _segment(
         self,
@@ -102,16 +102,16 @@ class ReferenceSegmenter:
     ) -> tuple[NDArray[np.bool_], float]:
         """(H, W) mask, and the confidence in it."""
         method = self._preset.settings.method
-        found = insid3.segment(target, positive, method, negative_references=negative)
-        if not found.mask.any():
+        segmentation = insid3.segment(target, positive, method, negative_references=negative)
+        if not segmentation.mask.any():
             return np.zeros(image.size_hw, np.bool_), 0.0
-        square = insid3.square_mask(found.mask, target.grid_hw, method.size)
+        square = insid3.square_mask(segmentation.mask, target.grid_hw, method.size)
         if refine is not None:
             side = (method.size, method.size)
             pixels = F.interpolate(_unit_range(image.pixels, self._device)[None], side, mode="bilinear")[0]
             square = crf(pixels, square) if refine == "crf" else _refine_pamr(pixels, square)
         mask = insid3.resized_mask(square, image.size_hw).cpu().numpy()
-        return mask, found.confidence if mask.any() else 0.0
+        return mask, segmentation.confidence if mask.any() else 0.0
 
     def _encode_reference(self, reference: Reference) -> EncodedReference:
         features = self._features(reference.image)

@@ -81,16 +81,16 @@ class TextSegmenter:
                 scores = refine(scores, image.pixels, prompt.refine, threshold)
             return label(scores, image.size_hw, threshold)
 
-        found = labels(cleaning)
+        labelling = labels(cleaning)
         requested = prompt.method == name or prompt.high_resolution
         return Prediction(
-            label_map=found.label_map,
+            label_map=labelling.label_map,
             categories=prompt.names,
-            scores=found.scores,
-            max_scores=found.max_scores,
+            scores=labelling.scores,
+            max_scores=labelling.max_scores,
             out_of_vocabulary=tuple(c.name for c in prompt.classes if not self._in_vocabulary(c)),
             provenance=_provenance(method.ref, name, image, prompt, cleaning),
-            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (found.label_map == 0) if cleaning else None,
+            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (labelling.label_map == 0) if cleaning else None,
             note=_UNTRAINED if self._preset.untrained and name == "dinotxt" and not requested else "",
         )
 
@@ -117,10 +117,10 @@ class TextSegmenter:
     def _class_embeddings(self, method: TextMethod, classes: Sequence[ClassName]) -> Tensor:
         """(T, ...) embeddings of the classes, each cached on its own."""
 
-        def one(synonyms: tuple[str, ...]) -> Tensor:
+        def encode(synonyms: tuple[str, ...]) -> Tensor:
             return self._classes.get_or_make((method.name, synonyms), lambda: method.class_embedding(synonyms))
 
-        return torch.stack([one(c.synonyms) for c in classes])
+        return torch.stack([encode(c.synonyms) for c in classes])
 
     def _in_vocabulary(self, name: ClassName) -> bool:
         """Whether one of the class's synonyms, in singular or plain plural, was in the training data."""

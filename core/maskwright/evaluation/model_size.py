@@ -80,10 +80,10 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
         "correlation": lambda: model.aggregator.embed(correlation(features, views)),
         "late refinement and decoder": lambda: model.predict(encoded, views),
     }
-    found = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
+    operations = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
     # the last stage begins with the correlation
-    found["late refinement and decoder"] -= found["correlation"]
-    return found
+    operations["late refinement and decoder"] -= operations["correlation"]
+    return operations
 
 
 def _parameters(module: nn.Module) -> int:

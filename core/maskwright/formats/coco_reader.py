@@ -98,7 +98,7 @@ class CocoFile:
         data = read_coco(file)
         try:
             categories = _categories(data["categories"])
-            rows, skipped = _annotations(data["annotations"], {one.id for one in categories})
+            rows, skipped = _annotations(data["annotations"], {category.id for category in categories})
             images: dict[Any, CocoImage] = {}
             for number, row in enumerate(data["images"]):
                 if not isinstance(row, Mapping) or row.get("id") is None:

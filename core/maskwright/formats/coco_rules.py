@@ -88,7 +88,7 @@ def _info(info: Row) -> Iterator[str]:
 def _ids(section: str, rows: list[Row]) -> Iterator[str]:
     ids: list[Any] = [row.get("id") for row in rows]
     least = 0 if section == "licenses" else 1
-    if not all(_is_int(one, least) for one in ids):
+    if not all(_is_int(value, least) for value in ids):
         yield f"{section}: every id must be a whole number from {least}."
     elif ids != sorted(set(ids)):
         yield f"{section}: ids must be unique and in order."
@@ -126,7 +126,7 @@ def _annotation(row: Row, images: Mapping[int, Row], categories: set[int]) -> It
     yield from _fault_unless("area must be a number of pixels", holds=_is_int(row.get("area"), 1))
     box = row.get("bbox")
     yield from _fault_unless(
-        "bbox must be whole numbers", holds=isinstance(box, list) and all(type(one) is int for one in box)
+        "bbox must be whole numbers", holds=isinstance(box, list) and all(type(value) is int for value in box)
     )
     if not _is_known(row.get("image_id"), images):
         yield "image_id is not in the file"
@@ -172,14 +172,14 @@ def _polygons(row: Row, size: list[int]) -> Iterator[str]:
 def _polygon(polygon: object, size: list[int]) -> Iterator[str]:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         yield "a polygon must be a flat list of at least three points"
-    elif not all(type(one) in (int, float) and abs(one) < math.inf for one in polygon):
+    elif not all(type(value) in (int, float) and abs(value) < math.inf for value in polygon):
         yield "a polygon must hold numbers"
     else:
         height, width = size
         inside = all(0 <= x <= width and 0 <= y <= height for x, y in zip(polygon[::2], polygon[1::2], strict=True))
         yield from _fault_unless("a polygon leaves the image", holds=inside)
         yield from _fault_unless(
-            "a polygon has more than 2 decimals", holds=all(round(one, 2) == one for one in polygon)
+            "a polygon has more than 2 decimals", holds=all(round(value, 2) == value for value in polygon)
         )
 
 
@@ -195,5 +195,5 @@ def _attributes(attributes: object) -> Iterator[str]:
         return
     forbidden = FORBIDDEN_ATTRIBUTES & set(attributes)
     yield from _fault_unless(f"attributes must not be called {', '.join(sorted(forbidden))}", holds=not forbidden)
-    flat = all(isinstance(one, str | int | float | bool) for one in attributes.values())
+    flat = all(isinstance(value, str | int | float | bool) for value in attributes.values())
     yield from _fault_unless("attributes must be text, numbers or true and false", holds=flat)

@@ -109,10 +109,11 @@ def coco_text(
     yield '{"info":' + json_text(_info(options.description, dataset.newest()))
     yield ',"licenses":' + json_text([{"id": 0, "name": "", "url": ""}])
     yield from _list("images", _images(dataset, options, summary, copied or {}))
-    yield from _list("annotations", (_annotation(one, options, summary) for one in dataset.annotations()))
+    yield from _list("annotations", (_annotation(annotation, options, summary) for annotation in dataset.annotations()))
     used = dataset.used()
     yield from _list(
-        "categories", (_category(one) for one in dataset.categories() if one.id in used or options.all_categories)
+        "categories",
+        (_category(category) for category in dataset.categories() if category.id in used or options.all_categories),
     )
     yield "}\n"
 

@@ -40,8 +40,8 @@ def area_size(size_hw: tuple[int, int], side: int, *, least: int, multiple: int)
     ratio = min(max(size_hw[0] / size_hw[1], 1 / _LONGEST), _LONGEST)
     height, width = side * ratio**0.5, side / ratio**0.5
     larger = max(1.0, least / min(height, width))
-    found = (max(least, round(length * larger / multiple) * multiple) for length in (height, width))
-    return next(found), next(found)
+    sides = (max(least, round(length * larger / multiple) * multiple) for length in (height, width))
+    return next(sides), next(sides)
 
 
 def slide(size_hw: tuple[int, int], window: int, stride: int) -> list[tuple[int, int]]:

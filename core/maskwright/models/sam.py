@@ -328,10 +328,10 @@ _MLP = re.compile(
 
 def official_name(name: str, depth: int) -> str:
     """Name of a weight of `Sam` in the authors' files; `depth` is that of its MLP, where it belongs to one."""
-    if found := _MLP.match(name):
-        place = {"proj_in": 0, "proj_out": depth - 1}.get(found[2])
-        index = int(found[2].rpartition(".")[2]) + 1 if place is None else place
-        return f"{found[1]}.layers.{index}.{name[found.end() :]}"
+    if match := _MLP.match(name):
+        place = {"proj_in": 0, "proj_out": depth - 1}.get(match[2])
+        index = int(match[2].rpartition(".")[2]) + 1 if place is None else place
+        return f"{match[1]}.layers.{index}.{name[match.end() :]}"
     for ours, theirs in _PAIRS:
         name = name.replace(ours, theirs)
     return name

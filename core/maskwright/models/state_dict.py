@@ -17,11 +17,11 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -
     module.load_state_dict(state)
 
 
-def check_exactly(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], *, what: str) -> None:
+def check_exactly(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], *, what: str) -> None:
     """Compare the keys and shapes of two state dicts.
 
     Args:
-        wanted: of the model.
+        expected: of the model.
         state: of the file.
         what: the model, for the message.
 
@@ -29,12 +29,12 @@ def check_exactly(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], *, 
         BadWeights: keys are missing, unknown or misshapen; the message has up to three of each.
     """
     problems = {
-        "lacks": [k for k in wanted if k not in state],
-        "has unknown": [k for k in state if k not in wanted],
+        "lacks": [k for k in expected if k not in state],
+        "has unknown": [k for k in state if k not in expected],
         "has misshapen": [
-            f"{k} {tuple(state[k].shape)} instead of {tuple(wanted[k].shape)}"
-            for k in wanted
-            if k in state and state[k].shape != wanted[k].shape
+            f"{k} {tuple(state[k].shape)} instead of {tuple(expected[k].shape)}"
+            for k in expected
+            if k in state and state[k].shape != expected[k].shape
         ],
     }
     parts = [

@@ -35,10 +35,10 @@ class Tokenizer:
             raise BadWeights("The tokenizer's end token must have the largest id.")
 
     def _special(self, token: str) -> int:
-        found = self.backend.token_to_id(token)
-        if found is None:
+        token_id = self.backend.token_to_id(token)
+        if token_id is None:
             raise BadWeights(f"The tokenizer file lacks the token {token}.")
-        return int(found)
+        return int(token_id)
 
     @classmethod
     def load(cls, file: Path, *, context: int) -> Tokenizer:

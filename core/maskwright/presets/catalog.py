@@ -46,8 +46,8 @@ def describe(name: str, settings: Settings) -> Facts:
             known = dinotxt_settings(folder).vocabulary
             words = "any" if known is None else f"{len(known)} (others are tried and marked unfamiliar)"
             lines.append(f"words it was taught: {words}")
-        ways = [way for way, part in _WAYS if parts.keys() & set(part)]
-        lines.append(f"segments by {' and by '.join(ways)}")
+        prompt_kinds = [kind for kind, part in _WAYS if parts.keys() & set(part)]
+        lines.append(f"segments by {' and by '.join(prompt_kinds)}")
         if "dinov3seg" in parts:
             trained = dinov3seg_settings(folder).trained
             lines.append(

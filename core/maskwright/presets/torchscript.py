@@ -75,8 +75,8 @@ def _root(file: Path) -> str | None:
     if not zipfile.is_zipfile(file):
         return None
     with zipfile.ZipFile(file) as archive:
-        found = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/constants.pkl")]
-    return found[0].partition("/")[0] if found else None
+        names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/constants.pkl")]
+    return names[0].partition("/")[0] if names else None
 
 
 def read_archive(file: Path) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ def ablate(
     if "sam" not in sections(base) or sam_settings(base).model.backbone is None:
         raise MaskwrightError(f"{base.name} is not a preset like tiny, which the variants are made for. Use tiny.")
     selection = ImageSelection(only_held_out=True, limit=limit, seed=job.seed)
-    found = []
+    results = []
     for name in rows:
         folder = base
         if name != ZERO_SHOT:
@@ -95,8 +95,8 @@ def ablate(
         scores = [evaluate_text(engine, data, method=method, selection=selection)[0] for data in measure]
         row = AblationRow(name, {data.name: score.miou for data, score in zip(measure, scores, strict=True)})
         job.log(f"{row.name}: {row.miou}")
-        found.append(row)
-    return found
+        results.append(row)
+    return results
 
 
 def _copied(base: Path, folder: Path) -> None:
@@ -114,8 +114,8 @@ def _copied(base: Path, folder: Path) -> None:
 def _asked_as_catseg(folder: Path, into: Path) -> Path:
     """The same model asked window by window, with predictions averaged: configurations I to IV of the paper."""
     shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt"))
-    told = sections(into)["dinov3seg"]
-    write_part(into, "dinov3seg", {**told, "protocol": {**told["protocol"], "aggregation": "catseg"}})
+    settings = sections(into)["dinov3seg"]
+    write_part(into, "dinov3seg", {**settings, "protocol": {**settings["protocol"], "aggregation": "catseg"}})
     return into
 
 

@@ -129,8 +129,8 @@ class Project:
         source = source or str(provenance.get("source", "manual"))
         user = annotator or user_name()
         drafts = []
-        for given in masks:
-            mask = given if isinstance(given, Mask) else Mask.from_array(given)
+        for mask_or_array in masks:
+            mask = mask_or_array if isinstance(mask_or_array, Mask) else Mask.from_array(mask_or_array)
             drafts.append(NewAnnotation(0, category or mask.category or "", mask, source, provenance, user))
         if isinstance(image, Image):
             # before the image is added: an invalid mask changes nothing
@@ -262,7 +262,7 @@ class Project:
         negative = [mark.annotation_id for mark in marks if not mark.shows]
         if not positive:
             largest: dict[int, int] = {}
-            for annotation in sorted(self.annotations(), key=lambda one: (-one.mask.area, one.id)):
+            for annotation in sorted(self.annotations(), key=lambda item: (-item.mask.area, item.id)):
                 if annotation.category == name:
                     largest.setdefault(annotation.image_id, annotation.id)
             positive = list(largest.values())[:_REFERENCES]
@@ -360,4 +360,7 @@ class Project:
 
 def _revisions(annotations: Iterable[Annotation | int]) -> dict[int, int | None]:
     """Ids with the revisions that were seen; None for a bare id."""
-    return dict((one.id, one.revision) if isinstance(one, Annotation) else (one, None) for one in annotations)
+    return dict(
+        (annotation.id, annotation.revision) if isinstance(annotation, Annotation) else (annotation, None)
+        for annotation in annotations
+    )

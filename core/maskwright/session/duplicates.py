@@ -22,20 +22,20 @@ def duplicates(proposed: Sequence[Mask], accepted: Sequence[Mask]) -> list[bool]
     """
     from pycocotools import mask as coco
 
-    found = [False] * len(proposed)
-    for category in {one.category for one in proposed} & {one.category for one in accepted}:
-        ours = [place for place, one in enumerate(proposed) if one.category == category]
-        theirs = [one for one in accepted if one.category == category]
+    duplicate = [False] * len(proposed)
+    for category in {mask.category for mask in proposed} & {mask.category for mask in accepted}:
+        ours = [place for place, mask in enumerate(proposed) if mask.category == category]
+        theirs = [mask for mask in accepted if mask.category == category]
         # for a crowd pycocotools divides by the proposal's area alone
         shared = np.asarray(
             coco.iou(
-                [dict(proposed[place].rle) for place in ours], [dict(one.rle) for one in theirs], [1] * len(theirs)
+                [dict(proposed[place].rle) for place in ours], [dict(mask.rle) for mask in theirs], [1] * len(theirs)
             )
         )
         own = np.array([proposed[place].area for place in ours], float)[:, None]
-        other = np.array([one.area for one in theirs], float)[None]
+        other = np.array([mask.area for mask in theirs], float)[None]
         both = shared * own
         same = (both >= IOU * (own + other - both)) | (both >= INSIDE * np.minimum(own, other))
         for place, repeats in zip(ours, (same & (both > 0)).any(axis=1), strict=True):
-            found[place] = bool(repeats)
-    return found
+            duplicate[place] = bool(repeats)
+    return duplicate

@@ -172,10 +172,10 @@ class AnnotationSession:
 
     def propose_click_step(self, prompt: ClickPrompt, step: ClickStep) -> tuple[ClickPrompt, str]:
         """The prompt with its next step answered, and what the user should know of the answer."""
-        found = self.propose_click(
+        proposals = self.propose_click(
             prompt.image_id, step.points, step.box, previous=prompt.previous, corrects=prompt.corrects
         )
-        return prompt.with_step(step._replace(candidates=tuple(p.id for p in found.all))), found.notice
+        return prompt.with_step(step._replace(candidates=tuple(p.id for p in proposals.all))), proposals.notice
 
     def propose_everything(self, image_id: int, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks of all objects of an image, the most stable first."""

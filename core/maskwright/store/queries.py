@@ -122,7 +122,9 @@ def stored_annotations(
 
 def annotations_by_id(db: Session, ids: Sequence[int]) -> list[Annotation]:
     """Masks in any state, in the order of the ids, all of which exist."""
-    by_id = {one.id: one for part in parts(ids) for one in stored_annotations(db, STATES, ids=part)}
+    by_id = {
+        annotation.id: annotation for part in parts(ids) for annotation in stored_annotations(db, STATES, ids=part)
+    }
     return [by_id[key] for key in ids]
 
 

@@ -112,10 +112,10 @@ def _replay_event(
 ) -> None:
     """Change one row from the values on one side of an event to those on the other."""
     sides = event.before or {}, event.after or {}
-    present, wanted = reversed(sides) if back else sides
+    present, target = reversed(sides) if back else sides
     of_mask = event.annotation_id is not None
     names = _MASK_FIELDS if of_mask else _CATEGORY_FIELDS
-    fields: dict[str, Any] = {name: wanted[name] for name in names if name in wanted and name in present}
+    fields: dict[str, Any] = {name: target[name] for name in names if name in target and name in present}
     if row is None or any(getattr(row, name) != present[name] for name in fields):
         raise _changed_since(f"Mask {event.annotation_id}" if of_mask else "The category")
     kind = "undone" if back else "redone"

@@ -209,16 +209,16 @@ class Counts:
 
 def clean_name(name: str) -> str:
     """A category name in NFC and without surrounding blanks; raises UsageError when it is empty or not text."""
-    cleaned = unicodedata.normalize("NFC", name).strip()
-    if not cleaned:
+    normalized = unicodedata.normalize("NFC", name).strip()
+    if not normalized:
         raise UsageError("A category needs a name.", 'Type one, for example "cow".')
     try:
-        cleaned.encode()
+        normalized.encode()
     except UnicodeEncodeError as error:
         raise UsageError("The category name holds bytes that are not text.", "Type it again.") from error
-    if "\0" in cleaned:
+    if "\0" in normalized:
         raise UsageError("The category name holds bytes that are not text.", "Type it again.")
-    return cleaned
+    return normalized
 
 
 def check_state(state: str) -> None:
