@@ -1,4 +1,4 @@
-"""The check without a reader library: it takes what we write in every way, and names what is wrong."""
+"""The validator accepts whatever we write, and names the faults of other files."""
 
 from __future__ import annotations
 

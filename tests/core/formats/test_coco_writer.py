@@ -74,7 +74,7 @@ def test_an_annotation(data: Data) -> None:
     assert not FORBIDDEN_ATTRIBUTES & set(ring["attributes"])
 
 
-def test_what_is_left_out_and_kept_on_request(data: Data) -> None:
+def test_what_is_left_out_and_included_on_request(data: Data) -> None:
     assert [row["id"] for row in to_coco(data, only_annotated=True)["images"]] == [3]
     assert [row["id"] for row in to_coco(data, all_categories=True)["categories"]] == [1, 2, 5]
 

@@ -1,4 +1,4 @@
-"""Polygons along pixel edges give back the exact mask through pycocotools."""
+"""Polygons along pixel edges reproduce the exact mask in pycocotools."""
 
 from __future__ import annotations
 

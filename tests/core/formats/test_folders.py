@@ -1,4 +1,4 @@
-"""YOLO, `datasets`, pictures of class numbers and lists of results, read back as their readers do."""
+"""YOLO, `datasets`, label maps and lists of results, read back as their readers do."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_the_folder_that_datasets_reads(project: Project, tmp_path: Path) -> Non
                 assert picture.size == (record.width, record.height)
 
 
-def test_pictures_of_class_numbers(project: Project, tmp_path: Path) -> None:
+def test_images_of_class_numbers(project: Project, tmp_path: Path) -> None:
     project.exchange.export(tmp_path / "index", "masks")
     classes = json.loads((tmp_path / "index" / "classes.json").read_text(encoding="utf-8"))
     numbers = {one["name"]: int(number) for number, one in classes.items()}
@@ -204,7 +204,7 @@ def test_an_empty_list_of_results() -> None:
     assert "".join(prediction_text(Data((), (), ()))) == "[]\n"
 
 
-def test_the_projects_own_pictures_are_never_overwritten(project: Project) -> None:
+def test_the_projects_own_images_are_never_overwritten(project: Project) -> None:
     for form in ("yolo", "datasets"):
         with pytest.raises(MaskwrightError, match="own images"):
             project.exchange.export(project.folder, form)

@@ -1,4 +1,4 @@
-"""Pictures that go with an export: upright, whole, and each under a name of its own."""
+"""Copies of images for an export: upright, complete, with distinct names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def draw(file: Path, rng: np.random.Generator, orientation: int, **options: Any)
         pytest.param("tif", {}, 0, id="tiff"),
     ],
 )
-def test_a_turned_picture_becomes_upright(
+def test_a_turned_image_becomes_upright(
     tmp_path: Path, rng: np.random.Generator, orientation: int, suffix: str, options: dict[str, Any], loss: int
 ) -> None:
     name = f"images/a.{suffix}"
@@ -58,7 +58,7 @@ def test_a_turned_picture_becomes_upright(
     assert np.array_equal(Image.open(file).pixels, plain)
 
 
-def test_a_telephones_picture_with_a_second_one_behind_it(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_an_mpo_image_of_a_phone(tmp_path: Path, rng: np.random.Generator) -> None:
     second = Pillow.fromarray(np.zeros((30, 40, 3), np.uint8))
     images = tmp_path / "project" / "images"
     expected = draw(images / "a.jpg", rng, 6, format="MPO", save_all=True, append_images=[second])
@@ -72,7 +72,7 @@ def test_a_telephones_picture_with_a_second_one_behind_it(tmp_path: Path, rng: n
         assert opened.quantization == plain.quantization  # type: ignore[attr-defined]
 
 
-def test_an_upright_picture_is_copied_byte_by_byte(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_an_upright_image_is_copied_byte_by_byte(tmp_path: Path, rng: np.random.Generator) -> None:
     draw(tmp_path / "project" / "images" / "a.jpg", rng, 1)
     given = record("images/a.jpg")
     assert ImageCopies(tmp_path / "project", tmp_path / "out").copy(given) == given
@@ -93,14 +93,14 @@ def test_names_that_differ_in_their_ending_or_in_capitals_get_numbers(tmp_path: 
         assert (tmp_path / "project" / name).read_bytes() == (tmp_path / "out" / copy).read_bytes()
 
 
-def test_a_missing_picture_is_named_and_the_others_come(tmp_path: Path) -> None:
+def test_a_missing_image_is_named_and_the_others_come(tmp_path: Path) -> None:
     copies = ImageCopies(tmp_path / "project", tmp_path / "out")
     assert copies.copy(record("images/a.jpg", 6)) == record("images/a.jpg", 6)
     assert copies.missing == ["images/a.jpg"]
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_that_cannot_be_turned_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_that_cannot_be_turned_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project" / "images").mkdir(parents=True)
     (tmp_path / "project" / "images" / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(MaskwrightError, match=r"^Cannot copy images/a\.jpg to "):

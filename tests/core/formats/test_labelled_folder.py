@@ -1,4 +1,4 @@
-"""Masks of labelled folders, and what is said of damaged ones."""
+"""COCO segmentations of labelled folders, and the errors of damaged ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_way_to_write_a_mask(shape: Any) -> None:
         pytest.param([[0, 0, float("inf"), 0, 5, 5]], id="infinite"),
     ],
 )
-def test_damaged_masks_are_one_sentence(shape: Any) -> None:
+def test_damaged_masks_are_an_error(shape: Any) -> None:
     with pytest.raises(BadCoco, match="nnotation 5"):
         mask_of({"id": 5, "segmentation": shape}, (30, 40))
 

@@ -1,4 +1,4 @@
-"""Other tools read every mask bit by bit (rule X-16); those that are not installed are passed over."""
+"""Other tools read every mask bit by bit (rule X-16); skipped where they are not installed."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_fiftyone(project: Project, written: Path, tmp_path: Path) -> None:
         assert (one["label"], one["crowd"], one["source"]) == (ours.category, ours.crowd, ours.source)
 
 
-def test_a_reader_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKWRIGHT_NO_PYTHON", sys.executable)
     with pytest.raises(pytest.skip.Exception, match="has no no_such_reader: name a Python"):
         reader("no_such_reader", "MASKWRIGHT_NO_PYTHON")

@@ -1,4 +1,4 @@
-"""One prompt over a project: resumed, stopped, decided on, and never over what a person accepted."""
+"""Batch prediction: resumed, cancelled, decided on, and never over accepted masks."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_accept_above(project: Project, engine: Engine) -> None:
     assert all(one.source == "reference" for one in project.annotations()[1:])
 
 
-def test_a_missing_picture_is_told_and_skipped(project: Project, engine: Engine) -> None:
+def test_a_missing_image_is_reported_and_skipped(project: Project, engine: Engine) -> None:
     (project.folder / project.images.all()[2].file_name).unlink()
     results = _found(predict_like(project, engine, "meadow"))
     assert ["missing" in row.problem for row in results] == [False, True, False, False]

@@ -1,4 +1,4 @@
-"""A project as a person uses it from Python."""
+"""A project as used from Python."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_a_link_instead_of_a_copy(project: Project, tmp_path: Path) -> None:
     assert project.images.open(result.record.id).sha256 == result.record.sha256
 
 
-def test_pictures_that_lie_in_the_project_already(project: Project) -> None:
+def test_images_in_the_project_folder(project: Project) -> None:
     picture(project.folder / "images" / "sub" / "a.png")
     picture(project.folder / "exports" / "overlay.png", 1)
     (result,) = project.add(project.folder)
@@ -322,7 +322,7 @@ def test_an_opened_image_is_copied_as_it_is(project: Project, tmp_path: Path) ->
     assert project.store.images.by_alias("../a.jpg") == [record]
 
 
-def test_a_missing_picture_comes_back_when_added_again(project: Project, tmp_path: Path) -> None:
+def test_a_missing_image_comes_back_when_added_again(project: Project, tmp_path: Path) -> None:
     file = picture(tmp_path / "a.png")
     record = project.add(file)[0].record
     assert record is not None
@@ -333,7 +333,7 @@ def test_a_missing_picture_comes_back_when_added_again(project: Project, tmp_pat
     assert project.images.open(record.id).sha256 == record.sha256
 
 
-def test_a_picture_changed_behind_our_back(project: Project, tmp_path: Path) -> None:
+def test_a_image_changed_outside_maskwright(project: Project, tmp_path: Path) -> None:
     record = project.add(picture(tmp_path / "a.png"))[0].record
     assert record is not None
     picture(project.folder / record.file_name, 1)
@@ -561,7 +561,7 @@ def test_rejected_proposals_can_be_stored_too(project: Project) -> None:
     assert project.status().rejected == 1
 
 
-def test_another_process_took_the_same_picture_first(
+def test_another_process_took_the_same_image_first(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = picture(tmp_path / "a.png")

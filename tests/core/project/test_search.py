@@ -1,4 +1,4 @@
-"""Images of a project by a phrase: the best first, each looked at once, and what cannot be read named."""
+"""Search by a phrase: ranked images, each encoded once, with the problems of unreadable ones."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_phrases_find_different_things(project: Project, make: Callable[..., Eng
     assert scores["cow"] == [one.score for one in find_images(project, engine, "  Cow ").hits], "as it is cleaned"
 
 
-def test_the_best_are_given_as_many_as_were_asked_for(project: Project, make: Callable[..., Engine]) -> None:
+def test_the_best_are_limited(project: Project, make: Callable[..., Engine]) -> None:
     engine, progress = make(), Recorded()
     every = find_images(project, engine, "sky").hits
     result = find_images(project, engine, "sky", limit=2, progress=progress)
@@ -128,7 +128,7 @@ def test_a_project_without_images_has_none_to_find(tmp_path: Path, make: Callabl
 # each image is looked at once
 
 
-def test_a_second_search_opens_no_picture(project: Project, make: Callable[..., Engine], opened: list[int]) -> None:
+def test_a_second_search_opens_no_image(project: Project, make: Callable[..., Engine], opened: list[int]) -> None:
     engine = make()
     first = find_images(project, engine, "a cow")
     assert opened == [record.id for record in project.images.all()]
@@ -165,7 +165,7 @@ def _kept(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "computed").rglob("*.safetensors"))
 
 
-def test_what_is_kept_is_what_each_head_looks_at(project: Project, make: Callable[..., Engine], tmp_path: Path) -> None:
+def test_the_cache_depends_on_what_the_head_uses(project: Project, make: Callable[..., Engine], tmp_path: Path) -> None:
     """Neither the average of the heads nor the class token, which training knows as well."""
     find_images(project, make(), "a cow")
     assert [load_file(file)["regions"].shape for file in _kept(tmp_path)] == [(2, 32)] * 3
@@ -180,7 +180,7 @@ def test_what_is_kept_is_what_each_head_looks_at(project: Project, make: Callabl
         pytest.param(lambda file: save_file({"other": torch.zeros(3)}, file), id="of something else"),
     ],
 )
-def test_what_was_kept_and_is_damaged_is_looked_at_again(
+def test_a_damaged_cache_entry_is_computed_again(
     project: Project, make: Callable[..., Engine], tmp_path: Path, damage: Callable[[Path], object]
 ) -> None:
     first = find_images(project, make(), "a cow")
@@ -225,7 +225,7 @@ def test_another_projection_sees_the_same_regions(
 
 
 @pytest.mark.parametrize("settings", [{"matched_at": 96}, {"stretch": True}], ids=["size", "contrast"])
-def test_pictures_prepared_otherwise_are_looked_at_again(
+def test_images_with_another_preprocessing_are_encoded_again(
     project: Project, make: Callable[..., Engine], talking_preset: Path, tmp_path: Path, settings: dict[str, object]
 ) -> None:
     find_images(project, make(), "a cow")
@@ -274,7 +274,7 @@ def test_threads_share_one_engine(project: Project, make: Callable[..., Engine])
 # what cannot be
 
 
-def test_a_missing_picture_is_one_problem_and_the_rest_is_ranked(project: Project, make: Callable[..., Engine]) -> None:
+def test_a_missing_image_is_one_problem_and_the_rest_is_ranked(project: Project, make: Callable[..., Engine]) -> None:
     gone, *rest = project.images.all()
     (project.folder / gone.file_name).unlink()
     engine = make()
@@ -290,7 +290,7 @@ def test_a_missing_picture_is_one_problem_and_the_rest_is_ranked(project: Projec
     assert again == result
 
 
-def test_a_damaged_picture_is_one_problem(project: Project, make: Callable[..., Engine]) -> None:
+def test_a_damaged_image_is_one_problem(project: Project, make: Callable[..., Engine]) -> None:
     first = project.images.all()[0]
     (project.folder / first.file_name).write_text("Dear Sir or Madam")
     result = find_images(project, make(), "a cow")
@@ -306,7 +306,7 @@ def test_a_damaged_picture_is_one_problem(project: Project, make: Callable[..., 
         pytest.param("&nbsp;", id="a written space"),
     ],
 )
-def test_an_empty_phrase_is_one_sentence(project: Project, make: Callable[..., Engine], phrase: str) -> None:
+def test_an_empty_phrase_is_an_error(project: Project, make: Callable[..., Engine], phrase: str) -> None:
     engine = make()
     with pytest.raises(EmptyPhrase):
         find_images(project, engine, phrase)
@@ -315,7 +315,7 @@ def test_an_empty_phrase_is_one_sentence(project: Project, make: Callable[..., E
     assert engine.encoder_calls == 0
 
 
-def test_a_preset_without_talk2dino_is_one_sentence(
+def test_a_preset_without_talk2dino_is_an_error(
     project: Project, make: Callable[..., Engine], small_preset: Path, opened: list[int]
 ) -> None:
     with pytest.raises(MaskwrightError, match=r"^The preset small does not compare words with whole images\. .*\.$"):
@@ -340,7 +340,7 @@ def test_odd_phrases_are_answered(project: Project, make: Callable[..., Engine],
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)], ids=str)
-def test_pictures_of_any_shape_are_looked_at(
+def test_images_of_any_shape_are_encoded(
     make: Callable[..., Engine], size: tuple[int, int], rng: np.random.Generator
 ) -> None:
     image = Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8))

@@ -1,4 +1,4 @@
-"""A project that version 0.7 made: `tests/data/project-0.7`, with its export beside it."""
+"""A project made by version 0.7: `tests/data/project-0.7`, with its export beside it."""
 
 from __future__ import annotations
 

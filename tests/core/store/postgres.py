@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests alone: in a temporary folder, on a socket in it, with fsync as a person has it."""
+"""A PostgreSQL server for the tests: in a temporary folder, on a socket in it, with fsync as in production."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run by tests as a process: `python subprocess_entry.py NAME PLACE`; answers are lines on stdout."""
+"""Entry points of test processes: `python subprocess_entry.py NAME PLACE`; results are lines on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of the database: one a day beside the work, and a way back from damage."""
+"""Backups: daily in a thread, on request, and restored after damage."""
 
 from __future__ import annotations
 
@@ -127,9 +127,7 @@ def test_two_openings_at_once_leave_a_whole_copy(closed: Path) -> None:
         assert masks(closed.parent / "backups" / TODAY) == 2
 
 
-def test_another_process_that_makes_the_same_copy_meanwhile_spoils_nothing(
-    closed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_process_that_makes_the_same_copy_does_no_harm(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = closed.parent / "backups" / TODAY
     real, others = backups._full_check, list[Path]()
 
@@ -289,7 +287,7 @@ def test_an_older_copy_can_be_chosen(closed: Path, new: MakeAnnotation) -> None:
     assert aside not in [one.file for one in backups.backups(closed)]
 
 
-def test_a_project_whose_file_is_gone_is_restored(closed: Path) -> None:
+def test_a_project_without_its_file_is_restored(closed: Path) -> None:
     closed.unlink()
     assert restore(closed)[1] is None
     assert masks(closed) == 2

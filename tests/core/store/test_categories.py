@@ -1,4 +1,4 @@
-"""Categories: renamed, merged and deleted without losing a mask or mixing two up."""
+"""Categories are renamed, merged and deleted without losing a mask."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_names_that_differ_in_capitals_only(store: Store) -> None:
 # deletion
 
 
-def test_a_category_with_masks_is_not_deleted_unasked(store: Store, new: MakeAnnotation) -> None:
+def test_a_category_with_masks_is_not_deleted_by_default(store: Store, new: MakeAnnotation) -> None:
     store.masks.add_many([new("cow"), new("cow", state="proposed"), new("cow", state="rejected")])
     with pytest.raises(MaskwrightError, match="cow has 2 masks"):
         store.categories.delete("cow", "ann")
@@ -144,7 +144,7 @@ def test_a_mask_that_is_restored_brings_its_category_back(store: Store, new: Mak
     assert store.counts().accepted == {"cow": int(state == "accepted")}
 
 
-def test_undo_brings_a_category_back_that_somebody_else_deleted(store: Store, new: MakeAnnotation) -> None:
+def test_undo_brings_a_category_back_that_another_user_deleted(store: Store, new: MakeAnnotation) -> None:
     kept = store.masks.add(new("cow", annotator="ann"))
     store.masks.reclassify({kept.id: None}, "calf", "ann")
     store.categories.delete("cow", "bob")

@@ -1,4 +1,4 @@
-"""What another window changed is told by image, and telling it costs no more than what happened."""
+"""Changes of other processes are reported by image, at a cost that depends on the changes only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plan(store: Store, sql: str, values: Any) -> str:
 # the feed
 
 
-def test_only_the_images_that_were_touched_are_told(
+def test_only_the_images_that_were_touched_are_reported(
     store: Store, new: MakeAnnotation, image: ImageRecord, other_image: ImageRecord, address: str | Path
 ) -> None:
     first = store.masks.add(new(annotator="ann"))
@@ -86,7 +86,7 @@ def test_only_the_images_that_were_touched_are_told(
         pytest.param(lambda store, new: store.masks.find(), set(), False, id="reading"),
     ],
 )
-def test_every_change_is_told(
+def test_every_change_is_reported(
     store: Store,
     new: MakeAnnotation,
     other_image: ImageRecord,

@@ -1,4 +1,4 @@
-"""Whatever people do in whatever order: the numbers kept are those of the rows, and what can be undone is."""
+"""Counts equal the rows, and undo works, after any sequence of operations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that is killed at any instant loses nothing that was confirmed, and leaves nothing half-done."""
+"""A process that is killed at any time loses nothing that was confirmed, and leaves no partial change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the disk refuses becomes one sentence with the way out, and changes nothing."""
+"""Errors of the disk and the database become ProjectUnwritable or BadProject, and change nothing."""
 
 from __future__ import annotations
 

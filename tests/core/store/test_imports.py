@@ -1,4 +1,4 @@
-"""Whole datasets into a store: their ids where they are free, all or nothing, nothing twice."""
+"""Imports of datasets: own ids where they are free, all or nothing, no duplicates."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_nothing_is_taken_in_twice(store: Store, address: str | Path) -> None:
     assert store.imports.image_of_masks(["f" * 32, "e" * 32]) == store.images.get(2)
 
 
-def test_the_life_of_a_mask_in_another_project_is_kept(store: Store) -> None:
+def test_the_history_of_an_imported_mask_is_kept(store: Store) -> None:
     moments = {"created_at": "2025-01-01T00:00:00.000Z", "updated_at": "2025-02-01T00:00:00.000Z"}
     life: dict[str, Any] = {"uid": "d" * 32, "revision": 4, "annotator": "eve", "crowd": True, **moments}
     store.imports.add(NewDataset([picture(1)], [], [drawn(0, "cow", state="rejected", **life)]))

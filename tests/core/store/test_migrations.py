@@ -1,4 +1,4 @@
-"""Opening brings old tables up to date after a copy, and leaves everything else alone."""
+"""Opening upgrades old tables after a backup, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def test_another_programs_database_is_refused_untouched(engine: Engine, bare: st
 
 
 @on_server
-def test_an_empty_database_becomes_a_project_only_when_asked(bare: str) -> None:
+def test_an_empty_database_becomes_a_project_only_on_request(bare: str) -> None:
     with pytest.raises(BadProject, match=r"There is no project in .*Create one with `maskwright project new`\."):
         Store.open(bare)
     engine = connect(database_url(bare))

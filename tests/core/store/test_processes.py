@@ -1,4 +1,4 @@
-"""Several processes, and processes that die."""
+"""Several processes on one database, and processes that die."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_three_processes_create_and_fill_one_project_at_once(bare: str | Path, k
     assert kind != "sqlite" or intact(Path(bare))
 
 
-def test_two_windows_of_one_person_undo_at_once(store: Store, new: MakeAnnotation, address: str | Path) -> None:
+def test_two_windows_of_one_user_undo_at_once(store: Store, new: MakeAnnotation, address: str | Path) -> None:
     for number in range(20):
         store.masks.add(new(f"class {number % 3}", annotator="ann", source="text"))
 

@@ -1,4 +1,4 @@
-"""The store: values in, the same values out, nothing reused, nothing lost."""
+"""The store returns the values that it was given; ids are never reused, nothing is lost."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_category_needs_a_name(store: Store, name: str) -> None:
         store.categories.add(name)
 
 
-def test_an_unknown_category_is_not_made_when_only_asked_for(store: Store) -> None:
+def test_an_unknown_category_is_not_created_by_a_query(store: Store) -> None:
     with pytest.raises(MaskwrightError, match="There is no category 'cow'"):
         store.categories.get("cow")
     assert store.categories.all() == []

@@ -1,4 +1,4 @@
-"""Undo and redo: by person, by action, over restarts, and never over somebody else's work."""
+"""Undo and redo by user and step, after restarts, and never over another user's work."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_undoing_a_mask_drawn_by_hand_leaves_nothing_to_see(store: Store, new: M
     assert (again.id, again.uid, again.mask) == (kept.id, kept.uid, kept.mask)
 
 
-def test_a_proposal_that_a_person_accepts_is_a_proposal_again(store: Store, new: MakeAnnotation) -> None:
+def test_a_proposal_that_a_user_accepts_is_a_proposal_again(store: Store, new: MakeAnnotation) -> None:
     (proposed,) = store.predictions.add(
         new().image_id, [new(state="proposed", source="text", annotator="batch")], "p", "b"
     )
@@ -239,7 +239,7 @@ def test_a_step_on_several_images_is_undone_from_any(
         pytest.param(lambda store, one: store.categories.merge("cow", "sheep", "bob"), id="merge"),
     ],
 )
-def test_what_somebody_else_changed_since_is_not_undone(
+def test_what_another_user_changed_since_is_not_undone(
     store: Store, new: MakeAnnotation, meanwhile: object, address: str | Path
 ) -> None:
     store.categories.add("sheep")
@@ -257,7 +257,7 @@ def test_what_somebody_else_changed_since_is_not_undone(
     assert {one.category for one in store.masks.find()} == {"cow"}
 
 
-def test_what_somebody_else_changed_since_is_not_redone(store: Store, new: MakeAnnotation) -> None:
+def test_what_another_user_changed_since_is_not_redone(store: Store, new: MakeAnnotation) -> None:
     kept = store.masks.add(new(annotator="ann"))
     corrected(store, kept)
     store.masks.undo("ann")
@@ -267,7 +267,7 @@ def test_what_somebody_else_changed_since_is_not_redone(store: Store, new: MakeA
     assert store.masks.get(kept.id).mask.area == 1
 
 
-def test_choosing_an_example_is_in_nobodys_way(store: Store, new: MakeAnnotation) -> None:
+def test_marking_a_reference_is_no_conflict(store: Store, new: MakeAnnotation) -> None:
     kept = store.masks.add(new(annotator="ann"))
     store.references.mark(kept.id, "cow", "bob", shows=True)
     store.masks.undo("ann")
@@ -378,7 +378,7 @@ def project_user() -> str:
     return user_name()
 
 
-def test_a_step_that_cannot_be_undone_is_told_once(store: Store, new: MakeAnnotation) -> None:
+def test_a_step_that_cannot_be_undone_is_reported_once(store: Store, new: MakeAnnotation) -> None:
     first, second = (store.masks.add(new(annotator="ann")) for _ in range(2))
     store.masks.reclassify({second.id: None}, "dog", "bob")
     with pytest.raises(Conflict):

@@ -1,4 +1,4 @@
-"""Two pictures with a COCO file that has every way to write a mask, and a project to take it in."""
+"""Two images with a COCO file that has every kind of segmentation, and an empty project."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def fail_at(call: int, error: BaseException, real: Any) -> Any:
 
 
 @pytest.mark.parametrize("error", [Breakdown(), KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_a_failure_at_the_last_picture(
+def test_a_failure_at_the_last_image(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     from maskwright.project import image_folder as picture_folder
@@ -83,7 +83,7 @@ def test_a_failure_in_the_transaction(
     assert (done.masks, done.boxes, done.added) == (5, 1, 2)
 
 
-def test_an_interruption_after_the_commit_keeps_the_pictures(
+def test_an_interruption_after_the_commit_keeps_the_images(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = ImportStore.add
@@ -99,7 +99,7 @@ def test_an_interruption_after_the_commit_keeps_the_pictures(
     assert project.images.missing() == []
 
 
-def test_a_picture_that_changes_meanwhile(
+def test_a_image_that_changes_meanwhile(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     real = ImageFolder.take

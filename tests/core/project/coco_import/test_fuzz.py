@@ -1,4 +1,4 @@
-"""Ten thousand damaged files: each is taken or refused with a sentence, and never by halves."""
+"""Ten thousand damaged files: each is imported or refused with an error, never in part."""
 
 from __future__ import annotations
 

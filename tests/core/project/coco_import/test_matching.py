@@ -1,4 +1,4 @@
-"""Which picture a row means, what is said when there is none, and how masks lie on turned pictures."""
+"""How images of a COCO file are matched, and how masks lie on rotated images."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_name_that_several_have_is_ambiguous(project: Project, labels: Labels,
         pytest.param("labels/annotations.json", "chosen/deep/a.png", id="chosen-unique-name"),
     ],
 )
-def test_where_pictures_are_looked_for(
+def test_folders_that_are_searched(
     project: Project, tmp_path: Path, rng: np.random.Generator, name: str, place: str
 ) -> None:
     picture = draw(tmp_path / place, rng)
@@ -113,7 +113,7 @@ def test_where_pictures_are_looked_for(
     assert (project.folder / "images" / "a.png").read_bytes() == picture.read_bytes()
 
 
-def test_missing_pictures_are_counted_and_none_at_all_is_an_error(
+def test_missing_images_are_counted_and_none_at_all_is_an_error(
     project: Project, labels: Labels, tmp_path: Path
 ) -> None:
     labels["images"][1]["file_name"] = "nowhere.png"
@@ -131,7 +131,7 @@ def test_missing_pictures_are_counted_and_none_at_all_is_an_error(
     assert project.status() == before
 
 
-def test_a_broken_picture_is_told_and_the_others_come_in(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_a_broken_image_is_reported_and_the_others_come_in(project: Project, labels: Labels, tmp_path: Path) -> None:
     broken = tmp_path / "labels" / "images" / "a.png"
     broken.write_bytes(b"no picture")
     done = project.exchange.import_coco(write(tmp_path, labels))
@@ -146,7 +146,7 @@ def test_a_broken_picture_is_told_and_the_others_come_in(project: Project, label
     assert not (project.folder / "images" / "a.png").exists()
 
 
-def test_when_no_picture_can_be_read_nothing_is_done(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_when_no_image_can_be_read_nothing_is_done(project: Project, labels: Labels, tmp_path: Path) -> None:
     for file in (tmp_path / "labels" / "images").rglob("*.png"):
         file.write_bytes(b"no picture")
     with pytest.raises(mw.MaskwrightError, match=r"None of the 2 images can be read\. a\.png: Cannot read a\.png"):
@@ -171,7 +171,7 @@ def test_other_bytes_at_the_path_are_taken_with_a_warning(project: Project, labe
     assert any("SHA-256 differs" in one for one in done.warnings)
 
 
-def test_the_name_alone_does_not_make_other_bytes_the_picture(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_the_name_alone_does_not_make_other_bytes_the_image(project: Project, labels: Labels, tmp_path: Path) -> None:
     images = tmp_path / "labels" / "images"
     (images / "sub").mkdir()
     (images / "a.png").rename(images / "sub" / "a.png")
@@ -190,7 +190,7 @@ def test_nor_does_a_name_in_the_project(project: Project, tmp_path: Path, rng: n
     assert project.exchange.import_coco(write(tmp_path, labels)).matched == {"without a picture": 1}
 
 
-def test_an_image_that_stands_twice_is_found_once(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_an_image_listed_twice_is_found_once(project: Project, labels: Labels, tmp_path: Path) -> None:
     """First under a path where nothing is."""
     there = sha256(tmp_path / "labels" / "images" / "a.png")
     labels["images"].insert(0, labels["images"][0] | {"id": 1, "file_name": "gone/x.png", "sha256": there})
@@ -201,7 +201,7 @@ def test_an_image_that_stands_twice_is_found_once(project: Project, labels: Labe
     assert project.images.missing() == []
 
 
-def test_an_image_without_its_picture_is_kept_and_found_later(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_an_image_without_its_image_is_kept_and_found_later(project: Project, labels: Labels, tmp_path: Path) -> None:
     images = tmp_path / "labels" / "images"
     away = tmp_path / "away.png"
     (images / "a.png").rename(away)
@@ -220,7 +220,7 @@ def test_an_image_without_its_picture_is_kept_and_found_later(project: Project, 
     assert project.images.open(7).size_hw == (30, 40)
 
 
-def test_two_missing_pictures_of_one_name_stay_two(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_two_missing_images_of_one_name_stay_two(project: Project, labels: Labels, tmp_path: Path) -> None:
     for number, row in enumerate(labels["images"]):
         row |= {"file_name": "gone/a.png", "sha256": f"{number:064x}"}
     done = project.exchange.import_coco(write(tmp_path, labels))
@@ -228,7 +228,7 @@ def test_two_missing_pictures_of_one_name_stay_two(project: Project, labels: Lab
     assert sorted(one.file_name for one in project.images.all()) == ["images/gone/a-2.png", "images/gone/a.png"]
 
 
-def test_a_picture_that_stands_twice_is_one_image(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_a_image_listed_twice_is_one_image(project: Project, labels: Labels, tmp_path: Path) -> None:
     images = tmp_path / "labels" / "images"
     (images / "more" / "ü b.png").write_bytes((images / "a.png").read_bytes())
     done = project.exchange.import_coco(write(tmp_path, labels))
@@ -236,7 +236,7 @@ def test_a_picture_that_stands_twice_is_one_image(project: Project, labels: Labe
     assert [one.file_name for one in project.images.all()] == ["images/a.png"]
 
 
-def test_sizes_need_not_be_told(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_sizes_may_be_missing(project: Project, labels: Labels, tmp_path: Path) -> None:
     for row, size in zip(labels["images"], ({"width": 0, "height": None}, {}), strict=True):
         del row["width"], row["height"]
         row |= size
@@ -255,7 +255,7 @@ def test_sizes_need_not_be_told(project: Project, labels: Labels, tmp_path: Path
         ),
     ],
 )
-def test_another_size_is_told_and_that_image_left_out(
+def test_another_size_is_reported_and_that_image_skipped(
     project: Project, labels: Labels, tmp_path: Path, size: tuple[int, int], said: str
 ) -> None:
     labels["images"][0] |= {"width": size[0], "height": size[1]}
@@ -264,7 +264,9 @@ def test_another_size_is_told_and_that_image_left_out(
     assert len(project.images.all()) == 1
 
 
-def test_swapped_run_lengths_are_told_and_rotate_reads_them(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_swapped_run_lengths_are_reported_and_rotate_reads_them(
+    project: Project, labels: Labels, tmp_path: Path
+) -> None:
     first, second, *_ = labels["annotations"]
     first["segmentation"] = rle.encode(REGIONS["compressed"].T)
     second["segmentation"] = runs(REGIONS["uncompressed"].T)
@@ -318,7 +320,7 @@ def turned_labels(block: np.ndarray[Any, Any]) -> Labels:
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_masks_made_before_the_exif_turn_are_told_and_rotate_turns_them(
+def test_masks_made_before_the_exif_turn_are_reported_and_rotate_turns_them(
     project: Project, tmp_path: Path, rng: np.random.Generator, orientation: int
 ) -> None:
     block = photo(tmp_path / "labels" / "images" / "p.png", orientation, rng)

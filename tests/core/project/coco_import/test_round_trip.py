@@ -252,7 +252,7 @@ def test_the_copies_are_upright_and_the_masks_fit_them(source: Project, tmp_path
     assert len(set(stems)) == len(stems)
 
 
-def test_what_is_told_of_turned_pictures_and_of_like_names(source: Project, tmp_path: Path) -> None:
+def test_what_is_reported_of_turned_images_and_of_like_names(source: Project, tmp_path: Path) -> None:
     plain = source.exchange.export(tmp_path / "a.json").notes
     turned = next(one for one in plain if "turned by EXIF" in one)
     assert turned.startswith("images/turned 2 jpg.jpg, images/turned 3 jpg.jpg")

@@ -1,4 +1,4 @@
-"""What becomes of each row: masks, boxes, groups and proposals, and what is left out with which words."""
+"""Rows of a COCO file as masks, boxes, crowds and proposals, and the reasons for skipped ones."""
 
 from __future__ import annotations
 
@@ -86,9 +86,7 @@ def test_rows_of_no_image_are_counted(project: Project, labels: Labels, tmp_path
     )
 
 
-def test_one_good_polygon_of_two_is_kept_with_a_word_on_the_other(
-    project: Project, labels: Labels, tmp_path: Path
-) -> None:
+def test_one_good_polygon_of_two_is_kept_with_a_warning(project: Project, labels: Labels, tmp_path: Path) -> None:
     labels["annotations"][3]["segmentation"][1] = [1, 2, 3]
     labels["annotations"][3]["area"] = 24
     done = project.exchange.import_coco(write(tmp_path, labels))
@@ -129,7 +127,7 @@ def test_a_box_without_a_mask_becomes_a_prompt_and_only_once(project: Project, l
     assert len(project.store.images.boxes(7)) == len(project.store.images.boxes(3)) == 1
 
 
-def test_rows_with_a_score_wait_for_a_person(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_rows_with_a_score_become_proposals(project: Project, labels: Labels, tmp_path: Path) -> None:
     for row, score in zip(labels["annotations"], [0.75, 1, 87.5, "0.5", None], strict=True):
         row["score"] = score
     done = project.exchange.import_coco(write(tmp_path, labels))
@@ -141,13 +139,13 @@ def test_rows_with_a_score_wait_for_a_person(project: Project, labels: Labels, t
     assert done.warnings == ("a.png, annotation 3: its score 87.5 is not from 0 to 1 and was ignored",)
 
 
-def test_all_of_it_can_wait_for_a_person(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_all_masks_can_become_proposals(project: Project, labels: Labels, tmp_path: Path) -> None:
     done = project.exchange.import_coco(write(tmp_path, labels), options=ImportOptions(as_proposals=True))
     assert (done.masks, done.proposals) == (5, 5)
     assert project.annotations() == []
 
 
-def test_a_wrong_area_and_a_wrong_box_are_told(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_a_wrong_area_and_a_wrong_box_are_reported(project: Project, labels: Labels, tmp_path: Path) -> None:
     first, second, third, *_ = labels["annotations"]
     first |= {"area": 5000, "bbox": [3, 2, 17, 7]}
     second |= {"area": 161, "bbox": [0, 10, 40, 8]}
@@ -218,7 +216,7 @@ def test_a_project_with_masks_of_its_own_keeps_its_numbers(project: Project, lab
     assert [(one.id, one.name) for one in project.categories()] == [(1, "Kern"), (2, "Zelle")]
 
 
-def test_category_0_is_mapped_and_told(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_category_0_is_mapped_and_reported(project: Project, labels: Labels, tmp_path: Path) -> None:
     labels["categories"] = [{"id": 0, "name": "Zelle"}, {"id": 4, "name": "Kern", "supercategory": "Teil"}]
     for row in labels["annotations"][:4]:
         row["category_id"] = 0
@@ -282,7 +280,7 @@ def test_a_file_that_contradicts_itself_changes_nothing(
         pytest.param(b'{"images": [], "annotations": [], "categories": 3}', "categories is missing", id="number"),
     ],
 )
-def test_what_is_no_coco_file_is_told_so(project: Project, tmp_path: Path, data: bytes, sentence: str) -> None:
+def test_what_is_no_coco_file_is_reported(project: Project, tmp_path: Path, data: bytes, sentence: str) -> None:
     file = tmp_path / "x.json"
     file.write_bytes(data)
     with pytest.raises(BadCoco, match=sentence):

@@ -1,4 +1,4 @@
-"""Files as other tools write them: what each does in its own way, on pictures of 40 x 30."""
+"""Files of other tools, each with its peculiarities, on images of 40 x 30."""
 
 from __future__ import annotations
 
