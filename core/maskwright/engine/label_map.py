@@ -87,11 +87,10 @@ def refine(scores: Scores, pixels: NDArray[np.uint8], method: str, threshold: fl
 def _refine_pamr(scores: Scores, image: Tensor) -> Scores:
     """PAMR of each class's probability map; `image` is (3, h, w) in 0..255."""
     maps, background, probability = scores
-    maps = maps if background is None else torch.cat([maps, background[None]])
     size = image.shape[-2], image.shape[-1]
     affinity = pamr.affinity(image)
     refined = torch.cat([pamr.refine(probability(upsample(chunk, size)), affinity) for chunk in maps.split(_CHUNK)])
-    return Scores(refined) if background is None else Scores(refined[:-1], refined[-1])
+    return Scores(refined, None if background is None else pamr.refine(upsample(background[None], size), affinity)[0])
 
 
 def _refine_crf(scores: Scores, image: Tensor, threshold: float) -> Scores:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 import maskwright as mw
 from maskwright.domain import Prediction, Reference
-from maskwright.engine import Engine, label_map
-from maskwright.engine.label_map import label, refine
+from maskwright.domain.prompts import REFINEMENTS
+from maskwright.engine import Engine
 from maskwright.engine.talk2dino import Talk2DinoMethod
-from maskwright.engine.text_method import Scores, preprocess, upsample
-from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
+from maskwright.engine.text_method import preprocess, upsample
+from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError, UsageError
 from maskwright.models.sliding_window import EncodedWindows
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
@@ -358,65 +358,17 @@ def test_high_resolution_does_not_say_that_it_was_cleaned(engine: Engine) -> Non
 # refinement
 
 
-def test_refining_moves_a_contour_to_the_pictures_edge() -> None:
-    """Left dark, right bright; the class ends three pixels too late."""
-    pixels = np.full((60, 80, 3), 40, np.uint8)
-    pixels[:, 30:] = 210
-    drawn = torch.zeros(60, 80)
-    drawn[:, :33] = 1
-    wanted = np.where(np.arange(80) < 30, 1, 2)[None].repeat(60, axis=0)
-    plain = Scores(torch.stack([drawn, 1 - drawn]))
-    before = label(plain, (60, 80), 0.0).label_map
-    after = label(refine(plain, pixels, "pamr", 0.0), (60, 80), 0.0).label_map
-    assert (before != wanted).sum() == 3 * 60
-    assert (after != wanted).sum() == 0
-
-
-@pytest.mark.parametrize("none", [pytest.param(False, id="closed"), pytest.param(True, id="with none of these")])
-def test_refining_keeps_constants_and_turns_scores_into_chances(none: bool) -> None:
-    maps = torch.tensor([0.2, -1.0, 3.0])[:, None, None].expand(3, 10, 15)
-    given = Scores(maps, torch.full((10, 15), 0.4) if none else None, torch.sigmoid)
-    found = refine(given, _noise(30, 45).pixels, "pamr", 0.0)
-    assert found.maps.shape == (3, 30, 45)
-    assert torch.allclose(found.maps, torch.tensor([0.2, -1, 3]).sigmoid()[:, None, None].expand(3, 30, 45), atol=1e-5)
-    assert (found.background is None) is not none
-    assert torch.equal(found.probability(found.maps), found.maps), "they are probabilities now"
-
-
-def test_refining_many_classes_at_a_time_equals_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    maps, pixels = torch.rand(7, 12, 17, generator=torch.Generator().manual_seed(0)), _noise(24, 30).pixels
-    whole = refine(Scores(maps), pixels, "pamr", 0.0).maps
-    monkeypatch.setattr(label_map, "_CHUNK", 2)
-    assert torch.allclose(refine(Scores(maps), pixels, "pamr", 0.0).maps, whole, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("size", "wanted"),
-    [
-        pytest.param((40, 60), (40, 60), id="small"),
-        pytest.param((90, 120), (50, 67), id="short side"),
-        pytest.param((60, 600), (22, 224), id="many pixels"),
-        pytest.param((2, 6000), (1, 3873), id="a strip"),
-    ],
-)
-def test_large_pictures_are_refined_at_a_smaller_size(
-    size: tuple[int, int], wanted: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(label_map, "_MAX_SHORT_SIDE", 50)
-    monkeypatch.setattr(label_map, "_MAX_PIXELS", 5000)
-    maps = refine(Scores(torch.rand(2, 5, 5)), _noise(*size).pixels, "pamr", 0.0).maps
-    assert tuple(maps.shape[1:]) == wanted
-
-
+@pytest.mark.parametrize("refine", REFINEMENTS)
 @pytest.mark.parametrize(("preset", "method"), METHODS)
-def test_every_method_is_refined(asked: Callable[..., Prediction], preset: str, method: str) -> None:
+def test_every_method_is_refined(asked: Callable[..., Prediction], preset: str, method: str, refine: str) -> None:
     for options in ({"background": False}, {"cleaning": True}, {"cleaning": False}):
-        plain, other = (asked(preset, method, refine=refine, **options) for refine in (None, "pamr"))
-        assert other.provenance["parameters"] == {**plain.provenance["parameters"], "refine": "pamr"}
+        plain, other, again = (asked(preset, method, refine=how, **options) for how in (None, refine, refine))
+        assert other.provenance["parameters"] == {**plain.provenance["parameters"], "refine": refine}
         assert other.label_map.shape == plain.label_map.shape
         assert not np.array_equal(other.label_map, plain.label_map)
         assert other.label_map.min() >= (1 if "background" in options else 0)
         assert all(0 <= score <= 1 for score in other.scores)
+        assert np.array_equal(other.label_map, again.label_map)
 
 
 def test_what_refining_left_unlabelled_is_not_laid_to_cleaning(engine: Engine) -> None:
@@ -425,10 +377,10 @@ def test_what_refining_left_unlabelled_is_not_laid_to_cleaning(engine: Engine) -
     assert np.array_equal(cleaned.unlabelled_by_cleaning, (plain.label_map > 0) & (cleaned.label_map == 0))
 
 
-@pytest.mark.parametrize("refine", ["crf", "x", "", "PAMR"])
-def test_other_refinements_are_one_sentence(talking_preset: Path, refine: str) -> None:
+@pytest.mark.parametrize("refine", ["x", "", "PAMR"])
+def test_an_unknown_refinement_is_refused_before_encoding(talking_preset: Path, refine: str) -> None:
     engine = Engine.load(talking_preset, "cpu")
-    with pytest.raises(MaskwrightError, match=rf"refined by pamr, not by {refine}\. Choose pamr, or leave it out\.$"):
+    with pytest.raises(UsageError):
         _ask(engine, _noise(), refine=refine)
     assert engine.encoder_calls == 0
 
