@@ -1,4 +1,4 @@
-"""Masks drawn over an image."""
+"""Overlays: masks drawn over an image."""
 
 from __future__ import annotations
 
@@ -15,17 +15,27 @@ __all__ = ["Layer", "blend", "flatten"]
 
 
 class Layer(NamedTuple):
-    """A mask with its colour; `outlined` draws a light and dark edge that is seen on any ground."""
+    """A mask and how it is drawn."""
 
     mask: Mask
     color: str
+    """#rrggbb"""
     outlined: bool = False
+    """With an edge of light and dark dashes, which is visible on any background."""
     hatched: bool = False
-    """Drawn as stripes: not a mask, but a region to be told of."""
+    """As stripes, for a region that is not a mask."""
 
 
 def flatten(layers: Sequence[Layer], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
-    """One (H, W, 4) uint8 picture of all masks, small ones on top; alpha is 0 or 255."""
+    """Draw masks into one RGBA image, small ones on top.
+
+    Args:
+        layers: the masks.
+        size_wh: (width, height) of the result, in pixels; masks are resized to it.
+
+    Returns:
+        (H, W, 4) uint8; alpha is 0 or 255.
+    """
     out = np.zeros((size_wh[1], size_wh[0], 4), np.uint8)
     for layer in sorted(layers, key=lambda layer: -layer.mask.area):
         region = Pillow.fromarray(layer.mask.to_array()).resize(size_wh, Pillow.Resampling.NEAREST)
@@ -58,7 +68,16 @@ def _draw_edge(out: NDArray[np.uint8], inside: NDArray[np.bool_]) -> None:
 
 
 def blend(pixels: NDArray[np.uint8], layers: Sequence[Layer], opacity: float = 0.55) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8: the image with the masks over it."""
+    """Draw masks over an image.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        layers: the masks.
+        opacity: of the masks, 0 to 1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     overlay = flatten(layers, (pixels.shape[1], pixels.shape[0]))
     share = overlay[:, :, 3:].astype(np.float32) / 255 * opacity
     return np.rint(pixels * (1 - share) + overlay[:, :, :3] * share).astype(np.uint8)

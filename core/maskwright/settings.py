@@ -1,4 +1,4 @@
-"""Settings: defaults < `config.toml` in the user's configuration folder < environment < what a command was told."""
+"""Settings: limits and folders, from `config.toml` in the user's configuration folder and from the environment."""
 
 from __future__ import annotations
 
@@ -19,22 +19,29 @@ _WORDS: dict[type, str] = {float: "a number", int: "a whole number", Path: "the 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits and places that a person may change; each has an environment variable MASKWRIGHT_<NAME>."""
+    """Limits and folders that the user may change.
+
+    The environment variable MASKWRIGHT_<NAME> takes precedence over `config.toml`, and that over the default.
+    """
 
     max_megapixels: float = 100.0
-    """Pictures with more pixels are refused before they are decoded."""
+    """Images with more pixels are refused before they are decoded."""
     cache_mb: int = 1024
-    """Memory that the engine keeps image embeddings in."""
+    """Memory for image embeddings, in MB."""
     project: Path = Path("~/maskwright-project")
-    """The project that front ends open when none is named."""
+    """Folder of the project that front ends open when none is named."""
     presets: Path = user_cache_path("maskwright") / "presets"
-    """Where imported and fetched presets are kept."""
+    """Folder of imported presets."""
     cache: Path = user_cache_path("maskwright") / "computed"
-    """Where results are kept that can be computed again."""
+    """Folder of results that can be computed again."""
 
     @classmethod
     def load(cls) -> Settings:
-        """Read the configuration file and the environment; raises MaskwrightError naming what cannot be read."""
+        """Read the configuration file and the environment.
+
+        Raises:
+            MaskwrightError: the file cannot be read, has an unknown key, or a value is not valid.
+        """
         file = user_config_path("maskwright") / "config.toml"
         values: dict[str, object] = {}
         if file.is_file():
@@ -53,14 +60,14 @@ class Settings:
             if from_environment is not None:
                 values[name] = from_environment
         settings = cls(**{name: _value(name, kinds[name], value) for name, value in values.items()})
-        # so that "not a number" does not pass as no limit
+        # written so that NaN does not pass
         if not settings.max_megapixels > 0 or settings.cache_mb < 0:
             raise MaskwrightError("The settings max_megapixels and cache_mb must be positive numbers.")
         return settings
 
 
 def _value(name: str, kind: type, value: object) -> Any:
-    """A setting in its own type, from the environment's text or from TOML; raises MaskwrightError."""
+    """A value in the type of its setting, from the text of the environment or from TOML; raises MaskwrightError."""
     kind, word = next((kind_, word) for kind_, word in _WORDS.items() if issubclass(kind, kind_))
     # TOML's true and 1.5 would pass as 1
     exact = isinstance(value, str) or (kind is float and type(value) is int) or type(value) is kind

@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, file names, content hashes."""
+"""Files on disk: atomic writes, names, content hashes."""

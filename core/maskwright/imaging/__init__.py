@@ -1,1 +1,1 @@
-"""Image files to upright 8-bit RGB arrays, sizes and windows, contrast."""
+"""Images as arrays: reading files upright and in 8 bit, sizes and windows, contrast."""

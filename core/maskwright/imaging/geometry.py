@@ -1,4 +1,4 @@
-"""Sizes, windows and connected components, in whole pixels."""
+"""Geometry in pixels: sizes and windows of images, connected components, EXIF orientation, polygons."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ __all__ = [
 ]
 
 _LONGEST = 8
-"""A picture longer than this many short sides is stretched, so that a 1 x 5000 strip stays affordable."""
+"""Largest aspect ratio that is kept; a longer image is squeezed, so that a 1 x 5000 strip stays affordable."""
 
 
 def slide_size(size_hw: tuple[int, int], short_side: int, window: int, longest: int | None = None) -> tuple[int, int]:
-    """(height, width) with the short side at `short_side` and the ratio kept, no side under `window`.
+    """(height, width) to resize an image to before it is cut into windows; the aspect ratio is kept.
 
-    A picture whose long side would exceed `longest`, by default eight short sides, is squeezed.
+    Args:
+        size_hw: (height, width) of the image, in pixels.
+        short_side: wanted length of the short side.
+        window: side of a window, which no side falls below.
+        longest: limit of the long side, by default eight short sides; a longer image is squeezed.
     """
     scale = min(short_side / min(size_hw), (longest or _LONGEST * short_side) / max(size_hw))
     height, width = (max(window, round(side * scale)) for side in size_hw)
@@ -33,19 +37,23 @@ def slide_size(size_hw: tuple[int, int], short_side: int, window: int, longest: 
 
 
 def area_size(size_hw: tuple[int, int], side: int, *, least: int, multiple: int) -> tuple[int, int]:
-    """(height, width) with the area of a square of `side` and the ratio kept up to 1:8, in multiples of `multiple`.
+    """(height, width) with the area of a square; the aspect ratio is kept up to 1:8.
 
-    No side is under `least`, so the area grows with ratios beyond (side / least) squared.
+    Args:
+        size_hw: (height, width) of the image, in pixels.
+        side: of the square.
+        least: length that no side falls below, so that the area grows with ratios beyond (side / least) squared.
+        multiple: both sides are multiples of this.
     """
     ratio = min(max(size_hw[0] / size_hw[1], 1 / _LONGEST), _LONGEST)
     height, width = side * ratio**0.5, side / ratio**0.5
     larger = max(1.0, least / min(height, width))
-    sides = (max(least, round(length * larger / multiple) * multiple) for length in (height, width))
-    return next(sides), next(sides)
+    rows, columns = (max(least, round(length * larger / multiple) * multiple) for length in (height, width))
+    return rows, columns
 
 
 def slide(size_hw: tuple[int, int], window: int, stride: int) -> list[tuple[int, int]]:
-    """(top, left) of every window, row by row; the last of a row or column is shifted back to the border."""
+    """(top, left) of every window in row-major order; the last of a row or column is aligned with the border."""
 
     def starts(side: int) -> list[int]:
         last = side - window
@@ -70,7 +78,7 @@ def components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
 
 
 def upright(array: NDArray[np.generic], orientation: int) -> NDArray[Any]:
-    """An (H, W) array in the frame of a file, as an upright picture has it, for an EXIF orientation from 1 to 8."""
+    """Apply an EXIF orientation, 1 to 8, to an (H, W) array in the frame of the file."""
     turned: NDArray[Any] = array.T if orientation >= 5 else array
     if orientation in (2, 3, 6, 7):
         turned = turned[:, ::-1]
@@ -82,7 +90,13 @@ def upright(array: NDArray[np.generic], orientation: int) -> NDArray[Any]:
 def upright_box(
     box_xywh: tuple[float, float, float, float], orientation: int, size_hw: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """A box in the frame of a file as it lies on the upright picture, whose size is given; see `upright`."""
+    """Apply an EXIF orientation to a box, as `upright` does to an array.
+
+    Args:
+        box_xywh: x, y, width and height in the frame of the file, in pixels.
+        orientation: 1 to 8.
+        size_hw: (height, width) of the upright image.
+    """
     x, y, w, h = box_xywh
     if orientation >= 5:
         x, y, w, h = y, x, h, w
@@ -94,9 +108,14 @@ def upright_box(
 
 
 def clip_polygon(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """What of a polygon, (N, 2) as (x, y), lies inside a picture, (M, 2); M is 0 when nothing does.
+    """Clip a polygon to an image (Sutherland and Hodgman, "Reentrant polygon clipping", 1974).
 
-    Source: Sutherland and Hodgman, "Reentrant polygon clipping", 1974.
+    Args:
+        points: (N, 2) x and y, in pixels.
+        size_hw: (height, width) of the image.
+
+    Returns:
+        (M, 2); M is 0 when the polygon lies outside.
     """
     for axis, edge, inward in (
         (0, 0.0, 1.0),
@@ -112,7 +131,7 @@ def clip_polygon(points: NDArray[np.float64], size_hw: tuple[int, int]) -> NDArr
         share = np.where(crossing, before / np.where(crossing, before - depth, 1.0), 0.0)
         cut = last + share[:, None] * (points - last)
         cut[:, axis] = edge
-        # for each side: where it crosses the edge, then its end if that is inside
+        # of each side: its crossing with the edge, then its end point where that is inside
         both = np.stack([cut, points], axis=1).reshape(-1, 2)
         points = both[np.stack([crossing, depth >= 0], axis=1).ravel()]
     return points

@@ -1,4 +1,4 @@
-"""Picture files: upright 8-bit RGB in, with a limit on pixels and one sentence for what cannot be read."""
+"""Reading of image files as upright 8-bit RGB arrays, with a limit on the number of pixels."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ _LIMIT_LOCK = threading.Lock()
 
 
 class DecodedImage(NamedTuple):
-    """A decoded file."""
+    """A decoded image file."""
 
     pixels: NDArray[np.uint8]
     """(H, W, 3), upright"""
     orientation: int
     """EXIF orientation, 1 to 8, already applied to `pixels`."""
     captured: str
-    """EXIF date and time, or empty."""
+    """EXIF date and time of capture, or empty."""
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a folder scan takes this file."""
+    """Whether a scan of a folder includes this file."""
     return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -> DecodedImage:
-    """Decode the first page of a picture file.
+    """Decode the first page of an image file.
 
     Args:
-        data: the file's bytes.
-        name: the file's name, for messages.
-        max_megapixels: limit on width times height; default from the settings.
+        data: bytes of the file.
+        name: name of the file, for messages and for its suffix.
+        max_megapixels: limit of width times height, by default that of the settings.
 
     Raises:
-        UnsupportedImage: a kind of file that is known but not read.
+        UnsupportedImage: a known type of file that is not read.
         ImageUnreadable: damaged, empty or not an image.
-        ImageTooLarge: more pixels than the limit; nothing was decoded.
+        ImageTooLarge: more pixels than the limit; raised before they are decoded.
     """
     limit = Settings.load().max_megapixels if max_megapixels is None else max_megapixels
     if Path(name).suffix.lower() in _KNOWN_BUT_NOT_READ:
         raise UnsupportedImage(Path(name).name, SUFFIXES)
     try:
         with warnings.catch_warnings():
-            # a damaged file is one sentence of ours, not Pillow's remarks on its tags
+            # Pillow warns of odd tags; a damaged file raises one of our errors instead
             warnings.simplefilter("ignore")
             opened = _opened(data)
             megapixels = opened.width * opened.height / 1e6
@@ -74,14 +74,14 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -
         raise
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
         raise ImageUnreadable(Path(name).name) from error
-    # a damaged file may hold anything there
+    # a damaged file may hold any value there
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
     return DecodedImage(_pillow_rgb8(upright), orientation, captured if isinstance(captured, str) else "")
 
 
 def _opened(data: bytes) -> Pillow.Image:
-    """The file's header; Pillow's own limit on pixels, one for the process, must not refuse what the settings allow."""
+    """Open a file without decoding it, and without Pillow's own limit on pixels, which is global."""
     with _LIMIT_LOCK:
         before = Pillow.MAX_IMAGE_PIXELS
         Pillow.MAX_IMAGE_PIXELS = None
@@ -100,7 +100,7 @@ def _pillow_rgb8(image: Pillow.Image) -> NDArray[np.uint8]:
 
 
 def read_mask(file: Path) -> NDArray[np.bool_]:
-    """(H, W) of a mask file: everything that is not black, or not index 0.
+    """(H, W) boolean mask of an image file: every pixel that is not black, or not index 0.
 
     Raises:
         MaskwrightError: there is no such file, or it is not an image.
@@ -112,7 +112,7 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
         raise MaskwrightError(f"There is no file {file}. Check the name.") from error
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
         raise ImageUnreadable(file.name) from error
-    # the last channel of two or four is opacity
+    # the last of two or four channels is alpha
     colours = values.reshape(*values.shape[:2], -1)[
         ..., : {2: 1, 4: 3}.get(values.shape[-1] if values.ndim == 3 else 1)
     ]

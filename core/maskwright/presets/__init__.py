@@ -1,1 +1,1 @@
-"""Presets: a folder of `config.json`, weights and tokenizer as loaded models, and the authors' files they come from."""
+"""Presets: folders of `config.json`, weights and tokenizer, as loaded models; and their import from authors' files."""

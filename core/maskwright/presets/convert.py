@@ -1,4 +1,4 @@
-"""Authors' files in, preset folder out: keys converted, every missing or misshapen one refused by name."""
+"""Import of official presets: authors' files are converted, checked key by key and written as a preset folder."""
 
 from __future__ import annotations
 
@@ -48,10 +48,18 @@ _BACKBONE = "visual_model.backbone."
 
 
 def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
-    """Make the official preset `name` from its files in any order; gives back its folder.
+    """Make an official preset from its files.
+
+    Args:
+        paths: the files, in any order.
+        name: of the preset.
+        into: folder that the preset's folder is made in.
+
+    Returns:
+        The preset's folder.
 
     Raises:
-        MaskwrightError: an unknown preset, a missing file, or weights that do not fit (keys named).
+        MaskwrightError: an unknown preset, a missing file, or weights that do not fit; the message names the keys.
     """
     if name not in OFFICIAL:
         raise UsageError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
@@ -67,12 +75,12 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
 
 
 def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> Path:
-    """A backbone of the given sizes for segmentation by example, from its one file; raises BadWeights."""
+    """Make an INSID3 preset from the one file of a backbone with these sizes; raises BadWeights."""
     path = _only(paths, folder, "the DINOv3 backbone")
     state = _converted(path)
-    strangers = [key for key in state if not key.startswith(_BACKBONE)]
-    if strangers:
-        raise BadWeights(f"{path.name} is not a DINOv3 backbone: it has unknown {', '.join(strangers[:3])}.")
+    unknown = [key for key in state if not key.startswith(_BACKBONE)]
+    if unknown:
+        raise BadWeights(f"{path.name} is not a DINOv3 backbone: it has unknown {', '.join(unknown[:3])}.")
     model = DinoV3(config)
     _load(model, {key.removeprefix(_BACKBONE): value for key, value in state.items()}, folder)
     method = Insid3Config(components=components_for(config.width))
@@ -83,14 +91,14 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
 
 
 def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
-    """SAM of the given sizes for clicks and boxes, from its one file; raises BadWeights."""
+    """Make a SAM preset from the one file of a SAM with these sizes; raises BadWeights."""
     path = _only(paths, folder, "the SAM checkpoint")
     model = Sam(config)
 
-    def own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return convert_sam_hub(state) if _VISION in state else convert_sam(state, model, what=path.name)
 
-    state = _converted(path, own_names)
+    state = _converted(path, convert)
     load_exactly(model, state, what=folder.name)
     with _writing(folder):
         save_part(folder, "sam", model.state_dict(), {"model": to_plain(config)}, dtype=torch.float32)
@@ -98,9 +106,9 @@ def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
 
 
 def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfig) -> Path:
-    """The parts of a dinov3.seg of the given sizes, from dino.txt's files, SAM's and AnyUp's; raises BadWeights.
+    """Make a dinov3.seg preset with these sizes from the files of dino.txt, SAM and AnyUp; raises BadWeights.
 
-    The result answers words with dino.txt and clicks with SAM until it is trained.
+    Its authors publish no weights. Until it is trained, text prompts use dino.txt.
     """
     assert config.anyup is not None
     kinds: dict[str, list[Path]] = {"sam": [], "anyup": [], "dino.txt": []}
@@ -125,7 +133,7 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
 
 
 def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfig) -> Path:
-    """Talk2DINO of the given sizes from backbone, CLIP, projection and vocabulary files; raises BadWeights."""
+    """Make a Talk2DINO preset with these sizes from backbone, CLIP, projection and vocabulary; raises BadWeights."""
     state: dict[str, Tensor] = {}
     vocabulary: Path | None = None
     for path in paths:
@@ -148,8 +156,8 @@ def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfi
 
 
 def _talk2dino_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tell the files of Talk2DINO apart by their keys, and rename these."""
-    ways: tuple[tuple[str, str, Callable[[dict[str, Tensor]], dict[str, Tensor]]], ...] = (
+    """Recognise a file of Talk2DINO by a key, and convert it."""
+    kinds: tuple[tuple[str, str, Callable[[dict[str, Tensor]], dict[str, Tensor]]], ...] = (
         ("linear_layer.weight", "projection", convert_projection),
         ("token_embedding.weight", "text", convert_clip),
         ("text_projection.weight", "text", convert_clip_hub),
@@ -158,8 +166,8 @@ def _talk2dino_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ("cls_token", "visual", convert_official),
         ("embeddings.cls_token", "visual", convert_hub),
     )
-    for mark, part, convert in ways:
-        if mark in state:
+    for key, part, convert in kinds:
+        if key in state:
             return {f"{part}.{name}": value for name, value in convert(state).items()}
     return state
 
@@ -174,7 +182,7 @@ def _kind(path: Path) -> str:
 
 
 _VISION = "vision_encoder.pos_embed"
-"""A key that only the hub's file has."""
+"""A key that only the Hugging Face file has."""
 
 
 def _only(paths: Sequence[Path], folder: Path, what: str) -> Path:
@@ -185,7 +193,7 @@ def _only(paths: Sequence[Path], folder: Path, what: str) -> Path:
 
 
 def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -> Path:
-    """dino.txt of the given sizes from backbone, head-and-text and vocabulary files; raises BadWeights."""
+    """Make a dino.txt preset with these sizes from backbone, head and text tower, vocabulary; raises BadWeights."""
     state: dict[str, Tensor] = {}
     vocabulary: Path | None = None
     for path in paths:
@@ -228,11 +236,11 @@ def _require(path: Path) -> None:
 
 
 _NO_KEY_BIAS = re.compile(r"vit\.model\.layer\.\d+\.attention\.k_proj\.bias$")
-"""Names of DINOv3 only: DINOv2's key biases are used."""
+"""Key biases of DINOv3; DINOv2's have other names and are used."""
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
-    # the hub's backbone leaves out the key bias, which the authors mask to zero
+    # the Hugging Face file has no key biases, which the authors mask to zero
     missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if _NO_KEY_BIAS.search(k)}
     load_exactly(model, missing | state, what=folder.name)
 
@@ -250,20 +258,20 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _converted(
-    path: Path, own_names: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
+    path: Path, convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None
 ) -> dict[str, Tensor]:
-    """An authors' file under our names; a key too misshapen to be cut into its parts is refused here."""
+    """An authors' file with our keys; raises BadWeights where a tensor is too misshapen to be split."""
     if not path.stat().st_size:
         raise BadWeights(f"{path.name} is empty. Download it again.")
     state = read_official(path)
     try:
-        return (own_names or _own_names)(state)
+        return (convert or _dinotxt_names)(state)
     except (RuntimeError, ValueError, IndexError) as error:
         raise BadWeights(f"{path.name} holds a misshapen key: {str(error).partition(chr(10))[0]}.") from error
 
 
-def _own_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tell a backbone file (the authors' or the hub's) from the head-and-text file, and rename its keys."""
+def _dinotxt_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Recognise a file of dino.txt, a backbone or head with text tower, and convert it."""
     if "cls_token" in state:
         return {_BACKBONE + name: value for name, value in convert_official(state).items()}
     if "embeddings.cls_token" in state:

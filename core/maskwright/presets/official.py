@@ -1,4 +1,4 @@
-"""The official models by preset name: which files they need, who publishes them, under which licence."""
+"""Official presets: the files they are made from, where their authors publish them, and under which licence."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ __all__ = ["OFFICIAL", "OfficialFile", "OfficialPreset"]
 
 @dataclass(frozen=True, slots=True)
 class OfficialFile:
-    """One file as its authors publish it."""
+    """A file as its authors publish it."""
 
     name: str
     what: str
     page: str
     licence: str
     hub: str | None = None
-    """Repository on the Hugging Face hub that holds the same weights, or None: a person downloads it by hand."""
+    """Repository on the Hugging Face hub with the same weights; None: to be downloaded by hand."""
     part: str = ""
-    """backbone, head, vocabulary, sam or anyup."""
+    """backbone, head, text, projection, vocabulary, sam or anyup."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfficialPreset:
-    """A preset that is made from the authors' files by `maskwright models import`."""
+    """A preset that `maskwright models import` makes from its authors' files."""
 
     description: str
     files: tuple[OfficialFile, ...]
@@ -84,7 +84,7 @@ _SAMS = {
 OFFICIAL = {
     "dinov3seg-l": OfficialPreset(
         "dinov3.seg on dino.txt ViT-L/16 and SAM ViT-L, 1,178.2 M parameters. Its authors publish no weights: these "
-        "are the parts to train it from (maskwright train --task seg); until then dino.txt answers words, SAM clicks",
+        "are the parts to train it from (maskwright train --task seg); until then text prompts use dino.txt",
         (
             *_DINOTXT,
             _SAMS["l"],
@@ -121,4 +121,4 @@ OFFICIAL = {
         for (size, file), millions in zip(_SAMS.items(), ("93.7", "312.3"), strict=True)
     },
 }  # fmt: skip
-"""Presets that this version can make; later methods add theirs."""
+"""Presets that can be imported, by name."""

@@ -1,4 +1,4 @@
-"""Tensors of a TorchScript archive (CLIP is published as one), read without running anything that is in it."""
+"""Tensors of a TorchScript archive, such as CLIP's, read without executing anything in it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _DTYPES = {
 
 
 class _Module:
-    """Stands for whatever class the archive names: only its attributes count."""
+    """Stand-in for any class of the archive; only its attributes matter."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.attributes = state
 
 
 class _Reader(pickle.Unpickler):
-    """Knows tensors, lists and attributes, and refuses to look up anything else."""
+    """An unpickler for tensors, lists and attributes that refuses to look up anything else."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
@@ -67,7 +67,7 @@ def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[i
 
 
 def is_archive(file: Path) -> bool:
-    """Whether a file is a TorchScript archive: only those hold constants."""
+    """Whether a file is a TorchScript archive, which is the only kind with a table of constants."""
     return _root(file) is not None
 
 
@@ -75,15 +75,15 @@ def _root(file: Path) -> str | None:
     if not zipfile.is_zipfile(file):
         return None
     with zipfile.ZipFile(file) as archive:
-        names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/constants.pkl")]
-    return names[0].partition("/")[0] if names else None
+        constants = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/constants.pkl")]
+    return constants[0].partition("/")[0] if constants else None
 
 
 def read_archive(file: Path) -> dict[str, Tensor]:
-    """The archive's parameters and buffers by name.
+    """Parameters and buffers of an archive by name.
 
     Raises:
-        pickle.UnpicklingError, KeyError, ValueError, RuntimeError: damaged, or it holds more than modules of tensors.
+        pickle.UnpicklingError, KeyError, ValueError, RuntimeError: it is damaged, or holds more than tensors.
     """
     root = _root(file)
     assert root is not None

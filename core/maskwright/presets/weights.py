@@ -1,4 +1,4 @@
-"""Weights on disk: write whole or not at all, read, name what is wrong."""
+"""Weights on disk: safetensors files and their entries in `config.json`, and the authors' files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ CONFIG = "config.json"
 def save_part(
     folder: Path, part: str, state: Mapping[str, Tensor], config: Mapping[str, Any], *, dtype: torch.dtype
 ) -> None:
-    """Write one model of a preset: `PART.safetensors`, and its entry in `config.json` with the weights' SHA-256."""
+    """Write one model of a preset: `PART.safetensors` and its entry in `config.json`.
+
+    Args:
+        folder: of the preset.
+        part: name of the entry.
+        state: the weights.
+        config: the entry; file name and SHA-256 of the weights are added.
+        dtype: of stored floating point tensors.
+    """
     weights = folder / f"{part}.safetensors"
     stored = {
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous().cpu()
@@ -43,7 +51,7 @@ def save_part(
 
 
 def write_part(folder: Path, part: str, config: Mapping[str, Any]) -> None:
-    """Write one entry of a preset's `config.json`; the others stay."""
+    """Write one entry of a preset's `config.json`, and keep the others."""
     file = folder / CONFIG
     whole = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     whole[part] = dict(config)
@@ -51,16 +59,20 @@ def write_part(folder: Path, part: str, config: Mapping[str, Any]) -> None:
 
 
 def save_record(file: Path, record: Mapping[str, Any]) -> None:
-    """Write plain values as JSON, atomically."""
+    """Write JSON values to an indented file, atomically."""
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     atomic_save(file, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """State dict of a safetensors file in single precision.
+    """State dict of a safetensors file, in single precision.
+
+    Args:
+        file: to read.
+        sha256: expected hash; None skips the check.
 
     Raises:
-        BadWeights: the file is missing, damaged, or not the one `sha256` names.
+        BadWeights: the file is missing or damaged, or has another hash.
     """
     try:
         if sha256 is not None and sha256_of(file) != sha256:
@@ -76,7 +88,11 @@ def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def read_official(file: Path) -> dict[str, Tensor]:
-    """State dict of an authors' file: `.pth`, unpickled in weights-only mode; TorchScript archive; safetensors."""
+    """State dict of an authors' file: safetensors, a TorchScript archive, or a pickle in weights-only mode.
+
+    Raises:
+        BadWeights: the file cannot be read, or holds more than tensors.
+    """
     if file.suffix == ".safetensors":
         return read_weights(file)
     try:

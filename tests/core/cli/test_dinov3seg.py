@@ -28,8 +28,8 @@ def test_untrained_parts_say_so(run: Run, image_file: Path, segmenting_preset: P
     (folder / "config.json").write_text(json.dumps(told))
     found = run("segment", image_file, "--text", "grass, sky", "--preset", folder, "--out", "out")
     assert "not trained yet" in found.err
-    assert "waits for training" in run("models", "info", folder).out
-    assert "answered by dinov3.seg" in run("models", "info", segmenting_preset).out
+    assert "until dinov3.seg is trained" in run("models", "info", folder).out
+    assert "text prompts use dinov3.seg" in run("models", "info", segmenting_preset).out
 
 
 def test_evaluate_says_which_method_answered(run: Run, labelled: Path, segmenting_preset: Path) -> None:
