@@ -27,7 +27,7 @@ def slide_size(size_hw: tuple[int, int], short_side: int, window: int, longest: 
 
     Args:
         size_hw: (height, width) of the image, in pixels.
-        short_side: wanted length of the short side.
+        short_side: target length of the short side.
         window: side of a window, which no side falls below.
         longest: limit of the long side, by default eight short sides; a longer image is squeezed.
     """

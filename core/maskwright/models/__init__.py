@@ -1,1 +1,1 @@
-"""Networks and algorithms, one file per paper: tensors in, tensors out; no presets, no files, no images."""
+"""Networks and algorithms, one file per paper: tensors in, tensors out. They know no preset."""

@@ -338,7 +338,7 @@ def official_name(name: str, depth: int) -> str:
 
 
 def convert_official(state: Mapping[str, Tensor], model: Sam, *, what: str = "the file") -> dict[str, Tensor]:
-    """Rename the keys of the authors' `sam_vit_*.pth` (checkpoints/sam_vit_*.json) to those of `model`.
+    """Rename the keys of the authors' `sam_vit_*.pth` files to those of `model`.
 
     Raises:
         BadWeights: a key is missing, left over or misshapen; the message has the authors' names.

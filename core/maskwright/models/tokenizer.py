@@ -46,7 +46,7 @@ class Tokenizer:
         try:
             backend = Backend.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for anything it cannot read
-            raise BadWeights(f"Cannot read the tokenizer {file}: {error}. Get the preset again.") from error
+            raise BadWeights(f"Cannot read the tokenizer {file}: {error}. Get the file again.") from error
         return cls(backend, context=context, start="<start>", end="<end>")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
