@@ -3,8 +3,8 @@
 There is no public code, so the paper's text decides; where it gives no number, CAT-Seg's is used (`CostAggregator`).
 Parameter counts match the paper's table to the digits shown: 866.6 M for dino.txt, 311.6 M for the rest.
 
-The modules take images of any aspect ratio. Shapes: B images, T classes, P text
-embeddings per class, C channels, an h x w patch grid.
+The modules take images of any aspect ratio. Shapes: B images, T classes, P text embeddings per class, C channels, an
+h x w patch grid.
 """
 
 from __future__ import annotations
