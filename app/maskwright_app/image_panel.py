@@ -38,7 +38,7 @@ class ImagePanel:
             self.next = gr.Button("Next image (N)", elem_id="mw-next", min_width=120)
         self.opacity = gr.Slider(0, 100, 55, step=5, label="Mask opacity in %", elem_id="mw-opacity")
         with gr.Row():
-            self.background = gr.Checkbox(True, label="Background class", elem_id="mw-background", min_width=200)
+            self.background = gr.Checkbox(value=True, label="Background class", elem_id="mw-background", min_width=200)
             self.threshold = gr.Slider(
                 0.05, 0.95, 0.5, step=0.05, label="Threshold: probability that a class needs", elem_id="mw-threshold"
             )
@@ -49,7 +49,7 @@ class ImagePanel:
             self.cleaning = gr.Dropdown(
                 list(CLEANING), value="Automatic", label="Background cleaning", elem_id="mw-clean", min_width=170
             )
-            self.refine = gr.Checkbox(False, label="Refine contours (PAMR)", elem_id="mw-refine", min_width=170)
+            self.refine = gr.Checkbox(value=False, label="Refine contours (PAMR)", elem_id="mw-refine", min_width=170)
         screen.credit.render()
 
     def wire(self) -> None:

@@ -62,7 +62,7 @@ class AcceptedBox(QGroupBox):
     def show_masks(self, masks: Sequence[MaskView], pixels: int) -> None:
         """List the masks of an image with so many pixels; selected masks that are still there stay selected."""
         before = set(self.ids)
-        self.list.blockSignals(True)
+        self.list.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
         self.list.clear()
         for mask in masks:
             share = f"{100 * mask.mask.area / pixels:.1f} %"
@@ -76,7 +76,7 @@ class AcceptedBox(QGroupBox):
 
     def select(self, ids: Iterable[int]) -> None:
         """Select these masks and no others."""
-        self.list.blockSignals(True)
+        self.list.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
         self._select(set(ids))
         items = self.list.selectedItems()
         if items:
@@ -97,7 +97,7 @@ class AcceptedBox(QGroupBox):
         for row in range(self.list.count()):
             item = self.list.item(row)
             item.setSelected(item.data(Qt.UserRole) in ids)
-        self.list.blockSignals(False)
+        self.list.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
         self._selected()
 
     def _selected(self) -> None:

@@ -96,14 +96,14 @@ class AnnotatorWidget(Form):
 
     def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
         """Fill the list of images."""
-        self._images.blockSignals(True)
+        self._images.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
         if images != self._titles:
             self._titles = images
             self._images.clear()
             for title, image_id in images:
                 self._images.addItem(title, image_id)
         self._images.setCurrentIndex(self._images.findData(current))
-        self._images.blockSignals(False)
+        self._images.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
 
     def show_image(self, image_id: int, image: Image) -> None:
         """Show another image, and allow undo and redo on it."""

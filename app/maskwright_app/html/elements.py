@@ -38,5 +38,5 @@ def data_uri(image: Pillow.Image, kind: str, **options: object) -> str:
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _text(value: str | bool | None) -> str | None:
+def _text(value: str | bool | None) -> str | None:  # noqa: FBT001 - an attribute's value
     return str(value).lower() if isinstance(value, bool) else value

@@ -78,7 +78,10 @@ def evaluate(
     if table and (refine or cleaning is not None):
         raise UsageError("--table measures all settings of --cleaning and --refine. Leave them out.")
     contours = refinement(refine or ("crf" if task is _Task.example else "none"))
-    selection, model = ImageSelection(only_held_out=held_out, limit=limit, seed=seed), load_engine(preset, device)
+    selection, model = (
+        ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things),
+        load_engine(preset, device),
+    )
     if task is _Task.example:
         from maskwright.evaluation.few_shot import evaluate_example
 
@@ -97,7 +100,7 @@ def evaluate(
         variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours),)
         with progress_bar("Images") as bar:
             rows = evaluate_text(
-                model, data, method=method, background=table or background, things=things, variants=variants,
+                model, data, method=method, background=table or background, variants=variants,
                 selection=selection, progress=bar,
             )  # fmt: skip
         _print_text(rows, as_json=as_json, table=table)

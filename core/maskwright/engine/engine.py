@@ -168,7 +168,7 @@ class Engine:
         image: Image,
         categories: str | Sequence[str],
         method: str | None = None,
-        background: bool | None = None,
+        background: bool | None = None,  # noqa: FBT001 - the public signature
         refine: str | None = None,
         **options: Unpack[TextOptions],
     ) -> Prediction:

@@ -42,7 +42,7 @@ def count(config: Dinov3SegConfig, protocol: Dinov3SegProtocol, *, classes: int 
         classes: words that are asked for at once.
     """
     with torch.device("meta"):
-        model = Dinov3Seg(config).eval().requires_grad_(False)
+        model = Dinov3Seg(config).eval().requires_grad_(requires_grad=False)
     operations: dict[str, float] = {}
     for side in protocol.sides:
         for name, number in _stages(model, side, protocol, classes).items():

@@ -21,6 +21,8 @@ class ImageSelection:
     limit: int | None = None
     """Largest number of images (few-shot: episodes), drawn by `seed`."""
     seed: int = 0
+    only_things: bool = False
+    """Text prompts: only the categories marked as things; all other pixels are scored as background."""
 
     def candidates(self, data: LabelledFolder) -> list[LabelledImage]:
         """The images that may be measured, whatever the limit."""

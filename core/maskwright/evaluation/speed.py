@@ -208,7 +208,7 @@ def bench_text(
 def published_size(device: str) -> Engine:
     """An engine on dinov3.seg of the published size; its random weights cost what trained ones do."""
     config = DINOV3SEG["vitl16"]
-    model = Dinov3Seg(config).eval().requires_grad_(False)
+    model = Dinov3Seg(config).eval().requires_grad_(requires_grad=False)
     ref, folder = ModelRef("dinov3seg-l with random weights", ""), bundled() / "tiny"
     tokenizer = Tokenizer.load(folder / "tokenizer.json", context=config.vlm.text.context)
     text = DinoTxtSettings(config.vlm, weights="", sha256="", tokenizer="", prompts=("{}",))

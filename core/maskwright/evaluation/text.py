@@ -45,7 +45,6 @@ def evaluate_text(
     *,
     method: str | None = None,
     background: bool = False,
-    things: bool = False,
     variants: Sequence[PostProcessing] = (PostProcessing(),),
     selection: ImageSelection = ALL_IMAGES,
     progress: Progress = NO_PROGRESS,
@@ -57,9 +56,8 @@ def evaluate_text(
         folder: Labelled folder (`images/` and `annotations.json`).
         method: Text method; None is the preset's default.
         background: Score pixels without annotation as background; otherwise they are ignored.
-        things: Prompt only categories that are things; all other pixels are scored as background.
         variants: Each gets scores of its own; images are encoded once for all of them.
-        selection: Which images are measured.
+        selection: Which images and categories are measured.
         progress: Reports images; cancels between them.
 
     Returns:
@@ -75,7 +73,7 @@ def evaluate_text(
     if not names or not all(map(str.strip, names)) or len(parse_class_names(names)) != len(names):
         raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
     classes = {key: index for index, key in enumerate(data.categories, start=1)}
-    if things:
+    if selection.only_things:
         if not data.things:
             raise MaskwrightError(f"{folder} marks no category as a thing (supercategory). Leave --things out.")
         names = [name for key, name in data.categories.items() if key in data.things]

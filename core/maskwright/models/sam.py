@@ -218,7 +218,7 @@ class Sam(nn.Module):
         self.mask_decoder = SamMaskDecoder(sizes.mask_decoder_config)
         self.train()
 
-    def train(self, mode: bool = True) -> Sam:
+    def train(self, mode: bool = True) -> Sam:  # noqa: FBT001, FBT002 - as nn.Module has it
         """As usual; the fused attention kernel is slower for the decoder's few tokens when gradients are needed."""
         self.mask_decoder.config._attn_implementation = "eager" if mode else "sdpa"
         return super().train(mode)

@@ -271,7 +271,7 @@ def load_dinov3seg(folder: Path, dinotxt: LoadedDinoTxt | None = None, sam: Load
     load_exactly(model, shared_weights(model, dinotxt, sam) | stored, what=folder.name)
     if not any(name.startswith("vlm.text_model.") for name in stored):
         model.vlm.text_model = dinotxt.model.text_model
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(requires_grad=False)
     return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, dinotxt.tokenizer)
 
 
@@ -313,10 +313,10 @@ def load_talk2dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedTalk2Di
         model = Talk2Dino(dinotxt.model.visual_model, dinotxt.model.text_model, projection)
     else:
         raise damaged(folder, KeyError("model"))
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(requires_grad=False)
     return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, tokenizer)
 
 
 def _load_weights(model: nn.Module, folder: Path, stored: BackboneSettings | SamSettings | DinoTxtSettings) -> None:
     load_exactly(model, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
-    model.eval().requires_grad_(False)
+    model.eval().requires_grad_(requires_grad=False)

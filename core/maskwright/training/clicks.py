@@ -80,7 +80,7 @@ def _initial_model(config: ClickConfig, out: Path) -> Sam:
         # of a few cells
         matrix.copy_(torch.randn_like(matrix))
         matrix[:, ::2] *= 3
-    matrix.requires_grad_(False)
+    matrix.requires_grad_(requires_grad=False)
     for module in model.mask_decoder.transformer.modules():
         if isinstance(module, SamAttention):
             # equal query and key projections: a click attends to its own place from the first step on

@@ -120,7 +120,14 @@ def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source
             numbers[mask] = number
         if numbers.any():
             samples.append(Sample(stretch_contrast(image.pixels), numbers, 0))
-    return Source(folder.name, tuple(samples), np.zeros(1, np.int64), False, weight, upright=len(data.categories) > 1)
+    return Source(
+        folder.name,
+        tuple(samples),
+        np.zeros(1, np.int64),
+        background=False,
+        weight=weight,
+        upright=len(data.categories) > 1,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -40,11 +40,11 @@ class TrainedDinov3Seg(nn.Module):
             *((model.vlm.text_model,) if "text" in config.frozen else ()),
             *(stems if "stems" in config.frozen else ()),
         )
-        model.requires_grad_(True)
+        model.requires_grad_(requires_grad=True)
         # not used by the segmentation
-        model.vlm.logit_scale.requires_grad_(False)
+        model.vlm.logit_scale.requires_grad_(requires_grad=False)
         for module in self._frozen:
-            module.requires_grad_(False)
+            module.requires_grad_(requires_grad=False)
 
     @property
     def pretrained(self) -> list[nn.Module]:
@@ -52,7 +52,7 @@ class TrainedDinov3Seg(nn.Module):
         early = None if self._config.new_early else self.model.anyup
         return [part for part in (self.model.vlm, self.model.spe, early) if part is not None]
 
-    def train(self, mode: bool = True) -> TrainedDinov3Seg:
+    def train(self, mode: bool = True) -> TrainedDinov3Seg:  # noqa: FBT001, FBT002 - as nn.Module has it
         """Set the mode, except that frozen modules keep their statistics."""
         super().train(mode)
         for module in self._frozen:

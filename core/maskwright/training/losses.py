@@ -38,11 +38,11 @@ class TrainedDinoTxt(nn.Module):
         # a tenth of the offset each, so that they move ten times as fast as a weight does
         self.offset = nn.Parameter(torch.tensor(offset / 10))
         self.image_offset = nn.Parameter(torch.tensor(offset / 10))
-        model.requires_grad_(True)
+        model.requires_grad_(requires_grad=True)
         for module in (model.text_model, *self._frozen):
-            module.requires_grad_(False)
+            module.requires_grad_(requires_grad=False)
 
-    def train(self, mode: bool = True) -> TrainedDinoTxt:
+    def train(self, mode: bool = True) -> TrainedDinoTxt:  # noqa: FBT001, FBT002 - as nn.Module has it
         """Set the mode, except that frozen modules keep their statistics."""
         super().train(mode)
         for module in self._frozen:

@@ -151,7 +151,7 @@ def _with_things(folder: Path, *things: int) -> Path:
 
 def test_only_things_are_asked_for_and_all_the_rest_is_background(folder: Path) -> None:
     engine = Known({"a.png": [[0, 0, 1, 1], [0, 1, 2, 0]], "b.png": [[1, 0], [0, 1]]})
-    scores = measure(engine, _with_things(folder, COW, CAR), things=True)
+    scores = measure(engine, _with_things(folder, COW, CAR), selection=ImageSelection(only_things=True))
     assert engine.asked == [(name, ("cow", "car"), True) for name in ("a.png", "b.png")]
     # cow: 3 right, 4 true, 5 found; background: 5 of 7 found, and nothing else called so
     assert scores.per_class == {"cow": pytest.approx(3 / 6), "car": None}
@@ -161,16 +161,23 @@ def test_only_things_are_asked_for_and_all_the_rest_is_background(folder: Path) 
 
 def test_labels_of_things_follow_the_file_whatever_stands_between(folder: Path) -> None:
     engine = Known({"a.png": [[1, 1, 2, 2], [1, 0, 2, 2]], "b.png": [[2, 1], [1, 1]]})
-    scores = measure(engine, _with_things(folder, SKY, COW), things=True)
+    scores = measure(engine, _with_things(folder, SKY, COW), selection=ImageSelection(only_things=True))
     assert engine.asked[0][1] == ("sky", "cow")
     assert scores.per_class == {"sky": 1.0, "cow": 1.0}
-    assert measure(Known({"a.png": np.ones((2, 4)), "b.png": np.ones((2, 2))}), folder, things=True).background == 0.0  # type: ignore[dict-item]
+    assert (
+        measure(
+            Known({"a.png": np.ones((2, 4)), "b.png": np.ones((2, 2))}),
+            folder,
+            selection=ImageSelection(only_things=True),
+        ).background
+        == 0.0
+    )  # type: ignore[dict-item]
 
 
 def test_a_file_without_things_is_one_sentence(folder: Path) -> None:
     for data in (folder, _with_things(folder)):
         with pytest.raises(MaskwrightError, match=r"marks no category as a thing \(supercategory\)\. .*\.$"):
-            measure(Known(), data, things=True)
+            measure(Known(), data, selection=ImageSelection(only_things=True))
 
 
 # variants
