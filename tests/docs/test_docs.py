@@ -25,20 +25,36 @@ def _commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", _commands())
-def test_every_command_is_in_the_readme(command: str) -> None:
+def test_every_command_is_in_the_guide(command: str) -> None:
     group, _, sub = command.partition(" ")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "user" / "cli.md").read_text(encoding="utf-8")
     if sub:
         assert re.search(rf"maskwright {group} [a-z|\\]*\b{sub}\b", text), command
     else:
         assert f"maskwright {command}" in text
 
 
-def test_readme_is_short_and_its_pictures_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 150
-    for place in re.findall(r"\]\(((?!http)[^)#]+)\)", text):
-        assert (ROOT / place).exists(), place
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_front_documents_are_short(name: str) -> None:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert [line for line in lines if len(line) > 120] == []
+
+
+@pytest.mark.parametrize(
+    "document", sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+)
+def test_links_lead_somewhere(document: Path) -> None:
+    for place in re.findall(r"\]\(((?!http)[^)#]+)\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / place).exists(), place
+
+
+def test_files_that_documents_name_exist() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for place in re.findall(
+            r"`((?:core|app|plugins|tests|docs)/[\w/.]+\.(?:py|md|js|css))`", document.read_text("utf-8")
+        ):
+            assert (ROOT / place).exists(), (document.name, place)
 
 
 def test_model_card_names_the_weights_it_was_measured_on() -> None:
