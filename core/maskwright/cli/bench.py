@@ -1,4 +1,4 @@
-"""Times, measured side by side in one run."""
+"""`bench`: speed and memory of prompts, of INSID3's stages, of PAMR, and of a growing project."""
 
 from __future__ import annotations
 
@@ -17,106 +17,106 @@ __all__ = ["bench"]
 def bench(
     task: Annotated[str, typer.Option(help="What is timed: example, click, text, refine or store.")] = "example",
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Each number is the median of so many; default: 5, or 50 clicks.")
+        int | None,
+        typer.Option(min=1, help="Rounds, of which the median is taken; default: 5, or 50 clicks."),
     ] = None,
     preset: Preset = "tiny",
     method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg, dinotxt or talk2dino.")] = None,
     random_weights: Annotated[
-        bool, typer.Option("--random-weights", help="With --task text: dinov3.seg of the published size, untrained.")
+        bool,
+        typer.Option("--random-weights", help="With --task text: dinov3.seg of published size, random weights."),
     ] = False,
     masks: Annotated[
-        int, typer.Option(min=10_000, help="With --task store: how many there are in the end.")
+        int, typer.Option(min=10_000, help="With --task store: number of masks at the largest size.")
     ] = 1_000_000,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Time prompts by word, or clicks; parts beside the way their authors compute them; or a project as it grows."""
+    """Time text or click prompts, the stages of INSID3, PAMR, or a project at growing sizes."""
     if random_weights and task != "text":
         raise UsageError("Random weights are for --task text. Add it, or leave --random-weights out.")
     if task == "click":
-        _bench_click(preset, device, rounds or 50, as_json)
+        _bench_click(preset, device, rounds or 50, as_json=as_json)
     elif task == "text":
-        _bench_text(preset, method, device, rounds or 5, as_json, random_weights=random_weights)
+        _bench_text(preset, method, device, rounds or 5, random_weights=random_weights, as_json=as_json)
     elif task == "refine":
-        _bench_refine(device, rounds or 1, as_json)
+        _bench_refine(device, rounds or 1, as_json=as_json)
     elif task == "example":
-        _bench_example(device, rounds or 5, as_json)
+        _bench_example(device, rounds or 5, as_json=as_json)
     elif task == "store":
-        _bench_store(masks, rounds or 200, as_json)
+        _bench_store(masks, rounds or 200, as_json=as_json)
     else:
         raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store.")
 
 
-def _bench_store(masks: int, rounds: int, as_json: bool) -> None:
+def _bench_store(masks: int, rounds: int, *, as_json: bool) -> None:
     from maskwright.project.store_speed import bench_store
 
     with progress_bar("Masks") as bar:
-        found = bench_store(masks=masks, rounds=rounds, progress=bar)
+        result = bench_store(masks=masks, rounds=rounds, progress=bar)
     lines = [
-        f"On {json.dumps(found.machine)}; milliseconds, and times as much as with a tenth of the masks",
-        " ".join([f"{'masks':15}", *(f"{size.masks:>15,}" for size in found.sizes)]),
+        f"On {json.dumps(result.machine)}; milliseconds, and ratio to a tenth of the masks",
+        " ".join([f"{'masks':15}", *(f"{size.masks:>15,}" for size in result.sizes)]),
     ]
-    for name, ratios in found.growth.items():
-        cells = [f"{1000 * getattr(size, name):.1f}" for size in found.sizes]
-        told = [cells[0], *(f"{cell} ({ratio:.1f}x)" for cell, ratio in zip(cells[1:], ratios, strict=True))]
-        lines.append(" ".join([f"{name:15}", *(f"{cell:>15}" for cell in told)]))
+    for name, ratios in result.growth.items():
+        cells = [f"{1000 * getattr(size, name):.1f}" for size in result.sizes]
+        cells = [cells[0], *(f"{cell} ({ratio:.1f}x)" for cell, ratio in zip(cells[1:], ratios, strict=True))]
+        lines.append(" ".join([f"{name:15}", *(f"{cell:>15}" for cell in cells)]))
     lines.append(
-        f"Export of {found.export_masks:,} masks ({found.export_mb:.0f} MB): {found.export_seconds:.1f} s, peak memory "
-        f"{found.export_above_start_mb:.0f} MB above the start"
+        f"Export of {result.export_masks:,} masks ({result.export_mb:.0f} MB): {result.export_seconds:.1f} s, peak "
+        f"memory {result.export_above_start_mb:.0f} MB above the start"
     )
-    print_result(asdict(found), "\n".join(lines), as_json=as_json)
+    print_result(asdict(result), "\n".join(lines), as_json=as_json)
 
 
-def _bench_click(preset: str, device: str, rounds: int, as_json: bool) -> None:
+def _bench_click(preset: str, device: str, rounds: int, *, as_json: bool) -> None:
     from maskwright.evaluation.speed import bench_click
 
-    timed = bench_click(load_engine(preset, device), rounds=rounds)
-    head = f"{timed.preset} at {timed.longest} pixels on {json.dumps(timed.machine)}: first click "
-    first, further, slowest = (f"{1000 * t:.0f} ms" for t in (timed.first, timed.further, timed.slowest))
-    rest = f"{first}, further ones {further} (median of {timed.rounds}, at most {slowest})"
-    print_result(asdict(timed), f"{head}{rest}, {timed.encoder_calls} encoder call", as_json=as_json)
+    result = bench_click(load_engine(preset, device), rounds=rounds)
+    first, further, slowest = (f"{1000 * t:.0f} ms" for t in (result.first, result.further, result.slowest))
+    text = (
+        f"{result.preset} at {result.longest} pixels on {json.dumps(result.machine)}: first click {first}, further "
+        f"clicks {further} (median of {result.rounds}, at most {slowest}), {result.encoder_calls} encoder call"
+    )
+    print_result(asdict(result), text, as_json=as_json)
 
 
 def _bench_text(
-    preset: str, method: str | None, device: str, rounds: int, as_json: bool, *, random_weights: bool
+    preset: str, method: str | None, device: str, rounds: int, *, random_weights: bool, as_json: bool
 ) -> None:
     from maskwright.evaluation.speed import bench_text, published_size
 
-    timed_engine = published_size(device) if random_weights else load_engine(preset, device)
-    asked = bench_text(timed_engine, method=method, rounds=rounds)
-    height, width = asked.size_hw
+    engine = published_size(device) if random_weights else load_engine(preset, device)
+    result = bench_text(engine, method=method, rounds=rounds)
+    height, width = result.size_hw
     text = (
-        f"{asked.preset} ({asked.method}), {width} x {height} pixels, {asked.classes} words, on "
-        f"{json.dumps(asked.machine)}: first prompt {asked.first:.2f} s, further ones {asked.further:.2f} s "
-        f"(median of {asked.rounds}), {asked.encoder_calls} encoder call; peak memory {asked.peak_mb:,.0f} MB"
+        f"{result.preset} ({result.method}), {width} x {height} pixels, {result.classes} classes, on "
+        f"{json.dumps(result.machine)}: first prompt {result.first:.2f} s, further prompts {result.further:.2f} s "
+        f"(median of {result.rounds}), {result.encoder_calls} encoder call; peak memory {result.peak_mb:,.0f} MB"
     )
-    print_result(asdict(asked), text, as_json=as_json)
+    print_result(asdict(result), text, as_json=as_json)
 
 
-def _bench_refine(device: str, rounds: int, as_json: bool) -> None:
+def _bench_refine(device: str, rounds: int, *, as_json: bool) -> None:
     from maskwright.evaluation.speed import bench_refine
     from maskwright.models.devices import choose_device
 
-    refined = bench_refine(rounds=rounds, device=str(choose_device(device)))
-    height, width = refined.size_hw
+    result = bench_refine(rounds=rounds, device=str(choose_device(device)))
+    height, width = result.size_hw
     text = (
-        f"PAMR, {width} x {height} pixels, {refined.classes} classes, on {json.dumps(refined.machine)}: "
-        f"{refined.ours:.1f} s, authors' way {refined.authors:.1f} s; {refined.ratio:.2f} times as fast; peak "
-        f"memory {refined.peak_mb:,.0f} MB, authors' way {refined.authors_peak_mb:,.0f} MB; largest difference "
-        f"{refined.largest_difference:.1e}"
+        f"PAMR, {width} x {height} pixels, {result.classes} classes, on {json.dumps(result.machine)}: "
+        f"{result.seconds:.2f} s; peak memory {result.peak_mb:,.0f} MB"
     )
-    print_result(asdict(refined), text, as_json=as_json)
+    print_result(asdict(result), text, as_json=as_json)
 
 
-def _bench_example(device: str, rounds: int, as_json: bool) -> None:
+def _bench_example(device: str, rounds: int, *, as_json: bool) -> None:
     from maskwright.evaluation.speed import bench_example
     from maskwright.models.devices import choose_device
 
-    found = bench_example(rounds=rounds, device=str(choose_device(device)))
-    lines = [f"{found.grid} x {found.grid} cells, {found.channels} channels, on {json.dumps(found.machine)}"]
-    for name, ours in found.ours.items():
-        lines.append(f"{name:22} {1000 * ours:8.1f} ms   authors' way {1000 * found.authors[name]:8.1f} ms")
-    lines.append(f"{'all':22} {1000 * found.ours_total:8.1f} ms   authors' way {1000 * found.authors_total:8.1f} ms")
-    lines.append(f"{found.ratio:.1f} times as fast; one dense product takes {1000 * found.product:.1f} ms")
-    lines.append(f"same clusters: {found.same_clusters}; same mask: {found.same_mask}")
-    print_result(asdict(found), "\n".join(lines), as_json=as_json)
+    result = bench_example(rounds=rounds, device=str(choose_device(device)))
+    lines = [f"{result.grid} x {result.grid} patches, {result.channels} channels, on {json.dumps(result.machine)}"]
+    lines += [f"{name:22} {1000 * seconds:8.1f} ms" for name, seconds in result.stages.items()]
+    lines.append(f"{'all':22} {1000 * result.total:8.1f} ms")
+    lines.append(f"{'one dense product':22} {1000 * result.product:8.1f} ms")
+    print_result(asdict(result), "\n".join(lines), as_json=as_json)

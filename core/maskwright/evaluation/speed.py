@@ -1,4 +1,4 @@
-"""Times: of a click, and of the parts that we made faster beside the way their authors compute them, in one run."""
+"""Speed and memory of prompts, and of the stages of INSID3 and PAMR."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,13 +18,12 @@ from torch import Tensor
 
 from maskwright.domain import Image, ModelRef
 from maskwright.engine import Engine
-from maskwright.errors import MaskwrightError
 from maskwright.models import insid3
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import SPECS as DINOV3SEG
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import EncodedReference, Insid3Config, PatchFeatures
-from maskwright.models.pamr import DILATIONS, ITERATIONS, pamr
+from maskwright.models.pamr import pamr
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
 from maskwright.presets.loading import Loaded, Preset, bundled
@@ -38,7 +38,10 @@ __all__ = [
     "bench_example",
     "bench_refine",
     "bench_text",
+    "centre_mask",
     "published_size",
+    "refine_input",
+    "synthetic_features",
 ]
 
 GRID = 64
@@ -49,52 +52,45 @@ _REGIONS = 40
 
 @dataclass(frozen=True, slots=True)
 class ExampleBench:
-    """Seconds per target after the encoder, the median of several rounds."""
+    """Seconds per target image of INSID3 after the encoder; medians over rounds."""
 
     task: str
     grid: int
+    """Patches along each side of the image."""
     channels: int
     rounds: int
     product: float
-    """One dense product of all cells with all cells: the floor of either way."""
-    ours: dict[str, float]
-    """By stage"""
-    ours_total: float
-    authors: dict[str, float]
-    """By stage, as the authors compute it: scikit-learn, the full similarity tensor, a loop over clusters"""
-    authors_total: float
-    ratio: float
-    """authors_total / ours_total"""
-    same_mask: bool
-    same_clusters: bool
+    """One matrix product of all patches with all patches, as a lower bound."""
+    stages: dict[str, float]
+    total: float
     device: str
     machine: dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class ClickBench:
-    """Seconds of a click as a front end waits for it, from the coordinates to the masks in the image's pixels."""
+    """Seconds of a click prompt, from coordinates to masks at image size."""
 
     task: str
     preset: str
     longest: int
-    """Pixels of the picture's longest side"""
+    """Longest side of the image in pixels."""
     rounds: int
     first: float
-    """The first click on a picture: encoder and decoder"""
+    """First click on an image: encoder and decoder."""
     further: float
-    """Median of the further ones"""
+    """Median of the further clicks."""
     slowest: float
-    """Of the further ones"""
+    """Slowest of the further clicks."""
     encoder_calls: int
-    """By all of them together"""
+    """Encoder passes of all prompts together."""
     device: str
     machine: dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class TextBench:
-    """Seconds of a prompt by word as a front end waits for it, and what it takes of the memory."""
+    """Seconds and memory of a text prompt, from class names to the label map."""
 
     task: str
     preset: str
@@ -103,34 +99,28 @@ class TextBench:
     classes: int
     rounds: int
     first: float
-    """The first prompt on a picture: encoders, words and comparison"""
+    """First prompt on an image: image encoders, text tower and decoder."""
     further: float
-    """Median of further prompts with other words on the same picture"""
+    """Median of further prompts with new class names on the same image."""
     encoder_calls: int
-    """By all of them together"""
+    """Encoder passes of all prompts together."""
     peak_mb: float
-    """Highest memory of the process so far, or of the GPU where one is used"""
+    """Peak memory of the process so far, or of the GPU if one is used."""
     device: str
     machine: dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
 class RefineBench:
-    """Seconds of PAMR, the median of several rounds, beside the formulation of its authors' module."""
+    """Seconds and memory of PAMR; the median over rounds."""
 
     task: str
     size_hw: tuple[int, int]
     classes: int
     rounds: int
-    ours: float
-    authors: float
-    """As the authors compute it: convolutions with one-hot kernels give all neighbours of all masks at once"""
-    ratio: float
-    """authors / ours"""
+    seconds: float
     peak_mb: float
-    """Highest memory of the process with ours, or of the GPU where one is used"""
-    authors_peak_mb: float
-    largest_difference: float
+    """Peak memory of the process so far, or of the GPU if one is used."""
     device: str
     machine: dict[str, str | int]
 
@@ -138,46 +128,21 @@ class RefineBench:
 def bench_refine(
     *, rounds: int = 1, size_hw: tuple[int, int] = (1024, 1024), classes: int = 20, device: str = "cpu"
 ) -> RefineBench:
-    """Time PAMR on a sample photograph and made-up scores."""
+    """Time PAMR on a sample photograph and random scores."""
     where = torch.device(device)
-    picture = np.array(_photograph().resize(size_hw[::-1]), np.float32)
-    image = torch.from_numpy(picture).permute(2, 0, 1)[None].to(where)
-    chance = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, classes, size_hw[0] // 16, size_hw[1] // 16, generator=chance).to(where)
-    masks = F.interpolate(coarse, size_hw, mode="bilinear")
-    spent: dict[str, list[float]] = {"ours": [], "authors": []}
-    peaks, made = {}, {}
-    for who, way in (("ours", pamr), ("authors", _authors_pamr)):
-        if where.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(where)
-        for _ in range(rounds):
-            made[who], seconds = _timed({}, who, lambda way=way: way(image, masks))  # type: ignore[misc]
-            spent[who].append(seconds)
-        peaks[who] = _peak_mb(where)
-    ours, authors = (statistics.median(spent[who]) for who in ("ours", "authors"))
-    return RefineBench(
-        "refine", size_hw, classes, rounds, ours, authors, authors / ours, peaks["ours"], peaks["authors"],
-        float((made["ours"] - made["authors"]).abs().max()), device, machine(),
-    )  # fmt: skip
+    image, scores = refine_input(size_hw, classes, where)
+    _reset_peak(where)
+    seconds = statistics.median(_timed(lambda: pamr(image, scores), where)[1] for _ in range(rounds))
+    return RefineBench("refine", size_hw, classes, rounds, seconds, _peak_mb(where), device, machine())
 
 
-def _authors_pamr(image: Tensor, masks: Tensor) -> Tensor:
-    """PAMR in its authors' formulation, in our words."""
-    places = [n for n in range(9) if n != 4]
-    picks = F.one_hot(torch.tensor(places), 9).to(image).view(8, 1, 3, 3)
-    centre = F.one_hot(torch.tensor(4), 9).to(image).view(1, 1, 3, 3)
-
-    def around(planes: Tensor, kernels: Tensor) -> Tensor:
-        flat = planes.flatten(0, 1)[:, None]
-        found = [F.conv2d(F.pad(flat, (reach,) * 4, mode="replicate"), kernels, dilation=reach) for reach in DILATIONS]
-        return torch.cat(found, dim=1).view(*planes.shape[:2], -1, *planes.shape[2:])
-
-    spread = around(image, torch.cat([picks, centre])).std(dim=2, keepdim=True)
-    alike = -around(image, picks - centre).abs() / (1e-8 + 0.1 * spread)
-    weights = alike.mean(dim=1, keepdim=True).softmax(dim=2)
-    for _ in range(ITERATIONS):
-        masks = (around(masks, picks) * weights).sum(dim=2)
-    return masks
+def refine_input(size_hw: tuple[int, int], classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(1, 3, H, W) sample photograph and (1, classes, H, W) smooth random scores."""
+    pixels = np.array(_photograph().resize(size_hw[::-1]), np.float32)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, classes, size_hw[0] // 16, size_hw[1] // 16, generator=generator)
+    scores = F.interpolate(coarse, size_hw, mode="bilinear")
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device), scores.to(device)
 
 
 def bench_text(
@@ -188,25 +153,30 @@ def bench_text(
     size_hw: tuple[int, int] = (480, 640),
     classes: int = 20,
 ) -> TextBench:
-    """Time prompts of so many words on a sample photograph of the given size."""
+    """Time text prompts on a sample photograph.
+
+    Args:
+        engine: Engine of the preset to time.
+        method: Text method; None is the preset's default.
+        rounds: Number of further prompts.
+        size_hw: Height and width of the image in pixels.
+        classes: Class names per prompt.
+    """
     image = Image(np.array(_photograph().resize(size_hw[::-1])))
-    before, spent = engine.encoder_calls, []
-    if engine.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(engine.device)
+    before, seconds = engine.encoder_calls, []
+    _reset_peak(engine.device)
     for number in range(rounds + 1):
-        words = [f"thing {number} {n}" for n in range(classes)]
-        begun = time.perf_counter()
-        engine.segment_text(image, words, method)
-        spent.append(time.perf_counter() - begun)
+        names = [f"thing {number} {n}" for n in range(classes)]
+        seconds.append(_timed(lambda names=names: engine.segment_text(image, names, method), engine.device)[1])  # type: ignore[misc]
     return TextBench(
-        "text", engine.model.name, engine.text_method(method), size_hw, classes, rounds, spent[0],
-        statistics.median(spent[1:]), engine.encoder_calls - before, _peak_mb(engine.device), str(engine.device),
+        "text", engine.model.name, engine.text_method(method), size_hw, classes, rounds, seconds[0],
+        statistics.median(seconds[1:]), engine.encoder_calls - before, _peak_mb(engine.device), str(engine.device),
         machine(),
     )  # fmt: skip
 
 
 def published_size(device: str) -> Engine:
-    """An engine on dinov3.seg of the published size; its random weights cost what trained ones do."""
+    """Engine on dinov3.seg of the published size with random weights, which take as long as trained ones."""
     config = DINOV3SEG["vitl16"]
     model = Dinov3Seg(config).eval().requires_grad_(requires_grad=False)
     ref, folder = ModelRef("dinov3seg-l with random weights", ""), bundled() / "tiny"
@@ -219,98 +189,84 @@ def published_size(device: str) -> Engine:
     return Engine(preset, choose_device(device), Settings.load())
 
 
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if platform.system() == "Darwin" else 2**10)
-
-
 def _photograph() -> Pillow.Image:
-    """The first of the gallery."""
+    """First photograph of the sample gallery."""
     samples = (files("maskwright_assets") / "samples").iterdir()
-    shown = min((file for file in samples if file.name.endswith(".jpg")), key=lambda file: file.name)
-    with shown.open("rb") as stream, Pillow.open(stream) as opened:
+    first = min((file for file in samples if file.name.endswith(".jpg")), key=lambda file: file.name)
+    with first.open("rb") as stream, Pillow.open(stream) as opened:
         return opened.convert("RGB")
 
 
 def bench_click(engine: Engine, *, rounds: int = 50, longest: int = 1024, seed: int = 0) -> ClickBench:
-    """Time clicks at random places on a sample photograph, each correcting the answer before."""
-    shown = _photograph()
-    scale = longest / max(shown.size)
-    size = round(shown.width * scale), round(shown.height * scale)
-    image = Image(np.array(shown.resize(size)))
-    draw = np.random.default_rng(seed)
-    before, spent = engine.encoder_calls, []
+    """Time clicks at random places of a sample photograph, each correcting the previous mask.
+
+    Args:
+        engine: Engine of the preset to time.
+        rounds: Number of further clicks.
+        longest: Longest side of the image in pixels.
+        seed: Seed of the places.
+    """
+    photograph = _photograph()
+    scale = longest / max(photograph.size)
+    size = round(photograph.width * scale), round(photograph.height * scale)
+    image, rng = Image(np.array(photograph.resize(size))), np.random.default_rng(seed)
+    before, seconds = engine.encoder_calls, []
     points: list[tuple[float, float]] = []
     start = None
     for _ in range(rounds + 1):
-        points = [*points[-4:], (float(draw.uniform(0, size[0])), float(draw.uniform(0, size[1])))]
-        begun = time.perf_counter()
-        found = engine.segment_click(image, points, start=start).masks()
-        spent.append(time.perf_counter() - begun)
-        start = found[0] if found else None
+        points = [*points[-4:], (float(rng.uniform(0, size[0])), float(rng.uniform(0, size[1])))]
+        began = time.perf_counter()
+        masks = engine.segment_click(image, points, start=start).masks()
+        seconds.append(time.perf_counter() - began)
+        start = masks[0] if masks else None
     return ClickBench(
-        "click", engine.model.name, longest, rounds, spent[0], statistics.median(spent[1:]), max(spent[1:]),
+        "click", engine.model.name, longest, rounds, seconds[0], statistics.median(seconds[1:]), max(seconds[1:]),
         engine.encoder_calls - before, str(engine.device), machine(),
     )  # fmt: skip
 
 
 def bench_example(*, rounds: int = 5, device: str = "cpu", seed: int = 0) -> ExampleBench:
-    """Time INSID3's stages on made-up features with regions, gradients and noise, as a picture has them.
+    """Time the stages of INSID3 on synthetic features.
 
-    Raises:
-        MaskwrightError: scikit-learn is not installed.
+    Args:
+        rounds: Number of timed rounds, after one to warm up.
+        device: torch device.
+        seed: Seed of the features.
     """
-    try:
-        import sklearn.cluster  # noqa: F401
-    except ImportError as error:
-        raise MaskwrightError("The comparison needs scikit-learn. Run `pip install scikit-learn`.") from error
-    config = Insid3Config(components=_COMPONENTS)
-    black, shown, target = (features(seed + n, device) for n in range(3))
-    basis = insid3.positional_basis(black, config.components)
-    complement = insid3.complement_of(basis)
-    reference = insid3.encode(shown, complement)
-    # a quarter of the picture, as an object is
-    inside = torch.zeros(GRID, GRID, dtype=torch.bool, device=device)
-    inside[GRID // 4 : 3 * GRID // 4, GRID // 4 : 3 * GRID // 4] = True
-    one = insid3.encode_reference(reference, inside.flatten())
-    cells = insid3.encode(target, complement)
-    # the authors keep all coordinates
-    theirs = cells._replace(debiased=insid3.debias(cells.original, basis))
-    their_one = insid3.encode_reference(
-        reference._replace(debiased=insid3.debias(reference.original, basis)), one.foreground
-    )
-    runs: dict[str, list[tuple[dict[str, float], Tensor, Tensor]]] = {"ours": [], "authors": []}
-    products = []
-    for number in range(rounds + 1):
-        found = {"ours": _ours(cells, one, config), "authors": _authors(theirs, their_one, config)}
-        product = _timed({}, "product", lambda: cells.original @ reference.original.T)[1]
-        if number:
-            # the first round warms caches and memory up
-            products.append(product)
-            for who, run in found.items():
-                runs[who].append(run)
-    stages = {
-        who: {name: statistics.median(run[0][name] for run in done) for name in done[0][0]}
-        for who, done in runs.items()
-    }
-    totals = {who: statistics.median(sum(run[0].values()) for run in done) for who, done in runs.items()}
-    (_, our_mask, our_labels), (_, their_mask, their_labels) = runs["ours"][-1], runs["authors"][-1]
+    where, config = torch.device(device), Insid3Config(components=_COMPONENTS)
+    positional, reference, target = (synthetic_features(seed + n).to(where) for n in range(3))
+    complement = insid3.complement_of(insid3.positional_basis(positional, config.components))
+    encoded = insid3.encode(reference, complement)
+    example = insid3.encode_reference(encoded, centre_mask().to(where))
+    patches = insid3.encode(target, complement)
+    runs = [_insid3_stages(patches, example, config, where) for _ in range(rounds + 1)][1:]
+    products = [_timed(lambda: patches.original @ encoded.original.T, where)[1] for _ in range(rounds)]
     return ExampleBench(
         task="example", grid=GRID, channels=CHANNELS, rounds=rounds, product=statistics.median(products),
-        ours=stages["ours"], ours_total=totals["ours"], authors=stages["authors"], authors_total=totals["authors"],
-        ratio=totals["authors"] / totals["ours"], same_mask=torch.equal(our_mask, their_mask),
-        same_clusters=_same(our_labels, their_labels), device=device, machine=machine(),
+        stages={name: statistics.median(run[name] for run in runs) for name in runs[0]},
+        total=statistics.median(sum(run.values()) for run in runs), device=device, machine=machine(),
     )  # fmt: skip
 
 
+def _insid3_stages(
+    target: PatchFeatures, example: EncodedReference, config: Insid3Config, device: torch.device
+) -> dict[str, float]:
+    """Seconds of each stage of one segmentation."""
+    prototype = insid3.prototype([example])
+    forward = insid3.forward_similarity(target, prototype)
+    candidates, matching = _timed(lambda: insid3.candidates(target, [example], forward), device)
+    clusters, clustering = _timed(lambda: insid3.cluster(target, config.tau), device)
+
+    def merge() -> Tensor:
+        seed = insid3.select_seed(clusters, candidates, prototype)
+        return (insid3.aggregate(clusters, seed, candidates, forward).combined > config.merge)[clusters.labels]
+
+    _, aggregation = _timed(merge, device)
+    return {"candidates": matching, "clustering": clustering, "seed and aggregation": aggregation}
+
+
 def machine() -> dict[str, str | int]:
-    """What the numbers were measured on."""
+    """Description of the machine, for the results."""
     return {
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
@@ -320,99 +276,52 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def features(seed: int, device: str) -> Tensor:
-    """(C, h, w) features of a made-up picture: regions, soft gradients, noise."""
-    chance = torch.Generator().manual_seed(seed)
+def synthetic_features(seed: int) -> Tensor:
+    """(C, h, w) features with regions, soft gradients and noise, as an image has them."""
+    generator = torch.Generator().manual_seed(seed)
     prototypes = torch.randn(_REGIONS, CHANNELS, generator=torch.Generator().manual_seed(0))
     soft = F.interpolate(
-        torch.randn(1, CHANNELS, GRID // 8, GRID // 8, generator=chance), (GRID, GRID), mode="bilinear"
+        torch.randn(1, CHANNELS, GRID // 8, GRID // 8, generator=generator), (GRID, GRID), mode="bilinear"
     )
-    centres = torch.rand(_REGIONS, 2, generator=chance)
+    centres = torch.rand(_REGIONS, 2, generator=generator)
     ys, xs = torch.meshgrid(torch.linspace(0, 1, GRID), torch.linspace(0, 1, GRID), indexing="ij")
     owner = torch.cdist(torch.stack([ys, xs], dim=-1).reshape(-1, 2), centres).argmin(dim=1)
     regions = prototypes[owner].T.reshape(CHANNELS, GRID, GRID)
-    return (regions + 0.6 * soft[0] + 0.5 * torch.randn(CHANNELS, GRID, GRID, generator=chance)).to(device)
+    return regions + 0.6 * soft[0] + 0.5 * torch.randn(CHANNELS, GRID, GRID, generator=generator)
 
 
-def _timed(into: dict[str, float], name: str, work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def centre_mask() -> Tensor:
+    """(h * w,) reference mask: the middle quarter of the image."""
+    mask = torch.zeros(GRID, GRID, dtype=torch.bool)
+    mask[GRID // 4 : 3 * GRID // 4, GRID // 4 : 3 * GRID // 4] = True
+    return mask.flatten()
+
+
+T = TypeVar("T")
+
+
+def _timed(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """Result and seconds of a computation, including what a GPU still has queued."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     began = time.perf_counter()
-    value = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    into[name] = time.perf_counter() - began
-    return value, into[name]
+    result = work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return result, time.perf_counter() - began
 
 
-def _ours(
-    target: PatchFeatures, one: EncodedReference, config: Insid3Config
-) -> tuple[dict[str, float], Tensor, Tensor]:
-    spent: dict[str, float] = {}
-    ref_prototype = insid3.prototype([one])
-    forward = insid3.forward_similarity(target, ref_prototype)
-    candidate_mask, _ = _timed(spent, "candidates", lambda: insid3.candidates(target, [one], forward))
-    kept: list[insid3.Clusters] = []
-
-    def cluster() -> Tensor:
-        kept.append(insid3.cluster(target, config.tau))
-        return kept[0].labels
-
-    labels, _ = _timed(spent, "clustering", cluster)
-
-    def merge() -> Tensor:
-        seed = insid3.select_seed(kept[0], candidate_mask, ref_prototype)
-        return (insid3.aggregate(kept[0], seed, candidate_mask, forward).combined > config.merge)[labels]
-
-    mask, _ = _timed(spent, "seed and aggregation", merge)
-    return spent, mask, labels
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
-def _authors(
-    target: PatchFeatures, one: EncodedReference, config: Insid3Config
-) -> tuple[dict[str, float], Tensor, Tensor]:
-    """The same stages as their authors' code computes them, in our words."""
-    from sklearn.cluster import AgglomerativeClustering
-
-    spent: dict[str, float] = {}
-    ref_prototype = insid3.prototype([one])
-    forward = insid3.forward_similarity(target, ref_prototype)
-
-    def match() -> Tensor:
-        similarity = target.debiased @ one.debiased.T
-        return one.foreground[similarity.argmax(dim=1)] & (forward > 0)
-
-    candidate_mask, _ = _timed(spent, "candidates", match)
-
-    def cluster() -> Tensor:
-        distance = (1 - target.original @ target.original.T).clamp_min(0).fill_diagonal_(0)
-        model = AgglomerativeClustering(
-            n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - config.tau
-        )
-        return torch.from_numpy(model.fit_predict(distance.cpu().numpy())).to(distance.device)
-
-    labels, _ = _timed(spent, "clustering", cluster)
-
-    def merge() -> Tensor:
-        members = [labels == k for k in range(int(labels.max()) + 1)]
-        debiased = [F.normalize(target.debiased[cells].mean(dim=0), dim=0) for cells in members]
-        original = [F.normalize(target.original[cells].mean(dim=0), dim=0) for cells in members]
-        seed = max(
-            (k for k, cells in enumerate(members) if candidate_mask[cells].any()),
-            key=lambda k: float(debiased[k] @ ref_prototype),
-        )
-        mask = torch.zeros_like(candidate_mask)
-        for k, cells in enumerate(members):
-            share = 1.0 if k == seed else float(candidate_mask[cells].float().mean())
-            if float(forward[cells].mean()) * float(original[k] @ original[seed]) * share > config.merge:
-                mask |= cells
-        return mask
-
-    mask, _ = _timed(spent, "seed and aggregation", merge)
-    return spent, mask, labels
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether two labellings are one partition."""
-    pairs = torch.unique(torch.stack([first.cpu().long(), second.cpu().long()]), dim=1).shape[1]
-    return bool(pairs == len(torch.unique(first)) == len(torch.unique(second)))
+def _peak_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if platform.system() == "Darwin" else 2**10)
