@@ -100,7 +100,7 @@ def test_a_missing_image_is_named_and_the_others_come(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_image_that_cannot_be_turned_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_cannot_be_turned_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "project" / "images").mkdir(parents=True)
     (tmp_path / "project" / "images" / "a.jpg").write_bytes(b"no picture")
     with pytest.raises(MaskwrightError, match=r"^Cannot copy images/a\.jpg to "):

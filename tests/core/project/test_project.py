@@ -333,7 +333,7 @@ def test_a_missing_image_comes_back_when_added_again(project: Project, tmp_path:
     assert project.images.open(record.id).sha256 == record.sha256
 
 
-def test_a_image_changed_outside_maskwright(project: Project, tmp_path: Path) -> None:
+def test_an_image_changed_outside_maskwright(project: Project, tmp_path: Path) -> None:
     record = project.add(picture(tmp_path / "a.png"))[0].record
     assert record is not None
     picture(project.folder / record.file_name, 1)

@@ -99,7 +99,7 @@ def test_an_interruption_after_the_commit_keeps_the_images(
     assert project.images.missing() == []
 
 
-def test_a_image_that_changes_meanwhile(
+def test_an_image_that_changes_meanwhile(
     project: Project, labels: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     real = ImageFolder.take

@@ -201,7 +201,7 @@ def test_an_image_listed_twice_is_found_once(project: Project, labels: Labels, t
     assert project.images.missing() == []
 
 
-def test_an_image_without_its_image_is_kept_and_found_later(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_an_image_without_its_file_is_kept_and_found_later(project: Project, labels: Labels, tmp_path: Path) -> None:
     images = tmp_path / "labels" / "images"
     away = tmp_path / "away.png"
     (images / "a.png").rename(away)
@@ -228,7 +228,7 @@ def test_two_missing_images_of_one_name_stay_two(project: Project, labels: Label
     assert sorted(one.file_name for one in project.images.all()) == ["images/gone/a-2.png", "images/gone/a.png"]
 
 
-def test_a_image_listed_twice_is_one_image(project: Project, labels: Labels, tmp_path: Path) -> None:
+def test_an_image_listed_twice_is_one_image(project: Project, labels: Labels, tmp_path: Path) -> None:
     images = tmp_path / "labels" / "images"
     (images / "more" / "ü b.png").write_bytes((images / "a.png").read_bytes())
     done = project.exchange.import_coco(write(tmp_path, labels))
