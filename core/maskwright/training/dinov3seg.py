@@ -42,7 +42,7 @@ class TrainedDinov3Seg(nn.Module):
         )
         model.requires_grad_(requires_grad=True)
         # not used by the segmentation
-        model.vlm.logit_scale.requires_grad_(requires_grad=False)
+        model.vlm.logit_scale.requires_grad_(False)  # noqa: FBT003 - torch types no keyword
         for module in self._frozen:
             module.requires_grad_(requires_grad=False)
 
