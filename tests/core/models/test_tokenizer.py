@@ -47,5 +47,5 @@ def test_clean(raw: str, cleaned: str) -> None:
 def test_a_wrong_vocabulary_is_refused_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "bpe_simple_vocab_16e6.txt.gz"
     file.write_bytes(b"not gzip")
-    with pytest.raises(BadWeights, match="Cannot read the CLIP vocabulary"):
+    with pytest.raises(BadWeights, match="CLIP vocabulary"):
         clip_tokenizer(file)

@@ -257,12 +257,12 @@ def test_files_that_are_no_weights(
 @needs_vocabulary
 def test_a_place_that_cannot_be_written(tmp_path: Path, files: list[Path]) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(MaskwrightError, match=r"Cannot write to .*MASKWRIGHT_PRESETS"):
+    with pytest.raises(MaskwrightError, match="MASKWRIGHT_PRESETS"):
         import_dinotxt(files, tmp_path / "file" / "mine", CONFIG)
 
 
 def test_unknown_official_preset(tmp_path: Path) -> None:
-    with pytest.raises(MaskwrightError, match=r"no official preset nosuch\. Known: dinov3seg-l, dinov3txt-l"):
+    with pytest.raises(MaskwrightError, match=r"nosuch.* dinov3seg-l, dinov3txt-l"):
         import_preset([], "nosuch", tmp_path)
 
 
