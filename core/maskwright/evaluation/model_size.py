@@ -1,4 +1,4 @@
-"""How large dinov3.seg is and how much it computes: counted on the meta device, so that nothing is loaded or run."""
+"""Parameters and operations of dinov3.seg, counted on the meta device without weights."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = ["Count", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one square picture costs."""
+    """Cost of one square image."""
 
     parameters: dict[str, int]
-    """By part"""
+    """By module."""
     parameters_total: int
     operations: dict[str, float]
-    """Multiply-adds by stage, in units of 10^9; matrix products, convolutions and attention are counted"""
+    """10^9 multiply-adds of matrix products, convolutions and attention, by stage."""
     operations_total: float
     sides: tuple[int, ...]
-    """Pixels of the square picture's side, each size that the model looks at"""
+    """Side of the square image in pixels, for each inference size."""
     classes: int
 
 
 def count(config: Dinov3SegConfig, protocol: Dinov3SegProtocol, *, classes: int = 150) -> Count:
-    """Count a forward pass under local-global aggregation, with the words' embeddings at hand as in use.
+    """Count a forward pass under local-global aggregation, without the text tower, whose embeddings are cached.
 
     Args:
-        config: sizes of the model.
-        protocol: size of the picture and its windows.
-        classes: words that are asked for at once.
+        config: Sizes of the model.
+        protocol: Sizes of the image and its windows.
+        classes: Number of classes in the prompt.
     """
     with torch.device("meta"):
         model = Dinov3Seg(config).eval().requires_grad_(requires_grad=False)
@@ -72,7 +72,7 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
     encoded = model.encode(pixels, features)
     windows = len(slide((side, side), protocol.window, protocol.stride))
     stages: dict[str, Callable[[], Any]] = {
-        "dino.txt, whole picture": lambda: model.patch_features(pixels),
+        "dino.txt, whole image": lambda: model.patch_features(pixels),
         "dino.txt, windows": lambda: [model.patch_features(window) for _ in range(windows)],
         "semantic prior encoder": lambda: model.spe(pixels, (grid, grid)),
         "guidance": lambda: model.aggregator.guidance(prior, taps),
@@ -81,7 +81,7 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
         "late refinement and decoder": lambda: model.predict(encoded, views),
     }
     operations = {name: _operations(stage) / 1e9 for name, stage in stages.items()}
-    # the last stage begins with the correlation
+    # the last stage includes the correlation
     operations["late refinement and decoder"] -= operations["correlation"]
     return operations
 
@@ -93,5 +93,5 @@ def _parameters(module: nn.Module) -> int:
 def _operations(stage: Callable[[], Any]) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         stage()
-    # the counter tells multiplications and additions apart
+    # the counter counts multiplications and additions separately
     return float(counter.get_total_flops()) / 2

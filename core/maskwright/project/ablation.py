@@ -1,4 +1,7 @@
-"""What each part of dinov3.seg is worth (the paper's Table 3): the same training again and again, one part left out."""
+"""Ablation of dinov3.seg (the paper's Table 3): train it with one part left out at a time, and measure each variant.
+
+It uses both training and evaluation, which do not know each other, so it stands in the room above them.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,20 @@ __all__ = ["ROWS", "AblationRow", "ablate", "as_table"]
 
 ZERO_SHOT, ALL, AGGREGATION = "dino.txt, zero-shot", "dinov3.seg", "without aggregation"
 ROWS = (ZERO_SHOT, ALL, "without text ensemble", "without early refinement", "without focal and dice", AGGREGATION)
-"""The baseline, the whole model, and the model without one part at a time."""
+"""Variants: zero-shot baseline, whole model, and the model without one part at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class AblationRow:
-    """One line of the table."""
+    """mIoU of one variant."""
 
     name: str
     miou: dict[str, float]
-    """By name of the labelled folder"""
+    """By name of the labelled folder."""
 
     @property
     def mean(self) -> float:
-        """Over the folders."""
+        """Mean over the folders."""
         return sum(self.miou.values()) / len(self.miou)
 
     def to_dict(self) -> dict[str, Any]:
@@ -43,7 +46,8 @@ class AblationRow:
         return asdict(self) | {"mean": self.mean}
 
 
-def _without(row: str) -> SegConfig:
+def _config_of(variant: str) -> SegConfig:
+    """Training settings of a variant."""
     config = replace(TINY_SEG_STAGES, next_stage=None)
     model = config.model
     return {
@@ -53,7 +57,7 @@ def _without(row: str) -> SegConfig:
         ),
         "without early refinement": replace(config, model=replace(model, anyup=None)),
         "without focal and dice": replace(config, loss="bce"),
-    }[row]
+    }[variant]
 
 
 def ablate(
@@ -64,20 +68,20 @@ def ablate(
     limit: int | None = None,
     rows: Sequence[str] = ROWS,
 ) -> list[AblationRow]:
-    """Train and measure every row.
+    """Train and measure every variant.
 
     Args:
-        base: folder of the preset whose text model and promptable model every row starts from.
-        job: what to train on and for how long; `out` gets a folder for each row, and a call that was stopped goes on.
-        measure: labelled folders; their held-out images count.
-        limit: at most so many images of each.
-        rows: of ROWS.
+        base: Folder of the preset whose dino.txt and SAM every variant starts from.
+        job: Training data, length and output; `out` gets a folder per variant, and unfinished ones are resumed.
+        measure: Labelled folders, of which the held-out images are measured.
+        limit: Largest number of images of each.
+        rows: Names of the variants, of ROWS.
 
     Raises:
-        MaskwrightError: a base without words or clicks, or a folder without images.
+        MaskwrightError: The base is no preset like tiny, or a folder has no images.
     """
     if "sam" not in sections(base) or sam_settings(base).model.backbone is None:
-        raise MaskwrightError(f"{base.name} is not a preset like tiny, which the variants are made for. Use tiny.")
+        raise MaskwrightError(f"{base.name} is not a preset like tiny, for which the variants are made. Use tiny.")
     selection = ImageSelection(only_held_out=True, limit=limit, seed=job.seed)
     results = []
     for name in rows:
@@ -86,10 +90,10 @@ def ablate(
             trained = ALL if name == AGGREGATION else name
             folder = job.out / trained.replace(" ", "-")
             job.log(f"{trained}: training in {folder}")
-            _copied(base, folder)
-            train_dinov3seg(replace(job, out=folder), _without(trained))
+            _copy_base(base, folder)
+            train_dinov3seg(replace(job, out=folder), _config_of(trained))
         if name == AGGREGATION:
-            folder = _asked_as_catseg(folder, job.out / name.replace(" ", "-"))
+            folder = _with_catseg_inference(folder, job.out / name.replace(" ", "-"))
         engine = Engine.load(folder, job.device)
         method = "dinotxt" if name == ZERO_SHOT else "dinov3seg"
         scores = [evaluate_text(engine, data, method=method, selection=selection)[0] for data in measure]
@@ -99,20 +103,20 @@ def ablate(
     return results
 
 
-def _copied(base: Path, folder: Path) -> None:
-    """The base's words and clicks in a folder of their own; what is there already stays."""
+def _copy_base(base: Path, folder: Path) -> None:
+    """Copy all parts of the base except dinov3.seg; parts that the folder has already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    here = sections(folder) if (folder / "config.json").exists() else {}
+    existing = sections(folder) if (folder / "config.json").exists() else {}
     for part, config in sections(base).items():
-        if part != "dinov3seg" and part not in here:
+        if part != "dinov3seg" and part not in existing:
             for file in (config.get("weights"), config.get("tokenizer")):
                 if file is not None:
                     shutil.copyfile(base / file, folder / file)
             write_part(folder, part, config)
 
 
-def _asked_as_catseg(folder: Path, into: Path) -> Path:
-    """The same model asked window by window, with predictions averaged: configurations I to IV of the paper."""
+def _with_catseg_inference(folder: Path, into: Path) -> Path:
+    """Copy of the preset that averages predictions of windows, as CAT-Seg (configurations I to IV)."""
     shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt"))
     settings = sections(into)["dinov3seg"]
     write_part(into, "dinov3seg", {**settings, "protocol": {**settings["protocol"], "aggregation": "catseg"}})
@@ -120,10 +124,10 @@ def _asked_as_catseg(folder: Path, into: Path) -> Path:
 
 
 def as_table(rows: Sequence[AblationRow]) -> str:
-    """The rows in Markdown."""
-    sets = list(rows[0].miou)
-    lines = [f"| | {' | '.join(sets)} | mean |", "| --- |" + " --- |" * (len(sets) + 1)]
+    """The rows as a Markdown table."""
+    names = list(rows[0].miou)
+    lines = [f"| | {' | '.join(names)} | mean |", "| --- |" + " --- |" * (len(names) + 1)]
     lines += [
-        f"| {row.name} | {' | '.join(f'{row.miou[name]:.3f}' for name in sets)} | {row.mean:.3f} |" for row in rows
+        f"| {row.name} | {' | '.join(f'{row.miou[name]:.3f}' for name in names)} | {row.mean:.3f} |" for row in rows
     ]
     return "\n".join(lines)
