@@ -1,4 +1,4 @@
-"""Progress of long work: one callback that hears how far it is and says whether to stop."""
+"""Progress of long work: reports and cancellation through one object."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Progress:
     """
 
     def report(self, done: int, total: int, stage: str = "") -> None:
-        """Hear that `done` of `total` units are finished in a stage such as "Encoding"; called from any thread."""
+        """Display that `done` of `total` units of a stage such as "Encoding" are finished; called from any thread."""
 
     def cancelled(self) -> bool:
-        """Whether the work should stop; asked between steps, from any thread."""
+        """Whether the work should stop; called between steps, from any thread."""
         return False
 
     def check(self) -> None:
@@ -26,11 +26,11 @@ class Progress:
             raise Cancelled
 
     def quiet(self) -> Progress:
-        """For the work inside one unit: cancels as this one does, and reports nothing."""
+        """Progress of the work inside one unit: it cancels as this one does, and reports nothing."""
         return _Quiet(self)
 
     def part(self, index: int, count: int) -> Progress:
-        """Progress of one of `count` equal parts of the work, counted from 0: reports as a part of the whole."""
+        """Progress of one of `count` equal parts of the work, counted from 0."""
         return _Part(self, index, count)
 
 
@@ -54,4 +54,4 @@ class _Part(Progress):
 
 
 NO_PROGRESS = Progress()
-"""For callers that want neither reports nor a way to stop."""
+"""The default: no reports, and no cancellation."""

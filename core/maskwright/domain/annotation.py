@@ -1,4 +1,4 @@
-"""Annotations: masks that a project keeps, their categories, and which of them serve as references."""
+"""Annotations of a project: masks with category, state and provenance, and which of them are references."""
 
 from __future__ import annotations
 
@@ -21,37 +21,41 @@ class Category:
     """#rrggbb"""
     supercategory: str = ""
     shortcut: int | None = None
-    """The number key 1 to 9 that chooses it."""
+    """Number key, 1 to 9, that selects it."""
     synonyms: tuple[str, ...] = ()
-    """Other words for it in text prompts."""
+    """Further names in text prompts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A mask that a person accepted, as the store keeps it."""
+    """A stored mask: accepted by a user, or proposed by a batch."""
 
     id: int
     uid: str
+    """Unique among all projects; exports and imports keep it."""
     image_id: int
     category_id: int
     category: str
+    """Name of the category."""
     mask: Mask
     state: str
     """proposed (by a batch, undecided), accepted, rejected or deleted"""
     source: str
     """text, reference, click, box, manual, import or finetuned"""
     revision: int
+    """1 for a new annotation, one more with every change."""
     annotator: str
+    """Name of the user."""
     created_at: str
     """UTC, ISO 8601 with milliseconds"""
     updated_at: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     crowd: bool = False
-    """It marks a group or a region to ignore, not one object."""
+    """COCO's `iscrowd`: a group or a region to ignore, not a single object."""
 
 
 class AnnotationKey(NamedTuple):
-    """Which mask of what on which image, without the mask."""
+    """An annotation without its mask."""
 
     uid: str
     revision: int
@@ -61,8 +65,10 @@ class AnnotationKey(NamedTuple):
 
 
 class ReferenceMark(NamedTuple):
-    """That a mask was chosen to say what a category is, or what it is not."""
+    """A mask that is a reference of a category."""
 
     annotation_id: int
     category: str
+    """Of the reference, which may differ from the annotation's own."""
     shows: bool
+    """True for a reference, False for a negative reference."""

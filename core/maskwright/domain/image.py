@@ -21,7 +21,7 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
-    """An upright picture: `mw.Image(array)` or `mw.Image.open(path)`.
+    """An image in upright orientation: `mw.Image(array)` or `mw.Image.open(path)`.
 
     Raises:
         ShapeError: the array is not (H, W, 3) uint8 with at least one pixel.
@@ -30,12 +30,15 @@ class Image:
     pixels: NDArray[np.uint8]
     """(H, W, 3) uint8 RGB, read-only"""
     name: str = ""
+    """File name, or a name for lists."""
     path: Path | None = None
+    """File it was read from."""
     sha256: str = ""
-    """Of the file's bytes; for an array of shape, dtype and pixels."""
+    """Hash of the file's bytes, or of an array's shape, dtype and pixels."""
     orientation: int = 1
     """EXIF orientation of the file; `pixels` are upright already."""
     captured: str = ""
+    """EXIF date and time of capture; empty when unknown."""
 
     def __post_init__(self) -> None:
         pixels = np.asarray(self.pixels)
@@ -47,10 +50,16 @@ class Image:
 
     @classmethod
     def open(cls, path: str | Path) -> Image:
-        """Read a picture file upright.
+        """Read an image file and turn it upright (EXIF).
+
+        Args:
+            path: JPEG, PNG, TIFF or another supported format.
 
         Raises:
-            MaskwrightError: missing, unreadable, unsupported or too large; the sentence says which.
+            ImageUnreadable: the file is damaged, empty or not an image.
+            UnsupportedImage: a file type that is known but not read.
+            ImageTooLarge: more pixels than the limit.
+            MaskwrightError: there is no such file.
         """
         path = Path(path)
         try:
@@ -58,26 +67,26 @@ class Image:
         except FileNotFoundError as error:
             raise MaskwrightError(f"There is no file {path}. Check the name.") from error
         except IsADirectoryError as error:
-            raise MaskwrightError(f"{path} is a folder, not a picture. Name one file.") from error
+            raise MaskwrightError(f"{path} is a folder, not an image. Name one file.") from error
         except OSError as error:
             raise ImageUnreadable(path.name) from error
         return cls.from_bytes(data, path.name, path=path)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
-        """Decode a picture file's bytes; raises as `open` does."""
+        """Decode the bytes of an image file; raises as `open` does."""
         decoded = read_image(data, name)
         return cls(decoded.pixels, name, path, hashlib.sha256(data).hexdigest(), decoded.orientation, decoded.captured)
 
     @classmethod
     def from_array(cls, array: Any, *, rgb: bool, name: str = "") -> Image:
-        """An image from pixels of any number type, such as the data of a napari layer.
+        """Convert pixels of any number type, such as the data of a napari layer.
 
         Args:
-            array: (H, W) grey, or with `rgb` (H, W, 3) or (H, W, 4), whose alpha is ignored. What is not uint8 is
-                stretched from its 0.1 and 99.9 percentiles to 0 and 255.
+            array: (H, W) grey, or with `rgb` (H, W, 3) or (H, W, 4), whose alpha is ignored. Types other than uint8 are
+                rescaled from their 0.1 and 99.9 percentiles to 0 and 255.
             rgb: whether the last axis is colour.
-            name: shown in lists.
+            name: for lists.
 
         Raises:
             ShapeError: more or fewer axes, as of a stack, or no pixels.
@@ -101,7 +110,7 @@ class Image:
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A read-only copy, or the array itself when nobody can write to it any more."""
+    """A read-only copy, or the array itself when it is read-only and owns its data."""
     if not (array.flags.owndata and not array.flags.writeable):
         array = array.copy()
         array.flags.writeable = False

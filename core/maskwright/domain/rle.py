@@ -1,4 +1,4 @@
-"""COCO run-length encoding of masks, in numpy alone.
+"""COCO run-length encoding (RLE) of masks, in pure numpy.
 
 Runs go down the columns, starting with background; the compressed form packs each run (from the third on as the
 difference to the run before the last) into base-48 characters of five bits. Source: the COCO API's mask format.
@@ -18,7 +18,7 @@ __all__ = ["Rle", "area", "bbox", "compressed", "decode", "encode", "runs_from_t
 
 
 class Rle(TypedDict):
-    """Compressed RLE as it stands in COCO files: size is [height, width]."""
+    """Compressed RLE of COCO files; size is [height, width]."""
 
     size: list[int]
     counts: str
@@ -42,34 +42,34 @@ def encode(mask: NDArray[np.bool_]) -> Rle:
 def decode(rle: Rle) -> NDArray[np.bool_]:
     """Boolean (H, W) mask of a compressed RLE; raises InvalidMask when its runs do not fill its size."""
     height, width = rle["size"]
-    runs = _filling(rle)
+    runs = _checked_runs(rle)
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape((height, width), order="F")
 
 
 def compressed(segmentation: Mapping[str, Any]) -> Rle:
-    """The RLE of a file, whose `counts` may also be a list of runs, in its compressed form.
+    """Compress the RLE of a COCO file, whose `counts` may also be a list of runs.
 
     Raises:
         InvalidMask: not a size and run lengths, or they do not fill the size.
     """
     size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, list) or len(size) != 2 or any(type(number) is not int or number < 0 for number in size):
+    if not isinstance(size, list) or len(size) != 2 or any(type(side) is not int or side < 0 for side in size):
         raise InvalidMask("The mask's size is not [height, width].")
     if isinstance(counts, list):
         try:
-            runs = np.array(counts if all(type(number) is int for number in counts) else [None], np.int64)
+            runs = np.array(counts if all(type(run) is int for run in counts) else [None], np.int64)
         except (TypeError, OverflowError) as error:
             raise InvalidMask("The mask's runs are not whole numbers.") from error
         counts = runs_to_text(runs)
     if not isinstance(counts, str):
         raise InvalidMask("The mask has no run lengths.")
     rle = Rle(size=[size[0], size[1]], counts=counts)
-    _filling(rle)
+    _checked_runs(rle)
     return rle
 
 
-def _filling(rle: Rle) -> NDArray[np.int64]:
+def _checked_runs(rle: Rle) -> NDArray[np.int64]:
     """The runs; raises InvalidMask when they do not fill the size."""
     height, width = rle["size"]
     runs = runs_from_text(rle["counts"])
@@ -94,7 +94,7 @@ def runs_to_text(runs: NDArray[np.int64]) -> str:
 
 
 def runs_from_text(text: str) -> NDArray[np.int64]:
-    """Unpack the compressed text; raises InvalidMask when it is cut short or has foreign characters."""
+    """Unpack the compressed text; raises InvalidMask when it is truncated or has other characters."""
     digits = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
     if digits.size and (digits.min() < 0 or digits.max() > 63 or digits[-1] & 32):
         raise InvalidMask("The mask's run-length text is damaged.")

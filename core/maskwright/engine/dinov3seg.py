@@ -146,8 +146,8 @@ class Dinov3SegMethod:
         if not cleaning:
             return logits
         features = F.normalize(snapshot.whole.features[0].float(), dim=0)
-        words = F.normalize(classes.mean(dim=1), dim=-1)
-        attended = class_attention(features, snapshot.attention, words)
+        means = F.normalize(classes.mean(dim=1), dim=-1)
+        attended = class_attention(features, snapshot.attention, means)
         attended = upsample(attended, (logits.shape[-2], logits.shape[-1]))
         return clean(logits.sigmoid(), attended, weight=cleaning).logit(eps=_EPS)
 

@@ -72,15 +72,11 @@ class Engine:
         self._lock = threading.RLock()
         self._embeddings = EmbeddingCache(settings.cache_mb * 2**20)
         self._text = TextSegmenter(preset, device, self._embeddings)
-        self._clicks = None if preset.sam is None else ClickSegmenter(preset.sam, device, self._embeddings)
+        self._clicks = ClickSegmenter(preset.sam, device, self._embeddings) if preset.sam else None
         self._references = (
-            None
-            if preset.insid3 is None
-            else ReferenceSegmenter(preset.insid3, device, self._embeddings, settings.cache)
+            ReferenceSegmenter(preset.insid3, device, self._embeddings, settings.cache) if preset.insid3 else None
         )
-        self._retriever = (
-            None if preset.talk2dino is None else ImageTextRetriever(preset.talk2dino, device, settings.cache)
-        )
+        self._retriever = ImageTextRetriever(preset.talk2dino, device, settings.cache) if preset.talk2dino else None
 
     @classmethod
     def load(cls, preset: str | Path = "tiny", device: str = "auto", *, settings: Settings | None = None) -> Engine:
@@ -178,7 +174,7 @@ class Engine:
             image: to segment.
             categories: names, or one string of names separated by commas; synonyms of one class separated by "|".
             method: one of TEXT_METHODS; None is the preset's default.
-            background: leave pixels unlabelled (0) that are none of the classes; None is False, every pixel gets one.
+            background: leave pixels unlabelled (0) that are none of the classes; None is False.
             refine: "pamr" or "crf" makes contours follow the edges of the image; None leaves them as predicted.
             **options: `threshold`, least probability of a class, 0 to 1 (default 0.5; implies `background`);
                 `cleaning`, background cleaning before the threshold (default: the preset's choice);
@@ -229,12 +225,8 @@ class Engine:
             Cancelled: on request.
             MaskwrightError: the preset does not have INSID3.
         """
-        prompt = ReferencePrompt(
-            references=tuple(references),
-            negative_references=tuple(negative_references),
-            category=category,
-            refine=refine,
-        )
+        positive, negative = tuple(references), tuple(negative_references)
+        prompt = ReferencePrompt(references=positive, negative_references=negative, category=category, refine=refine)
         return self.segment(image, prompt, progress=progress)
 
     def segment_click(

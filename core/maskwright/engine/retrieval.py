@@ -42,11 +42,11 @@ class ImageTextRetriever:
     @torch.inference_mode()
     def encode_phrase(self, phrase: str) -> Tensor:
         """(C,) unit vector of a phrase, without a prompt template; raises EmptyPhrase."""
-        words = clean_text(phrase)
-        if not words:
+        text = clean_text(phrase)
+        if not text:
             raise EmptyPhrase
         return self._phrases.get_or_make(
-            words, lambda: self._preset.model.encode_class(self._preset.tokenizer([words]).to(self._device))
+            text, lambda: self._preset.model.encode_class(self._preset.tokenizer([text]).to(self._device))
         )
 
     def cached_regions(self, image_sha256: str) -> Tensor | None:

@@ -26,7 +26,7 @@ from maskwright.progress import NO_PROGRESS, Progress
 __all__ = ["TextSegmenter"]
 
 _DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO"}
-_UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt answered without training (zero-shot)."
+_UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt stands in for it, zero-shot."
 _CACHED_CLASSES = 4096
 
 
@@ -81,16 +81,16 @@ class TextSegmenter:
                 scores = refine(scores, image.pixels, prompt.refine, threshold)
             return label(scores, image.size_hw, threshold)
 
-        labelling = labels(cleaning)
+        result = labels(cleaning)
         requested = prompt.method == name or prompt.high_resolution
         return Prediction(
-            label_map=labelling.label_map,
+            label_map=result.label_map,
             categories=prompt.names,
-            scores=labelling.scores,
-            max_scores=labelling.max_scores,
+            scores=result.scores,
+            max_scores=result.max_scores,
             out_of_vocabulary=tuple(c.name for c in prompt.classes if not self._in_vocabulary(c)),
             provenance=_provenance(method.ref, name, image, prompt, cleaning),
-            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (labelling.label_map == 0) if cleaning else None,
+            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (result.label_map == 0) if cleaning else None,
             note=_UNTRAINED if self._preset.untrained and name == "dinotxt" and not requested else "",
         )
 
@@ -126,8 +126,8 @@ class TextSegmenter:
         """Whether one of the class's synonyms, in singular or plain plural, was in the training data."""
         if self._vocabulary is None:
             return True
-        words = [clean_text(word) for word in name.synonyms]
-        return any(w in self._vocabulary or w.removesuffix("s") in self._vocabulary for w in words)
+        names = [clean_text(synonym) for synonym in name.synonyms]
+        return any(n in self._vocabulary or n.removesuffix("s") in self._vocabulary for n in names)
 
 
 def _cleaning_weight(method: TextMethod, *, requested: bool | None) -> float:

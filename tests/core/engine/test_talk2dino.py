@@ -120,8 +120,8 @@ def test_a_second_prompt_runs_no_encoder(talking_preset: Path, monkeypatch: pyte
     assert engine.encoder_calls == 3, "dino.txt keeps other features"
 
 
-def test_encoding_is_told_and_can_be_cancelled(talking_preset: Path) -> None:
-    engine, stopped = Engine.load(talking_preset, "cpu"), Recorded(lambda: len(stopped.reports) > 1)
+def test_encoding_reports_progress_and_can_be_cancelled(talking_preset: Path) -> None:
+    engine, stopped = Engine.load(talking_preset, "cpu"), Recorded(lambda: len(stopped.reports) > 0)
     wide = _noise(64, 400)
     with pytest.raises(Cancelled):
         _ask(engine, wide, progress=stopped)
@@ -131,7 +131,7 @@ def test_encoding_is_told_and_can_be_cancelled(talking_preset: Path) -> None:
     assert finished.reports == sorted(finished.reports)
     windows = finished.reports[-1][1]
     assert (finished.reports[0], finished.reports[-1]) == ((0, windows), (windows, windows))
-    assert len(finished.reports) > 3
+    assert len(finished.reports) > 2
 
 
 # scores
@@ -601,5 +601,5 @@ def test_the_note_of_untrained_parts_is_told_only_where_dinotxt_stands_in(
     shutil.copy(segmenting_preset / "dinov3seg.safetensors", folder)
     write_part(folder, "dinov3seg", {**sections(segmenting_preset)["dinov3seg"], "trained": False})
     engine = Engine.load(folder, "cpu")
-    assert "dino.txt answered" in engine.segment_text(_noise(), WORDS).note
+    assert "not trained yet" in engine.segment_text(_noise(), WORDS).note
     assert _ask(engine, _noise()).note == ""
