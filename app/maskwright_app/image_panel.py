@@ -40,7 +40,7 @@ class ImagePanel:
         with gr.Row():
             self.background = gr.Checkbox(value=True, label="Background class", elem_id="mw-background", min_width=200)
             self.threshold = gr.Slider(
-                0.05, 0.95, 0.5, step=0.05, label="Threshold: probability that a class needs", elem_id="mw-threshold"
+                0.05, 0.95, 0.5, step=0.05, label="Threshold (probability)", elem_id="mw-threshold"
             )
         with gr.Row():
             self.method = gr.Dropdown(

@@ -76,13 +76,15 @@ class MasksPanel:
     def _on_mask_list(self, values: Values, event: gr.EventData) -> Update:
         """A button of a mask, or the switch for duplicates."""
         tab = self.screen.tab(values)
-        act, key = event.act, event.id
-        if act in ("accept", "reject"):
-            decision = Decision(act == "accept", tab.image_id, (ProposalId.parse(key),), values[self.screen.name])
-            return self._show(tab, *self.decisions.decide(tab, decision))
+        act = event.act
         if act == "duplicates":
             return self.screen.update(tab, replace(tab, show_duplicates=not tab.show_duplicates))
-        annotation_id = int(key)
+        if act in ("accept", "reject"):
+            proposal, name = ProposalId.parse(event.id), values[self.screen.name]
+            return self._show(
+                tab, *self.decisions.decide(tab, Decision(act == "accept", tab.image_id, (proposal,), name))
+            )
+        annotation_id = int(event.id)
         match act:
             case "correct":
                 return self.screen.update(tab, self.handlers.correct(tab, annotation_id))

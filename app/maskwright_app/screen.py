@@ -45,7 +45,7 @@ class Screen:
             autofocus=True, submit_btn=False, scale=4, render=False,
         )  # fmt: skip
         self.name = gr.Textbox(
-            label="Category of the clicked object", placeholder="object", elem_id="mw-name", min_width=160,
+            label="Category of the object", placeholder="object", elem_id="mw-name", min_width=160,
             max_lines=1, scale=2, render=False,
         )  # fmt: skip
         bar: dict[str, Any] = {"padding": False, "render": False}

@@ -99,6 +99,7 @@ def test_names_are_suggested_from_the_project(handlers: Handlers, project: Proje
     assert 'data-act="clear"' in click_bar(ClickPrompt(1, 1), None)
 
 
+@pytest.mark.slow
 def test_segment_all_makes_proposals(handlers: Handlers, empty_project: Project) -> None:
     nuclei = next(sample.path for sample in samples() if "nucle" in sample.class_names)
     image_id = handlers.session.images.add(nuclei).id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +70,13 @@ def test_every_bad_upload_is_named(handlers: Handlers, tmp_path: Path, sample_pa
 
 
 def test_prompts_need_an_image(handlers: Handlers) -> None:
-    for prompt in (
+    prompts: list[Callable[[], object]] = [
         lambda: handlers.propose_text(Tab(), TextQuery("cow")),
         lambda: handlers.propose_everything(Tab()),
         lambda: handlers.propose_references(Tab(search_category="cow")),
         lambda: handlers.click(Tab(), {"x": 1, "y": 1, "label": 1}),
-    ):
+    ]
+    for prompt in prompts:
         with pytest.raises(mw.MaskwrightError) as error:
             prompt()
         assert str(error.value) == NO_IMAGE

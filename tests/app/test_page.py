@@ -122,12 +122,12 @@ def test_a_taken_port_and_an_open_address_are_one_sentence(tmp_path: Path) -> No
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [program, "ui", "--project", str(tmp_path / "p"), "--port", port]
+        command = [str(program), "ui", "--project", str(tmp_path / "p"), "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     (sentence,) = done.stderr.strip().splitlines()
     assert port in sentence
-    done = subprocess.run([program, "ui", "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(program), "ui", "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "p").exists()
