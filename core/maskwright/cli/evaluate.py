@@ -58,9 +58,7 @@ def evaluate(
         str | None,
         typer.Option(help="text: pamr, crf or none (the default); example: crf (the default), pamr or none."),
     ] = None,
-    table: Annotated[
-        bool, typer.Option("--table", help="Without and with background cleaning, without and with pamr.")
-    ] = False,
+    table: Annotated[bool, typer.Option("--table", help="With and without cleaning, with and without pamr.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Largest number of images or episodes.")] = None,
     seed: Annotated[int, typer.Option(help="Seed for drawing images or episodes.")] = 0,
     as_json: Json = False,
@@ -78,10 +76,8 @@ def evaluate(
     if table and (refine or cleaning is not None):
         raise UsageError("--table measures all settings of --cleaning and --refine. Leave them out.")
     contours = refinement(refine or ("crf" if task is _Task.example else "none"))
-    selection, model = (
-        ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things),
-        load_engine(preset, device),
-    )
+    selection = ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things)
+    model = load_engine(preset, device)
     if task is _Task.example:
         from maskwright.evaluation.few_shot import evaluate_example
 

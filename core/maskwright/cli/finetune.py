@@ -1,4 +1,4 @@
-"""`finetune`: a better model from a project's accepted masks."""
+"""`finetune`: fine-tune a model on a project's accepted masks."""
 
 from __future__ import annotations
 

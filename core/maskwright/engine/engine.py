@@ -382,9 +382,7 @@ class Engine:
 
     def _reference_segmenter(self) -> ReferenceSegmenter:
         if self._references is None:
-            raise MaskwrightError(
-                f"The preset {self.model.name} does not segment by example. For that use tiny or insid3-l."
-            )
+            raise MaskwrightError(f"The preset {self.model.name} does not segment by example. Use tiny or insid3-l.")
         return self._references
 
     def _click_segmenter(self) -> ClickSegmenter:

@@ -206,7 +206,7 @@ def _of(record: ImageRecord, method: str, *warnings: str) -> Match:
 
 def _inside_images(image: CocoImage) -> str:
     """The image's path in a project."""
-    path = image.inside or PurePosixPath(PurePosixPath(image.name).name or "picture")
+    path = image.inside or PurePosixPath(PurePosixPath(image.name).name or "image")
     return str(path) if path.parts[0] == "images" and len(path.parts) > 1 else f"images/{path}"
 
 

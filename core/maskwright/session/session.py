@@ -216,18 +216,15 @@ class AnnotationSession:
         started = time.perf_counter()
         prediction = segment(engine, image)
         provenance = {**prediction.provenance, "seconds": round(time.perf_counter() - started, 3)}
+        unknown = prediction.out_of_vocabulary
         proposals = [
-            Proposal(
-                ProposalId.new(), image_id, mask, provenance, mask.category in prediction.out_of_vocabulary, corrects
-            )
+            Proposal(ProposalId.new(), image_id, mask, provenance, mask.category in unknown, corrects)
             for mask in prediction.masks()
         ]
         self._open.add(proposals)
-        preview = None
-        if prediction.unlabelled_by_cleaning is not None and prediction.unlabelled_by_cleaning.any():
-            preview = self._open.add_preview(
-                image_id, Mask.from_array(prediction.unlabelled_by_cleaning, category="left unlabelled")
-            )
+        preview, unlabelled = None, prediction.unlabelled_by_cleaning
+        if unlabelled is not None and unlabelled.any():
+            preview = self._open.add_preview(image_id, Mask.from_array(unlabelled, category="left unlabelled"))
         repeated = frozenset(self._duplicates(image_id, proposals))
         return Proposals(image_id, prediction, tuple(proposals), repeated, preview)
 
