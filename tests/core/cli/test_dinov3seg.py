@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from maskwright.models.dinov3seg import SPECS
 from maskwright.presets.loading import bundled, dinov3seg_settings
+from maskwright.project import ablation
 from maskwright.project.ablation import ROWS
+from maskwright.training import dinov3seg
+from maskwright.training.config import TINY_SEG_STAGES
 from tests.core.cli.conftest import Run
 
 
@@ -60,7 +64,13 @@ def test_training_adds_it_to_a_preset(run: Run, labelled: Path, small_preset: Pa
     assert "no preset with" in sentence
 
 
-def test_ablation_prints_a_row_for_each_part(run: Run, labelled: Path, small_preset: Path, home: Path) -> None:
+@pytest.mark.slow
+def test_ablation_prints_a_row_for_each_part(
+    run: Run, labelled: Path, small_preset: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(TINY_SEG_STAGES, batch=2, crop=96, short_side=(96, 96))
+    monkeypatch.setattr(ablation, "TINY_SEG_STAGES", small)
+    monkeypatch.setitem(dinov3seg.SETTINGS, "protocol", {"sides": [96], "window": 64, "stride": 32})
     words = ("ablate", labelled, "--measure", labelled, "--out", home / "ablation", "--base", small_preset)
     options = ("--steps", 2, "--limit", 2, "--device", "cpu")
     done = run(*words, *options)
@@ -87,6 +97,7 @@ def test_prompts_are_timed(run: Run, segmenting_preset: Path, method: str) -> No
     assert "first prompt" in run(*words).out
 
 
+@pytest.mark.slow
 def test_the_published_size_is_timed_without_its_weights(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPECS, "vitl16", dinov3seg_settings(bundled() / "tiny").model)
     words = ("bench", "--random-weights", "--rounds", 1, "--json")

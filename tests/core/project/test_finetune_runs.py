@@ -20,6 +20,8 @@ from maskwright.project import Project
 from maskwright.project import finetune_runs as runs_module
 from maskwright.session import AnnotationSession
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(two_class_project: Path) -> Iterator[Project]:

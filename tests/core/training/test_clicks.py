@@ -95,6 +95,7 @@ def test_objects_are_numbered_and_held_out_pictures_left_out(folder: Path) -> No
     assert all(sample.labels.max() == 2 for sample in source.samples), "two boxes of one annotation are two objects"
 
 
+@pytest.mark.slow
 def test_it_learns_to_find_the_box_that_is_clicked(folder: Path, out: Path, rng: np.random.Generator) -> None:
     source = read_objects(folder, weight=1, skip=frozenset())
     losses = []

@@ -34,6 +34,7 @@ def out(segmenting_preset: Path, tmp_path: Path) -> Path:
     return tmp_path / "preset"
 
 
+@pytest.mark.slow
 def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Path) -> None:
     source, vocabulary = source_of(labelled_folder)
     told: list[float] = []
@@ -50,6 +51,7 @@ def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Pat
     assert json.loads((out / "dinov3seg.json").read_text())["steps"] == 20
 
 
+@pytest.mark.slow
 def test_it_learns_what_a_batch_shows(labelled_folder: Path, tmp_path: Path) -> None:
     """The bundled model has not seen such pictures; a few steps teach it to tell what is where."""
     config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), lr=1e-3, ema=0.8)
@@ -73,6 +75,7 @@ def test_it_learns_what_a_batch_shows(labelled_folder: Path, tmp_path: Path) -> 
     assert after > max(before + 0.1, 0.85), f"{before:.2f} before, {after:.2f} after"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     labelled_folder: Path, out: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +92,7 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_result_may_keep_a_share_of_what_it_started_from(labelled_folder: Path, out: Path, tmp_path: Path) -> None:
     source, vocabulary = source_of(labelled_folder)
     stored = []

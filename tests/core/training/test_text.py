@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file
 
 import maskwright as mw
-from maskwright.domain import rle
+from maskwright.domain import ReferencePrompt, rle
 from maskwright.engine import Engine
 from maskwright.formats.labelled_folder import LabelledFolder, held_out
 from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
@@ -129,7 +129,8 @@ def test_the_trained_preset_finds_grass_and_sky(trained: Path, folder: Path) -> 
     truth = np.where(np.arange(64) < 32, 2, 1)[None, :].repeat(48, axis=0)
     assert (found.label_map == truth).mean() > 0.9
     sky = mw.Reference(image, truth == 1)
-    assert engine.segment_like(image, [sky]).provenance["parameters"]["tau"] == 0.85, "by example as tiny"
+    made = engine.provenance(image, ReferencePrompt(references=(sky,)))
+    assert made.parameters["tau"] == 0.85, "by example as tiny"
 
 
 def test_resumed_run_ends_where_the_uninterrupted_one_does(trained: Path, folder: Path, tmp_path: Path) -> None:
