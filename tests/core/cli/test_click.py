@@ -37,9 +37,14 @@ def test_points_with_signs_and_a_box_together(click: Run) -> None:
     assert len(answer["masks"]) <= 1
 
 
-def test_everything(click: Run) -> None:
-    answer = click("--everything", "--category", "cell", "--json").json
+@pytest.mark.slow
+def test_everything(run: Run) -> None:
+    from maskwright_app.samples import samples
+
+    nuclei = next(sample.path for sample in samples() if "nucle" in sample.class_names)
+    answer = run("click", nuclei, "--everything", "--category", "cell", "--device", "cpu", "--json").json
     assert answer["categories"] == ["cell"]
+    assert len(answer["masks"]) > 3
     overlay = np.asarray(Pillow.open(answer["overlay"]).convert("RGB"), int)
     assert (np.asarray(Pillow.open(answer["label_map"])) == 1).any()
     assert overlay.shape == (*answer["masks"][0]["segmentation"]["size"], 3)
