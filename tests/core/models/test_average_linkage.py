@@ -43,12 +43,18 @@ def test_as_scikit_learn_on_random_features(count: int, channels: int, groups: i
         assert partition(average_linkage(features, tau)) == scikit(features, tau)
 
 
-@pytest.mark.parametrize("tau", [0.7, 0.85])
-def test_as_scikit_learn_on_the_features_of_photographs(tau: float) -> None:
+@pytest.fixture(scope="module")
+def photographs() -> list[Tensor]:
+    """Every third patch of two photographs, encoded once for all thresholds."""
     segmenter = mw.Engine.load("tiny", "cpu")._references
     assert segmenter is not None
-    for sample in samples()[:2]:
-        features = segmenter._features(mw.Image.open(sample.path)).original[::3].contiguous()
+    images = [mw.Image.open(sample.path) for sample in samples()[:2]]
+    return [segmenter._features(image).original[::3].contiguous() for image in images]
+
+
+@pytest.mark.parametrize("tau", [0.7, 0.85])
+def test_as_scikit_learn_on_the_features_of_photographs(photographs: list[Tensor], tau: float) -> None:
+    for features in photographs:
         assert partition(average_linkage(features, tau)) == scikit(features, tau)
 
 
