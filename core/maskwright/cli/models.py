@@ -82,7 +82,9 @@ def models_verify(name: str, as_json: Json = False) -> None:
 @app.command("count", epilog="Example: maskwright models count dinov3seg-l")
 def models_count(
     name: Annotated[str, typer.Argument(help="dinov3seg-l, or a preset with a dinov3.seg.")] = "dinov3seg-l",
-    classes: Annotated[int, typer.Option(min=1, help="Class names in one prompt; their encoding is counted.")] = 150,
+    classes: Annotated[
+        int, typer.Option(min=1, help="Class names in one prompt; their encoding is not counted.")
+    ] = 150,
     as_json: Json = False,
 ) -> None:
     """Count the parameters and operations of dinov3.seg for one square image; no weights are needed."""

@@ -230,20 +230,20 @@ def _corrupted(target: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """(O, N) focal and dice loss; object and background weigh the same, so that small objects are not ignored."""
-    truth = target.float()[:, None].expand_as(logits)
+    true_mask = target.float()[:, None].expand_as(logits)
     probability = logits.sigmoid()
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    focal = (1 - torch.where(truth > 0, probability, 1 - probability)) ** 2 * cross_entropy
-    area, total = truth.sum(dim=(2, 3)), truth[0, 0].numel()
-    foreground = (focal * truth).sum(dim=(2, 3)) / area.clamp(min=1)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, true_mask, reduction="none")
+    focal = (1 - torch.where(true_mask > 0, probability, 1 - probability)) ** 2 * cross_entropy
+    area, total = true_mask.sum(dim=(2, 3)), true_mask[0, 0].numel()
+    foreground = (focal * true_mask).sum(dim=(2, 3)) / area.clamp(min=1)
     # the background's sum is divided by an area near the object's: most of a large background has no loss
-    background = (focal * (1 - truth)).sum(dim=(2, 3)) / torch.minimum(total - area, 4 * area + 400).clamp(min=1)
-    overlap = (probability * truth).sum(dim=(2, 3))
+    background = (focal * (1 - true_mask)).sum(dim=(2, 3)) / torch.minimum(total - area, 4 * area + 400).clamp(min=1)
+    overlap = (probability * true_mask).sum(dim=(2, 3))
     dice = 1 - (2 * overlap + 1) / (probability.sum(dim=(2, 3)) + area + 1)
     return foreground + background + dice
 
 
 def _iou(masks: Tensor, target: Tensor) -> Tensor:
     """(O, N) IoU of boolean (O, N, h, w) masks."""
-    truth = target[:, None]
-    return (masks & truth).sum(dim=(2, 3)) / (masks | truth).sum(dim=(2, 3)).clamp(min=1)
+    true_mask = target[:, None]
+    return (masks & true_mask).sum(dim=(2, 3)) / (masks | true_mask).sum(dim=(2, 3)).clamp(min=1)
