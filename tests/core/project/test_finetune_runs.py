@@ -23,6 +23,12 @@ from maskwright.session import AnnotationSession
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a process needs more than 20 seconds to import torch and report for the first time."""
+    monkeypatch.setattr(runs_module, "_SILENCE", 120.0)
+
+
 @pytest.fixture
 def project(two_class_project: Path) -> Iterator[Project]:
     with Project.open(two_class_project) as project:
