@@ -17,7 +17,7 @@ import torch
 from maskwright.domain import Image
 from maskwright.engine import Engine
 from maskwright.engine import dinov3seg as seg
-from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError
+from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError, UsageError
 from maskwright.imaging.geometry import area_size, slide
 from maskwright.models.devices import choose_device
 from maskwright.presets.loading import Preset, bundled, load
@@ -91,7 +91,7 @@ def test_preset_without_it_answers_with_dinotxt(small_preset: Path) -> None:
     found = engine.segment_text(_picture(), WORDS)
     assert found.provenance["method"] == "dinotxt"
     assert found.note == ""
-    with pytest.raises(MaskwrightError, match=r"has no dinov3\.seg\. Use another method, or the preset tiny\."):
+    with pytest.raises(MaskwrightError, match=r"dinov3\.seg"):
         engine.segment_text(_picture(), WORDS, method="dinov3seg")
 
 
@@ -114,13 +114,13 @@ def test_untrained_parts_answer_zero_shot_and_say_so(segmenting_preset: Path, tm
 def test_high_resolution_is_dinotxts(engine: Engine) -> None:
     found = engine.segment_text(_picture(), WORDS, high_resolution=True)
     assert found.provenance["method"] == "dinotxt"
-    with pytest.raises(MaskwrightError, match=r"procedure of dino\.txt"):
+    with pytest.raises(UsageError, match="dinotxt"):
         engine.segment_text(_picture(), WORDS, method="dinov3seg", high_resolution=True)
 
 
 @pytest.mark.parametrize("method", ["magic", "", "DINOTXT"])
 def test_unknown_method_is_one_sentence(engine: Engine, method: str) -> None:
-    with pytest.raises(MaskwrightError, match="Choose one of: dinov3seg, dinotxt"):
+    with pytest.raises(UsageError, match="dinov3seg, dinotxt"):
         engine.segment_text(_picture(), WORDS, method=method)
 
 
@@ -231,7 +231,7 @@ def test_it_is_tied_to_the_weights_it_was_made_on(segmenting_preset: Path, tmp_p
     told = json.loads((folder / "config.json").read_text())["dinotxt"]
     told = {key: value for key, value in told.items() if key not in ("weights", "sha256")}
     save_part(folder, "dinotxt", text.model.state_dict(), told, dtype=torch.float16)
-    with pytest.raises(BadWeights, match="made for other weights of its words or clicks"):
+    with pytest.raises(BadWeights, match="other weights"):
         load(folder)
 
 
@@ -244,7 +244,7 @@ def test_damaged_settings_are_one_sentence(segmenting_preset: Path, tmp_path: Pa
     else:
         told["dinov3seg"] = value
     (folder / "config.json").write_text(json.dumps(told))
-    with pytest.raises(BadWeights, match="is damaged"):
+    with pytest.raises(BadWeights, match="damaged"):
         load(folder)
 
 

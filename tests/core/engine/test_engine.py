@@ -18,9 +18,9 @@ from maskwright.engine import Engine
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey
 from maskwright.engine.dinotxt import DinoTxtMethod, Pyramid
 from maskwright.engine.label_map import Labels, label
-from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError
+from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError, PresetMissing
 from maskwright.models.sliding_window import EncodedWindows
-from maskwright.presets.loading import dinotxt_settings, load_dinotxt
+from maskwright.presets.loading import load_dinotxt
 from maskwright.settings import Settings
 from tests.progress import Recorded
 
@@ -169,7 +169,7 @@ def test_class_names(prompt: str | list[str], names: list[str]) -> None:
 
 @pytest.mark.parametrize("prompt", ["", " , ", [], ["", " "], "|"])
 def test_empty_prompt(prompt: str | list[str]) -> None:
-    with pytest.raises(EmptyPrompt, match="at least one class name"):
+    with pytest.raises(EmptyPrompt):
         parse_class_names(prompt)
 
 
@@ -177,21 +177,22 @@ def test_options_that_are_not_there(engine: Engine, image: mw.Image, small_prese
     for options in ({"method": "magic"}, {"refine": "crfs"}, {"threshold": 1.5}):
         with pytest.raises(MaskwrightError):
             engine.segment_text(image, "cow", **options)
-    with pytest.raises(DeviceMissing, match="no device cuda:7"):
+    with pytest.raises(DeviceMissing, match="cuda:7"):
         Engine.load(small_preset, "cuda:7")
-    with pytest.raises(MaskwrightError, match="Model nosuch is not on this computer"):
+    with pytest.raises(PresetMissing, match="nosuch"):
         Engine.load("nosuch", settings=Settings())
 
 
 def test_label_takes_the_nearest_direction_and_averages_windows(small_preset: Path) -> None:
     """Features that are the class vectors themselves: the map must be theirs, also where windows overlap."""
-    config = dinotxt_settings(small_preset)
-    config = replace(config, protocol=replace(config.protocol, window=32, stride=16), scale=20.0, threshold=0.5)
+    loaded = load_dinotxt(small_preset)
+    protocol = replace(loaded.settings.protocol, window=32, stride=16)
+    settings = replace(loaded.settings, protocol=protocol, background_scale=20.0, threshold=0.5)
     classes = torch.eye(3)
     left, right = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     left[0], right[1] = 1, 1
     windows = EncodedWindows(torch.stack([left, right]), torch.zeros(2, 1, 4), ((0, 0), (0, 32)), (32, 64))
-    method = DinoTxtMethod(replace(load_dinotxt(small_preset), config=config), torch.device("cpu"))
+    method = DinoTxtMethod(replace(loaded, settings=settings), torch.device("cpu"))
 
     def labels(classes: torch.Tensor, threshold: float | None) -> Labels:
         cleaning = None if threshold is None else 0.0
