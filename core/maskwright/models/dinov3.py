@@ -1,7 +1,7 @@
 """DINOv3 vision transformer (Simeoni et al., 2025) on transformers' modules.
 
-`convert_official` renames the keys of the authors' files, which then load exactly. A small model that is trained from
-scratch may have a convolutional stem in place of the patch convolution.
+`convert_official` renames the keys of the authors' files, which then load exactly. A small model may have
+a convolutional stem in place of the patch convolution: trained from scratch, or a pretrained EfficientNet-Lite trunk.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 from transformers.models.dinov3_vit.modeling_dinov3_vit import apply_rotary_pos_emb
 
 from maskwright.errors import BadWeights, ShapeError
+from maskwright.models.efficientnet_lite import LiteConfig, LiteTrunk
 
 __all__ = [
     "SPECS",
@@ -25,6 +27,7 @@ __all__ = [
     "DinoV3",
     "DinoV3Config",
     "LastAttention",
+    "TrunkStem",
     "convert_hub",
     "convert_official",
     "record_attention",
@@ -45,6 +48,8 @@ class DinoV3Config:
     drop_path: float = 0.0
     stem: tuple[tuple[int, int], ...] = ()
     """(width, residual convolutions) per halving of the resolution; empty for the published patch convolution."""
+    trunk: LiteConfig | None = None
+    """A pretrained trunk in place of the patch convolution; `stem` is then unused."""
 
 
 SPECS = {
@@ -115,6 +120,34 @@ class ConvStem(nn.Module):
         return self.proj(self.body(pixels))  # type: ignore[no-any-return]
 
 
+class TrunkStem(nn.Module):
+    """A pretrained trunk: its maps at strides 8 and 16, normalised per cell, projected together to the width."""
+
+    def __init__(self, config: LiteConfig, out: int) -> None:
+        super().__init__()
+        self.body = LiteTrunk(config)
+        eighth, sixteenth, last = (config.widths[stage] for stage in (2, 4, 6))
+        self.proj = nn.Conv2d(4 * eighth + sixteenth + last, out, 1)
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight of the last convolution; transformers reads its dtype."""
+        return self.proj.weight
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map (B, 3, H, W) to (B, out, H / 16, W / 16)."""
+        eighth, sixteenth, last = self.body(pixels)
+        if last.shape[-2:] != sixteenth.shape[-2:]:
+            last = F.interpolate(last, sixteenth.shape[-2:], mode="bilinear")
+        maps = [F.pixel_unshuffle(eighth, 2), sixteenth, last]
+        return self.proj(torch.cat([_normalize_channels(part) for part in maps], dim=1))  # type: ignore[no-any-return]
+
+
+def _normalize_channels(features: Tensor) -> Tensor:
+    """(B, C, h, w) with mean 0 and variance 1 over the channels of each cell."""
+    return F.layer_norm(features.permute(0, 2, 3, 1), features.shape[1:2]).permute(0, 3, 1, 2)
+
+
 class DinoV3(nn.Module):
     """The transformer, for normalised (B, 3, H, W) images with H and W multiples of the patch."""
 
@@ -136,7 +169,9 @@ class DinoV3(nn.Module):
                 rope_theta=100.0,
             )
         )
-        if config.stem:
+        if config.trunk is not None:
+            self.vit.embeddings.patch_embeddings = TrunkStem(config.trunk, config.width)
+        elif config.stem:
             if 2 ** len(config.stem) != config.patch:
                 raise ValueError(f"a stem of {len(config.stem)} halvings does not make patches of {config.patch}")
             self.vit.embeddings.patch_embeddings = ConvStem(config.stem, config.width)

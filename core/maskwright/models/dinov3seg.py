@@ -22,7 +22,7 @@ from maskwright.models.cost_aggregation import AggregatorConfig, CostAggregator,
 from maskwright.models.dinotxt import SPECS as DINOTXT
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, global_half, local_half
 from maskwright.models.sam import SPECS as SAM
-from maskwright.models.sam import HybridEncoder, Sam, SamConfig, VitEncoder
+from maskwright.models.sam import HybridEncoder, MobileEncoder, Sam, SamConfig, VitEncoder
 from maskwright.models.sliding_window import average_windows
 from maskwright.progress import NO_PROGRESS, Progress
 
@@ -46,8 +46,8 @@ class Dinov3SegConfig:
     spe: SamConfig = field(default_factory=lambda: SAM["vitl"])
     """Semantic prior encoder."""
     taps: tuple[int, int] = (7, 15)
-    """Zero-based blocks of the semantic prior encoder that guide the two decoder stages. With `HybridEncoder`: numbers
-    of halvings in its stem."""
+    """Zero-based blocks of the semantic prior encoder that guide the two decoder stages. With `HybridEncoder` or
+    `MobileEncoder`: numbers of halvings."""
     final: Literal["neck", "last_block"] = "neck"
     """Output of the semantic prior encoder that guides the spatial blocks; the paper's parameter table fits both."""
     anyup: AnyUpConfig | None = field(default_factory=AnyUpConfig)
@@ -76,7 +76,7 @@ class SemanticPrior(nn.Module):
     def __init__(self, config: Dinov3SegConfig) -> None:
         super().__init__()
         self.taps, self.final = config.taps, config.final
-        self.encoder: VitEncoder | HybridEncoder = Sam(config.spe).image_encoder
+        self.encoder: VitEncoder | HybridEncoder | MobileEncoder = Sam(config.spe).image_encoder
         if self.final == "last_block":
             self.encoder.neck = nn.Identity()
 
@@ -90,7 +90,7 @@ class SemanticPrior(nn.Module):
         Returns:
             (B, A, *grid_hw) final features, and the (B, A', h', w') maps of both taps.
         """
-        if isinstance(self.encoder, HybridEncoder):
+        if isinstance(self.encoder, HybridEncoder | MobileEncoder):
             final, first, second = self.encoder.pyramid(pixels, self.taps)
             return F.adaptive_avg_pool2d(final, grid_hw), (first, second)
         final, outputs = self.encoder(pixels, self.taps)

@@ -22,10 +22,12 @@ from maskwright.errors import ShapeError
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
 from maskwright.models.normalization import normalize
 from maskwright.models.state_dict import check_exactly
+from maskwright.models.tiny_vit import TinyVit, TinyVitConfig, fold_batch_norms
 
 __all__ = [
     "SPECS",
     "HybridEncoder",
+    "MobileEncoder",
     "Prompts",
     "Sam",
     "SamConfig",
@@ -55,6 +57,8 @@ class SamConfig:
     global_blocks: tuple[int, ...] = (2, 5, 8, 11)
     backbone: DinoV3Config | None = None
     """Makes the image encoder a `HybridEncoder` on this DINOv3; the five fields above are then unused."""
+    tiny_vit: TinyVitConfig | None = None
+    """Makes the image encoder MobileSAM's; the five fields before `backbone` are then unused."""
     out: int = 256
     """Channels of the embedding and width of the decoder."""
     mask_channels: int = 16
@@ -67,6 +71,7 @@ class SamConfig:
 SPECS = {
     "vitb": SamConfig(),
     "vitl": SamConfig(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)),
+    "mobile": SamConfig(tiny_vit=TinyVitConfig()),
 }
 
 
@@ -184,6 +189,22 @@ class HybridEncoder(nn.Module):
                 hook.remove()
 
 
+class MobileEncoder(TinyVit):
+    """MobileSAM's image encoder with the interface of the others."""
+
+    def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:  # type: ignore[override]
+        """As `VitEncoder.forward`, without outputs of blocks: `pyramid` returns intermediate maps."""
+        if blocks:
+            raise ValueError("TinyViT returns intermediate maps by stride: use pyramid")
+        return self.maps(pixels).embedding, []
+
+    def pyramid(self, pixels: Tensor, halvings: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """The embedding, and two maps of the stages: after n halvings (2 to 4), at stride 2^n."""
+        maps = self.maps(pixels)
+        by_halving = {2: maps.quarter, 3: maps.eighth, 4: maps.sixteenth}
+        return maps.embedding, by_halving[halvings[0]], by_halving[halvings[1]]
+
+
 class Sam(nn.Module):
     """Image encoder, prompt encoder and mask decoder."""
 
@@ -209,8 +230,10 @@ class Sam(nn.Module):
             },
         )  # fmt: skip
         sizes.vision_config._attn_implementation = "sdpa"
-        self.image_encoder: VitEncoder | HybridEncoder
-        if config.backbone is None:
+        self.image_encoder: VitEncoder | HybridEncoder | MobileEncoder
+        if config.tiny_vit is not None:
+            self.image_encoder = MobileEncoder(config.tiny_vit)
+        elif config.backbone is None:
             self.image_encoder = VitEncoder(sizes.vision_config)
         else:
             self.image_encoder = HybridEncoder(config.backbone, config.out)
@@ -343,10 +366,19 @@ def convert_official(state: Mapping[str, Tensor], model: Sam, *, what: str = "th
     Raises:
         BadWeights: a key is missing, left over or misshapen; the message has the authors' names.
     """
+    encoder = "image_encoder."
+    keep_encoder = model.config.tiny_vit is not None
+    if keep_encoder:
+        # TinyViT has the authors' names; its batch norms are folded into the convolutions
+        inner = {name.removeprefix(encoder): value for name, value in state.items() if name.startswith(encoder)}
+        rest = {name: value for name, value in state.items() if not name.startswith(encoder)}
+        state = rest | {encoder + name: value for name, value in fold_batch_norms(inner).items()}
     own = model.state_dict()
     # the IoU head may have another depth than the mask heads, which have 3
     depth = {name: model.config.iou_depth if "iou_prediction_head" in name else 3 for name in own}
-    theirs = {official_name(name, depth[name]): name for name in own}
+    theirs = {
+        name if keep_encoder and name.startswith(encoder) else official_name(name, depth[name]): name for name in own
+    }
     check_exactly({name: own[ours] for name, ours in theirs.items()}, state, what=what)
     return {ours: state[name] for name, ours in theirs.items()}
 
