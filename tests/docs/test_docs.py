@@ -65,9 +65,9 @@ def test_model_card_names_the_weights_it_was_measured_on() -> None:
         assert config[part]["sha256"] in card
 
 
-def test_bundled_data_stay_under_forty_megabytes() -> None:
-    assets = ROOT / "assets"
-    assert sum(f.stat().st_size for f in assets.rglob("*") if f.is_file()) < 40e6
+@pytest.mark.parametrize(("preset", "megabytes"), [("tiny", 40), ("tiny-pretrained", 58)])
+def test_bundled_presets_stay_small(preset: str, megabytes: int) -> None:
+    assert sum(f.stat().st_size for f in (bundled() / preset).iterdir()) < megabytes * 1e6
 
 
 def test_no_file_of_ours_names_a_registry_or_a_machine() -> None:

@@ -18,6 +18,7 @@ import torch
 from maskwright.domain import Annotation, Image
 from maskwright.formats.labelled_folder import rasterize
 from maskwright.imaging.normalization import stretch_contrast
+from maskwright.models.efficientnet_lite import LiteTrunk
 from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import LoadedDinoTxt
@@ -122,7 +123,10 @@ def finetune(
     torch.manual_seed(config.seed)
     out.mkdir(parents=True, exist_ok=True)
     model, settings = copy.deepcopy(base.model), base.settings
-    frozen = [model.visual_model.backbone] if recipe == "head" else []
+    backbone = model.visual_model.backbone
+    # a pretrained trunk has seen more than any project shows, and the learning rate is not made for it
+    trunks = [module for module in backbone.modules() if isinstance(module, LiteTrunk)]
+    frozen = [backbone] if recipe == "head" else trunks
     trained = TrainedDinoTxt(model, offset=-settings.threshold * settings.background_scale, frozen=frozen)
     trainer = Trainer(trained, config, out, options.device, pretrained=[model])
     vocabulary = Vocabulary.exactly(names)

@@ -1,0 +1,93 @@
+"""The bundled preset on pretrained networks: what it holds, what it saw, and that it works on photographs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+import maskwright as mw
+from maskwright.engine import Engine
+from maskwright.formats.labelled_folder import held_out
+from maskwright.presets.config_io import sections
+from maskwright.presets.loading import bundled, load_dinotxt
+from maskwright.training.data import Sample
+from maskwright.training.finetune import finetune, project_source, tuning_config
+
+FOLDER = bundled() / "tiny-pretrained"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine.load("tiny-pretrained", "cpu")
+
+
+def test_its_card_names_the_weights() -> None:
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    stored = sections(FOLDER)
+    for part in ("dinotxt", "sam"):
+        assert stored[part]["sha256"] in card
+    notices = (FOLDER / "NOTICE.txt").read_text(encoding="utf-8")
+    for origin in ("MobileSAM", "EfficientNet-Lite2", "all-MiniLM-L6-v2", "WordNet"):
+        assert origin in notices
+
+
+def test_nothing_held_out_was_trained_on() -> None:
+    seen = json.loads((FOLDER / "training_images.json").read_text(encoding="utf-8"))
+    names = [name for files in seen.values() for name in files]
+    assert len(names) > 2000
+    assert not [name for name in names if held_out(name)]
+    assert not {"camvid", "davis2016"} & seen.keys()
+    samples = json.loads((bundled().parent / "samples" / "samples.json").read_text(encoding="utf-8"))
+    assert not {Path(row["file"]).stem for row in samples} & {Path(name).stem for name in names}
+
+
+@pytest.mark.slow
+def test_a_cat_is_a_cat(engine: Engine) -> None:
+    image = mw.Image(data.chelsea())
+    found = engine.segment_text(image, "cat, car, building, sky")
+    shares = {mask.category: mask.area / found.label_map.size for mask in found.masks()}
+    assert max(shares, key=lambda name: shares[name]) == "cat"
+    assert shares["cat"] > 0.5
+
+
+@pytest.mark.slow
+def test_a_click_finds_a_cup(engine: Engine) -> None:
+    """skimage's coffee photograph: the cup lies around (300, 200), 600 x 400 pixels."""
+    image = mw.Image(data.coffee())
+    masks = engine.segment_click(image, [(300, 190)]).masks()
+    assert len(masks) == 3
+    areas = sorted(mask.area / (400 * 600) for mask in masks)
+    assert areas[0] < 0.35, "one of the three is less than the whole picture"
+    (corrected,) = engine.segment_click(image, [(300, 190), (30, 30)], [1, 0], start=masks[0]).masks()
+    assert not corrected.to_array()[30, 30]
+
+
+def test_a_name_outside_the_vocabulary_lies_near_its_like(engine: Engine) -> None:
+    """Text embeddings follow MiniLM's: a kitten is nearer to a cat than to a car."""
+    dinotxt = load_dinotxt(FOLDER)
+    ids = dinotxt.tokenizer(["kitten", "cat", "car"])
+    with torch.inference_mode():
+        kitten, cat, car = torch.nn.functional.normalize(dinotxt.model.encode_text(ids), dim=-1)
+    assert kitten @ cat > kitten @ car + 0.2
+
+
+@pytest.mark.slow
+def test_fine_tuning_leaves_the_pretrained_trunk_alone(tmp_path: Path, rng: np.random.Generator) -> None:
+    base = load_dinotxt(FOLDER)
+    labels = np.zeros((64, 64), np.int16)
+    labels[:, 32:] = 1
+    sample = Sample(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), labels, 0)
+    config = tuning_config(base.settings, 1, epochs=1, seed=0)
+    from dataclasses import replace
+
+    config = replace(config, steps=1, batch=2, crop=64, short_side=(64, 64))
+    assert finetune(base, project_source([sample], 2, background=False), ["left", "right"], config, tmp_path)
+    tuned = load_dinotxt(tmp_path).model.state_dict()
+    changed = {name for name, value in base.model.state_dict().items() if not torch.equal(value, tuned[name])}
+    assert changed
+    assert not [name for name in changed if ".patch_embeddings.body." in name]
