@@ -51,16 +51,27 @@ def launch(
         raise UsageError("The login must be USER:PASSWORD, for example --auth ann:secret.")
     if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
         raise UsageError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
-    port = _free_port(host, port)
+    # a port that is taken is known before anything is opened
+    first = _free_port(host, port)
     session = AnnotationSession.open(project, preset=preset, device=device)
     page = build(session)
     page.queue(max_size=20, default_concurrency_limit=4)
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])
-    page.launch(
-        server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, inbrowser=False,
-        auth=tuple(auth.split(":", 1)) if auth else None, allowed_paths=[str(session.folder / "exports")],
-        max_file_size="512mb", theme=theme, css=CSS, head=HEAD, footer_links=["api"], show_error=False,
-    )  # fmt: skip
+    options = {
+        "server_name": host, "prevent_thread_lock": True, "quiet": True, "share": False, "inbrowser": False,
+        "auth": tuple(auth.split(":", 1)) if auth else None, "allowed_paths": [str(session.folder / "exports")],
+        "max_file_size": "512mb", "theme": theme, "css": CSS, "head": HEAD, "footer_links": ["api"],
+        "show_error": False,
+    }  # fmt: skip
+    while True:
+        try:
+            page.launch(server_port=first, **options)
+            break
+        except OSError:
+            if port is not None:
+                raise
+            # another program took the port meanwhile
+            first = _free_port(host, port, first + 1)
     print(f"Project: {session.folder}\nMaskwright is ready at {page.local_url}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
     threading.Thread(target=_warm_up, args=(session,), daemon=True).start()
     try:
@@ -80,10 +91,11 @@ def _warm_up(session: AnnotationSession) -> None:
         print(f"maskwright: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _free_port(host: str, requested: int | None) -> int:
+def _free_port(host: str, requested: int | None, first: int = _FIRST_PORT) -> int:
+    """The requested port, else the first free one from `first` on; raises MaskwrightError."""
     from maskwright.session import MaskwrightError
 
-    tried = [requested] if requested else range(_FIRST_PORT, _FIRST_PORT + _PORTS)
+    tried = [requested] if requested else range(first, _FIRST_PORT + _PORTS)
     for port in tried:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

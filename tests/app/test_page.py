@@ -131,3 +131,32 @@ def test_a_taken_port_and_an_open_address_are_one_sentence(tmp_path: Path) -> No
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "p").exists()
+
+
+def test_a_port_that_is_taken_meanwhile_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two servers that start at once may find the same port free."""
+    import gradio as gr
+
+    import maskwright_app
+
+    tried: list[int] = []
+
+    def launch(_page: gr.Blocks, *, server_port: int, **_options: Any) -> None:
+        tried.append(server_port)
+        if len(tried) == 1:
+            raise OSError("Cannot find empty port")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gr.Blocks, "launch", launch)
+    with pytest.raises(KeyboardInterrupt):
+        maskwright_app.launch(project=str(tmp_path / "p"))
+    assert tried[1] > tried[0]
+    tried.clear()
+    with pytest.raises(OSError, match="empty port"):
+        maskwright_app.launch(project=str(tmp_path / "p"), port=_free_port())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

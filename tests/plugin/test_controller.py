@@ -163,8 +163,8 @@ def test_a_new_search_replaces_the_running_one(
     window.until(lambda: window.matches)
     window.settle()
     assert [progress.cancelled() for progress in progresses] == [True, False]
-    assert window.matches == real("the sky").found
-    assert window.matches != real("a cow").found
+    assert window.matches == real("the sky").hits
+    assert window.matches != real("a cow").hits
 
 
 def test_a_search_and_a_prompt_leave_each_other_alone(

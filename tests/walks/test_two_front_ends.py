@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.alone, needs_chromium, pytest.mark.us
 
 
 def _kept(widget: Any, number: int) -> Any:
-    return lambda: len([row for row in widget._rows if row.proposal is None]) == number
+    return lambda: len([mask for mask in widget._masks if mask.proposal is None]) == number
 
 
 def test_browser_to_napari_to_browser_to_coco(
@@ -42,15 +42,15 @@ def test_browser_to_napari_to_browser_to_coco(
     shown = np.asarray(widget._layers["accepted"].data) > 0
     assert np.array_equal(shown, by_browser.mask.to_array())
 
-    widget._words.setText("sky, grass")
+    widget._classes.setText("sky, grass")
     widget._background.setChecked(False)
-    widget.gesture("run")
+    widget.run_action("run")
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
-    row = next(row for row in widget._rows if row.proposal)
+    row = next(mask for mask in widget._masks if mask.proposal)
     proposal = np.asarray(widget._layers["proposals"].data) == 1
     assert np.array_equal(proposal, row.mask.to_array())
     widget._list.setCurrentRow(0)
-    widget.gesture("accept")
+    widget.run_action("accept")
     qtbot.waitUntil(_kept(widget, 2), timeout=20_000)
     began = time.monotonic()
     tab.wait_for_function("() => document.querySelectorAll('#mw-masks .mw-state').length === 2")

@@ -57,7 +57,7 @@ def finetune(
         plan = run.status().plan
         print_message(
             f"{run.name}: {len(plan.categories)} classes, {len(plan.masks)} masks, {len(plan.train)} training images, "
-            f"{len(plan.validation) or 'a folder of'} images to measure on."
+            f"measured on {len(plan.validation) or 'a folder of'} more."
         )
         if plan.left_out:
             print_message(f"Left out, with fewer than 3 masks: {', '.join(plan.left_out)}.")

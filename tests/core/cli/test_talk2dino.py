@@ -98,7 +98,7 @@ def test_images_are_found_by_a_phrase(run: Run, streets: Path, words: tuple[obje
 
 def test_what_cannot_be_looked_at_is_told(run: Run, streets: Path, words: tuple[object, ...]) -> None:
     with Project.open(streets) as project:
-        gone = streets / project.images()[1].file_name
+        gone = streets / project.images.all()[1].file_name
     gone.unlink()
     done = run("find", streets, "sky", *words, "--json")
     assert done.status == 1
