@@ -151,8 +151,10 @@ def test_the_trunk_loads_the_published_layout_and_folds_its_norms() -> None:
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     own = ((pixels * std + mean) * 255 - 127) / 128
     convolved = F.conv2d(F.pad(own, (0, 1, 0, 1)), state["_conv_stem.weight"], stride=2)
-    norm = [state[f"_bn0.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-    theirs = F.relu6(F.batch_norm(convolved, *norm, eps=1e-3))
+    mean0, variance0, weight0, bias0 = (
+        state[f"_bn0.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    theirs = F.relu6(F.batch_norm(convolved, mean0, variance0, weight0, bias0, eps=1e-3))
     ours = F.relu6(trunk.stem(pixels * trunk._factor + trunk._shift))
     assert torch.allclose(ours, theirs, atol=1e-4)
     del state["_blocks.2._bn1.weight"]
