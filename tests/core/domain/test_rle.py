@@ -61,7 +61,8 @@ def test_the_text_is_written_as_the_source_says_it(runs: list[int]) -> None:
     assert rle.runs_to_text(np.array(runs, np.int64)) == text
 
 
-@given(st.lists(st.integers(1, 2**27), min_size=1, max_size=30))
+# up to five characters a run: pycocotools writes past its buffer when every run takes six
+@given(st.lists(st.integers(1, 2**24 - 1), min_size=1, max_size=30))
 @settings(max_examples=200, deadline=None)
 def test_long_runs_are_packed_as_pycocotools_packs_them(runs: list[int]) -> None:
     """No mask is needed: pycocotools packs a list of runs, too."""
