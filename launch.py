@@ -262,6 +262,8 @@ def pytest_command(words: list[str], steps: TextIO) -> list[str]:
         command += ["--durations=15"]
     else:
         command += ["--durations=15", "-n", str(workers), "--dist", "loadgroup", "--no-loadscope-reorder"]
+        # a worker that crashed takes its group along, and the others would wait for it
+        command += ["--max-worker-restart", "0"]
     if not sys.platform.startswith("linux") or os.environ.get("DISPLAY"):
         return command
     if shutil.which("xvfb-run"):
