@@ -6,9 +6,11 @@ import os
 import socket
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from maskwright.session import AnnotationSession
 
 __all__ = ["launch"]
@@ -63,15 +65,7 @@ def launch(
         "max_file_size": "512mb", "theme": theme, "css": CSS, "head": HEAD, "footer_links": ["api"],
         "show_error": False,
     }  # fmt: skip
-    while True:
-        try:
-            page.launch(server_port=first, **options)
-            break
-        except OSError:
-            if port is not None:
-                raise
-            # another program took the port meanwhile
-            first = _free_port(host, port, first + 1)
+    _serve(page, host, port, first, options)
     print(f"Project: {session.folder}\nMaskwright is ready at {page.local_url}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
     threading.Thread(target=_warm_up, args=(session,), daemon=True).start()
     try:
@@ -79,6 +73,19 @@ def launch(
     finally:
         page.close(verbose=False)
         session.close()
+
+
+def _serve(page: gr.Blocks, host: str, requested: int | None, first: int, options: dict[str, Any]) -> None:
+    """Start the server on the first port that is still free; raises OSError when the requested one is not."""
+    while True:
+        try:
+            page.launch(server_port=first, **options)
+            return
+        except OSError:
+            if requested is not None:
+                raise
+            # another program took the port meanwhile
+            first = _free_port(host, requested, first + 1)
 
 
 def _warm_up(session: AnnotationSession) -> None:
