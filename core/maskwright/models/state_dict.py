@@ -1,20 +1,63 @@
-"""State dicts: compare keys and shapes, and load exactly."""
+"""State dicts: build modules without initial weights, compare keys and shapes, and load exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from maskwright.errors import BadWeights
 
-__all__ = ["check_exactly", "load_exactly"]
+__all__ = ["check_exactly", "load_exactly", "without_initialization"]
+
+
+@contextmanager
+def without_initialization() -> Iterator[None]:
+    """Context in which this thread builds modules whose parameters have shapes and no values, for `load_exactly`.
+
+    Drawing random weights that a file then replaces would take longer than reading the file. Buffers have their
+    values: those that no file holds, such as rotary frequencies, are computed when the module is built.
+    """
+    # the hook is one for all threads; a training in another thread needs its initial weights
+    thread = threading.get_ident()
+
+    def without_values(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or threading.get_ident() != thread:
+            return None
+        shape = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+        shape._is_hf_initialized = True  # type: ignore[attr-defined]  # so that transformers passes it over
+        return shape
+
+    # torch types the hook as returning None; it documents that what it returns is taken
+    hook = register_module_parameter_registration_hook(without_values)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load a state dict whose keys and shapes are exactly the module's; raises as `check_exactly` does."""
-    check_exactly(module.state_dict(), state, what=what)
-    module.load_state_dict(state)
+    """Give a module copies of the tensors of a state dict whose keys and shapes are exactly its own.
+
+    Args:
+        module: may be built `without_initialization`.
+        state: of the file.
+        what: the model, for the message.
+
+    Raises:
+        BadWeights: as `check_exactly` does.
+    """
+    own = module.state_dict()
+    check_exactly(own, state, what=what)
+    copies = {
+        name: state[name].to(value.dtype, copy=True, memory_format=torch.contiguous_format)
+        for name, value in own.items()
+    }
+    module.load_state_dict(copies, assign=True)
 
 
 def check_exactly(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], *, what: str) -> None:

@@ -32,7 +32,7 @@ from maskwright.models.sam import SPECS as SAM_SPECS
 from maskwright.models.sam import Sam, SamConfig
 from maskwright.models.sam import convert_hub as convert_sam_hub
 from maskwright.models.sam import convert_official as convert_sam
-from maskwright.models.state_dict import load_exactly
+from maskwright.models.state_dict import load_exactly, without_initialization
 from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
 from maskwright.models.talk2dino import Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
@@ -81,7 +81,8 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
     unknown = [key for key in state if not key.startswith(_BACKBONE)]
     if unknown:
         raise BadWeights(f"{path.name} is not a DINOv3 backbone: it has unknown {', '.join(unknown[:3])}.")
-    model = DinoV3(config)
+    with without_initialization():
+        model = DinoV3(config)
     _load(model, {key.removeprefix(_BACKBONE): value for key, value in state.items()}, folder)
     method = Insid3Config(components=components_for(config.width))
     with _writing(folder):
@@ -93,7 +94,8 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
 def import_sam(paths: Sequence[Path], folder: Path, config: SamConfig) -> Path:
     """Make a SAM preset from the one file of a SAM with these sizes; raises BadWeights."""
     path = _only(paths, folder, "the SAM checkpoint")
-    model = Sam(config)
+    with without_initialization():
+        model = Sam(config)
 
     def convert(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return convert_sam_hub(state) if _VISION in state else convert_sam(state, model, what=path.name)
@@ -145,7 +147,8 @@ def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfi
     if vocabulary is None:
         raise BadWeights(_NO_VOCABULARY)
     clip_tokenizer(vocabulary, context=config.text.context)
-    model = Talk2Dino.build(config)
+    with without_initialization():
+        model = Talk2Dino.build(config)
     _load(model, state, folder)
     settings = {"model": to_plain(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_subset_7")}
     with _writing(folder):
@@ -205,7 +208,8 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
     if vocabulary is None:
         raise BadWeights(_NO_VOCABULARY)
     clip_tokenizer(vocabulary, context=config.text.context)
-    model = DinoTxt(config)
+    with without_initialization():
+        model = DinoTxt(config)
     _load(model, state, folder)
     with _writing(folder):
         with suppress(shutil.SameFileError):
@@ -241,7 +245,7 @@ _NO_KEY_BIAS = re.compile(r"vit\.model\.layer\.\d+\.attention\.k_proj\.bias$")
 
 def _load(model: nn.Module, state: dict[str, Tensor], folder: Path) -> None:
     # the Hugging Face file has no key biases, which the authors mask to zero
-    missing = {k: torch.zeros_like(v) for k, v in model.state_dict().items() if _NO_KEY_BIAS.search(k)}
+    missing = {k: torch.zeros(v.shape) for k, v in model.state_dict().items() if _NO_KEY_BIAS.search(k)}
     load_exactly(model, missing | state, what=folder.name)
 
 

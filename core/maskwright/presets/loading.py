@@ -17,7 +17,7 @@ from maskwright.models.dinov3 import DinoV3
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.sam import Sam
-from maskwright.models.state_dict import load_exactly
+from maskwright.models.state_dict import load_exactly, without_initialization
 from maskwright.models.talk2dino import Projection, Talk2Dino
 from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
 from maskwright.presets.config import (
@@ -215,7 +215,8 @@ def load_dinotxt(folder: Path) -> LoadedDinoTxt:
     if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO}:
         raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
     settings = section(folder, data, "dinotxt", DinoTxtSettings)
-    model = DinoTxt(settings.model)
+    with without_initialization():
+        model = DinoTxt(settings.model)
     _load_weights(model, folder, settings)
     file, context = folder / settings.tokenizer, settings.model.text.context
     tokenizer = clip_tokenizer(file, context=context) if file.suffix == ".gz" else Tokenizer.load(file, context=context)
@@ -232,7 +233,8 @@ def _load_insid3(folder: Path, data: Mapping[str, Any], dinotxt: LoadedDinoTxt |
         return Loaded(dinotxt.ref, folder, settings, backbone)
     settings = section(folder, data, "insid3", Insid3Settings)
     stored = section(folder, data, settings.part, BackboneSettings)
-    backbone = DinoV3(stored.model)
+    with without_initialization():
+        backbone = DinoV3(stored.model)
     _load_weights(backbone, folder, stored)
     return Loaded(ModelRef(folder.name, stored.sha256), folder, settings, backbone)
 
@@ -240,7 +242,8 @@ def _load_insid3(folder: Path, data: Mapping[str, Any], dinotxt: LoadedDinoTxt |
 def load_sam(folder: Path) -> LoadedSam:
     """Build the SAM of a preset and load its weights; raises BadWeights."""
     settings = sam_settings(folder)
-    model = Sam(settings.model)
+    with without_initialization():
+        model = Sam(settings.model)
     _load_weights(model, folder, settings)
     return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model)
 
@@ -266,7 +269,8 @@ def load_dinov3seg(folder: Path, dinotxt: LoadedDinoTxt | None = None, sam: Load
             f"The dinov3.seg of {folder.name} was made for other weights of its words or clicks. Train it again "
             "(maskwright train --task seg), or get the preset again."
         )
-    model = Dinov3Seg(settings.model)
+    with without_initialization():
+        model = Dinov3Seg(settings.model)
     stored = read_weights(folder / settings.weights, settings.sha256)
     load_exactly(model, shared_weights(model, dinotxt, sam) | stored, what=folder.name)
     if not any(name.startswith("vlm.text_model.") for name in stored):
@@ -297,7 +301,8 @@ def load_talk2dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedTalk2Di
     state = read_weights(folder / settings.weights, settings.sha256)
     if settings.model is not None and settings.tokenizer is not None:
         try:
-            model = Talk2Dino.build(settings.model)
+            with without_initialization():
+                model = Talk2Dino.build(settings.model)
         except ValueError as error:
             raise damaged(folder, error) from error
         load_exactly(model, state, what=folder.name)
@@ -308,7 +313,9 @@ def load_talk2dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedTalk2Di
                 f"The Talk2DINO of {folder.name} was made for other weights of its words. Train it again "
                 "(maskwright train-projection), or get the preset again."
             )
-        projection, tokenizer = Projection(settings.projection), dinotxt.tokenizer
+        tokenizer = dinotxt.tokenizer
+        with without_initialization():
+            projection = Projection(settings.projection)
         load_exactly(projection, state, what=folder.name)
         model = Talk2Dino(dinotxt.model.visual_model, dinotxt.model.text_model, projection)
     else:
