@@ -79,10 +79,10 @@ class Decisions:
 
     def _write(self, tab: Tab, decisions: Sequence[Decision]) -> tuple[Tab, str]:
         """Write decisions up to the first that has to wait; the line says which were refused for good."""
-        refusals = []
+        refusals, sentences = [], []
         for decision in decisions:
             try:
-                self._session.decide(decision.ids, decision.name, accept=decision.accept)
+                sentences.append(self._session.decide(decision.ids, decision.name, accept=decision.accept))
             except MaskwrightError as error:
                 tab = replace(tab, pending=tab.pending.after(decision, error))
                 if WriteFailure.of(error) is not WriteFailure.REFUSED:
@@ -94,7 +94,7 @@ class Decisions:
                 tab = self.drop_clicks(tab)
         if refusals:
             return tab, status.message(" ".join(refusals)) + status.unwritten(tab.pending)
-        return tab, status.saved(pending=tab.pending)
+        return tab, status.saved(" ".join(sentences), tab.pending)
 
     def _take_step(self, tab: Tab, act: str) -> tuple[Tab, str]:
         if tab.image_id is None:

@@ -292,17 +292,18 @@ class Controller:
             return
         self._saving.update(decision.ids)
 
-        def write() -> None:
-            self.session.decide(decision.ids, decision.name, accept=decision.accept)
+        def write() -> str:
+            sentence = self.session.decide(decision.ids, decision.name, accept=decision.accept)
             self.session.drop_clicks(decision.prompt)
+            return sentence
 
-        def written(_: None) -> None:
+        def written(sentence: str) -> None:
             self._end_clicks(decision)
             self._screen.set_pending(self._pending.after(decision, None))
             if not self.session.open_proposals(self._screen.proposals):
                 # with nothing left to decide, the cleaning preview is of no use either
                 self._screen.proposals = ()
-            self._screen.show_saved(decision.message)
+            self._screen.show_saved(sentence)
 
         self._workers.run(
             write,

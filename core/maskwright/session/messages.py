@@ -36,9 +36,22 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def decision_message(masks: int, *, accept: bool) -> str:
-    """Such as "Accepted 3 masks."."""
-    return f"{'Accepted' if accept else 'Rejected'} {plural(masks, 'mask')}."
+def decision_message(masks: int, *, accept: bool, repeated: Sequence[str] = ()) -> str:
+    """Such as "Accepted 3 masks.".
+
+    Args:
+        masks: how many.
+        accept: or reject.
+        repeated: categories of masks among them that were accepted before and are not added again.
+    """
+    sentences = [f"{'Accepted' if accept else 'Rejected'} {plural(masks - len(repeated), 'mask')}."]
+    if len(repeated) == masks:
+        sentences = []
+    if repeated:
+        names = _quoted(list(dict.fromkeys(repeated)))
+        verb = "is" if len(repeated) == 1 else "are"
+        sentences.append(f"{plural(len(repeated), 'mask')} {verb} accepted as {names} already: not added again.")
+    return " ".join(sentences)
 
 
 def deletion_message(masks: int) -> str:

@@ -9,7 +9,7 @@ from enum import Enum
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import BadProject, Conflict, MaskwrightError, ProjectUnwritable
-from maskwright.session.messages import decision_message, unwritten
+from maskwright.session.messages import unwritten
 
 __all__ = ["Decision", "Pending", "WriteFailure"]
 
@@ -46,11 +46,6 @@ class Decision:
     """The clicks that one of the proposals answers."""
     conflict: bool = False
     """Somebody else changed a mask that this corrects."""
-
-    @property
-    def message(self) -> str:
-        """Such as "Accepted 3 masks."."""
-        return decision_message(len(self.ids), accept=self.accept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +11,21 @@ from maskwright.domain import Annotation, Image, Mask, Prediction, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.palette import default_color
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.errors import Conflict, MaskwrightError
+from maskwright.errors import MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.project import Project, user_name
+from maskwright.project import Project
+from maskwright.session.decision_writer import DecisionWriter
 from maskwright.session.duplicates import duplicates
 from maskwright.session.engines import Engines
 from maskwright.session.finetuning import Finetuning
 from maskwright.session.images import SessionImages
-from maskwright.session.messages import CLOSED_PROPOSAL, project_counts
+from maskwright.session.messages import CLOSED_PROPOSAL, decision_message, project_counts
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.pending import Pending
 from maskwright.session.references import SessionReferences
 from maskwright.session.views import MaskView, Proposal, Proposals
 from maskwright.settings import Settings
-from maskwright.store import Changes, Correction
+from maskwright.store import Changes
 
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
@@ -59,6 +59,7 @@ class AnnotationSession:
         """Accepted masks that say what a category is, or what it is not."""
         self._engines = Engines(engine, project, preset)
         self._open = OpenProposals()
+        self._writer = DecisionWriter(project, self._open)
 
     @classmethod
     def open(cls, project: str, *, preset: str = "tiny", device: str = "auto") -> AnnotationSession:
@@ -295,23 +296,33 @@ class AnnotationSession:
     ) -> list[Annotation]:
         """Accept proposals: they are on disk when this returns, and stay open when it raises.
 
+        A clicked mask that is accepted under this name already (IoU of 0.8) is not added again.
+
         Args:
             ids: proposals of one or several images.
             category: name for all of them; None keeps each one's own.
             annotator: the user; by default the user of this computer.
+
+        Returns:
+            The masks in the project, with the earlier one in the place of a mask that is not added again.
         """
-        return self._decide(ids, "accepted", category, annotator)
+        return self._writer.write(ids, "accepted", category, annotator).annotations
 
     def reject(
         self, ids: Sequence[ProposalId], *, category: str | None = None, annotator: str = ""
     ) -> list[Annotation]:
         """Reject proposals: the project keeps them as negatives; arguments as `accept`."""
-        return self._decide(ids, "rejected", category, annotator)
+        return self._writer.write(ids, "rejected", category, annotator).annotations
 
-    def decide(self, ids: Sequence[ProposalId], name: str, *, accept: bool, annotator: str = "") -> list[Annotation]:
-        """Accept or reject proposals; answers of SAM, which have no category, get `name`, the others keep theirs."""
+    def decide(self, ids: Sequence[ProposalId], name: str, *, accept: bool, annotator: str = "") -> str:
+        """Accept or reject proposals; answers of SAM, which have no category, get `name`, the others keep theirs.
+
+        Returns:
+            A sentence that says what was done, and which masks were accepted before and are not added again.
+        """
         state = "accepted" if accept else "rejected"
-        return self._decide(ids, state, name.strip() or None, annotator, only_clicked=True)
+        written = self._writer.write(ids, state, name.strip() or None, annotator, only_clicked=True)
+        return decision_message(len(ids), accept=accept, repeated=[a.category for a in written.repeated])
 
     def delete(self, annotations: Sequence[int], *, annotator: str = "") -> list[Annotation]:
         """Delete accepted masks, in one step that can be undone."""
@@ -330,51 +341,6 @@ class AnnotationSession:
     def redo(self, image_id: int | None, *, annotator: str = "") -> str:
         """Redo what was undone last on the image in view; returns and raises as `undo`."""
         return f"Redone: {self.project.redo(image_id, annotator=annotator or None).description}."
-
-    def _decide(
-        self,
-        ids: Sequence[ProposalId],
-        state: str,
-        category: str | None,
-        annotator: str,
-        *,
-        only_clicked: bool = False,
-    ) -> list[Annotation]:
-        """Decide in one transaction; `category` is for all, or for answers of SAM only."""
-        user = annotator or user_name()
-        stored = [key.annotation_id for key in ids if key.annotation_id is not None]
-        proposals = self._open.take([key for key in ids if key.annotation_id is None])
-
-        def name(proposal: Proposal) -> str | None:
-            return category if not only_clicked or proposal.class_agnostic else None
-
-        new = [p.annotation(name(p), user, state) for p in proposals if p.corrects is None]
-        # a rejected correction leaves the accepted mask as it is
-        corrections = [
-            Correction(p.corrects.id, p.corrects.revision, p.mask, p.provenance, name(p))
-            for p in proposals
-            if p.corrects is not None and state == "accepted"
-        ]
-        try:
-            return self.project.store.masks.decide(
-                state, user, new=new, corrections=corrections, stored=stored,
-                category=None if only_clicked else category,
-            )  # fmt: skip
-        except BaseException as error:
-            # nothing was written: the masks stay on screen
-            self._open.add(proposals)
-            if isinstance(error, Conflict):
-                self._refresh_corrected(proposals)
-            raise
-
-    def _refresh_corrected(self, proposals: Sequence[Proposal]) -> None:
-        """Update the corrected masks: both are on screen now, and accepting again may replace the other user's."""
-
-        def refreshed(proposal: Proposal) -> Proposal:
-            known = proposal.corrects
-            return proposal if known is None else replace(proposal, corrects=self.project.store.masks.get(known.id))
-
-        self._open.replace([proposal.id for proposal in proposals], refreshed)
 
     # the project
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from maskwright.domain import Mask
-from maskwright.session.duplicates import INSIDE, IOU, duplicates
+from maskwright.session.duplicates import ACCEPTED_ALREADY, IOU, duplicates, same_mask
 
 PIXELS = arrays(np.bool_, (5, 6), elements=st.booleans())
 NAMED = st.tuples(st.sampled_from(["cow", "sky"]), PIXELS)
@@ -23,12 +23,10 @@ def mask(named: tuple[str, NDArray[np.bool_]]) -> Mask:
 def plainly(proposed: list[tuple[str, NDArray[np.bool_]]], accepted: list[tuple[str, NDArray[np.bool_]]]) -> list[bool]:
     found = []
     for name, ours in proposed:
-        repeats = False
-        for other, theirs in accepted:
-            both, either, smaller = (ours & theirs).sum(), (ours | theirs).sum(), min(ours.sum(), theirs.sum())
-            if name == other and both and (both / either >= IOU or both / smaller >= INSIDE):
-                repeats = True
-        found.append(repeats)
+        same = [theirs for other, theirs in accepted if other == name]
+        union = np.logical_or.reduce(same) if same else np.zeros_like(ours)
+        alike = any((ours | theirs).any() and (ours & theirs).sum() / (ours | theirs).sum() >= IOU for theirs in same)
+        found.append(alike or bool(ours.any() and (ours & union).sum() / ours.sum() >= ACCEPTED_ALREADY))
     return found
 
 
@@ -61,7 +59,7 @@ def block(rows: int, columns: int = 10) -> NDArray[np.bool_]:
         pytest.param(block(20) & ~block(3), block(17), "cow", False, id="iou of 0.7, 0.82 of the smaller"),
         pytest.param(block(20) & ~block(2), block(19), "cow", True, id="iou of 0.85"),
         pytest.param(block(1, 1), block(20), "cow", True, id="a pixel of it"),
-        pytest.param(block(20), block(1, 1), "cow", True, id="around it"),
+        pytest.param(block(20), block(1, 1), "cow", False, id="around it"),
         pytest.param(block(20), np.zeros((40, 10), bool), "cow", False, id="accepted nothing"),
         pytest.param(np.zeros((40, 10), bool), block(20), "cow", False, id="proposed nothing"),
         pytest.param(np.zeros((40, 10), bool), np.zeros((40, 10), bool), "cow", False, id="both nothing"),
@@ -72,6 +70,26 @@ def test_what_repeats_what(
 ) -> None:
     found = duplicates([mask(("cow", proposed))], [mask((category, accepted))])
     assert found == [repeats]
+
+
+def test_a_small_accepted_mask_does_not_hide_what_surrounds_it() -> None:
+    """Clicking one nucleus hid the mask of all nuclei."""
+    nucleus, nuclei = block(1, 4), block(20)
+    assert duplicates([mask(("nucleus", nuclei))], [mask(("nucleus", nucleus))]) == [False]
+    assert duplicates([mask(("nucleus", nucleus))], [mask(("nucleus", nuclei))]) == [True]
+
+
+def test_a_proposal_that_several_accepted_masks_cover_repeats_them() -> None:
+    halves = [mask(("cow", block(10))), mask(("cow", block(20) & ~block(10)))]
+    assert duplicates([mask(("cow", block(20)))], halves) == [True]
+    assert duplicates([mask(("cow", block(20)))], halves[:1]) == [False]
+
+
+def test_the_most_similar_accepted_mask_is_the_same() -> None:
+    accepted = [mask(("cow", block(17))), mask(("cow", block(19))), mask(("cow", block(2)))]
+    assert same_mask(mask(("cow", block(20))), accepted) == 1
+    assert same_mask(mask(("cow", block(10))), accepted) is None
+    assert same_mask(mask(("cow", block(10))), []) is None
 
 
 def test_nothing_repeats_nothing() -> None:

@@ -27,6 +27,10 @@ def test_plurals() -> None:
     assert [plural(count, "mask") for count in (0, 1, 2)] == ["0 masks", "1 mask", "2 masks"]
     assert decision_message(1, accept=True) == "Accepted 1 mask."
     assert decision_message(2, accept=False) == "Rejected 2 masks."
+    one = decision_message(1, accept=True, repeated=["mug"])
+    assert one.startswith('1 mask is accepted as "mug" already')
+    three = decision_message(3, accept=True, repeated=["mug", "mug"])
+    assert three.startswith('Accepted 1 mask. 2 masks are accepted as "mug" already')
     assert deletion_message(1).startswith("Deleted 1 mask; Undo restores it")
     assert deletion_message(2).startswith("Deleted 2 masks; Undo restores them")
     assert (duplicates_hidden(0), duplicates_hidden(1), duplicates_hidden(2)) == (

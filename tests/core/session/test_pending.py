@@ -109,8 +109,3 @@ def test_after_a_conflict_the_new_decision_counts() -> None:
     again = Decision(True, 1, (A,), "calf", ClickPrompt(1, 5))
     assert pending.attempts(again) == (again,)
     assert pending.attempts(decision(A)) == (decision(A, name="cow"),)
-
-
-def test_messages_of_decisions() -> None:
-    assert decision(A).message == "Accepted 1 mask."
-    assert decision(A, B, accept=False).message == "Rejected 2 masks."

@@ -152,6 +152,33 @@ def test_a_conflict_overwrites_nothing_until_the_user_has_seen_both(session: Ann
 # decisions
 
 
+def test_a_clicked_mask_is_accepted_once_under_one_name(session: AnnotationSession, engine: ScriptedEngine) -> None:
+    engine.candidates = [COW]
+    sentences = []
+    for name in ("mug", " mug ", "cup"):
+        (proposal,) = session.propose_click(1, [(5, 5)]).all
+        sentences.append(session.decide([proposal.id], name, accept=True))
+        assert session.open_proposals([proposal.id]) == []
+    assert [a.category for a in session.project.annotations(1)] == ["mug", "cup"]
+    assert ["already" in sentence for sentence in sentences] == [False, True, False]
+    (proposal,) = session.propose_click(1, [(5, 5)]).all
+    (again,) = session.accept([proposal.id], category="cup")
+    assert again.id == session.project.annotations(1)[1].id, "a program gets the mask that is there"
+
+
+def test_a_clicked_mask_inside_a_larger_one_is_accepted_and_a_rejection_is_kept(
+    session: AnnotationSession, engine: ScriptedEngine
+) -> None:
+    accepted(session, box(0, 20))
+    engine.candidates = [COW]
+    (part,) = session.propose_click(1, [(5, 5)]).all
+    session.decide([part.id], "cow", accept=True)
+    assert len(session.project.annotations(1)) == 2
+    (part,) = session.propose_click(1, [(5, 5)]).all
+    session.decide([part.id], "cow", accept=False)
+    assert len(session.project.annotations(1, ("rejected",))) == 1
+
+
 def test_the_name_is_for_clicked_masks_only(session: AnnotationSession, engine: ScriptedEngine) -> None:
     engine.regions, engine.candidates = {"sky": SKY}, [COW]
     (sky,) = session.propose_text(1, TextPrompt.parse("sky")).all
