@@ -7,6 +7,7 @@ MaskwrightError
     BadReference
     ImageUnreadable, UnsupportedImage, ImageTooLarge
     PresetMissing, BadWeights, DeviceMissing, AppMissing
+    AccessRefused, Unreachable, NoDiskSpace (downloads)
     BadProject, ProjectUnwritable, Conflict, NothingToUndo, OtherImage
     BadCoco
 """
@@ -17,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = [
+    "AccessRefused",
     "AppMissing",
     "BadCoco",
     "BadProject",
@@ -32,11 +34,13 @@ __all__ = [
     "ImageUnreadable",
     "InvalidMask",
     "MaskwrightError",
+    "NoDiskSpace",
     "NothingToUndo",
     "OtherImage",
     "PresetMissing",
     "ProjectUnwritable",
     "ShapeError",
+    "Unreachable",
     "UnsupportedImage",
     "UsageError",
 ]
@@ -131,10 +135,14 @@ class ImageTooLarge(MaskwrightError):
 class PresetMissing(MaskwrightError):
     """A preset that is not on this computer, or a folder without one."""
 
-    def __init__(self, name: str, looked_in: Path, known: Iterable[str]) -> None:
+    def __init__(self, name: str, looked_in: Path, known: Iterable[str], fetch_page: str | None = None) -> None:
+        """Take the page of its licence where `models fetch` can get it."""
+        way = f"`maskwright models info {name}` to see what it needs"
+        if fetch_page:
+            way = f"`maskwright models fetch {name}` to get it (licence: {fetch_page})"
         super().__init__(
-            f"Model {name} is not on this computer (looked in {looked_in}). "
-            f"Run `maskwright models info {name}` to see what it needs, or use one of: {', '.join(known)}."
+            f"Model {name} is not on this computer (looked in {looked_in}). Run {way}, or use one of: "
+            f"{', '.join(known)}."
         )
 
 
@@ -147,6 +155,32 @@ class DeviceMissing(MaskwrightError):
 
     def __init__(self, device: str, present: Iterable[str]) -> None:
         super().__init__(f"This machine has no device {device}. Use one of: {', '.join(present)}.")
+
+
+class AccessRefused(MaskwrightError):
+    """A download for which its owner has not given access to this account, or to nobody who is not logged in."""
+
+    def __init__(self, repository: str, page: str) -> None:
+        super().__init__(
+            f"The model owner has not given your account access to {repository}.",
+            f"Ask at {page}, log in with `hf auth login` or set HF_TOKEN, then run it again; click and box work "
+            "without it.",
+        )
+        self.page = page
+
+
+class Unreachable(MaskwrightError):
+    """A download without a network, or from a server that does not answer."""
+
+
+class NoDiskSpace(MaskwrightError):
+    """A download for which the disk has too little space; raised before it starts where that is possible."""
+
+    def __init__(self, what: str, folder: Path, needed: int, free: int) -> None:
+        super().__init__(
+            f"{what} needs {needed / 1e9:.2f} GB in {folder}, where {max(free, 0) / 1e9:.2f} GB are free.",
+            "Free some space, or name a folder on another disk with HF_HOME and MASKWRIGHT_PRESETS.",
+        )
 
 
 class BadProject(MaskwrightError):

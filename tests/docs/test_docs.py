@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from maskwright import cli
-from maskwright.presets.loading import bundled
+from maskwright.presets.folders import bundled
 
 ROOT = Path(__file__).parents[2]
 

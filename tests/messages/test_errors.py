@@ -85,11 +85,12 @@ def _preset_missing(machine: Machine) -> str:
 
 
 def _access_refused(machine: Machine) -> str:
-    def refuse(repository: str, file: str) -> str:
+    def refuse(url: str) -> None:
         raise GatedRepoError.__new__(GatedRepoError)
 
-    machine.monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    return machine.failure("models", "fetch", "dinov3txt-l")
+    machine.monkeypatch.setattr("maskwright.presets.hub.get_hf_file_metadata", refuse)
+    machine.monkeypatch.setattr("maskwright.presets.hub.try_to_load_from_cache", lambda repository, name: None)
+    return machine.failure("models", "fetch", "talk2dino-dinov3-b")
 
 
 def _damaged_weights(machine: Machine) -> str:

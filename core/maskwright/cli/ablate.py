@@ -27,7 +27,7 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Train dinov3.seg with one part left out at a time, and print the mIoU of each variant."""
-    from maskwright.presets.loading import find
+    from maskwright.presets.folders import find
     from maskwright.project.ablation import ablate, as_table
     from maskwright.settings import Settings
     from maskwright.training.recipes import TrainingJob

@@ -87,7 +87,7 @@ def _front_ends() -> Iterator[Check]:
 
 def _models() -> Iterator[Check]:
     from maskwright.presets.catalog import describe
-    from maskwright.presets.loading import installed
+    from maskwright.presets.folders import installed
     from maskwright.presets.official import OFFICIAL
 
     settings = Settings.load()

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Json, print_result
+from maskwright.cli.output import Json, print_result, progress_bar
 
 __all__ = ["app"]
+
+_MEGABYTE = 10**6
 
 app = typer.Typer(
     help="List, fetch, import and verify presets.",
@@ -21,14 +23,21 @@ app = typer.Typer(
 @app.command("list", epilog="Example: maskwright models list")
 def models_list(as_json: Json = False) -> None:
     """List the presets on this computer and the official ones that can be added."""
-    from maskwright.presets.loading import installed
+    from maskwright.presets.folders import installed
     from maskwright.presets.official import OFFICIAL
     from maskwright.settings import Settings
 
     presets = installed(Settings.load())
-    rows = [{"name": name, "installed": True, "folder": str(folder)} for name, folder in presets.items()]
-    rows += [{"name": name, "installed": False, "folder": None} for name in OFFICIAL if name not in presets]
-    lines = [f"{row['name']}  {row['folder'] or 'not on this computer'}" for row in rows]
+    rows: list[dict[str, object]] = [
+        {"name": name, "installed": True, "folder": str(folder)} for name, folder in presets.items()
+    ]
+    lines = [f"{name}  {folder}" for name, folder in presets.items()]
+    for name, official in OFFICIAL.items():
+        if name in presets:
+            continue
+        rows.append({"name": name, "installed": False, "folder": None, "fetchable": official.fetchable})
+        how = f"fetch, {official.size / 1e6:,.0f} MB" if official.fetchable else "some files by hand"
+        lines.append(f"{name}  not on this computer ({how}{'; accept its licence first' * official.gated})")
     print_result(rows, "\n".join(lines), as_json=as_json)
 
 
@@ -56,21 +65,38 @@ def models_import(
     print_result({"name": name, "folder": str(folder)}, f"{name} is ready in {folder}.", as_json=as_json)
 
 
-@app.command("fetch", epilog="Example: maskwright models fetch dinov3txt-l")
+@app.command("fetch", epilog="Example: maskwright models fetch talk2dino-b")
 def models_fetch(name: str, as_json: Json = False) -> None:
-    """Download a preset's files from the Hugging Face hub; print which must be downloaded by hand."""
-    from maskwright.presets.catalog import fetch
+    """Download a preset's files and make the preset; print which must be downloaded by hand, if any."""
+    from dataclasses import asdict
 
-    fetched = fetch(name)
-    print_result(fetched.values, fetched.text, as_json=as_json)
-    if fetched.values["by_hand"]:
-        raise typer.Exit(1)
+    from maskwright.presets.fetching import fetch
+    from maskwright.settings import Settings
+
+    with progress_bar(f"Looking for {name}", unit=_MEGABYTE) as progress:
+        fetched = fetch(name, Settings.load(), progress=progress)
+    value = {
+        "name": name,
+        "folder": None if fetched.folder is None else str(fetched.folder),
+        "fetched": [str(path) for path in fetched.paths],
+        "by_hand": [asdict(file) for file in fetched.by_hand],
+    }
+    if fetched.folder is not None:
+        print_result(value, f"{name} is ready in {fetched.folder}.", as_json=as_json)
+        return
+    lines = [str(path) for path in fetched.paths]
+    lines += [f"{file.name} must be downloaded by hand from {file.page} ({file.licence})." for file in fetched.by_hand]
+    files = " ".join([*map(str, fetched.paths), *(file.name for file in fetched.by_hand)])
+    lines.append(f"Then run: maskwright models import {files} --as {name}")
+    print_result(value, "\n".join(lines), as_json=as_json)
+    raise typer.Exit(1)
 
 
 @app.command("verify", epilog="Example: maskwright models verify tiny")
 def models_verify(name: str, as_json: Json = False) -> None:
     """Check that a preset's files are intact and fit their model."""
-    from maskwright.presets.loading import find, load
+    from maskwright.presets.folders import find
+    from maskwright.presets.loading import load
     from maskwright.settings import Settings
 
     folder = find(name, Settings.load())
@@ -93,7 +119,8 @@ def models_count(
     from maskwright.evaluation.model_size import count
     from maskwright.models.dinov3seg import SPECS
     from maskwright.presets.config import Dinov3SegProtocol
-    from maskwright.presets.loading import dinov3seg_settings, find
+    from maskwright.presets.folders import find
+    from maskwright.presets.loading import dinov3seg_settings
     from maskwright.settings import Settings
 
     if name == "dinov3seg-l":

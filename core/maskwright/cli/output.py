@@ -87,16 +87,24 @@ def refinement(name: str) -> str | None:
 
 
 class _Bar(Progress):
-    def __init__(self, bar: Any, title: str) -> None:
-        self._bar, self._title, self._task = bar, title, bar.add_task(title, total=None)
+    def __init__(self, bar: Any, title: str, unit: int) -> None:
+        self._bar, self._title, self._unit = bar, title, unit
+        self._task = bar.add_task(title, total=None)
 
     def report(self, done: int, total: int, stage: str = "") -> None:
-        self._bar.update(self._task, description=stage or self._title, completed=done, total=total)
+        self._bar.update(
+            self._task, description=stage or self._title, completed=done // self._unit, total=-(-total // self._unit)
+        )
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """Show a progress bar on stderr when that is a terminal; print nothing otherwise."""
+def progress_bar(title: str, *, unit: int = 1) -> Iterator[Progress]:
+    """Show a progress bar on stderr when that is a terminal; print nothing otherwise.
+
+    Args:
+        title: shown until a stage is reported.
+        unit: what is reported is divided by it, such as 1,000,000 for bytes.
+    """
     from rich import progress
     from rich.console import Console
 
@@ -107,7 +115,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
         progress.TimeRemainingColumn(),
     ]
     with progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        yield _Bar(bar, title)
+        yield _Bar(bar, title, unit)
 
 
 def load_engine(preset: str, device: str) -> Engine:

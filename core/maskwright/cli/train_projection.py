@@ -55,7 +55,7 @@ def train_projection(
     as_json: Json = False,
 ) -> None:
     """Train Talk2DINO's projection from text embeddings to patch features on captioned images."""
-    from maskwright.presets.loading import find
+    from maskwright.presets.folders import find
     from maskwright.settings import Settings
     from maskwright.training import recipes
     from maskwright.training.projection import default_settings

@@ -30,7 +30,8 @@ from maskwright.engine.retrieval import ImageTextRetriever
 from maskwright.engine.text import TextSegmenter
 from maskwright.errors import MaskwrightError
 from maskwright.models.devices import choose_device
-from maskwright.presets.loading import Preset, find, load
+from maskwright.presets.folders import find
+from maskwright.presets.loading import Preset, load
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.settings import Settings
 

@@ -26,7 +26,8 @@ from maskwright.models.insid3 import EncodedReference, Insid3Config, PatchFeatur
 from maskwright.models.pamr import pamr
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
-from maskwright.presets.loading import Loaded, Preset, bundled
+from maskwright.presets.folders import bundled
+from maskwright.presets.loading import Loaded, Preset
 from maskwright.settings import Settings
 
 __all__ = [

@@ -9,7 +9,7 @@ Shapes: B images, T classes, C channels, N = h * w patches.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,7 @@ __all__ = [
     "LAMBDA",
     "SPECS",
     "THRESHOLD",
+    "THRESHOLD_L",
     "Formula",
     "InfoNce",
     "Pooling",
@@ -41,6 +42,7 @@ __all__ = [
     "clean",
     "cls_attention",
     "convert_official",
+    "find_projection",
     "head_embeddings",
     "head_similarity",
     "image_similarity",
@@ -52,7 +54,9 @@ __all__ = [
 LAMBDA = 0.2
 """Weight lambda of background cleaning."""
 THRESHOLD = 0.55
-"""Score below which a pixel is background, for ViT-B; 0.54 for ViT-L."""
+"""Score below which a pixel is background, for ViT-B."""
+THRESHOLD_L = 0.54
+"""The same for ViT-L."""
 _EPS = 1e-6
 _SCALE = 0.125
 """Factor on attention logits: a constant in the released code, correct for heads of 64 channels."""
@@ -89,6 +93,28 @@ def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace("linear_layer2.", "hidden_layers.0."): value for name, value in state.items()}
 
 
+def find_projection(shapes: Mapping[str, Sequence[int]], config: ProjectionConfig) -> dict[str, str]:
+    """Tensors of a projection inside a larger model, found by the ends of their names and by their shapes.
+
+    Args:
+        shapes: of all tensors by name.
+        config: sizes of the projection.
+
+    Returns:
+        Our name of each of its four tensors by its name there; empty when the model has none.
+    """
+    with torch.device("meta"):
+        wanted = {name: tuple(value.shape) for name, value in Projection(config).state_dict().items()}
+    for first in (name for name in shapes if name.endswith("linear_layer.weight")):
+        prefix = first.removesuffix("linear_layer.weight")
+        named = {name: prefix + name for name in wanted}
+        if prefix + "linear_layer2.weight" in shapes:
+            named = {name: prefix + name.replace("hidden_layers.0.", "linear_layer2.") for name in wanted}
+        if all(tuple(shapes.get(theirs, ())) == wanted[name] for name, theirs in named.items()):
+            return {theirs: name for name, theirs in named.items()}
+    return {}
+
+
 def class_vector(projection: Projection, text: Tensor) -> Tensor:
     """(..., C) unit class vectors of (P, ..., text) prompt embeddings: their mean, projected, then normalised."""
     return F.normalize(projection(text.mean(dim=0)), dim=-1, eps=_EPS)
@@ -106,7 +132,9 @@ class Talk2DinoConfig:
 
 SPECS = {
     "b": Talk2DinoConfig(dinov2=DINOV2["vitb14_reg"]),
+    "l": Talk2DinoConfig(dinov2=DINOV2["vitl14_reg"], projection=ProjectionConfig(width=1024)),
     "dinov3-b": Talk2DinoConfig(dinov3=DINOV3["vitb16"]),
+    "dinov3-l": Talk2DinoConfig(dinov3=DINOV3["vitl16"], projection=ProjectionConfig(width=1024)),
 }
 """Released sizes: DINOv2 ViT-B/14 with registers, and DINOv3 ViT-B/16."""
 

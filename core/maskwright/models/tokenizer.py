@@ -18,7 +18,7 @@ from torch import Tensor
 from maskwright.errors import BadWeights
 from maskwright.models.text_cleaning import clean_text
 
-__all__ = ["Tokenizer", "clip_tokenizer", "train_tokenizer"]
+__all__ = ["Tokenizer", "clip_tokenizer", "read_merges", "train_tokenizer"]
 
 _CLIP_WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 _CLIP_MERGES = 48894
@@ -62,18 +62,15 @@ def clip_tokenizer(merges: Path, *, context: int = 77) -> Tokenizer:
     """CLIP's tokenizer.
 
     Args:
-        merges: the published list of merges, `bpe_simple_vocab_16e6.txt.gz`.
+        merges: the published list of merges, `bpe_simple_vocab_16e6.txt.gz`, or the hub's `merges.txt`, which has
+            the same.
         context: length of the token ids.
 
     Raises:
         BadWeights: the file is not that list.
     """
-    try:
-        with gzip.open(merges, "rt", encoding="utf-8") as lines:
-            pairs = [tuple(line.split()) for line in lines.read().split("\n")[1 : _CLIP_MERGES + 1]]
-    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise BadWeights(f"Cannot read the CLIP vocabulary {merges.name}: {error}. Get the file again.") from error
-    if len(pairs) != _CLIP_MERGES or any(len(pair) != 2 for pair in pairs):
+    pairs = [tuple(line.split()) for line in read_merges(merges)]
+    if any(len(pair) != 2 for pair in pairs):
         raise BadWeights(f"{merges.name} is not the CLIP vocabulary: it needs {_CLIP_MERGES} merges of two.")
     symbols = list(_byte_symbols())
     symbols += [f"{symbol}</w>" for symbol in symbols]
@@ -92,6 +89,19 @@ def clip_tokenizer(merges: Path, *, context: int = 77) -> Tokenizer:
         ]
     )
     return Tokenizer(backend, context=context, start="<|startoftext|>", end="<|endoftext|>")
+
+
+def read_merges(file: Path) -> list[str]:
+    """The merges of a CLIP vocabulary file in order, one line each; raises BadWeights when it is none."""
+    try:
+        with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
+            # CLIP's own file has many more, which it does not use
+            merges = lines.read().split("\n")[1 : _CLIP_MERGES + 1]
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise BadWeights(f"Cannot read the CLIP vocabulary {file.name}: {error}. Get the file again.") from error
+    if len(merges) != _CLIP_MERGES:
+        raise BadWeights(f"{file.name} is not the CLIP vocabulary: it needs {_CLIP_MERGES} merges of two.")
+    return merges
 
 
 def _byte_symbols() -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""The catalogue of presets: what is installed, what the official ones need, and downloads from the hub."""
+"""The catalogue of presets: what is installed, and what the official ones need."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from maskwright.errors import MaskwrightError, PresetMissing, UsageError
+from maskwright.errors import PresetMissing
 from maskwright.files.hashing import sha256_of
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, find, installed
+from maskwright.presets.folders import CONFIG, find, installed, tasks
+from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings
 from maskwright.presets.official import OFFICIAL
-from maskwright.presets.weights import CONFIG
 from maskwright.settings import Settings
 
-__all__ = ["Facts", "describe", "fetch"]
-
-
-_PROMPTS = {"word": {"dinotxt", "talk2dino"}, "example": {"dinotxt", "insid3"}, "click": {"sam"}}
-"""Entries of `config.json` that make a preset take a kind of prompt."""
+__all__ = ["Facts", "describe"]
 
 
 class Facts(NamedTuple):
@@ -63,8 +59,8 @@ def _describe_installed(folder: Path, values: dict[str, Any], lines: list[str]) 
         known = dinotxt_settings(folder).vocabulary
         names = "not limited" if known is None else f"{len(known)} class names (others are tried, with a note)"
         lines.append(f"vocabulary: {names}")
-    prompts = [prompt for prompt, entries in _PROMPTS.items() if parts.keys() & entries]
-    lines.append(f"segments by {' and by '.join(prompts)}")
+    values["tasks"] = list(tasks(folder))
+    lines.append(f"segments by {' and by '.join(tasks(folder))}")
     if "dinov3seg" in parts:
         trained = dinov3seg_settings(folder).trained
         lines.append(f"text prompts use {'dinov3.seg' if trained else 'dino.txt until dinov3.seg is trained'}")
@@ -76,56 +72,27 @@ def _describe_installed(folder: Path, values: dict[str, Any], lines: list[str]) 
 
 def _describe_official(name: str, values: dict[str, Any], lines: list[str]) -> None:
     official = OFFICIAL[name]
-    values |= {"description": official.description, "files": [asdict(file) for file in official.files]}
-    lines.append(official.description)
+    values |= {
+        "description": official.description,
+        "improves": official.improves,
+        "fetchable": official.fetchable,
+        "files": [asdict(file) for file in official.files],
+    }
+    lines += [official.description, official.improves]
     for file in official.files:
         lines.append(f"needs {file.name}: {file.what}")
         lines.append(f"  licence: {file.licence}")
         lines.append(f"  published at {file.page}" + (f"; on the hub as {file.hub}" if file.hub else ""))
-        if not file.hub:
+        if file.gated:
+            lines.append(f"  accept the licence at https://huggingface.co/{file.hub} first")
+        if not file.fetchable:
             lines.append("  not on the hub: download it by hand")
-    lines.append(f"then: maskwright models import FILE... --as {name}")
+    if official.fetchable:
+        lines.append(f"then: maskwright models fetch {name} (about {official.size / 1e6:,.0f} MB)")
+        lines.append(f"  or with the files: maskwright models import FILE... --as {name}")
+    else:
+        lines.append(f"then: maskwright models import FILE... --as {name}")
 
 
 def _is_intact(weights: Path, sha256: str) -> bool:
     return weights.is_file() and sha256_of(weights) == sha256
-
-
-def fetch(name: str) -> Facts:
-    """Download the files of an official preset that the Hugging Face hub has, into the hub's cache.
-
-    Raises:
-        MaskwrightError: unknown preset, no network, or access refused; the message has the page to ask for it.
-    """
-    if name not in OFFICIAL:
-        raise UsageError(f"{name} is not an official preset. Known: {', '.join(OFFICIAL)}.")
-    fetched, by_hand, lines = [], [], []
-    for file in OFFICIAL[name].files:
-        if file.hub is None:
-            by_hand.append(asdict(file))
-            lines.append(f"{file.name} must be downloaded by hand from {file.page} ({file.licence}).")
-            continue
-        path = _download(file.hub)
-        fetched.append(path)
-        lines.append(f"{file.what}: {path}")
-    files = " ".join([*fetched, *(file["name"] for file in by_hand)])
-    lines.append(f"Then run: maskwright models import {files} --as {name}")
-    return Facts({"name": name, "fetched": fetched, "by_hand": by_hand}, "\n".join(lines))
-
-
-def _download(repository: str) -> str:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    page = f"https://huggingface.co/{repository}"
-    try:
-        return str(hf_hub_download(repository, "model.safetensors"))
-    except GatedRepoError as error:
-        raise MaskwrightError(
-            f"The model owner has not given your account access to {repository}. Ask at {page}, then run it again."
-        ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise MaskwrightError(
-            f"Cannot reach the model hub for {repository}. Check the network (and HF_HUB_OFFLINE), or download the "
-            f"file from {page} by hand."
-        ) from error

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from maskwright.errors import BadWeights
 from maskwright.presets.config import JSON_KEY
-from maskwright.presets.weights import CONFIG
+from maskwright.presets.folders import CONFIG
 
 __all__ = ["damaged", "from_plain", "section", "sections", "to_plain"]
 

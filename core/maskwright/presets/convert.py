@@ -15,7 +15,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from maskwright import __version__
 from maskwright.errors import BadWeights, MaskwrightError, UsageError
+from maskwright.files.atomic import write_text
+from maskwright.files.hashing import sha256_of
 from maskwright.models.anyup import AnyUp
 from maskwright.models.anyup import convert_official as convert_anyup
 from maskwright.models.clip_text import convert_hub as convert_clip_hub
@@ -34,7 +37,7 @@ from maskwright.models.sam import convert_hub as convert_sam_hub
 from maskwright.models.sam import convert_official as convert_sam
 from maskwright.models.state_dict import load_exactly, without_initialization
 from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
-from maskwright.models.talk2dino import Talk2Dino, Talk2DinoConfig
+from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
 from maskwright.presets.config import TALK2DINO, Insid3Settings
@@ -63,15 +66,38 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
     """
     if name not in OFFICIAL:
         raise UsageError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
-    if name.startswith("insid3-"):
-        return import_insid3(paths, into / name, BACKBONES[f"vit{name[-1]}16"])
-    if name.startswith("sam-"):
-        return import_sam(paths, into / name, SAM_SPECS[f"vit{name[-1]}"])
-    if name.startswith("talk2dino-"):
-        return import_talk2dino(paths, into / name, TALK2DINO_SPECS[name.removeprefix("talk2dino-")])
-    if name.startswith("dinov3seg-"):
-        return import_dinov3seg(paths, into / name, SEG_SPECS["vitl16"])
-    return import_dinotxt(paths, into / name, SPECS["vitl16"])
+    folder = into / name
+    _import_kind(paths, name, folder)
+    with _writing(folder):
+        write_text(folder / "README.md", _model_card(name, paths))
+    return folder
+
+
+def _import_kind(paths: Sequence[Path], name: str, folder: Path) -> None:
+    kind, _, size = name.partition("-")
+    if kind == "insid3":
+        import_insid3(paths, folder, BACKBONES[f"vit{size}16"])
+    elif kind == "sam":
+        import_sam(paths, folder, SAM_SPECS[size if size == "mobile" else f"vit{size}"])
+    elif kind == "talk2dino":
+        threshold = THRESHOLD_L if name.endswith("-l") else THRESHOLD
+        import_talk2dino(paths, folder, TALK2DINO_SPECS[size], threshold=threshold)
+    elif kind == "dinov3seg":
+        import_dinov3seg(paths, folder, SEG_SPECS["vitl16"])
+    else:
+        import_dinotxt(paths, folder, SPECS["vitl16"])
+
+
+def _model_card(name: str, paths: Sequence[Path]) -> str:
+    official = OFFICIAL[name]
+    lines = [
+        f"# {name}: {official.title}", "", f"{official.description}.", "", official.improves, "",
+        f"Made by Maskwright {__version__} from its authors' files; keys were renamed, values were not changed except "
+        "that batch norms are folded into convolutions. The weights stay under their authors' terms:", "",
+        *(f"- {file.what}: {file.licence}; <{file.page}>" for file in official.files), "",
+        "| file | SHA-256 |", "| --- | --- |", *(f"| {path.name} | `{sha256_of(path)}` |" for path in paths), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> Path:
@@ -134,13 +160,15 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
     return folder
 
 
-def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfig) -> Path:
+def import_talk2dino(
+    paths: Sequence[Path], folder: Path, config: Talk2DinoConfig, *, threshold: float = THRESHOLD
+) -> Path:
     """Make a Talk2DINO preset with these sizes from backbone, CLIP, projection and vocabulary; raises BadWeights."""
     state: dict[str, Tensor] = {}
     vocabulary: Path | None = None
     for path in paths:
         _require(path)
-        if path.suffix == ".gz":
+        if path.suffix in _VOCABULARIES:
             vocabulary = path
         else:
             state |= _converted(path, _talk2dino_names)
@@ -150,7 +178,12 @@ def import_talk2dino(paths: Sequence[Path], folder: Path, config: Talk2DinoConfi
     with without_initialization():
         model = Talk2Dino.build(config)
     _load(model, state, folder)
-    settings = {"model": to_plain(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_subset_7")}
+    settings = {
+        "model": to_plain(config),
+        "tokenizer": vocabulary.name,
+        "prompts": _templates("imagenet_subset_7"),
+        "threshold": threshold,
+    }
     with _writing(folder):
         with suppress(shutil.SameFileError):
             shutil.copyfile(vocabulary, folder / vocabulary.name)
@@ -176,7 +209,7 @@ def _talk2dino_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _kind(path: Path) -> str:
-    if path.suffix == ".gz" or not path.stat().st_size:
+    if path.suffix in _VOCABULARIES or not path.stat().st_size:
         return "dino.txt"
     names = set(read_official(path))
     if names & {_VISION, "image_encoder.pos_embed"}:
@@ -201,7 +234,7 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
     vocabulary: Path | None = None
     for path in paths:
         _require(path)
-        if path.suffix == ".gz":
+        if path.suffix in _VOCABULARIES:
             vocabulary = path
         else:
             state |= _converted(path)
@@ -226,7 +259,12 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
     return folder
 
 
-_NO_VOCABULARY = "The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it with the other files."
+_VOCABULARIES = (".gz", ".txt")
+"""Suffixes of CLIP's own file and of the hub's `merges.txt`."""
+_NO_VOCABULARY = (
+    "The CLIP vocabulary bpe_simple_vocab_16e6.txt.gz is missing; give it, or the hub's merges.txt, with the other "
+    "files."
+)
 
 
 def _templates(name: str) -> list[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
-from maskwright.errors import BadWeights, MaskwrightError, PresetMissing
+from maskwright.errors import BadWeights, MaskwrightError
 from maskwright.models.dinotxt import DinoTxt
 from maskwright.models.dinov3 import DinoV3
 from maskwright.models.dinov3seg import Dinov3Seg
@@ -30,9 +29,7 @@ from maskwright.presets.config import (
     Talk2DinoSettings,
 )
 from maskwright.presets.config_io import damaged, section, sections
-from maskwright.presets.official import OFFICIAL
-from maskwright.presets.weights import CONFIG, read_weights
-from maskwright.settings import Settings
+from maskwright.presets.weights import read_weights
 
 __all__ = [
     "Loaded",
@@ -42,11 +39,8 @@ __all__ = [
     "LoadedSam",
     "LoadedTalk2Dino",
     "Preset",
-    "bundled",
     "dinotxt_settings",
     "dinov3seg_settings",
-    "find",
-    "installed",
     "load",
     "load_dinotxt",
     "load_dinov3seg",
@@ -121,35 +115,6 @@ class Preset:
             else:
                 encoders.append(model)
         return encoders
-
-
-# Where presets are
-
-
-def bundled() -> Path:
-    """Folder of the presets that come with the package."""
-    with as_file(files("maskwright_assets") / "presets") as folder:
-        return folder
-
-
-def installed(settings: Settings) -> dict[str, Path]:
-    """Folder of every preset on this computer by name, bundled ones first."""
-    folders: dict[str, Path] = {}
-    for place in (bundled(), settings.presets.expanduser()):
-        if place.is_dir():
-            folders |= {child.name: child for child in sorted(place.iterdir()) if (child / CONFIG).is_file()}
-    return folders
-
-
-def find(name: str, settings: Settings) -> Path:
-    """Folder of a preset by name, or of a checkpoint by path; raises PresetMissing."""
-    folder = Path(name).expanduser()
-    if (folder / CONFIG).is_file():
-        return folder.resolve()
-    here = installed(settings)
-    if name not in here:
-        raise PresetMissing(name, settings.presets.expanduser(), [*here, *(n for n in OFFICIAL if n not in here)])
-    return here[name]
 
 
 # Settings alone, without weights

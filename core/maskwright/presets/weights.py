@@ -15,18 +15,16 @@ from torch import Tensor
 from maskwright.errors import BadWeights
 from maskwright.files.atomic import atomic_save
 from maskwright.files.hashing import sha256_of
+from maskwright.presets.folders import CONFIG
 from maskwright.presets.torchscript import is_archive, read_archive
 
 __all__ = [
-    "CONFIG",
     "read_official",
     "read_weights",
     "save_part",
     "save_record",
     "write_part",
 ]
-
-CONFIG = "config.json"
 
 
 def save_part(

@@ -30,8 +30,9 @@ from maskwright.evaluation.text import evaluate_text, score_text
 from maskwright.files.atomic import atomic_save
 from maskwright.formats.labelled_folder import rasterize
 from maskwright.models.devices import choose_device
-from maskwright.presets.loading import find, load_dinotxt
-from maskwright.presets.weights import CONFIG, save_record
+from maskwright.presets.folders import CONFIG, find
+from maskwright.presets.loading import load_dinotxt
+from maskwright.presets.weights import save_record
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.settings import Settings

@@ -15,9 +15,9 @@ from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
+from maskwright.presets.folders import CONFIG
 from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, load, sam_settings
 from maskwright.presets.saving import save_projection
-from maskwright.presets.weights import CONFIG
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training import clicks, dinov3seg, projection, text
 from maskwright.training.captions import read_captions

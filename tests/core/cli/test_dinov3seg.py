@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from maskwright.models.dinov3seg import SPECS
-from maskwright.presets.loading import bundled, dinov3seg_settings
+from maskwright.presets.folders import bundled
+from maskwright.presets.loading import dinov3seg_settings
 from maskwright.project import ablation
 from maskwright.project.ablation import ROWS
 from maskwright.training import dinov3seg

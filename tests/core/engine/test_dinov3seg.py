@@ -20,7 +20,8 @@ from maskwright.engine import dinov3seg as seg
 from maskwright.errors import BadWeights, Cancelled, EmptyPrompt, MaskwrightError, UsageError
 from maskwright.imaging.geometry import area_size, slide
 from maskwright.models.devices import choose_device
-from maskwright.presets.loading import Preset, bundled, load
+from maskwright.presets.folders import bundled
+from maskwright.presets.loading import Preset, load
 from maskwright.presets.weights import save_part
 from maskwright.settings import Settings
 from tests.progress import Recorded

@@ -15,8 +15,8 @@ from maskwright.errors import BadWeights, MaskwrightError, ShapeError, UsageErro
 from maskwright.models.sam import SPECS, Sam, SamConfig, VitEncoder, convert_official, official_name
 from maskwright.presets.catalog import describe
 from maskwright.presets.convert import import_preset, import_sam
+from maskwright.presets.folders import CONFIG
 from maskwright.presets.loading import load, load_dinotxt
-from maskwright.presets.weights import CONFIG
 from maskwright.settings import Settings
 from tests.conftest import SHARED
 

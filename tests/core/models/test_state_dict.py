@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maskwright.errors import BadWeights
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
 from maskwright.models.state_dict import load_exactly, without_initialization
-from maskwright.presets import loading
+from maskwright.presets import folders, loading
 
 CONFIG = DinoV3Config(width=32, depth=1, heads=2, layer_scale=1.0, stem=((8, 0), (16, 0), (32, 0), (32, 0)))
 
@@ -61,7 +61,7 @@ def test_a_preset_loads_into_modules_without_initial_weights(monkeypatch: pytest
         load_exactly(module, state, what=what)
 
     monkeypatch.setattr(loading, "load_exactly", watched)
-    preset = loading.load(loading.bundled() / "tiny")
+    preset = loading.load(folders.bundled() / "tiny")
     assert built == [True] * 4  # dino.txt, SAM, dinov3.seg, Talk2DINO
     for model in preset.models:
         assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))

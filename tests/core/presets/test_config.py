@@ -14,7 +14,7 @@ from maskwright.presets.config import (
     Talk2DinoSettings,
 )
 from maskwright.presets.config_io import from_plain, sections, to_plain
-from maskwright.presets.loading import bundled
+from maskwright.presets.folders import bundled
 
 KINDS: dict[str, Any] = {
     "dinotxt": DinoTxtSettings,

@@ -14,7 +14,8 @@ import maskwright as mw
 from maskwright.engine import Engine
 from maskwright.formats.labelled_folder import held_out
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import bundled, load_dinotxt
+from maskwright.presets.folders import bundled
+from maskwright.presets.loading import load_dinotxt
 from maskwright.training.data import Sample
 from maskwright.training.finetune import finetune, project_source, tuning_config
 

@@ -16,7 +16,8 @@ from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import evaluate_text
-from maskwright.presets.loading import bundled, dinov3seg_settings, load, load_dinov3seg
+from maskwright.presets.folders import bundled
+from maskwright.presets.loading import dinov3seg_settings, load, load_dinov3seg
 from maskwright.presets.weights import write_part
 from maskwright.progress import NO_PROGRESS
 from maskwright.training.config import SegConfig

@@ -13,7 +13,7 @@ import pytest
 from maskwright.errors import MaskwrightError
 from maskwright.models import devices
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import bundled
+from maskwright.presets.folders import bundled
 from maskwright.presets.weights import write_part
 from maskwright.training import recipes
 from maskwright.training.config import TINY_SEG_STAGES, ClickConfig, TrainConfig
