@@ -7,7 +7,7 @@ A run is a row of the store, which its process keeps up to date, and a folder `c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,6 +192,14 @@ class Runs:
         """Folder of the active checkpoint; None is the preset that the front end was started with."""
         name = self.active()
         return None if name is None else str(self.folder_of(name))
+
+    def use_preset(self, preset: str, tasks: Collection[str], *, user: str) -> None:
+        """Use a preset for some tasks, in every window on this project; see `RunStore.use_preset`."""
+        self._store.runs.use_preset(preset, tasks, user)
+
+    def presets(self) -> dict[str, str]:
+        """Presets that were chosen for this project, by task: text, example, click."""
+        return self._store.runs.presets()
 
     def _launch(self, name: str) -> FinetuneRun:
         try:

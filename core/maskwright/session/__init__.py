@@ -16,9 +16,7 @@ from maskwright.errors import (
 )
 from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.session.classes import ClassEntry
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
-from maskwright.session.masks import StoredMask
 from maskwright.session.messages import (
     CLICK_UNDONE,
     CLOSED_PROPOSAL,
@@ -30,6 +28,7 @@ from maskwright.session.messages import (
     plural,
 )
 from maskwright.session.pending import Decision, Pending, WriteFailure
+from maskwright.session.presets import PresetInfo
 from maskwright.session.session import AnnotationSession, default_project
 from maskwright.session.views import MaskView, Proposal, Proposals, draw_masks, visible
 from maskwright.store import Changes
@@ -52,7 +51,6 @@ __all__ = [
     "BadPrompt",
     "Cancelled",
     "Changes",
-    "ClassEntry",
     "Conflict",
     "Decision",
     "FinetuneStatus",
@@ -61,13 +59,13 @@ __all__ = [
     "NothingToUndo",
     "OtherImage",
     "Pending",
+    "PresetInfo",
     "Progress",
     "ProjectUnwritable",
     "Proposal",
     "Proposals",
     "SearchHit",
     "SearchResult",
-    "StoredMask",
     "UsageError",
     "WriteFailure",
     "click_hint",

@@ -1,18 +1,26 @@
-"""Which engine answers: that of the model the project uses, loaded when it is first needed."""
+"""Which engine answers: those of the models that the project uses, each loaded when it is first needed."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskwright.errors import PresetMissing
+from maskwright.presets.folders import TASKS, find, tasks
+from maskwright.presets.official import Task
 from maskwright.project import Project
+from maskwright.settings import Settings
 
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
 
-__all__ = ["Engines"]
+__all__ = ["Engines", "Task"]
+
+_BUNDLED = "tiny"
+"""Answers the tasks that the first preset does not."""
 
 
 class Engines:
@@ -22,26 +30,73 @@ class Engines:
         """Take a function that loads an engine, the project, and the preset to use while it names no model."""
         self._load, self._project, self._preset = load, project, preset
         self._lock = threading.Lock()
-        self._current: tuple[str, Engine] | None = None
-        self._preset_engine: Engine | None = None
+        self._slots: dict[str, _Slot] = {}
 
-    def current(self) -> Engine:
-        """The engine of the model that the project uses.
+    def current(self, task: Task = "text") -> Engine:
+        """The engine that answers a kind of prompt.
 
         Another window may have changed the model: the new engine is built beside the old one, on which running prompts
         finish.
         """
-        model = self._project.runs.model() or self._preset
+        models = self.models()
         with self._lock:
-            if self._current is None or self._current[0] != model:
-                self._current = model, self._load(model)
-            return self._current[1]
+            # engines that nothing uses any more give their memory back
+            self._slots = {name: slot for name, slot in self._slots.items() if name in (*models.values(), self._preset)}
+        return self.load(models[task])
+
+    def models(self) -> dict[Task, str]:
+        """Preset name or checkpoint folder by kind of prompt.
+
+        For text and examples: the active fine-tuning run, else the preset chosen for the project, else the preset that
+        the front end was started with. For clicks a chosen preset comes before the run. A chosen preset that is not on
+        this computer is passed over, and the bundled one answers what the first preset cannot.
+        """
+        run, chosen = self._project.runs.model(), self._project.runs.presets()
+        first: dict[Task, str] = {}
+        for task in TASKS:
+            preset = chosen.get(task)
+            usable = preset if preset is not None and answers(preset, task, missing=False) else None
+            own = self._preset if answers(self._preset, task, missing=True) else _BUNDLED
+            first[task] = (usable or run or own) if task == "click" else (run or usable or own)
+        return first
+
+    def load(self, name: str) -> Engine:
+        """The engine of a preset or checkpoint folder, loaded once; errors as `Engine.load`."""
+        with self._lock:
+            slot = self._slots.setdefault(name, _Slot())
+        # a click does not wait for the model of text
+        with slot.lock:
+            if slot.engine is None:
+                slot.engine = self._load(name)
+            return slot.engine
 
     def for_search(self) -> Engine:
-        """The current engine, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""
+        """The engine of text, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""
         engine = self.current()
-        if "talk2dino" in engine.text_methods or (self._current and self._current[0] == self._preset):
-            return engine
-        with self._lock:
-            self._preset_engine = self._preset_engine or self._load(self._preset)
-            return self._preset_engine
+        return engine if "talk2dino" in engine.text_methods else self.load(self._preset)
+
+    def trainable(self) -> str:
+        """The preset that fine-tuning starts from: the one of text where it has a dino.txt, else the first."""
+        name = self._project.runs.presets().get("text")
+        return name if name is not None and answers(name, "example", missing=False) else self._preset
+
+
+class _Slot:
+    """An engine, and the lock under which it is loaded."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.engine: Engine | None = None
+
+
+def answers(name: str, task: str, *, missing: bool) -> bool:
+    """Whether a preset answers a kind of prompt; `missing` is the answer for one that is not on this computer."""
+    folder = _folder(name)
+    return missing if folder is None else task in tasks(folder)
+
+
+def _folder(name: str) -> Path | None:
+    try:
+        return find(name, Settings.load())
+    except PresetMissing:
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from maskwright.domain import Run
@@ -44,14 +45,15 @@ class FinetuneStatus:
 class Finetuning:
     """Fine-tuning runs of a project as both front ends show and steer them; safe to share between threads."""
 
-    def __init__(self, project: Project, preset: str) -> None:
+    def __init__(self, project: Project, preset: Callable[[], str]) -> None:
+        """Take the project, and a function that names the preset to start from while no run is active."""
         self._project, self._preset = project, preset
         self._lock = threading.Lock()
         self._cached: tuple[int, FinetuneStatus] | None = None
 
     def start(self, *, recipe: str = "full") -> str:
         """Start a run on the accepted masks; returns its name at once."""
-        base = None if self._project.runs.active() else self._preset
+        base = None if self._project.runs.active() else self._preset()
         return self._project.finetune(recipe=recipe, base=base).name
 
     def run(self, name: str) -> Run:

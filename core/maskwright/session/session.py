@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright.domain import Annotation, Image, Mask, Prediction, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
+from maskwright.domain.palette import default_color
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
-from maskwright.session.classes import SessionClasses
 from maskwright.session.decision_writer import DecisionWriter
 from maskwright.session.duplicates import duplicates
-from maskwright.session.engines import Engines
+from maskwright.session.engines import Engines, Task
 from maskwright.session.finetuning import Finetuning
 from maskwright.session.images import SessionImages
-from maskwright.session.masks import SessionMasks
 from maskwright.session.messages import CLOSED_PROPOSAL, decision_message, project_counts
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.pending import Pending
+from maskwright.session.presets import SessionPresets
 from maskwright.session.references import SessionReferences
 from maskwright.session.views import MaskView, Proposal, Proposals
 from maskwright.settings import Settings
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
     from maskwright.project.search import SearchResult
+
+    Segment = Callable[[Engine, Image], Prediction]
 
 __all__ = ["AnnotationSession", "default_project"]
 
@@ -51,20 +53,16 @@ class AnnotationSession:
         """Join a project, a function that loads the engine of a preset or checkpoint folder, and the first preset."""
         self.project = project
         self.folder = project.folder
-        """Folder of the project."""
-        self.finetuning = Finetuning(project, preset)
-        """Fine-tuning runs: status, and the actions that are possible."""
+        self._engines = Engines(engine, project, preset)
+        self.presets = SessionPresets(project, self._engines)
+        self.finetuning = Finetuning(project, self._engines.trainable)
+        """Fine-tuning runs: status, and possible actions."""
         self.images = SessionImages(project)
         """Images: add, pixels, titles, neighbors."""
         self.references = SessionReferences(project)
         """Accepted masks that say what a category is, or what it is not."""
-        self._engines = Engines(engine, project, preset)
         self._open = OpenProposals()
         self._writer = DecisionWriter(project, self._open)
-        self.classes = SessionClasses(project)
-        """Categories: list, colours, change, merge, delete."""
-        self.masks = SessionMasks(project, self._open)
-        """Masks that the project stores: list, propose, draw, correct, delete."""
 
     @classmethod
     def open(cls, project: str, *, preset: str = "tiny", device: str = "auto") -> AnnotationSession:
@@ -92,7 +90,7 @@ class AnnotationSession:
 
     @property
     def engine(self) -> Engine:
-        """The engine of the model that the project uses, loaded when first needed."""
+        """The engine that answers text, loaded when first needed."""
         return self._engines.current()
 
     def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> SearchResult:
@@ -105,7 +103,7 @@ class AnnotationSession:
 
     def propose_text(self, image_id: int, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks for class names; earlier proposals and accepted masks stay as they are."""
-        return self._propose(image_id, lambda engine, image: engine.segment(image, prompt, progress=progress))
+        return self._propose("text", image_id, lambda engine, image: engine.segment(image, prompt, progress=progress))
 
     def propose_reference(
         self,
@@ -125,6 +123,7 @@ class AnnotationSession:
         """
         positive, negative = ([self.references.get(key) for key in ids] for ids in (references, negative_references))
         return self._propose(
+            "example",
             image_id,
             lambda engine, image: engine.segment_like(image, positive, negative_references=negative, progress=progress),
         )
@@ -133,6 +132,7 @@ class AnnotationSession:
         """A mask of what the references of a category show; see `Project.references`."""
         positive, negative = self.references.of(category)
         return self._propose(
+            "example",
             image_id,
             lambda engine, image: engine.segment_like(
                 image, positive, category, negative_references=negative, progress=progress
@@ -171,6 +171,7 @@ class AnnotationSession:
         coordinates = [point[:2] for point in points]
         labels = [point[2] if len(point) > 2 else 1 for point in points]
         return self._propose(
+            "click",
             image_id,
             lambda engine, image: engine.segment_click(image, coordinates, labels, box, start=start, category=category),
             corrected,
@@ -185,7 +186,7 @@ class AnnotationSession:
 
     def propose_everything(self, image_id: int, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks of all objects of an image, the most stable first."""
-        return self._propose(image_id, lambda engine, image: engine.segment_everything(image, progress=progress))
+        return self._propose("click", image_id, lambda model, image: model.segment_everything(image, progress=progress))
 
     def suggest_names(self, proposal: ProposalId) -> list[tuple[str, float]]:
         """Categories of the project that an open proposal may show, each with its probability, the best first."""
@@ -212,13 +213,8 @@ class AnnotationSession:
         self._open.drop(sorted(set(prompt.last.candidates) - set(before.candidates), key=str))
         return before
 
-    def _propose(
-        self,
-        image_id: int,
-        segment: Callable[[Engine, Image], Prediction],
-        corrects: Annotation | None = None,
-    ) -> Proposals:
-        engine, image = self.engine, self.images.get(image_id)
+    def _propose(self, task: Task, image_id: int, segment: Segment, corrects: Annotation | None = None) -> Proposals:
+        engine, image = self._engines.current(task), self.images.get(image_id)
         started = time.perf_counter()
         prediction = segment(engine, image)
         provenance = {**prediction.provenance, "seconds": round(time.perf_counter() - started, 3)}
@@ -279,7 +275,7 @@ class AnnotationSession:
         accepted = self.project.annotations(image_id)
         opened = self.open_proposals(ids, image_id)
         repeated = self._duplicates(image_id, opened, accepted)
-        colors = self.classes.colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
+        colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
         marks = self.project.store.references.all() if accepted else ()
         views = [MaskView.of_annotation(a, colors[a.category], marks) for a in accepted]
         views += [MaskView.of_proposal(p, colors[str(p.mask.category)], duplicate=p.id in repeated) for p in opened]
@@ -287,6 +283,12 @@ class AnnotationSession:
         if prompt is not None and prompt.corrects is not None and answer and not pending.in_conflict(clicked):
             views = [view for view in views if view.annotation != prompt.corrects]
         return views
+
+    def _colors(self, names: Sequence[str]) -> dict[str, str]:
+        """Colour by name: the project's, and for new names those they will get when accepted in this order."""
+        known = {category.name: category.color for category in self.project.categories()}
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
 
     # decisions
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from maskwright.domain import Run, RunProgress, Scores
 from maskwright.errors import MaskwrightError
@@ -103,7 +107,7 @@ class RunStore:
             return [row.to_domain(name) for row, name in db.execute(query)]
 
     def activate(self, name: str | None, user: str) -> None:
-        """Make a run's checkpoint the model of the project; None returns to the preset it was opened with.
+        """Make a run's checkpoint the model of the project; None returns to the presets.
 
         Raises:
             MaskwrightError: no such run, or it is not done.
@@ -111,15 +115,42 @@ class RunStore:
         with self._transactions.writing() as db:
             if name is not None and (state := queries.run_row(db, name).state) != "done":
                 raise MaskwrightError(f"The run {name} is {state}, so it has no model to use.", "Let it finish first.")
-            db.add(EventRow(at=now(), user=user, kind="model_activated", after={"run": name}))
+            self._add(db, user, {"run": name, "presets": _model(db).get("presets", {})})
+
+    def use_preset(self, preset: str, tasks: Collection[str], user: str) -> None:
+        """Use a preset for some tasks; the active run, which answers text and examples, then only answers clicks.
+
+        Args:
+            preset: name, or folder of a checkpoint.
+            tasks: of text, example, click.
+            user: recorded in the history.
+        """
+        with self._transactions.writing() as db:
+            before = _model(db)
+            run = before.get("run") if set(tasks) <= {"click"} else None
+            self._add(db, user, {"run": run, "presets": before.get("presets", {}) | dict.fromkeys(tasks, preset)})
 
     def active(self) -> str | None:
         """The run whose checkpoint is the model of the project, or None."""
-        query = (
-            select(EventRow.after)
-            .where(EventRow.kind == "model_activated", EventRow.annotation_id.is_(None))
-            .order_by(EventRow.id.desc())
-            .limit(1)
-        )
         with self._transactions.reading() as db:
-            return (db.scalar(query) or {}).get("run")
+            return _model(db).get("run")
+
+    def presets(self) -> dict[str, str]:
+        """Presets that were chosen for this project, by task."""
+        with self._transactions.reading() as db:
+            return dict(_model(db).get("presets", {}))
+
+    @staticmethod
+    def _add(db: Session, user: str, after: dict[str, Any]) -> None:
+        db.add(EventRow(at=now(), user=user, kind="model_activated", after=after))
+
+
+def _model(db: Session) -> dict[str, Any]:
+    """Active run, and presets by task, as they were chosen last; versions before 0.8 record the run only."""
+    query = (
+        select(EventRow.after)
+        .where(EventRow.kind == "model_activated", EventRow.annotation_id.is_(None))
+        .order_by(EventRow.id.desc())
+        .limit(1)
+    )
+    return db.scalar(query) or {}

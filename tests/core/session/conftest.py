@@ -28,7 +28,8 @@ class ScriptedEngine:
 
     text_methods = ("talk2dino",)
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "scripted") -> None:
+        self.name = name
         self.regions: dict[str, NDArray[np.bool_]] = {}
         """Regions of the class names that are found."""
         self.removed: NDArray[np.bool_] | None = None
@@ -42,7 +43,7 @@ class ScriptedEngine:
         for number, name in enumerate(prompt.names, start=1):
             label_map[self.regions.get(name, np.zeros(SIZE_HW, bool))] = number
         scores = tuple(0.9 if name in self.regions else 0.0 for name in prompt.names)
-        provenance = _provenance(PromptKind.TEXT, list(prompt.names), {"threshold": prompt.minimum_probability})
+        provenance = self._provenance(PromptKind.TEXT, list(prompt.names), {"threshold": prompt.minimum_probability})
         return Prediction(label_map, prompt.names, scores, scores, (), provenance, None, self.removed)
 
     def segment_click(
@@ -50,16 +51,15 @@ class ScriptedEngine:
     ) -> Prediction:
         self.starts.append(start)
         masks = tuple(Mask.from_array(region, category=category, score=0.8) for region in self.candidates)
-        provenance = _provenance(PromptKind.CLICK, {"points": [], "box": None}, {})
+        provenance = self._provenance(PromptKind.CLICK, {"points": [], "box": None}, {})
         empty = np.zeros(SIZE_HW, np.int32)
         return Prediction(empty, (category or "",), (0.8,), (0.8,), (), provenance, masks)
 
+    def _provenance(self, kind: PromptKind, prompt: Any, parameters: dict[str, Any]) -> Provenance:
+        return Provenance(kind, ModelRef(self.name, "0" * 64), "scripted", "0" * 64, prompt, parameters)
+
     def suggest(self, image: Image, mask: Mask, names: Sequence[str]) -> list[tuple[str, float]]:
         return [(name, 1 / len(names)) for name in names]
-
-
-def _provenance(kind: PromptKind, prompt: Any, parameters: dict[str, Any]) -> Provenance:
-    return Provenance(kind, ModelRef("scripted", "0" * 64), "scripted", "0" * 64, prompt, parameters)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def finetuning(runs: Runs, number: list[int] | None = None) -> Finetuning:
         runs=runs,
         finetune=lambda **options: runs.calls.append(("start", options["base"])) or SimpleNamespace(name="run-2"),
     )
-    return Finetuning(project, "tiny")  # type: ignore[arg-type]
+    return Finetuning(project, lambda: "tiny")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
