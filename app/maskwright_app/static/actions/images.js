@@ -1,0 +1,240 @@
+/** Images: the list, the one in view, adding and leaving out. */
+import { send } from "../server.js";
+import { plural } from "../text.js";
+import { finishDrawing } from "./drawing.js";
+import { refreshMasks } from "./masks.js";
+
+/**
+ * @typedef {import("../page.js").Page} Page
+ * @typedef {import("../store.js").ImageItem} ImageItem
+ */
+
+export const CHUNK = 100;
+
+/**
+ * Read what belongs to the project as a whole.
+ *
+ * @param {Page} page
+ */
+export async function refreshState(page) {
+  const state = await send("GET", "/ui/state");
+  const { className } = page.state;
+  const names = state.classes.map((/** @type {any} */ one) => one.name);
+  page.store.set({
+    project: state.project,
+    user: state.user,
+    login: state.login,
+    preset: state.preset,
+    presets: state.presets,
+    choices: state.choices ?? page.state.choices,
+    classes: state.classes,
+    samples: state.samples,
+    change: Math.max(page.state.change, state.change),
+    className: className && !names.includes(className) && !page.state.newNames?.includes(className) ? "" : className,
+  });
+}
+
+/**
+ * Read part of the list of images; `fresh` forgets the rest of it.
+ *
+ * @param {Page} page
+ * @param {number} offset
+ * @param {boolean} [fresh]
+ */
+export async function loadImages(page, offset = 0, fresh = false) {
+  const { query } = page.state.images;
+  const parameters = new URLSearchParams({ ...query, offset: String(offset), limit: String(CHUNK) });
+  const answer = await send("GET", `/ui/images?${parameters}`);
+  const { images } = page.state;
+  if (images.query !== query) return;
+  const items = fresh ? [] : images.items.slice(0, answer.total);
+  answer.items.forEach((/** @type {ImageItem} */ item, /** @type {number} */ i) => (items[offset + i] = item));
+  page.store.merge("images", { total: answer.total, items });
+  const current = answer.items.find((/** @type {ImageItem} */ item) => item.id === page.state.image?.id);
+  if (current) page.store.set({ image: { ...page.state.image, ...current } });
+}
+
+/**
+ * Show only some images.
+ *
+ * @param {Page} page
+ * @param {{status?: string, class?: string, phrase?: string}} patch
+ */
+export async function filterImages(page, patch) {
+  page.store.merge("images", { query: { ...page.state.images.query, ...patch }, items: [], total: 0 });
+  await page.attempt(() => loadImages(page, 0, true));
+}
+
+/**
+ * Open an image of the project.
+ *
+ * @param {Page} page
+ * @param {number} id
+ */
+export async function openImage(page, id) {
+  if (page.state.image?.id === id) return;
+  if (!(await finishDrawing(page))) return;
+  let item = page.state.images.items.find((/** @type {ImageItem} */ one) => one?.id === id);
+  item ??= await page.attempt(() => send("GET", `/ui/images/${id}`));
+  if (!item) return;
+  page.turn++;
+  page.decoded.clear();
+  page.store.set({ image: item, masks: new Map(), selected: null, hovered: null, click: null, drawing: null, names: {} });
+  page.stage.open(item, `/ui/images/${id}/pixels`, `/ui/images/${id}/thumbnail`);
+  history.replaceState(null, "", `#${id}`);
+  const turn = page.turn;
+  await page.attempt(() => refreshMasks(page));
+  if (turn === page.turn) prefetch(page);
+}
+
+/**
+ * Fetch the pixels of the next image into the browser's cache.
+ *
+ * @param {Page} page
+ */
+function prefetch(page) {
+  const next = neighbour(page, 1);
+  if (next) void fetch(`/ui/images/${next.id}/pixels`, { priority: "low" }).catch(() => undefined);
+}
+
+/**
+ * @param {Page} page
+ * @param {number} step
+ * @returns {ImageItem | undefined}
+ */
+function neighbour(page, step) {
+  const { items } = page.state.images;
+  const place = items.findIndex((/** @type {ImageItem} */ item) => item?.id === page.state.image?.id);
+  return items[place < 0 ? 0 : place + step];
+}
+
+/**
+ * Open the next or previous image of the list.
+ *
+ * @param {Page} page
+ * @param {number} step
+ */
+export async function turnImage(page, step) {
+  const next = neighbour(page, step);
+  if (next) await openImage(page, next.id);
+  else page.notify(step > 0 ? "This is the last image of the list." : "This is the first image of the list.");
+}
+
+/**
+ * Open the next image that nobody has finished.
+ *
+ * @param {Page} page
+ */
+export async function nextUnreviewed(page) {
+  const after = page.state.image ? `?after=${page.state.image.id}` : "";
+  const answer = await page.attempt(() => send("GET", `/ui/images/next${after}`));
+  if (!answer) return;
+  const id = answer.id ?? answer.image?.id ?? answer.image ?? null;
+  if (id === null) page.notify("Every image is reviewed.");
+  else await openImage(page, id);
+}
+
+/**
+ * Mark the image in view as complete or excluded, or not any more.
+ *
+ * @param {Page} page
+ * @param {{complete?: boolean, excluded?: boolean}} patch
+ */
+export async function markImage(page, patch) {
+  const { image } = page.state;
+  if (!image || !(await finishDrawing(page))) return false;
+  const done = await page.attempt(async () => {
+    await send("POST", `/ui/images/${image.id}`, patch);
+    page.saved();
+    return true;
+  });
+  if (done) await page.attempt(() => reloadLists(page));
+  return done === true;
+}
+
+/**
+ * Read the list of images and the counts again.
+ *
+ * @param {Page} page
+ */
+export async function reloadLists(page) {
+  const { items } = page.state.images;
+  const place = Math.max(0, items.findIndex((/** @type {ImageItem} */ item) => item?.id === page.state.image?.id));
+  await Promise.all([refreshState(page), loadImages(page, Math.floor(place / CHUNK) * CHUNK)]);
+}
+
+/**
+ * Add files to the project and open the first of them.
+ *
+ * @param {Page} page
+ * @param {Iterable<File>} files
+ */
+export async function addFiles(page, files) {
+  const form = new FormData();
+  let count = 0;
+  for (const file of files) {
+    form.append("files", file, file.name);
+    count++;
+  }
+  if (!count) return;
+  await added(page, `Adding ${plural(count, "file")}`, () => send("POST", "/ui/images", form));
+}
+
+/** @param {Page} page */
+export async function addSamples(page) {
+  await added(page, "Adding the samples", () => send("POST", "/ui/images/samples"));
+}
+
+/**
+ * @param {Page} page
+ * @param {string} label
+ * @param {() => Promise<any>} upload
+ */
+async function added(page, label, upload) {
+  const entry = { id: page.requestName(), label, image: 0, since: Date.now(), done: 0, total: 0, stage: "", stop: null };
+  page.store.set({ busy: [...page.state.busy, entry] });
+  const answer = await page.attempt(upload);
+  page.store.set({ busy: page.state.busy.filter((/** @type {any} */ other) => other.id !== entry.id) });
+  if (!answer) return;
+  page.store.merge("images", { query: { status: "", class: "", phrase: "" }, items: [] });
+  await page.attempt(() => Promise.all([refreshState(page), loadImages(page, 0, true)]));
+  const failed = answer.lines.filter((/** @type {any} */ line) => line.error);
+  if (answer.images.length) {
+    page.notify(`${plural(answer.images.length, "image")} added.`);
+    await openImage(page, answer.images[0].id);
+  }
+  for (const line of failed.slice(0, 3)) page.notify(line.error, "error");
+  if (failed.length > 3) page.notify(`${plural(failed.length, "file")} could not be added.`, "error");
+}
+
+/**
+ * Remove the image in view from the project.
+ *
+ * @param {Page} page
+ */
+export async function removeImage(page) {
+  const { image } = page.state;
+  if (!image) return;
+  const { items } = page.state.images;
+  const place = items.findIndex((/** @type {ImageItem} */ item) => item?.id === image.id);
+  const following = items[place + 1] ?? items[place - 1];
+  const done = await page.attempt(async () => {
+    await send("DELETE", `/ui/images/${image.id}`);
+    return true;
+  });
+  if (!done) return;
+  page.known.delete(image.id);
+  page.store.merge("images", { items: [] });
+  await page.attempt(() => Promise.all([refreshState(page), loadImages(page, 0, true)]));
+  if (following) await openImage(page, following.id);
+  else closeImage(page);
+}
+
+/** @param {Page} page */
+export function closeImage(page) {
+  page.turn++;
+  page.decoded.clear();
+  page.store.set({ image: null, masks: new Map(), selected: null, click: null, drawing: null });
+  page.stage.close();
+}
+

@@ -1,0 +1,178 @@
+/** The masks of the image: proposals to decide on first, then what is accepted. */
+import { certain, decide, isVisible, nameOf, ordered, proposals, removeSelected, select } from "../actions/masks.js";
+import { el, icon, reconcile, say } from "../dom.js";
+import { maskColor } from "../overlay.js";
+import { plural } from "../text.js";
+
+/**
+ * @typedef {import("../page.js").Page} Page
+ * @typedef {import("../store.js").Mask} Mask
+ */
+
+/**
+ * @param {Page} page
+ * @param {HTMLElement} side
+ */
+export function createMasks(page, side) {
+  const title = el("h2", {}, "Masks");
+  const sort = el("select", { "aria-label": "Order of the masks", id: "sort", on: { change: () => page.store.merge("review", { sort: sort.value }) } },
+    el("option", { value: "score" }, "by certainty"), el("option", { value: "area" }, "by size"), el("option", { value: "name" }, "by class"));
+  const list = el("div", { class: "mask-list", role: "listbox", "aria-label": "Masks of the image", id: "masks", tabindex: "0", on: { keydown: (/** @type {KeyboardEvent} */ event) => move(page, event) } });
+  const section = el("section", { class: "section masks", "aria-label": "Masks" }, el("header", {}, title, sort), list);
+  side.append(section, decisions(page));
+  page.store.watch(["masks", "display", "classes", "names", "review", "image", "click"], () => {
+    const items = entries(page);
+    reconcile(list, items, (item) => item.key, (item) => (item.mask ? maskRow(page, item.key) : group()), (element, item) => {
+      if (item.mask) updateRow(page, element, item.mask);
+      else say(element, item.title ?? "");
+    });
+    list.querySelector(".empty")?.remove();
+    if (!items.length) list.append(emptyState(page));
+    markRows(page, list);
+  });
+  page.store.watch(["selected", "hovered"], () => {
+    markRows(page, list);
+    const row = list.querySelector('[aria-selected="true"]');
+    row?.scrollIntoView({ block: "nearest" });
+  });
+}
+
+/**
+ * @param {Page} page
+ * @returns {{key: string, mask?: Mask, title?: string}[]}
+ */
+function entries(page) {
+  const open = proposals(page);
+  const all = /** @type {Mask[]} */ ([...page.state.masks.values()]);
+  const accepted = ordered(page, all.filter((mask) => mask.state === "accepted" && isVisible(page, mask)));
+  const hidden = all.filter((mask) => mask.duplicate).length;
+  const rows = [];
+  if (open.length) rows.push({ key: "#open", title: `${plural(open.length, "proposal")} to decide on` }, ...open.map((mask) => ({ key: mask.key, mask })));
+  if (accepted.length) rows.push({ key: "#accepted", title: `${plural(accepted.length, "accepted mask")}` }, ...accepted.map((mask) => ({ key: mask.key, mask })));
+  if (hidden && !page.state.display.duplicates) rows.push({ key: "#hidden", title: `${plural(hidden, "duplicate")} hidden (settings show them)` });
+  return rows;
+}
+
+function group() {
+  return el("div", { class: "group", role: "presentation" });
+}
+
+/** @param {Page} page */
+function emptyState(page) {
+  if (!page.state.image) return el("div", { class: "empty" }, el("p", {}, "No image is open."));
+  return el("div", { class: "empty" },
+    el("p", {}, "No masks yet."),
+    el("p", {}, "Type words above and press Enter, take the point tool (", el("kbd", {}, "C"), ") and click on an object, or paint one (", el("kbd", {}, "B"), ")."));
+}
+
+/**
+ * @param {Page} page
+ * @param {string} key
+ */
+function maskRow(page, key) {
+  const mask = () => /** @type {Mask} */ (page.state.masks.get(key));
+  const act = (/** @type {() => void} */ what) => (/** @type {Event} */ event) => {
+    event.stopPropagation();
+    what();
+  };
+  const accept = el("button", { type: "button", class: "icon-button accept", tabindex: "-1", on: { click: act(() => void decide(page, "accept", [mask()])) } }, icon("check"));
+  const reject = el("button", { type: "button", class: "icon-button reject", tabindex: "-1", on: { click: act(() => remove(page, key)) } }, icon("cross"));
+  return el("div", {
+    class: "mask-row", role: "option",
+    on: {
+      click: () => select(page, key, { reveal: true }),
+      pointerenter: () => page.store.set({ hovered: key }),
+      pointerleave: () => page.store.set({ hovered: null }),
+    },
+  }, el("span", { class: "swatch" }), el("span", { class: "name" }), el("span", { class: "score" }), accept, reject);
+}
+
+/**
+ * @param {Page} page
+ * @param {string} key
+ */
+function remove(page, key) {
+  const mask = page.state.masks.get(key);
+  if (mask?.state === "accepted") {
+    select(page, key);
+    void removeSelected(page);
+  } else if (mask) void decide(page, "reject", [mask]);
+}
+
+/**
+ * @param {Page} page
+ * @param {HTMLElement} element
+ * @param {Mask} mask
+ */
+function updateRow(page, element, mask) {
+  const [swatch, name, score, accept, reject] = /** @type {HTMLElement[]} */ ([...element.children]);
+  const text = nameOf(page, mask);
+  const proposed = mask.state !== "accepted";
+  swatch.className = `swatch${proposed ? " dashed" : ""}`;
+  swatch.style.setProperty("--color", maskColor(page, mask));
+  const marks = [mask.out_of_vocabulary ? " ?" : "", mask.reference_of.length ? " ★" : "", mask.duplicate ? " (duplicate)" : ""].join("");
+  say(name, (text || "no name") + marks);
+  name.classList.toggle("missing", !text);
+  name.title = mask.out_of_vocabulary ? `${text}: the model was not taught this word; expect little of it.` : text;
+  say(score, mask.score === null ? "" : mask.score.toFixed(2));
+  accept.hidden = !proposed;
+  accept.title = `Accept as ${text || "…"} (G)`;
+  accept.setAttribute("aria-label", `Accept ${text}`);
+  reject.title = proposed ? "Reject (U)" : "Delete (Del)";
+  reject.setAttribute("aria-label", `${proposed ? "Reject" : "Delete"} ${text}`);
+  const certainty = mask.score === null ? "" : `, certainty ${mask.score.toFixed(2)}`;
+  element.setAttribute("aria-label", `${text || "no name"}, ${proposed ? "proposal" : "accepted"}${certainty}`);
+}
+
+/**
+ * @param {Page} page
+ * @param {HTMLElement} list
+ */
+function markRows(page, list) {
+  const { selected, hovered } = page.state;
+  for (const element of /** @type {HTMLElement[]} */ ([...list.children])) {
+    if (element.role !== "option" && element.getAttribute("role") !== "option") continue;
+    const chosen = String(element.dataset.key === selected);
+    if (element.getAttribute("aria-selected") !== chosen) element.setAttribute("aria-selected", chosen);
+    element.classList.toggle("hovered", element.dataset.key === hovered);
+  }
+}
+
+/**
+ * Arrows choose in the list.
+ *
+ * @param {Page} page
+ * @param {KeyboardEvent} event
+ */
+function move(page, event) {
+  if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+  event.preventDefault();
+  event.stopPropagation();
+  const keys = entries(page).filter((item) => item.mask).map((item) => item.key);
+  if (!keys.length) return;
+  const at = keys.indexOf(page.state.selected);
+  const next = event.key === "ArrowDown" ? at + 1 : at < 0 ? keys.length - 1 : at - 1;
+  select(page, keys[Math.min(keys.length - 1, Math.max(0, next))], { reveal: true });
+}
+
+/** @param {Page} page */
+function decisions(page) {
+  const accept = el("button", { type: "button", class: "button good", id: "accept-all", title: "Accept all proposals (Shift+G)", on: { click: () => void decide(page, "accept", proposals(page)) } });
+  const reject = el("button", { type: "button", class: "button bad", id: "reject-all", title: "Reject all proposals (Shift+U)", on: { click: () => void decide(page, "reject", proposals(page)) } });
+  const slider = el("input", { type: "range", min: "0", max: "1", step: "0.01", id: "above", "aria-label": "Accept above this certainty", on: { input: () => page.store.merge("review", { above: Number(slider.value) }) } });
+  const above = el("button", { type: "button", class: "button", id: "accept-above", title: "Accept all proposals above this certainty, in one step", on: { click: () => void decide(page, "accept", certain(page)) } });
+  const auto = el("input", { type: "checkbox", id: "auto-next", on: { change: () => page.store.merge("review", { autoNext: auto.checked }) } });
+  page.store.watch(["masks", "review", "display", "names", "image", "click"], () => {
+    const open = proposals(page);
+    const sure = certain(page).length;
+    say(accept, `Accept all ${open.length || ""}`.trim());
+    say(reject, `Reject all ${open.length || ""}`.trim());
+    say(above, `≥ ${page.state.review.above.toFixed(2)}: accept ${sure}`);
+    accept.disabled = reject.disabled = !open.length;
+    above.disabled = !sure;
+    slider.value = String(page.state.review.above);
+    auto.checked = page.state.review.autoNext;
+  });
+  return el("div", { class: "decide" }, el("div", { class: "row" }, accept, reject), el("div", { class: "row slider" }, slider, above),
+    el("label", { class: "row slider", for: "auto-next" }, auto, "Go to the next proposal by itself"));
+}
