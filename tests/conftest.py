@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str:
+    if chosen := item.get_closest_marker("xdist_group"):
+        return str(chosen.args[0])
     if item.get_closest_marker("alone"):
         return "alone"
     if item.get_closest_marker("gui"):

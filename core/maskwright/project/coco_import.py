@@ -175,26 +175,27 @@ class CocoImport:
 
     def _category_names(self) -> dict[Any, str]:
         """The project's spelling of each category, by its id in the file."""
-        names, distinct = dict[Any, str](), set[str]()
-        for category in self._coco.categories:
-            try:
-                name = names[category.id] = clean_name(category.name)
-            except MaskwrightError as error:
-                raise BadCoco(f"A category of {self._name} has no valid name: {error}") from error
+        try:
+            cleaned = [(category.id, clean_name(category.name)) for category in self._coco.categories]
+        except MaskwrightError as error:
+            raise BadCoco(f"A category of {self._name} has no valid name: {error}") from error
+        similar = self._store.categories.similar(name for _, name in cleaned)
+        distinct = set[str]()
+        for _, name in cleaned:
             if name in distinct:
                 self._warnings.append(f"Two categories are called {excerpt(name)}; they become one.")
                 continue
             distinct.add(name)
             self._warnings += [
                 f"{excerpt(name)} and {excerpt(other)}, which the project has, differ in capitals only."
-                for other in self._store.categories.similar(name)
+                for other in similar[name]
             ]
         large = [category.id for category in self._coco.categories if not is_id(category.id, _LARGEST_CATEGORY)]
         if large:
             self._warnings.append(
                 f"The category ids {some(large)} cannot be kept; all categories get new ones, from 1."
             )
-        return names
+        return dict(cleaned)
 
     def _analyze_image(self, image: CocoImage, match: Match | Unmatched) -> None:
         if isinstance(match, Unmatched):

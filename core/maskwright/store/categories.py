@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -53,11 +53,12 @@ class CategoryStore:
         with self._transactions.reading() as db:
             return queries.categories(db, deleted=deleted)
 
-    def similar(self, name: str) -> list[str]:
-        """Names of other categories that differ from this one only in case."""
-        name = clean_name(name)
-        names = [category.name for category in self.all()]
-        return sorted(other for other in names if other != name and other.casefold() == name.casefold())
+    def similar(self, names: Iterable[str]) -> dict[str, list[str]]:
+        """For each clean name the names of other categories that differ from it only in case."""
+        by_case: dict[str, list[str]] = {}
+        for category in self.all():
+            by_case.setdefault(category.name.casefold(), []).append(category.name)
+        return {name: sorted(set(by_case.get(name.casefold(), ())) - {name}) for name in names}
 
     def change(self, name: str, user: str, /, **values: Any) -> Category:
         """Change the name, color, supercategory, shortcut (1 to 9 or None) or synonyms of a category, in one step.

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,25 @@ from maskwright.store.backups import restore
 from tests.core.store.conftest import MakeAnnotation
 from tests.core.store.test_processes import SUBPROCESS_ENTRY, intact
 
-TODAY = f"project-{datetime.now(UTC):%Y%m%d}.db"
+DAY = datetime.now(UTC).date()
+TODAY = f"project-{DAY:%Y%m%d}.db"
+
+
+def clock(day: date) -> type[datetime]:
+    """A clock that runs, but stays on this day."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return datetime.combine(day, datetime.now(UTC).time(), UTC)
+
+    return Clock
+
+
+@pytest.fixture(autouse=True)
+def same_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Midnight may pass between the collection of the tests and their end."""
+    monkeypatch.setattr(backups, "datetime", clock(DAY))
 
 
 @pytest.fixture
@@ -51,13 +69,8 @@ def damage(file: Path) -> bytes:
 
 
 def open_a_day_later(file: Path, days: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
-            return datetime(2027, 1, 1 + days, tzinfo=UTC)
-
     with monkeypatch.context() as patch:
-        patch.setattr(backups, "datetime", Later)
+        patch.setattr(backups, "datetime", clock(date(2027, 1, 1 + days)))
         Store.open(file).close()
 
 
@@ -146,7 +159,7 @@ def test_another_process_that_makes_the_same_copy_does_no_harm(closed: Path, mon
 def test_what_a_killed_copying_left_is_no_hindrance_and_goes(closed: Path) -> None:
     folder = closed.parent / "backups"
     (folder / TODAY).unlink()
-    left = [folder / f"project-{datetime.now(UTC):%Y%m%d}-0a1b2c3d.partial{end}" for end in ("", "-journal")]
+    left = [folder / f"project-{DAY:%Y%m%d}-0a1b2c3d.partial{end}" for end in ("", "-journal")]
     young = folder / "project-20270101-0a1b2c3d.partial"
     for one in (*left, young):
         one.write_bytes(b"half")
@@ -235,7 +248,7 @@ def test_a_damaged_project_is_refused_with_its_newest_copy_and_restored(
     with pytest.raises(BadProject) as caught:
         Store.open(closed)
     assert str(caught.value) == (
-        f"The project file is damaged. Restore the backup of {datetime.now(UTC):%Y-%m-%d} (2 masks) with "
+        f"The project file is damaged. Restore the backup of {DAY:%Y-%m-%d} (2 masks) with "
         f"`maskwright project restore {closed.parent}`; the damaged file is kept."
     )
     assert closed.read_bytes() == content

@@ -43,8 +43,11 @@ class CrashWorker:
             # a library's threads would not survive the fork
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
-        self.longest = max(0.3, 2 * float(self._line()))
-        """Seconds that a worker may live: long enough to open a project and do something."""
+        creating, opening = (float(self._line()) for _ in range(2))
+        self.longest = max(0.15, 2 * creating)
+        """Seconds that a worker may live: long enough to create or upgrade a project and do something."""
+        self.longest_known = max(0.15, 4 * opening)
+        """The same for a project that is there, which opens sooner."""
 
     def run_and_kill(self, seconds: float, seed: int, folder: Path) -> list[dict[str, object]]:
         """What a worker was told is kept, until it was killed after so many seconds."""
@@ -155,7 +158,8 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path, crash_worker: CrashWorke
         for copy in (project.folder / "backups").glob("project-????????.db"):
             # so that the worker makes it again
             copy.unlink()
-        said = crash_worker.run_and_kill(rng.uniform(0, crash_worker.longest), number, project.folder)
+        longest = crash_worker.longest_known if kind == "going on" else crash_worker.longest
+        said = crash_worker.run_and_kill(rng.uniform(0, longest), number, project.folder)
         confirmed += len(said)
         upgraded += kind == "older" and revision(project.file) == "0.7_ledger"
         project.check(said)
