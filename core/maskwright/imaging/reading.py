@@ -17,12 +17,12 @@ from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, U
 from maskwright.imaging.normalization import to_8bit
 from maskwright.settings import Settings
 
-__all__ = ["SUFFIXES", "DecodedImage", "is_image_file", "read_image", "read_mask"]
+__all__ = ["ORIENTATION", "SUFFIXES", "DecodedImage", "is_image_file", "open_image", "read_image", "read_mask"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-_ORIENTATION, _EXIF_IFD, _CAPTURED = 0x0112, 0x8769, 0x9003
+ORIENTATION, _EXIF_IFD, _CAPTURED = 0x0112, 0x8769, 0x9003
 _LIMIT_LOCK = threading.Lock()
 
 
@@ -62,12 +62,12 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -
         with warnings.catch_warnings():
             # Pillow warns of odd tags; a damaged file raises one of our errors instead
             warnings.simplefilter("ignore")
-            opened = _opened(data)
+            opened = open_image(data)
             megapixels = opened.width * opened.height / 1e6
             if megapixels > limit:
                 raise ImageTooLarge(Path(name).name, megapixels, limit)
             exif = opened.getexif()
-            orientation, captured = exif.get(_ORIENTATION), exif.get_ifd(_EXIF_IFD).get(_CAPTURED)
+            orientation, captured = exif.get(ORIENTATION), exif.get_ifd(_EXIF_IFD).get(_CAPTURED)
             opened.load()
             upright = ImageOps.exif_transpose(opened)
     except MaskwrightError:
@@ -80,8 +80,12 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -
     return DecodedImage(_pillow_rgb8(upright), orientation, captured if isinstance(captured, str) else "")
 
 
-def _opened(data: bytes) -> Pillow.Image:
-    """Open a file without decoding it, and without Pillow's own limit on pixels, which is global."""
+def open_image(data: bytes) -> Pillow.Image:
+    """Open a file without decoding it, and without Pillow's own limit on pixels, which is global.
+
+    Raises:
+        OSError, SyntaxError, ValueError: not one of the formats that are read.
+    """
     with _LIMIT_LOCK:
         before = Pillow.MAX_IMAGE_PIXELS
         Pillow.MAX_IMAGE_PIXELS = None

@@ -97,12 +97,7 @@ class ImageCollection:
             MaskwrightError: no such image, or its file is missing, changed or unreadable.
         """
         record = self._store.images.get(image_id)
-        file = self.folder / record.file_name
-        if not file.is_file():
-            raise MaskwrightError(
-                f"The image file {record.file_name} is missing from {self.folder}.",
-                "Put the file back, or add the image again; its masks are kept.",
-            )
+        file = self.file_of(record)
         image = Image.open(file)
         if image.sha256 != record.sha256 and file.stem == record.sha256:
             # a PNG written by `register`: its record has the SHA-256 of the pixels, not of the file
@@ -113,6 +108,16 @@ class ImageCollection:
                 "Put the old file back, or add the new one under another name.",
             )
         return image
+
+    def file_of(self, record: ImageRecord) -> Path:
+        """The file of an image; raises MaskwrightError when it is missing."""
+        file = self.folder / record.file_name
+        if not file.is_file():
+            raise MaskwrightError(
+                f"The image file {record.file_name} is missing from {self.folder}.",
+                "Put the file back, or add the image again; its masks are kept.",
+            )
+        return file
 
     def all(self) -> list[ImageRecord]:
         """All records in id order."""

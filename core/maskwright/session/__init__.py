@@ -16,7 +16,9 @@ from maskwright.errors import (
 )
 from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.session.classes import ClassEntry
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
+from maskwright.session.masks import StoredMask
 from maskwright.session.messages import (
     CLICK_UNDONE,
     CLOSED_PROPOSAL,
@@ -51,6 +53,7 @@ __all__ = [
     "BadPrompt",
     "Cancelled",
     "Changes",
+    "ClassEntry",
     "Conflict",
     "Decision",
     "FinetuneStatus",
@@ -66,6 +69,7 @@ __all__ = [
     "Proposals",
     "SearchHit",
     "SearchResult",
+    "StoredMask",
     "UsageError",
     "WriteFailure",
     "click_hint",

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 from maskwright.domain import Image, ImageRecord
+from maskwright.files.atomic import atomic_save
+from maskwright.imaging.encoding import EncodedImage, thumbnail, upright
 from maskwright.project import Project
 from maskwright.session.messages import image_title
+from maskwright.settings import Settings
 
 __all__ = ["SessionImages"]
 
 _MOST_IMAGES = 8
+_THUMBNAIL = 256
+"""Longer side of a thumbnail in pixels."""
 
 
 class SessionImages:
@@ -39,6 +45,24 @@ class SessionImages:
             while len(self._pixels) > _MOST_IMAGES:
                 self._pixels.popitem(last=False)
         return image
+
+    def encoded(self, image_id: int) -> EncodedImage:
+        """An image as a browser shows it: upright, at its full size; raises MaskwrightError when it is missing."""
+        record = self.record(image_id)
+        return upright(self._project.images.file_of(record).read_bytes(), record.file_name)
+
+    def thumbnail(self, image_id: int) -> bytes:
+        """A small JPEG of an image, made once and kept on disk; raises MaskwrightError when the image is missing."""
+        record = self.record(image_id)
+        file = Settings.load().cache / "thumbnails" / record.sha256[:2] / f"{record.sha256}.jpg"
+        if file.is_file():
+            return file.read_bytes()
+        small = thumbnail(self._project.images.file_of(record).read_bytes(), record.file_name, _THUMBNAIL)
+        # a full or read-only disk is no reason to show no image
+        with suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic_save(file, lambda path: path.write_bytes(small))
+        return small
 
     def record(self, image_id: int) -> ImageRecord:
         """What the project knows of an image; raises MaskwrightError when it has no such image."""

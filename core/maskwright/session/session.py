@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright.domain import Annotation, Image, Mask, Prediction, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
-from maskwright.domain.palette import default_color
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
+from maskwright.session.classes import SessionClasses
 from maskwright.session.decision_writer import DecisionWriter
 from maskwright.session.duplicates import duplicates
 from maskwright.session.engines import Engines, Task
 from maskwright.session.finetuning import Finetuning
 from maskwright.session.images import SessionImages
+from maskwright.session.masks import SessionMasks
 from maskwright.session.messages import CLOSED_PROPOSAL, decision_message, project_counts
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.pending import Pending
@@ -63,6 +64,10 @@ class AnnotationSession:
         """Accepted masks that say what a category is, or what it is not."""
         self._open = OpenProposals()
         self._writer = DecisionWriter(project, self._open)
+        self.classes = SessionClasses(project)
+        """Categories: list, colours, change, merge, delete."""
+        self.masks = SessionMasks(project, self._open)
+        """Masks that the project stores: list, propose, draw, correct, delete."""
 
     @classmethod
     def open(cls, project: str, *, preset: str = "tiny", device: str = "auto") -> AnnotationSession:
@@ -275,7 +280,7 @@ class AnnotationSession:
         accepted = self.project.annotations(image_id)
         opened = self.open_proposals(ids, image_id)
         repeated = self._duplicates(image_id, opened, accepted)
-        colors = self._colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
+        colors = self.classes.colors([a.category for a in accepted] + [str(p.mask.category) for p in opened])
         marks = self.project.store.references.all() if accepted else ()
         views = [MaskView.of_annotation(a, colors[a.category], marks) for a in accepted]
         views += [MaskView.of_proposal(p, colors[str(p.mask.category)], duplicate=p.id in repeated) for p in opened]
@@ -283,12 +288,6 @@ class AnnotationSession:
         if prompt is not None and prompt.corrects is not None and answer and not pending.in_conflict(clicked):
             views = [view for view in views if view.annotation != prompt.corrects]
         return views
-
-    def _colors(self, names: Sequence[str]) -> dict[str, str]:
-        """Colour by name: the project's, and for new names those they will get when accepted in this order."""
-        known = {category.name: category.color for category in self.project.categories()}
-        new = [name for name in dict.fromkeys(names) if name not in known]
-        return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
 
     # decisions
 

@@ -231,8 +231,8 @@ def _change_all(
 
 def _correct(db: Session, row: AnnotationRow, correction: Correction, user: str, step: int) -> None:
     _check_revision(row, correction.revision)
-    if row.state != "accepted":
-        raise MaskwrightError(f"Mask {row.id} is no longer accepted, so it cannot be corrected.")
+    if row.state in _GONE:
+        raise MaskwrightError(f"Mask {row.id} is {row.state} now, so it cannot be corrected.")
     image = queries.image_row(db, row.image_id)
     name = correction.category or db.get_one(CategoryRow, row.category_id).name
     new = NewAnnotation(row.image_id, name, correction.mask, row.source, correction.provenance, user)

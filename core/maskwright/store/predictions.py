@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from maskwright.domain import Annotation
+from maskwright.domain import Annotation, PromptKind
 from maskwright.store import history, queries
-from maskwright.store.orm import AnnotationRow, EventRow, now
+from maskwright.store.orm import AnnotationRow, EventRow, PromptRow, now
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import NewAnnotation, clean_name
 
@@ -26,21 +26,23 @@ class PredictionStore:
         self,
         image_id: int,
         new: Sequence[NewAnnotation],
-        prompt: str,
+        prompt: str | None,
         user: str,
         *,
         source: str = "",
         names: Sequence[str] = (),
+        everything: bool = False,
     ) -> list[Annotation]:
-        """Add the masks of a batch on one image, replacing its earlier open proposals, and mark the image as done.
+        """Add the masks of a prompt on one image, replacing its earlier open proposals.
 
         Args:
             image_id: of the image.
             new: masks to propose or to accept, perhaps none.
-            prompt: key that tells this batch from others.
+            prompt: key of a batch, which marks the image as done; None for a prompt of its own.
             user: who started it.
             source: of its masks, needed where there may be none.
             names: of the categories in the prompt, also of those without a mask.
+            everything: the prompt was for everything in the image, not for these names.
         """
         with self._transactions.writing() as db:
             queries.image_row(db, image_id)
@@ -49,10 +51,12 @@ class PredictionStore:
             )
             for name, of_source in replaced:
                 category = queries.category_row(db, clean_name(name))
-                for row in _open_proposals(db, image_id, category.id, of_source) if category else ():
+                rows = _open_proposals(db, image_id, category.id, of_source) if category else ()
+                for row in (row for row, was_everything in rows if was_everything == everything):
                     history.change(db, row, "state_changed", user, None, state="deleted")
             ids = history.add_masks(db, new)
-            db.add(EventRow(at=now(), user=user, kind="predicted", image_id=image_id, after={"prompt": prompt}))
+            if prompt is not None:
+                db.add(EventRow(at=now(), user=user, kind="predicted", image_id=image_id, after={"prompt": prompt}))
             return queries.annotations_by_id(db, ids)
 
     def images_done(self, prompt: str) -> set[int]:
@@ -64,7 +68,14 @@ class PredictionStore:
             return {image_id for image_id, after in rows if image_id and (after or {}).get("prompt") == prompt}
 
 
-def _open_proposals(db: Session, image_id: int, category_id: int, source: str) -> list[AnnotationRow]:
+def _open_proposals(db: Session, image_id: int, category_id: int, source: str) -> list[tuple[AnnotationRow, bool]]:
+    """Open proposals of a category, each with whether a prompt for everything made it."""
     row = AnnotationRow
-    query = select(row).where(row.image_id == image_id, row.state == "proposed", row.source == source)
-    return list(db.scalars(query.where(row.category_id == category_id)))
+    query = (
+        select(row, PromptRow.provenance)
+        .outerjoin(PromptRow, PromptRow.id == row.prompt_id)
+        .where(row.image_id == image_id, row.state == "proposed", row.source == source)
+        .where(row.category_id == category_id)
+    )
+    kinds = ((found, PromptKind.of(provenance or {})) for found, provenance in db.execute(query))
+    return [(found, kind is PromptKind.EVERYTHING) for found, kind in kinds]

@@ -234,7 +234,7 @@ def test_a_correction_is_a_revision_and_the_history_keeps_the_old_pixels(store: 
             store.masks.decide("accepted", "ann", corrections=[wrong])[0]
     assert store.change_number() == number
     store.masks.set_states({kept.id: None}, "deleted", "ann")[0]
-    with pytest.raises(MaskwrightError, match="no longer accepted"):
+    with pytest.raises(MaskwrightError, match="is deleted now"):
         store.masks.decide("accepted", "ann", corrections=[Correction(kept.id, 3, kept.mask, {})])[0]
 
 

@@ -1,0 +1,73 @@
+"""The server: private routes of the page, static files, and Gradio's endpoints, behind the checks of `security`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+
+from maskwright.session import AnnotationSession
+from maskwright_app.page import build
+from maskwright_app.static import CSS, HEAD
+from maskwright_app.ui import Site, router
+from maskwright_app.ui.errors import add_error_handlers
+
+__all__ = ["create_app", "serve"]
+
+_LEAVE_SECONDS = 3
+"""Seconds that requests get to end when the server stops."""
+
+
+def create_app(session: AnnotationSession) -> FastAPI:
+    """All that the server answers, on one session.
+
+    Args:
+        session: on an open project; the caller closes it after the server.
+    """
+    site = Site(session)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    add_error_handlers(app)
+    app.include_router(router(site))
+    blocks = build(session)
+    blocks.queue(max_size=20, default_concurrency_limit=4)
+    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])
+    served: FastAPI = gr.mount_gradio_app(
+        app, blocks, path="/", allowed_paths=[str(session.folder / "exports")], max_file_size="512mb", theme=theme,
+        css=CSS, head=HEAD, footer_links=["api"], show_error=False,
+    )  # fmt: skip
+    return served
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the event streams first: they never end by themselves."""
+        self.config.app.state.site.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets=sockets)
+
+
+def serve(app: FastAPI, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until interrupted.
+
+    Args:
+        app: from `create_app`.
+        listener: socket that listens already.
+        ready: called once requests are answered.
+    """
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=_LEAVE_SECONDS, ws="none", lifespan="on"
+    )
+    _Server(config, ready).run(sockets=[listener])

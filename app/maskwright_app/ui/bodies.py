@@ -1,0 +1,143 @@
+"""Bodies of requests: strictly typed, bounded, and without unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "ClickBody",
+    "DecisionBody",
+    "DrawnMaskBody",
+    "EverythingBody",
+    "ImageBody",
+    "KnownMasksBody",
+    "LikeBody",
+    "MaskChangeBody",
+    "RleBody",
+    "StepBody",
+    "TextBody",
+]
+
+_MOST_KEYS = 5000
+_LARGEST_ID = 2**31 - 1
+
+
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) != len(values):
+        raise ValueError("each id may stand there once")
+    return values
+
+
+Id = Annotated[int, Field(ge=1, le=_LARGEST_ID)]
+Ids = Annotated[list[Id], Field(min_length=1, max_length=_MOST_KEYS), AfterValidator(_distinct)]
+References = Annotated[list[Id], Field(max_length=32), AfterValidator(_distinct)]
+Key = Annotated[str, Field(min_length=3, max_length=80)]
+Keys = Annotated[list[Key], Field(min_length=1, max_length=_MOST_KEYS)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Point = Annotated[list[Coordinate], Field(min_length=2, max_length=3)]
+Box = Annotated[list[Coordinate], Field(min_length=4, max_length=4)]
+RequestId = Annotated[str, Field(max_length=64)]
+
+
+class Body(BaseModel):
+    """A JSON object of a request."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class KnownMasksBody(Body):
+    """Masks that the page has already, by key with their revision."""
+
+    known: Annotated[dict[Key, int], Field(max_length=_MOST_KEYS)] = {}
+
+
+class RleBody(Body):
+    """A mask in COCO's compressed run lengths."""
+
+    size: Annotated[list[Annotated[int, Field(ge=1, le=100_000)]], Field(min_length=2, max_length=2)]
+    counts: Annotated[str, Field(max_length=16_000_000)]
+
+
+class PromptBody(Body):
+    """What all prompts have."""
+
+    image: Id
+    request: RequestId = ""
+    """Id under which progress is reported on the event stream."""
+
+
+class TextBody(PromptBody):
+    """Class names to find."""
+
+    words: Annotated[str, Field(max_length=4000)]
+    method: Annotated[str, Field(max_length=40)] | None = None
+    background: bool = True
+    threshold: Score | None = None
+    refine: Annotated[str, Field(max_length=40)] | None = None
+    cleaning: bool | None = None
+    high_resolution: bool = False
+
+
+class LikeBody(PromptBody):
+    """Accepted masks of an object to find; with a category alone, its references."""
+
+    references: References = []
+    negative_references: References = []
+    category: Name | None = None
+
+
+class EverythingBody(PromptBody):
+    """All objects of the image."""
+
+
+class ClickBody(PromptBody):
+    """Points and a box around one object."""
+
+    points: Annotated[list[Point], Field(max_length=1000)] = []
+    box: Box | None = None
+    previous: Key | None = None
+    corrects: Id | None = None
+    category: Name | None = None
+
+
+class DecisionBody(Body):
+    """Proposals to accept or reject: by keys, or above a score."""
+
+    image: Id
+    accept: Keys | None = None
+    reject: Keys | None = None
+    above: Score | None = None
+    category: Name | None = None
+
+
+class DrawnMaskBody(Body):
+    """A mask drawn by hand."""
+
+    image: Id
+    rle: RleBody
+    category: Name
+
+
+class MaskChangeBody(Body):
+    """New pixels or a new category for a mask that the user saw at `revision`."""
+
+    revision: Annotated[int, Field(ge=1)] | None = None
+    rle: RleBody | None = None
+    category: Name | None = None
+
+
+class StepBody(Body):
+    """The image in view, for undo and redo."""
+
+    image: Id
+
+
+class ImageBody(Body):
+    """Marks of an image."""
+
+    complete: bool | None = None
+    excluded: bool | None = None

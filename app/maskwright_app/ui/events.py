@@ -1,0 +1,109 @@
+"""Server-sent events: changes of the project by anybody, progress of prompts, jobs and fine-tuning."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from maskwright.session import AnnotationSession, MaskwrightError
+
+__all__ = ["Events"]
+
+_LOOK_SECONDS = 0.5
+"""Seconds between two looks at the project, which other programs change, too."""
+_PING_SECONDS = 15.0
+_MOST_UNREAD = 1000
+"""Events that a client may leave unread before it is disconnected; it then connects again."""
+
+
+class Events:
+    """The event stream of a session; the project is only looked at while somebody listens."""
+
+    def __init__(self, session: AnnotationSession) -> None:
+        self._session = session
+        self._clients: set[asyncio.Queue[str | None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    def publish(self, event: str, data: dict[str, Any]) -> None:
+        """Send an event to all clients; from any thread."""
+        if self._loop is not None and self._clients:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._send, event, data)
+
+    def _send(self, event: str, data: dict[str, Any]) -> None:
+        text = _event(event, data)
+        for client in list(self._clients):
+            if client.qsize() >= _MOST_UNREAD:
+                self._clients.discard(client)
+                client.put_nowait(None)
+            else:
+                client.put_nowait(text)
+
+    async def stream(self) -> AsyncIterator[str]:
+        """Events for one client, from now on; the first one says where the project stands."""
+        client: asyncio.Queue[str | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._clients.add(client)
+        try:
+            if self._watcher is None or self._watcher.done():
+                self._watcher = self._loop.create_task(self._watch())
+            change = await run_in_threadpool(self._session.change_number)
+            yield _event("change", {"change": change, "images": [], "others": False, "complete": True})
+            while True:
+                try:
+                    text = await asyncio.wait_for(client.get(), _PING_SECONDS)
+                except TimeoutError:
+                    text = ": ping\n\n"
+                if text is None:
+                    return
+                yield text
+        finally:
+            self._clients.discard(client)
+
+    async def _watch(self) -> None:
+        """Publish what any program changes, while there are clients."""
+        seen = await run_in_threadpool(self._session.change_number)
+        status: dict[str, Any] = {}
+        while self._clients:
+            await asyncio.sleep(_LOOK_SECONDS)
+            # a project that cannot be read for a moment is read again
+            with contextlib.suppress(MaskwrightError):
+                changes = await run_in_threadpool(self._session.changes, seen)
+                if changes.number != seen:
+                    seen = changes.number
+                    images = sorted(changes.images)
+                    self._send(
+                        "change",
+                        {"change": seen, "images": images, "others": changes.others, "complete": changes.complete},
+                    )
+                latest = await run_in_threadpool(self._status)
+                for name, value in latest.items():
+                    if status.get(name) != value:
+                        self._send(name, value)
+                status = latest
+
+    def _status(self) -> dict[str, Any]:
+        return {}
+
+    def close(self) -> None:
+        """End all streams."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        for client in list(self._clients):
+            client.put_nowait(None)
+        self._clients.clear()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+
+def _event(event: str, data: dict[str, Any]) -> str:
+    return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -1,0 +1,112 @@
+"""Routes of stored masks: decisions, drawing, correction, deletion, history, undo and redo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse
+
+from maskwright.domain import Annotation, Mask, rle
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.session import Conflict, UsageError
+from maskwright_app.ui.answers import mask_json, masks_json
+from maskwright_app.ui.bodies import DecisionBody, DrawnMaskBody, KnownMasksBody, MaskChangeBody, RleBody, StepBody
+from maskwright_app.ui.site import Site, answer, user_of
+
+__all__ = ["MaskRoutes"]
+
+
+class MaskRoutes:
+    """Every change is on disk when its route answers."""
+
+    def __init__(self, site: Site) -> None:
+        self._session = site.session
+        self.router = APIRouter()
+        for path, endpoint, method in (
+            ("/images/{image_id}/masks", self.of_image, "POST"),
+            ("/decisions", self.decide, "POST"),
+            ("/masks", self.draw, "POST"),
+            ("/masks/{mask_id}", self.correct, "PUT"),
+            ("/masks/{mask_id}", self.reclassify, "PATCH"),
+            ("/masks/{mask_id}", self.delete, "DELETE"),
+            ("/masks/{mask_id}/history", self.history, "GET"),
+            ("/undo", self.undo, "POST"),
+            ("/redo", self.redo, "POST"),
+        ):
+            self.router.add_api_route(path, endpoint, methods=[method])
+
+    def of_image(self, image_id: int, body: KnownMasksBody) -> JSONResponse:
+        """Accepted masks and proposals of an image; without the run lengths of those that the page knows."""
+        change = self._session.change_number()
+        masks = self._session.masks.of_image(image_id)
+        return answer(image=image_id, change=change, masks=masks_json(masks, body.known))
+
+    def decide(self, request: Request, body: DecisionBody) -> JSONResponse:
+        """Accept or reject proposals in one step for undo."""
+        if (body.accept is not None) + (body.reject is not None) + (body.above is not None) != 1:
+            raise UsageError("Name the masks to accept, or those to reject, or a score.")
+        user = user_of(request)
+        if body.above is not None:
+            keys = self._session.masks.above(body.image, body.above)
+        else:
+            keys = list(dict.fromkeys(ProposalId.parse(key) for key in body.accept or body.reject or []))
+        act = self._session.reject if body.reject is not None else self._session.accept
+        rows = act(keys, category=body.category, annotator=user)
+        accepted = [row for row in rows if row.state == "accepted"]
+        removed = [str(key) for key in keys if body.reject is not None or key.annotation_id is None]
+        return self._changed(accepted, removed=removed, decided=len(rows))
+
+    def draw(self, request: Request, body: DrawnMaskBody) -> JSONResponse:
+        """Accept a mask that was drawn by hand."""
+        row = self._session.masks.draw(body.image, _mask(body.rle), body.category, annotator=user_of(request))
+        return self._changed([row])
+
+    def correct(self, mask_id: int, request: Request, body: MaskChangeBody) -> JSONResponse:
+        """Replace the pixels of a mask; 409 with the newer mask when somebody else was faster."""
+        if body.rle is None or body.revision is None:
+            raise UsageError("A correction needs the mask and the revision that was seen.")
+        try:
+            row = self._session.masks.correct(mask_id, body.revision, _mask(body.rle), annotator=user_of(request))
+        except Conflict as error:
+            newer = mask_json(self._session.masks.get(mask_id))
+            return JSONResponse({"error": str(error), "hint": error.hint, "mask": newer}, 409)
+        return self._changed([row])
+
+    def reclassify(self, mask_id: int, request: Request, body: MaskChangeBody) -> JSONResponse:
+        """Change the category of a mask."""
+        if body.category is None:
+            raise UsageError("Name the category.")
+        rows = self._session.masks.reclassify({mask_id: body.revision}, body.category, annotator=user_of(request))
+        return self._changed(rows)
+
+    def delete(self, mask_id: int, request: Request, revision: int | None = None) -> JSONResponse:
+        """Delete a mask; undo restores it."""
+        self._session.masks.delete({mask_id: revision}, annotator=user_of(request))
+        return self._changed([], removed=[f"stored:{mask_id}"])
+
+    def history(self, mask_id: int) -> JSONResponse:
+        """What happened to a mask, a sentence each, the oldest first."""
+        return answer(annotation=mask_id, history=self._session.history(mask_id))
+
+    def undo(self, request: Request, body: StepBody) -> JSONResponse:
+        """Undo the user's last step, on the image in view."""
+        return self._stepped(body.image, self._session.undo(body.image, annotator=user_of(request)))
+
+    def redo(self, request: Request, body: StepBody) -> JSONResponse:
+        """Redo what the user has undone last, on the image in view."""
+        return self._stepped(body.image, self._session.redo(body.image, annotator=user_of(request)))
+
+    def _stepped(self, image_id: int, sentence: str) -> JSONResponse:
+        return answer(image=image_id, change=self._session.change_number(), sentence=sentence)
+
+    def _changed(self, rows: Sequence[Annotation], *, removed: Sequence[str] = (), decided: int = 0) -> JSONResponse:
+        masks = masks_json(self._session.masks.describe(rows))
+        return answer(
+            change=self._session.change_number(), masks=masks, removed=list(removed), decided=decided or len(rows)
+        )
+
+
+def _mask(body: RleBody) -> Mask:
+    """The mask of a body; raises InvalidMask when its runs do not fill its size."""
+    return Mask(None, rle.compressed({"size": body.size, "counts": body.counts}))

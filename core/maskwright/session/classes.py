@@ -1,0 +1,55 @@
+"""The categories of a project as front ends list, colour and change them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from maskwright.domain import Category
+from maskwright.domain.palette import default_color
+from maskwright.project import Project, user_name
+
+__all__ = ["ClassEntry", "SessionClasses"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassEntry:
+    """A category with its numbers of masks."""
+
+    category: Category
+    accepted: int
+
+
+class SessionClasses:
+    """The categories of a project; safe to share between threads."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def all(self) -> list[ClassEntry]:
+        """All categories, in the order that the user gave them."""
+        accepted = self._project.status().accepted
+        return [ClassEntry(category, accepted.get(category.name, 0)) for category in self._project.categories()]
+
+    def colors(self, names: Sequence[str]) -> dict[str, str]:
+        """Colour by name: the project's, and for new names those they will get when accepted in this order."""
+        known = {category.name: category.color for category in self._project.categories()}
+        new = [name for name in dict.fromkeys(names) if name not in known]
+        return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
+
+    def add(self, name: str, *, user: str = "") -> Category:
+        """Add a category, or return the one that there is; raises UsageError for an empty name."""
+        return self._project.store.categories.add(name, user or user_name())
+
+    def change(self, name: str, *, user: str = "", **values: Any) -> Category:
+        """Change name, color, shortcut, synonyms or supercategory; see `CategoryStore.change` for the errors."""
+        return self._project.store.categories.change(name, user or user_name(), **values)
+
+    def merge(self, source: str, into: str, *, user: str = "") -> Category:
+        """Move the masks of one category to another, and delete it, in one step for undo."""
+        return self._project.store.categories.merge(source, into, user or user_name())
+
+    def delete(self, name: str, *, masks: str = "refuse", user: str = "") -> None:
+        """Delete a category; `masks` is "refuse" when it has masks, or "delete" them, too."""
+        self._project.store.categories.delete(name, user or user_name(), masks=masks)

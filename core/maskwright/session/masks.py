@@ -1,0 +1,145 @@
+"""The stored masks of an image as a front end lists and edits them: accepted masks, and proposals of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from maskwright.domain import Annotation, Mask, PromptKind
+from maskwright.domain.proposal_id import ProposalId
+from maskwright.project import Project, user_name
+from maskwright.session.duplicates import duplicates
+from maskwright.session.open_proposals import OpenProposals
+from maskwright.session.views import Proposals
+from maskwright.store import Correction, NewAnnotation
+
+__all__ = ["SessionMasks", "StoredMask"]
+
+_VISIBLE = ("accepted", "proposed")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMask:
+    """A mask of the project with what a front end shows beside it."""
+
+    annotation: Annotation
+    color: str
+    """#rrggbb of its category"""
+    duplicate: bool = False
+    """A proposal that repeats an accepted mask of the image."""
+    reference_of: tuple[str, ...] = ()
+    """Categories that it is a reference of."""
+    negative_reference_of: tuple[str, ...] = ()
+    """Categories that it shows what they are not."""
+
+
+class SessionMasks:
+    """Masks that the project stores; safe to share between threads."""
+
+    def __init__(self, project: Project, opened: OpenProposals) -> None:
+        """Take the project and the session's proposals in memory."""
+        self._project, self._open = project, opened
+
+    def of_image(self, image_id: int) -> list[StoredMask]:
+        """Accepted masks and open proposals of an image, in id order; raises MaskwrightError without the image."""
+        self._project.store.images.get(image_id)
+        return self.describe(self._project.annotations(image_id, _VISIBLE))
+
+    def get(self, annotation_id: int) -> StoredMask:
+        """One mask in any state; raises MaskwrightError when there is none."""
+        return self.describe([self._project.store.masks.get(annotation_id)])[0]
+
+    def describe(self, annotations: Sequence[Annotation]) -> list[StoredMask]:
+        """The masks with colours and reference marks; proposals among them that repeat accepted ones among them."""
+        colors = {category.name: category.color for category in self._project.categories()}
+        accepted = [a for a in annotations if a.state == "accepted"]
+        marks = self._project.store.references.all() if accepted else []
+        shows: dict[tuple[int, bool], list[str]] = {}
+        for mark in marks:
+            shows.setdefault((mark.annotation_id, mark.shows), []).append(mark.category)
+        repeated = _repeated([a for a in annotations if a.state == "proposed"], accepted)
+        return [
+            StoredMask(
+                a,
+                colors.get(a.category, "#808080"),
+                a.id in repeated,
+                tuple(shows.get((a.id, True), ())),
+                tuple(shows.get((a.id, False), ())),
+            )
+            for a in annotations
+        ]
+
+    def propose(self, answer: Proposals, *, annotator: str = "") -> list[StoredMask]:
+        """Store the answer to a prompt as proposals, in place of those that the same prompt left open before.
+
+        So they survive a restart, and every window of the project shows them. No step for undo.
+
+        Args:
+            answer: of words, an example, or everything; its proposals leave the session's memory.
+            annotator: the user; by default the user of this computer.
+
+        Returns:
+            What is stored now, in the answer's order.
+        """
+        user, prediction = annotator or user_name(), answer.prediction
+        opened = self._open.take([proposal.id for proposal in answer.all])
+        drafts = [proposal.annotation(None, user, "proposed") for proposal in opened]
+        try:
+            rows = self._project.store.predictions.add(
+                answer.image_id, drafts, None, user, source=prediction.kind.source, names=prediction.categories,
+                everything=prediction.kind is PromptKind.EVERYTHING,
+            )  # fmt: skip
+        except BaseException:
+            self._open.add(opened)
+            raise
+        accepted = self._project.annotations(answer.image_id)
+        return [mask for mask in self.describe([*accepted, *rows]) if mask.annotation.state == "proposed"]
+
+    def above(self, image_id: int, score: float) -> list[ProposalId]:
+        """Proposals of an image with at least this score, without those that repeat an accepted mask."""
+        return [
+            ProposalId.of_annotation(mask.annotation.id)
+            for mask in self.of_image(image_id)
+            if mask.annotation.state == "proposed" and not mask.duplicate and (mask.annotation.mask.score or 0) >= score
+        ]
+
+    def draw(self, image_id: int, mask: Mask, category: str, *, annotator: str = "") -> Annotation:
+        """Accept a mask that was drawn by hand; raises InvalidMask when it has another size than the image."""
+        user = annotator or user_name()
+        return self._project.store.masks.add(
+            NewAnnotation(image_id, category, mask, "manual", {"source": "manual"}, user)
+        )
+
+    def correct(self, annotation_id: int, revision: int, mask: Mask, *, annotator: str = "") -> Annotation:
+        """Replace the pixels of a mask by corrected ones, drawn by hand, as its next revision.
+
+        Args:
+            annotation_id: an accepted mask, or a proposal, which stays one.
+            revision: that the user saw.
+            mask: of the image's size.
+            annotator: the user; by default the user of this computer.
+
+        Raises:
+            Conflict: somebody else has changed the mask since; nothing was overwritten.
+            InvalidMask: another size than the image.
+            MaskwrightError: the mask is empty, deleted or rejected.
+        """
+        correction = Correction(annotation_id, revision, mask, {"source": "manual"})
+        (corrected,) = self._project.store.masks.decide("accepted", annotator or user_name(), corrections=[correction])
+        return corrected
+
+    def reclassify(
+        self, annotations: Mapping[int, int | None], category: str, *, annotator: str = ""
+    ) -> list[Annotation]:
+        """Change the category of masks, in one step; keys are ids, values revisions that were seen or None."""
+        return self._project.store.masks.reclassify(annotations, category, annotator or user_name())
+
+    def delete(self, annotations: Mapping[int, int | None], *, annotator: str = "") -> list[Annotation]:
+        """Delete masks, in one step; arguments as `reclassify`."""
+        return self._project.store.masks.set_states(annotations, "deleted", annotator or user_name())
+
+
+def _repeated(proposed: Sequence[Annotation], accepted: Sequence[Annotation]) -> set[int]:
+    """Ids of proposals that repeat an accepted mask."""
+    repeats = duplicates([a.mask for a in proposed], [a.mask for a in accepted if not a.crowd])
+    return {a.id for a, repeated in zip(proposed, repeats, strict=True) if repeated}

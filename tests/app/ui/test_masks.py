@@ -1,0 +1,119 @@
+"""Prompts, proposals and decisions through the routes of the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from starlette.testclient import TestClient
+
+from maskwright.domain import rle
+from maskwright.project import Project
+from maskwright.session import AnnotationSession
+from tests.core.session.conftest import ScriptedEngine, box
+
+COW, SKY = box(0, 10), box(10, 30)
+
+
+def post(client: TestClient, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
+    response = client.post(f"/ui{path}", json=body)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def find(client: TestClient, words: str = "cow, sky", image: int = 1) -> dict[str, dict[str, Any]]:
+    masks = post(client, "/prompts/text", image=image, words=words)["masks"]
+    return {mask["category"]: mask for mask in masks}
+
+
+def on_image(client: TestClient, image: int = 1, **known: int) -> dict[str, dict[str, Any]]:
+    masks = post(client, f"/images/{image}/masks", known={key.replace("_", ":"): n for key, n in known.items()})
+    return {mask["key"]: mask for mask in masks["masks"]}
+
+
+def test_proposals_of_words_are_stored_until_somebody_decides(
+    client: TestClient, engine: ScriptedEngine, session: AnnotationSession
+) -> None:
+    engine.regions = {"cow": COW, "sky": SKY}
+    answer = post(client, "/prompts/text", image=1, words="cow, sky, shoe, hat")
+    assert [mask["state"] for mask in answer["masks"]] == ["proposed"] * 2
+    assert [missing["name"] for missing in answer["missing"]] == ["shoe", "hat"]
+    # another session is what a restarted server, another tab and napari have
+    other = AnnotationSession(lambda name: engine, session.project, "scripted")  # type: ignore[arg-type,return-value]
+    assert {mask.annotation.category for mask in other.masks.of_image(1)} == {"cow", "sky"}
+    keys = [mask["key"] for mask in answer["masks"]]
+    accepted = post(client, "/decisions", image=1, accept=keys[:1])
+    assert [(mask["key"], mask["state"]) for mask in accepted["masks"]] == [(keys[0], "accepted")], "the key stays"
+    assert post(client, "/decisions", image=1, reject=keys[1:])["removed"] == keys[1:]
+    assert list(on_image(client)) == keys[:1]
+    assert "accept" not in str(post(client, "/decisions", 400, image=1, accept=keys[1:]))
+
+
+def test_a_prompt_replaces_its_own_proposals_only(client: TestClient, engine: ScriptedEngine) -> None:
+    engine.regions = {"cow": COW, "sky": SKY}
+    first = find(client)
+    post(client, "/decisions", image=1, accept=[first["sky"]["key"]])
+    engine.regions = {"cow": box(0, 5), "sky": SKY}
+    second = find(client, "cow")
+    masks = on_image(client)
+    assert set(masks) == {first["sky"]["key"], second["cow"]["key"]}
+    assert masks[second["cow"]["key"]]["area"] == 100
+    post(client, "/undo", 409, image=2)
+    assert post(client, "/undo", image=1)["sentence"] == "Undone: accept of 1 mask.", "proposing is no step"
+
+
+def test_only_masks_that_the_page_does_not_know_carry_pixels(client: TestClient, engine: ScriptedEngine) -> None:
+    engine.regions = {"cow": COW, "sky": SKY}
+    cow, sky = find(client).values()
+    assert np.array_equal(rle.decode(cow["rle"]), COW)
+    known = on_image(client, stored_1=cow["revision"], stored_2=sky["revision"] + 1)
+    assert ["rle" in mask for mask in known.values()] == [False, True]
+
+
+def test_above_a_score_is_one_step_and_leaves_duplicates(client: TestClient, engine: ScriptedEngine) -> None:
+    engine.regions = {"cow": COW, "sky": SKY}
+    post(client, "/masks", image=1, rle=rle.encode(COW), category="cow")
+    find(client)
+    decided = post(client, "/decisions", image=1, above=0.5)
+    assert [mask["category"] for mask in decided["masks"]] == ["sky"], "the cow repeats the one drawn"
+    assert post(client, "/decisions", image=1, above=0.95)["decided"] == 0
+    assert [mask["duplicate"] for mask in on_image(client).values()] == [False, True, False]
+    post(client, "/undo", image=1)
+    assert sorted(mask["state"] for mask in on_image(client).values()) == ["accepted", "proposed", "proposed"]
+
+
+def test_a_click_stays_in_memory_until_it_is_accepted_under_the_name_given(
+    client: TestClient, engine: ScriptedEngine
+) -> None:
+    (mask,) = post(client, "/prompts/click", image=1, points=[[3, 3, 1]], category="mug")["masks"]
+    assert (mask["state"], mask["category"]) == ("click", "mug")
+    assert on_image(client) == {}
+    accepted = post(client, "/decisions", image=1, accept=[mask["key"]])
+    assert accepted["removed"] == [mask["key"]]
+    assert [row["category"] for row in accepted["masks"]] == ["mug"]
+
+
+def test_a_brush_correction_is_a_revision_and_a_conflict_shows_both(client: TestClient, project: Project) -> None:
+    (drawn,) = post(client, "/masks", image=1, rle=rle.encode(COW), category="cow")["masks"]
+    assert drawn["source"] == "manual"
+    path = f"/ui/masks/{drawn['annotation']}"
+    edited = client.put(path, json={"revision": 1, "rle": rle.encode(SKY)}).json()
+    assert [(mask["revision"], mask["area"]) for mask in edited["masks"]] == [(2, 400)]
+    conflict = client.put(path, json={"revision": 1, "rle": rle.encode(COW)})
+    assert conflict.status_code == 409
+    assert (conflict.json()["mask"]["revision"], conflict.json()["mask"]["area"]) == (2, 400)
+    assert np.array_equal(project.annotations(1)[0].mask.to_array(), SKY), "nothing was overwritten"
+    assert client.patch(path, json={"category": "sky"}).json()["masks"][0]["category"] == "sky"
+    assert len(client.get(f"{path}/history").json()["history"]) == 3
+    assert client.delete(path).json()["removed"] == [drawn["key"]]
+    assert on_image(client) == {}
+    for wrong in ({"size": [20, 30], "counts": "!"}, {"size": [2, 2], "counts": "4"}, rle.encode(box(0, 0))):
+        assert client.post("/ui/masks", json={"image": 1, "rle": wrong, "category": "x"}).status_code == 400
+
+
+def test_a_proposal_can_be_corrected_before_it_is_accepted(client: TestClient, engine: ScriptedEngine) -> None:
+    engine.regions = {"cow": COW}
+    cow = find(client, "cow")["cow"]
+    path = f"/ui/masks/{cow['annotation']}"
+    (edited,) = client.put(path, json={"revision": cow["revision"], "rle": rle.encode(SKY)}).json()["masks"]
+    assert (edited["state"], edited["area"], edited["score"]) == ("proposed", 400, None)
