@@ -7,10 +7,11 @@ import os
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maskwright.session import AnnotationSession
+    from maskwright.session import AnnotationSession, Logins
 
 __all__ = ["launch"]
 
@@ -25,6 +26,7 @@ def launch(
     host: str = "127.0.0.1",
     port: int | None = None,
     auth: str | None = None,
+    auth_file: Path | None = None,
 ) -> None:
     """Open or create a project and serve the page until interrupted.
 
@@ -32,9 +34,10 @@ def launch(
         project: folder or database URL.
         preset: preset name or checkpoint folder.
         device: as for `Engine.load`.
-        host: address to listen on; other than loopback needs `auth`.
+        host: address to listen on; other than loopback needs `auth` or `auth_file`.
         port: TCP port; by default the first free one from 7860 on.
-        auth: "USER:PASSWORD".
+        auth: "USER:PASSWORD" of a single person.
+        auth_file: file with names and hashed passwords; see `Logins.read`.
 
     Raises:
         UsageError: a malformed login, or none for an open address.
@@ -43,12 +46,14 @@ def launch(
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     from maskwright.session import AnnotationSession, UsageError
+    from maskwright_app.security import LOOPBACK
     from maskwright_app.server import create_app, serve
 
-    if auth is not None and (":" not in auth or auth.startswith(":")):
-        raise UsageError("The login must be USER:PASSWORD, for example --auth ann:secret.")
-    if auth is None and host not in ("127.0.0.1", "localhost", "::1"):
-        raise UsageError(f"Listening on {host} lets others in without a login. Add --auth USER:PASSWORD.")
+    logins = _logins(auth, auth_file)
+    if logins is None and host not in LOOPBACK:
+        raise UsageError(
+            f"Listening on {host} lets others in without a login.", "Add --auth-file FILE or --auth USER:PASSWORD."
+        )
     # a port that is taken is known before anything is opened
     with _listen(host, port) as listener:
         session = AnnotationSession.open(project, preset=preset, device=device)
@@ -59,9 +64,28 @@ def launch(
             threading.Thread(target=_warm_up, args=(session,), daemon=True).start()
 
         try:
-            serve(create_app(session), listener, ready)
+            serve(create_app(session, hosts=LOOPBACK | _names(host), logins=logins), listener, ready)
         finally:
             session.close()
+
+
+def _logins(auth: str | None, auth_file: Path | None) -> Logins | None:
+    """Who may log in; None without a login; raises UsageError."""
+    from maskwright.session import Logins, UsageError
+
+    if auth_file is not None:
+        return Logins.read(auth_file)
+    if auth is None:
+        return None
+    name, _, password = auth.partition(":")
+    if not name or not password:
+        raise UsageError("The login must be USER:PASSWORD, for example --auth ann:secret.")
+    return Logins.of(name, password)
+
+
+def _names(host: str) -> set[str]:
+    """Further names by which this computer may be called."""
+    return {host, socket.gethostname(), socket.getfqdn()} if host not in ("127.0.0.1", "localhost", "::1") else set()
 
 
 def _url_host(host: str) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from maskwright.session import AnnotationSession
+from maskwright.session import AnnotationSession, Logins
+from maskwright_app.assets import add_page
 from maskwright_app.page import build
+from maskwright_app.security import LOOPBACK, Guard
 from maskwright_app.static import CSS, HEAD
 from maskwright_app.ui import Site, router
 from maskwright_app.ui.errors import add_error_handlers
+from maskwright_app.ui.site import user_of
 
 __all__ = ["create_app", "serve"]
 
@@ -21,23 +24,30 @@ _LEAVE_SECONDS = 3
 """Seconds that requests get to end when the server stops."""
 
 
-def create_app(session: AnnotationSession) -> FastAPI:
+def create_app(
+    session: AnnotationSession, *, hosts: Collection[str] = LOOPBACK, logins: Logins | None = None
+) -> FastAPI:
     """All that the server answers, on one session.
 
     Args:
         session: on an open project; the caller closes it after the server.
+        hosts: names by which requests may call this server.
+        logins: who may log in; None lets everybody in whom `hosts` lets in.
     """
     site = Site(session)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site = site
     add_error_handlers(app)
     app.include_router(router(site))
+    add_page(app)
+    app.add_middleware(Guard, hosts=hosts, logins=logins)
     blocks = build(session)
     blocks.queue(max_size=20, default_concurrency_limit=4)
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])
     served: FastAPI = gr.mount_gradio_app(
         app, blocks, path="/", allowed_paths=[str(session.folder / "exports")], max_file_size="512mb", theme=theme,
         css=CSS, head=HEAD, footer_links=["api"], show_error=False,
+        auth_dependency=user_of if logins else None,
     )  # fmt: skip
     return served
 

@@ -14,6 +14,7 @@ from maskwright.errors import (
     ProjectUnwritable,
     UsageError,
 )
+from maskwright.files.logins import Logins
 from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.session.classes import ClassEntry
@@ -57,6 +58,7 @@ __all__ = [
     "Conflict",
     "Decision",
     "FinetuneStatus",
+    "Logins",
     "MaskView",
     "MaskwrightError",
     "NothingToUndo",
