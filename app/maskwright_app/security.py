@@ -207,7 +207,8 @@ _LOGIN = """<!doctype html>
 :root { color-scheme: light dark; font: 16px system-ui, sans-serif }
 body { margin: 0; min-height: 100vh; display: grid; place-items: center }
 form { display: grid; gap: 12px; width: min(320px, 90vw) }
-label { display: grid; gap: 4px } input, button { font: inherit; padding: 10px; min-height: 44px; box-sizing: border-box }
+label { display: grid; gap: 4px }
+input, button { font: inherit; padding: 10px; min-height: 44px; box-sizing: border-box }
 [role=alert] { margin: 0; padding: 8px; border: 2px solid #d55e00 }
 </style></head>
 <body><main><form method="post" action="/login"><h1>Maskwright</h1>{alert}
