@@ -10,7 +10,9 @@ import { refreshMasks } from "./actions/masks.js";
  */
 export function connectNews(page, Source = EventSource) {
   const source = new Source("/ui/events");
-  source.onmessage = ({ data }) => receive(page, JSON.parse(data));
+  for (const kind of ["change", "progress", "jobs", "finetune"]) {
+    source.addEventListener(kind, ({ data }) => receive(page, kind, JSON.parse(data)));
+  }
   source.onerror = () => {
     if (!page.state.saved.error) page.store.set({ saved: { text: "Connecting …", error: false } });
   };
@@ -25,21 +27,27 @@ export function connectNews(page, Source = EventSource) {
 
 /**
  * @param {Page} page
+ * @param {string} kind
  * @param {any} news
  */
-export function receive(page, news) {
-  for (const progress of news.progress ?? []) {
-    const busy = page.state.busy.map((/** @type {any} */ one) => (one.id === progress.request ? { ...one, ...progress } : one));
+export function receive(page, kind, news) {
+  if (kind === "progress") {
+    const busy = page.state.busy.map((/** @type {any} */ one) => (one.id === news.request ? { ...one, ...news } : one));
     page.store.set({ busy });
-  }
-  if (news.jobs) page.store.set({ jobs: news.jobs });
-  if (news.finetune) page.store.set({ finetune: { ...page.state.finetune, ...news.finetune } });
-  if (!news.change && !news.images?.length) return;
-  // a change of this very window is on screen already; its lists are not
-  const mine = news.change <= page.state.change;
-  const current = page.state.image && news.images?.includes(page.state.image.id);
-  if (!mine && current && !page.saving && !page.state.drawing) void page.attempt(() => refreshMasks(page));
-  if (news.change) page.store.set({ change: Math.max(page.state.change, news.change) });
+  } else if (kind === "change") changed(page, news);
+  else page.store.set({ [kind]: news });
+}
+
+/**
+ * @param {Page} page
+ * @param {{change: number, images: number[], others: boolean, complete: boolean}} news
+ */
+function changed(page, news) {
+  if (!news.images.length && news.change <= page.state.change && news.complete) return;
+  const current = page.state.image && (news.images.includes(page.state.image.id) || news.others || !news.complete);
+  page.store.set({ change: Math.max(page.state.change, news.change) });
+  // what this very window changed costs little to ask for again: run lengths that are known are not sent
+  if (current && !page.saving) void page.attempt(() => refreshMasks(page));
   clearTimeout(page.newsTimer);
   page.newsTimer = setTimeout(() => void page.attempt(() => reloadLists(page)), 250);
 }

@@ -29,6 +29,8 @@
  * @property {"none" | "proposed" | "done" | "complete" | "excluded"} status
  * @property {number} masks
  * @property {number} proposals
+ * @property {string} pixels address
+ * @property {string} thumbnail address
  * @property {number} [score]
  *
  * @typedef {{id: number, name: string, color: string, hotkey: number | null, order: number, synonyms: string[], masks: number}} Class
@@ -73,7 +75,8 @@ function initial() {
     /** examples of what to find */ references: /** @type {{annotation: number, category: string, image: number}[]} */ ([]),
     /** @type {Busy[]} */ busy: [],
     /** @type {string[]} */ words: [],
-    options: { method: "", background: false, threshold: 0.5, cleaning: "", refine: "", instances: false },
+    /** words of the last answer that the model was not taught */ unknownWords: /** @type {string[]} */ ([]),
+    options: { method: "", background: true, threshold: 0.5, cleaning: "", refine: "", instances: false },
     display: { opacity: 45, hidden: false, names: false, shades: false, duplicates: false, classesOff: /** @type {string[]} */ ([]) },
     review: { above: 0.5, autoNext: true, sort: "score" },
     /** names given to nameless proposals before they are kept */ names: /** @type {Record<string, string>} */ ({}),

@@ -123,10 +123,18 @@ def _missing(prediction: Prediction, missing: Sequence[tuple[str, float]]) -> st
         return f"Nothing like the reference was found ({missing[0][0]})."
     if threshold is None:
         return ""
-    name, best = max(missing, key=lambda pair: pair[1])
-    if best < threshold:
-        return f"No {name} found above {threshold:.2f}; the best score is {best:.2f}. Lower the threshold?"
-    return f"No {name} found: other names fit better everywhere."
+    weak = sorted((pair for pair in missing if pair[1] < threshold), key=lambda pair: -pair[1])
+    covered = [name for name, best in missing if best >= threshold]
+    sentences = []
+    if len(weak) == 1:
+        name, best = weak[0]
+        sentences.append(f"No {name} found above {threshold:.2f}; the best score is {best:.2f}. Lower the threshold?")
+    elif weak:
+        scores = ", ".join(f"{name} {best:.2f}" for name, best in weak)
+        sentences.append(f"Not found above {threshold:.2f}; the best scores are: {scores}. Lower the threshold?")
+    if covered:
+        sentences.append(f"No {' and no '.join(covered)} found: other names fit better everywhere.")
+    return " ".join(sentences)
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ export async function refreshState(page) {
     user: state.user,
     login: state.login,
     preset: state.preset,
-    presets: state.presets,
+    presets: state.presets ?? [],
     choices: state.choices ?? page.state.choices,
     classes: state.classes,
     samples: state.samples,
@@ -43,7 +43,8 @@ export async function refreshState(page) {
  */
 export async function loadImages(page, offset = 0, fresh = false) {
   const { query } = page.state.images;
-  const parameters = new URLSearchParams({ ...query, offset: String(offset), limit: String(CHUNK) });
+  const wanted = Object.entries(query).filter(([, value]) => value);
+  const parameters = new URLSearchParams([...wanted, ["offset", String(offset)], ["limit", String(CHUNK)]]);
   const answer = await send("GET", `/ui/images?${parameters}`);
   const { images } = page.state;
   if (images.query !== query) return;
@@ -80,7 +81,7 @@ export async function openImage(page, id) {
   page.turn++;
   page.decoded.clear();
   page.store.set({ image: item, masks: new Map(), selected: null, hovered: null, click: null, drawing: null, names: {} });
-  page.stage.open(item, `/ui/images/${id}/pixels`, `/ui/images/${id}/thumbnail`);
+  page.stage.open(item, item.pixels, item.thumbnail);
   history.replaceState(null, "", `#${id}`);
   const turn = page.turn;
   await page.attempt(() => refreshMasks(page));
@@ -94,7 +95,7 @@ export async function openImage(page, id) {
  */
 function prefetch(page) {
   const next = neighbour(page, 1);
-  if (next) void fetch(`/ui/images/${next.id}/pixels`, { priority: "low" }).catch(() => undefined);
+  if (next) void fetch(next.pixels, { priority: "low" }).catch(() => undefined);
 }
 
 /**

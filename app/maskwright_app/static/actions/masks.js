@@ -22,8 +22,24 @@ export async function refreshMasks(page) {
   const revisions = Object.fromEntries([...known.values()].map((mask) => [mask.key, mask.revision]));
   const answer = await send("POST", `/ui/images/${image.id}/masks`, { known: revisions });
   if (turn !== page.turn) return;
+  if (answer.change < page.state.change && page.state.image.id === image.id) {
+    // something was decided while this answer was on its way
+    await refreshMasks(page);
+    return;
+  }
   page.store.set({ change: Math.max(page.state.change, answer.change) });
-  showMasks(page, answer.masks);
+  showMasks(page, answer.masks.map(fromServer));
+}
+
+/**
+ * A mask as the page holds it; the size of the run lengths is that of the image.
+ *
+ * @param {any} mask
+ * @returns {Mask}
+ */
+export function fromServer(mask) {
+  const base = { annotation: null, score: null, out_of_vocabulary: false, reference_of: [], ...mask, category: mask.category ?? "" };
+  return mask.rle ? { ...base, rle: mask.rle.counts } : base;
 }
 
 /**
@@ -49,13 +65,13 @@ function showMasks(page, list) {
  *
  * @param {Page} page
  * @param {number} imageId
- * @param {Mask[]} changed
+ * @param {any[]} changed as the server sends them
  * @param {string[]} [gone]
  */
 export function mergeMasks(page, imageId, changed, gone = []) {
   const masks = new Map(page.known.get(imageId) ?? []);
   for (const key of gone) masks.delete(key);
-  for (const mask of changed) {
+  for (const mask of changed.map(fromServer)) {
     const old = masks.get(mask.key);
     masks.set(mask.key, { ...mask, rle: mask.rle ?? old?.rle, rows: mask.rle ? undefined : old?.rows });
   }
@@ -125,7 +141,8 @@ export function receiveRows(page, { job, items }) {
  * @param {Mask} mask
  */
 export function nameOf(page, mask) {
-  return mask.category || page.state.names[mask.key] || (mask.state === "click" ? page.state.className : "");
+  if (mask.state === "click") return page.state.className;
+  return mask.category || page.state.names[mask.key] || "";
 }
 
 /**
@@ -233,18 +250,16 @@ export async function decide(page, decision, masks) {
     page.store.set({ tab: "masks" });
   }
   if (!named.length || !image) return;
-  const names = Object.fromEntries(named.filter((mask) => !mask.category).map((mask) => [mask.key, nameOf(page, mask)]));
   const keys = named.map((mask) => mask.key);
   const following = nextAfter(page, keys);
   await page.attempt(async () => {
-    const answer = await send("POST", "/ui/decisions", { image: image.id, [decision]: keys, names });
-    const gone = [...keys, ...(answer.gone ?? [])];
-    mergeMasks(page, image.id, answer.masks ?? [], gone);
+    const answer = await send("POST", "/ui/decisions", { image: image.id, [decision]: keys });
+    mergeMasks(page, image.id, answer.masks, [...keys, ...answer.removed]);
     took(page, answer);
     if (keys.length > 1) {
       const what = `${decision === "accept" ? "Accepted" : "Rejected"} ${plural(keys.length, "mask")}.`;
-      page.notify(answer.notice || what, "info", [{ label: "Undo", act: () => void undo(page) }]);
-    } else page.notify(answer.notice ?? "");
+      page.notify(what, "info", [{ label: "Undo", act: () => void undo(page) }]);
+    }
     if (page.state.review.autoNext && page.state.image?.id === image.id) select(page, following, { reveal: true });
     else if (keys.includes(page.state.selected)) select(page, null);
   }, { retry: true });
@@ -316,8 +331,8 @@ export async function giveClass(page, name) {
   if (mask.category === name) return;
   await finishDrawing(page);
   await page.attempt(async () => {
-    const answer = await send("PATCH", `/ui/masks/${mask.annotation}`, { category: name });
-    mergeMasks(page, image.id, answer.masks ?? []);
+    const answer = await send("PATCH", `/ui/masks/${mask.annotation}`, { category: name, revision: mask.revision });
+    mergeMasks(page, image.id, answer.masks);
     took(page, answer);
   }, { retry: true });
 }
@@ -338,7 +353,7 @@ export async function removeSelected(page) {
   await finishDrawing(page);
   await page.attempt(async () => {
     const answer = await send("DELETE", `/ui/masks/${mask.annotation}`);
-    mergeMasks(page, image.id, answer.masks ?? [], [mask.key]);
+    mergeMasks(page, image.id, answer.masks, answer.removed);
     took(page, answer);
     page.notify("Deleted 1 mask.", "info", [{ label: "Undo", act: () => void undo(page) }]);
     select(page, null);
@@ -353,11 +368,12 @@ export async function removeSelected(page) {
  */
 export async function undo(page, direction = "undo") {
   const { image } = page.state;
+  if (!image) return;
   await finishDrawing(page);
   try {
-    const answer = await send("POST", `/ui/${direction}`, { image: image?.id ?? null });
+    const answer = await send("POST", `/ui/${direction}`, { image: image.id });
     took(page, answer);
-    page.notify(answer.notice);
+    page.notify(answer.sentence);
     await page.attempt(() => refreshMasks(page));
   } catch (error) {
     if (!(error instanceof RequestError)) throw error;

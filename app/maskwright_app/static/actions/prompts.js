@@ -2,7 +2,7 @@
 import { decode } from "../canvas/rle.js";
 import { send } from "../server.js";
 import { plural, synonyms } from "../text.js";
-import { mergeMasks, nameOf, refreshMasks, selectedMask, took } from "./masks.js";
+import { fromServer, mergeMasks, nameOf, refreshMasks, selectedMask, took } from "./masks.js";
 
 /**
  * @typedef {import("../page.js").Page} Page
@@ -47,7 +47,8 @@ async function propose(page, label, path, body) {
     const answer = await busyRequest(page, label, path, { image: image.id, ...body });
     took(page, answer);
     const found = answer.masks.length;
-    const sentences = [answer.notice, missingSentence(answer)].filter(Boolean).join(" ");
+    const sentences = answer.notice || missingSentence(answer);
+    page.store.set({ unknownWords: answer.out_of_vocabulary ?? [] });
     if (page.state.image?.id === image.id) {
       await refreshMasks(page);
       page.store.set({ selected: null });
@@ -61,8 +62,8 @@ async function propose(page, label, path, body) {
 
 /** @param {any} answer */
 function missingSentence(answer) {
-  if (answer.notice || !answer.missing?.length) return "";
-  const words = answer.missing.map((/** @type {any} */ one) => (one.score === null || one.score === undefined ? one.word : `${one.word} (best ${one.score.toFixed(2)})`));
+  if (!answer.missing.length) return "";
+  const words = answer.missing.map((/** @type {any} */ one) => `${one.name} (best ${one.best.toFixed(2)})`);
   return `Not found: ${words.join(", ")}.`;
 }
 
@@ -74,15 +75,14 @@ export async function findWords(page) {
     page.notify("Type at least one class name.");
     return;
   }
-  const threshold = options.background ? options.threshold : null;
   const body = {
-    words,
+    words: words.join(", "),
     method: options.method || null,
     background: options.background,
-    threshold,
-    cleaning: options.cleaning || null,
+    threshold: options.background ? options.threshold : null,
+    cleaning: { on: true, off: false }[/** @type {"on" | "off"} */ (options.cleaning)] ?? null,
     refine: options.refine || null,
-    instances: options.instances,
+    ...(options.instances ? { instances: true } : {}),
   };
   const names = words.map((/** @type {string} */ word) => synonyms(word)[0]);
   await propose(page, `Finding ${names.join(", ")}`, "/ui/prompts/text", body);
@@ -114,9 +114,7 @@ export async function findLike(page) {
   }
   const body = {
     references: references.map((/** @type {any} */ one) => one.annotation),
-    negative: [],
     category: references[0].category,
-    refine: page.state.options.refine || null,
   };
   await propose(page, `Finding more ${references[0].category}`, "/ui/prompts/like", body);
 }
@@ -190,7 +188,7 @@ async function answerClicks(page) {
         return;
       }
       const { height } = page.stage.size ?? { height: 1 };
-      const candidates = answer.masks.map((/** @type {any} */ mask) => ({ ...mask, state: "click", rows: decode(mask.rle, height) }));
+      const candidates = answer.masks.map(fromServer).map((/** @type {any} */ mask) => ({ ...mask, rows: decode(mask.rle, height) }));
       page.store.set({ click: { ...now, candidates, chosen: 0, answered: version, notice: answer.notice } });
       if (!candidates.length) page.notify(answer.notice || "Nothing was found there. Click somewhere else, or draw a box.");
     }
@@ -250,11 +248,10 @@ export async function keepClick(page) {
     return;
   }
   await page.attempt(async () => {
-    const answer = await send("POST", "/ui/decisions", { image: image.id, accept: [mask.key], names: { [mask.key]: name } });
+    const answer = await send("POST", "/ui/decisions", { image: image.id, accept: [mask.key], category: name });
     if (page.state.click?.image === image.id) page.store.set({ click: null });
-    mergeMasks(page, image.id, answer.masks ?? [], answer.gone ?? []);
+    mergeMasks(page, image.id, answer.masks, answer.removed);
     took(page, answer);
-    page.notify(answer.notice ?? "");
   }, { retry: true });
 }
 

@@ -113,9 +113,9 @@ export class Edit {
     return !this.bytes.includes(1);
   }
 
-  /** Compressed text for the server. */
+  /** Run lengths for the server. */
   rle() {
-    return encode(this.bytes, this.image, this.area());
+    return { size: [this.image.height, this.image.width], counts: encode(this.bytes, this.image, this.area()) };
   }
 
   /** What changed since the last call, or null. */

@@ -9,7 +9,7 @@ import { send } from "../server.js";
 export async function showHistory(page, mask) {
   const answer = await page.attempt(() => send("GET", `/ui/masks/${mask.annotation}/history`));
   if (!answer) return;
-  const lines = answer.lines ?? answer.history ?? [];
+  const lines = answer.history;
   const list = el("ol", { style: { margin: "0", "padding-left": "20px", display: "grid", gap: "4px" } });
   fill(list, ...lines.map((/** @type {string} */ line) => el("li", {}, line)));
   const dialog = el("dialog", { "aria-label": "History of the mask", on: { close: () => dialog.remove() } },

@@ -68,7 +68,7 @@ export function createImages(page) {
  * @param {ImageItem} item
  */
 function thumb(page, item) {
-  const picture = el("img", { src: `/ui/images/${item.id}/thumbnail`, alt: "", loading: "lazy", decoding: "async" });
+  const picture = el("img", { src: item.thumbnail, alt: "", loading: "lazy", decoding: "async" });
   const button = el("button", { type: "button", class: "thumb", title: item.title, on: { click: () => void page.open(item.id) } },
     picture, el("span", { class: "badge" }), el("span", { class: "caption" }, el("span"), el("span")));
   return button;

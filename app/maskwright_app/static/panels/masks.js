@@ -110,10 +110,11 @@ function updateRow(page, element, mask) {
   const proposed = mask.state !== "accepted";
   swatch.className = `swatch${proposed ? " dashed" : ""}`;
   swatch.style.setProperty("--color", maskColor(page, mask));
-  const marks = [mask.out_of_vocabulary ? " ?" : "", mask.reference_of.length ? " ★" : "", mask.duplicate ? " (duplicate)" : ""].join("");
+  const unknown = proposed && page.state.unknownWords.includes(mask.category);
+  const marks = [unknown ? " ?" : "", mask.reference_of.length ? " ★" : "", mask.duplicate ? " (duplicate)" : ""].join("");
   say(name, (text || "no name") + marks);
   name.classList.toggle("missing", !text);
-  name.title = mask.out_of_vocabulary ? `${text}: the model was not taught this word; expect little of it.` : text;
+  name.title = unknown ? `${text}: the model was not taught this word; expect little of it.` : text;
   say(score, mask.score === null ? "" : mask.score.toFixed(2));
   accept.hidden = !proposed;
   accept.title = `Accept as ${text || "…"} (G)`;

@@ -73,11 +73,14 @@ function actions(page) {
     const corrected = click.corrects !== null ? [...page.state.masks.values()].find((one) => one.annotation === click.corrects) : null;
     const text = corrected ? corrected.category : mask ? nameOf(page, mask) : className;
     const count = click.candidates.length;
+    const waits = click.answered !== click.version;
+    const keep = button("Keep", "G", "keep", () => void keepClick(page), "good");
+    keep.disabled = !mask || waits;
     return [
       el("span", { class: "hint quiet" }, corrected ? "Correct:" : "Keep as:"), name(text, text ? classColor(page, text) : "transparent"),
       mask && mask.score !== null ? el("span", { class: "hint quiet" }, mask.score.toFixed(2)) : null,
       count > 1 ? button(`Mask ${click.chosen + 1} of ${count}`, "J", "candidate", () => nextCandidate(page)) : null,
-      button("Keep", "G", "keep", () => void keepClick(page), "good"), button("Drop", "Esc", "drop", () => dropClicks(page)),
+      keep, button("Drop", "Esc", "drop", () => dropClicks(page)),
     ];
   }
   const mask = selectedMask(page);
