@@ -17,8 +17,8 @@ from maskwright.progress import Progress
 
 __all__ = ["distinct", "generate_masks", "resolve"]
 
-_BATCH = 64
-"""Points that are decoded at a time."""
+_BATCH, _CPU_BATCH = 64, 8
+"""Points that are decoded at a time; 64 outgrow the caches of a CPU, which then takes 1.6 times as long."""
 _DUPLICATE_IOU = 0.7
 """IoU from which two masks count as the same object."""
 _CONTAINED, _SIMILAR_AREA = 0.95, 0.6
@@ -57,10 +57,11 @@ def generate_masks(
     config = preset.settings.model
     h, w = (-(-side // (config.stride // 4)) for side in embedding.input_hw)
     good_logits, good_scores = [], []
-    for first in range(0, len(points), _BATCH):
+    size = _CPU_BATCH if points.device.type == "cpu" else _BATCH
+    for first in range(0, len(points), size):
         progress.check()
         progress.report(first, len(points), "Segmenting")
-        batch = points[first : first + _BATCH]
+        batch = points[first : first + size]
         labels = torch.ones(batch.shape[:2], dtype=torch.int64, device=batch.device)
         logits, scores = preset.model.decode(embedding.features, Prompts(batch, labels))
         # without the padding beside the image
