@@ -95,19 +95,27 @@ def _models() -> Iterator[Check]:
     for name, folder in presets.items():
         try:
             intact = bool(describe(name, settings).values["whole"])
-            mend = "" if intact else "delete the folder and install the preset again"
+            mend = "" if intact else _way(name)
             yield Check(
                 f"model {name}", ok=intact, found=str(folder) if intact else "corrupt", mend=mend, needed=name == "tiny"
             )
         except (MaskwrightError, OSError) as error:
-            yield Check(
-                f"model {name}", ok=False, found=str(error), mend="install the preset again", needed=name == "tiny"
-            )
+            yield Check(f"model {name}", ok=False, found=str(error), mend=_way(name), needed=name == "tiny")
     if "tiny" not in presets:
         yield Check("model tiny", ok=False, found="missing", mend="install maskwright again; it comes with the package")
     for name in OFFICIAL:
         if name not in presets:
-            yield Check(f"model {name}", ok=False, found="missing", mend=f"maskwright models info {name}", needed=False)
+            yield Check(f"model {name}", ok=False, found="missing", mend=_way(name), needed=False)
+
+
+def _way(name: str) -> str:
+    """How to get a preset that is missing or damaged."""
+    from maskwright.presets.official import OFFICIAL
+
+    official = OFFICIAL.get(name)
+    if official is not None:
+        return f"maskwright models {'fetch' if official.fetchable else 'info'} {name} (licence: {official.page})"
+    return "delete the folder and install the preset again"
 
 
 def _project(project: Path | None) -> Iterator[Check]:

@@ -135,7 +135,8 @@ def _append(remote: Remote, part: Path, progress: Progress, on_bytes: Callable[[
             on_bytes(-start)
             start = 0
         with part.open("ab" if start else "wb") as file:
-            for chunk in response.iter_bytes(_CHUNK):
+            # as they arrive, so that a lost connection costs nothing
+            for chunk in response.iter_bytes():
                 file.write(chunk)
                 on_bytes(len(chunk))
                 progress.check()
@@ -179,7 +180,7 @@ def read_range(remote: Remote, start: int, stop: int) -> bytes:
             if response.status_code != 206 and start:
                 raise Unreachable(f"The server of {remote.name} sends only whole files. Try again later.")
             data = b""
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in response.iter_bytes():
                 data += chunk
                 if len(data) >= stop - start:
                     break

@@ -33,10 +33,9 @@ def test_sound_machine(tmp_path: Path) -> None:
     )
     assert lines["devices"].found.endswith("cpu")
     assert lines["project"].found == f"none yet in {tmp_path / 'project'}"
-    for name in OFFICIAL:
-        assert lines[f"model {name}"] == Check(
-            f"model {name}", ok=False, found="missing", mend=f"maskwright models info {name}", needed=False
-        )
+    for name, official in OFFICIAL.items():
+        way = f"maskwright models {'fetch' if official.fetchable else 'info'} {name} (licence: {official.page})"
+        assert lines[f"model {name}"] == Check(f"model {name}", ok=False, found="missing", mend=way, needed=False)
     assert all(line.mend for line in lines.values() if not line.ok), "what is missing has its mend"
 
 
