@@ -13,7 +13,7 @@ export default [
         "AbortController", "Blob", "Element", "Event", "EventSource", "File", "FormData", "HTMLElement",
         "HTMLInputElement", "HTMLSelectElement", "HTMLTextAreaElement", "Image", "ImageData", "KeyboardEvent", "Node",
         "PointerEvent", "ResizeObserver", "URL", "URLSearchParams", "Worker", "clearTimeout", "console",
-        "createImageBitmap", "document", "fetch", "history", "localStorage", "location", "matchMedia",
+        "createImageBitmap", "document", "fetch", "history", "localStorage", "location", "matchMedia", "performance",
         "queueMicrotask", "requestAnimationFrame", "self", "setInterval", "setTimeout", "window",
       ]),
     },

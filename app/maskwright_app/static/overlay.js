@@ -117,7 +117,7 @@ function showMarks(page) {
       if (!isVisible(page, mask) || display.classesOff.includes(nameOf(page, mask))) continue;
       const [x, y, width, height] = mask.bbox;
       const text = nameOf(page, mask) || "no name";
-      stage.marks.names.push({ x: x + width / 2, y: y + height / 2, text, color: maskColor(page, mask) });
+      stage.marks.names.push({ x: x + width / 2, y: y + height / 2, text });
     }
   }
   stage.invalidate("marks");

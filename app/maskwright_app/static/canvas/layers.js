@@ -11,6 +11,8 @@ import { paint, sample, shade } from "./raster.js";
 
 /** More pixels than this are drawn at one per CSS pixel, whatever the screen has. */
 const MOST_MASK_PIXELS = 2_600_000;
+/** Milliseconds between two views that the worker draws while the image moves. */
+const LEAST_INTERVAL = 40;
 
 /** The image, from the halved copy that fits the zoom. */
 export class ImageLayer {
@@ -95,6 +97,9 @@ export class MaskLayer {
     this.job = 0;
     this.flying = false;
     this.stale = false;
+    this.askedAt = 0;
+    /** @type {any} */
+    this.timer = 0;
     /** @type {{view: View, size: Size, ratio: number} | null} */
     this.wanted = null;
   }
@@ -138,12 +143,19 @@ export class MaskLayer {
 
   _ask() {
     if (this.flying || !this.wanted) return;
+    const wait = this.askedAt + LEAST_INTERVAL - performance.now();
+    if (wait > 0 && !this.stale) {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this._ask(), wait);
+      return;
+    }
     const { view, size, ratio } = this.wanted;
     const old = this.drawn?.view;
     const same = old && old.scale === view.scale && old.x === view.x && old.y === view.y && this.drawn?.width === size.width;
     if (same && !this.stale) return;
     this.stale = false;
     this.flying = true;
+    this.askedAt = performance.now();
     const k = maskRatio(size, ratio);
     const scaled = { scale: view.scale * k, x: view.x * k, y: view.y * k };
     const [width, height] = [Math.round(size.width * k), Math.round(size.height * k)];
@@ -184,6 +196,8 @@ export class ActiveLayer {
     /** @type {{edit: import("./edit.js").Edit, style: Style} | null} */
     this.painted = null;
     this.labels = new Uint16Array(0);
+    /** whether nothing is drawn */
+    this.empty = true;
   }
 
   /**
@@ -197,16 +211,19 @@ export class ActiveLayer {
     if (this.canvas.width !== width || this.canvas.height !== height) {
       this.canvas.width = width;
       this.canvas.height = height;
-    } else this.context.clearRect(0, 0, width, height);
+    } else if (!this.empty) this.context.clearRect(0, 0, width, height);
     if (this.labels.length !== width * height) this.labels = new Uint16Array(width * height);
     const scaled = { scale: view.scale * k, x: view.x * k, y: view.y * k };
     this.scaled = scaled;
     if (this.painted) {
+      this.empty = false;
       const [left, top, right, bottom] = this.painted.edit.box ?? [0, 0, 0, 0];
       this.painted.edit.takeDirty();
       this._paint([left, top, right, bottom]);
       return;
     }
+    if (!this.items.length && this.empty) return;
+    this.empty = !this.items.length;
     this.labels.fill(0);
     const styles = [/** @type {any} */ (null)];
     let box = [width, height, 0, 0];

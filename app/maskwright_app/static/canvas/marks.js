@@ -13,7 +13,7 @@ import { toScreen } from "./view.js";
  * @property {Point[] | null} [line] an open outline
  * @property {boolean} [handles] whether the open outline shows its points
  * @property {{x: number, y: number, radius: number, erase: boolean} | null} [brush]
- * @property {{x: number, y: number, text: string, color: string}[]} [names]
+ * @property {{x: number, y: number, text: string}[]} [names]
  */
 
 const HANDLE = 4;
@@ -30,10 +30,10 @@ export function drawMarks(layer, marks, view, size) {
   const at = (/** @type {number} */ x, /** @type {number} */ y) => toScreen(view, x, y);
   /** @type {SVGElement[]} */
   const parts = [];
-  for (const { x, y, text, color } of marks.names ?? []) {
+  for (const { x, y, text } of marks.names ?? []) {
     const place = at(x, y);
     if (place.x < -80 || place.y < -20 || place.x > size.width || place.y > size.height + 20) continue;
-    const label = svg("text", { x: place.x, y: place.y, class: "mark-name", style: `--mark:${color}` });
+    const label = svg("text", { x: place.x, y: place.y, class: "mark-name" });
     label.textContent = text;
     parts.push(label);
   }

@@ -72,7 +72,7 @@ export function sample(labels, width, bytes, image, view, box) {
  * @param {number} width
  * @param {number} height
  * @param {readonly Style[]} styles by label; [0] is not used
- * @param {Uint32Array} out pixels of the box, row-major
+ * @param {Uint32Array} out pixels of the box, row-major, all zero
  * @param {{box?: readonly number[], thickness?: number}} [options] box: left, top, right, bottom
  */
 export function shade(labels, width, height, styles, out, options = {}) {
@@ -81,28 +81,46 @@ export function shade(labels, width, height, styles, out, options = {}) {
   const fills = Uint32Array.from(styles, (style) => style?.fill ?? 0);
   const edges = Uint32Array.from(styles, (style) => style?.edge ?? 0);
   const flags = Uint8Array.from(styles, (style) => (style?.dashed ? 1 : 0) + (style?.hatched ? 2 : 0));
+  const far = thickness > 1 ? thickness : 1;
   let i = 0;
   for (let y = top; y < bottom; y++) {
-    for (let x = left; x < right; x++, i++) {
-      const place = y * width + x;
+    const inside = y >= far && y + far < height;
+    for (let x = left, place = y * width + left; x < right; x++, i++, place++) {
       const label = labels[place];
-      if (!label) {
-        out[i] = 0;
-        continue;
-      }
-      let edge = false;
-      for (let d = 1; d <= thickness && !edge; d++) {
-        edge =
-          (x >= d && labels[place - d] !== label) ||
-          (x + d < width && labels[place + d] !== label) ||
-          (y >= d && labels[place - d * width] !== label) ||
-          (y + d < height && labels[place + d * width] !== label);
-      }
+      if (!label) continue;
+      const edge =
+        inside && x >= far && x + far < width
+          ? labels[place - 1] !== label || labels[place + 1] !== label ||
+            labels[place - width] !== label || labels[place + width] !== label ||
+            (far > 1 && (labels[place - far] !== label || labels[place + far] !== label ||
+              labels[place - far * width] !== label || labels[place + far * width] !== label))
+          : isEdge(labels, width, height, x, y, far);
       const flag = flags[label];
       if (edge) out[i] = flag & 1 && (x + y) % 10 > 5 ? fills[label] : edges[label];
       else out[i] = flag & 2 && (x + y) % 9 < 2 ? edges[label] : fills[label];
     }
   }
+}
+
+/**
+ * Whether a neighbour within the window has another label.
+ *
+ * @param {Uint16Array} labels
+ * @param {number} width
+ * @param {number} height
+ * @param {number} x
+ * @param {number} y
+ * @param {number} far
+ */
+function isEdge(labels, width, height, x, y, far) {
+  const place = y * width + x;
+  for (const d of [1, far]) {
+    if (x >= d && labels[place - d] !== labels[place]) return true;
+    if (x + d < width && labels[place + d] !== labels[place]) return true;
+    if (y >= d && labels[place - d * width] !== labels[place]) return true;
+    if (y + d < height && labels[place + d * width] !== labels[place]) return true;
+  }
+  return false;
 }
 
 /**

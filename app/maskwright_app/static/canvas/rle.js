@@ -102,42 +102,63 @@ export function rowsFromRuns(runs, imageHeight) {
 function columnChanges(runs, imageHeight) {
   /** @type {number[]} */
   const changes = [];
-  /** @type {number[]} */
+  /** @type {number[]} edges of the column before, and of the present one */
   let before = [];
   /** @type {number[]} */
   let current = [];
   let column = 0;
   const close = () => {
-    const edges = before.concat(current).sort((a, b) => a - b);
-    for (let i = 0; i < edges.length; i += 2) {
-      if (edges[i] < edges[i + 1]) changes.push(column, edges[i], edges[i + 1]);
-    }
-    before = current;
-    current = [];
+    pushDifference(before, current, column, changes);
+    [before, current] = [current, before];
+    current.length = 0;
     column++;
   };
   let position = 0;
   for (let i = 0; i < runs.length; i++) {
     const end = position + runs[i];
-    if (i % 2) {
-      for (let from = position; from < end; ) {
-        const place = Math.floor(from / imageHeight);
-        while (column < place) {
-          if (!current.length && !before.length) column = place;
-          else close();
-        }
-        const until = Math.min(end, (place + 1) * imageHeight);
-        const [first, last] = [from - place * imageHeight, until - place * imageHeight];
-        // a full column that follows a full column: what is equal cancels out in `close`
-        current.push(first, last);
-        from = until;
+    for (let from = position; i % 2 && from < end; ) {
+      const place = Math.floor(from / imageHeight);
+      while (column < place) {
+        if (!current.length && !before.length) column = place;
+        else close();
       }
+      const until = Math.min(end, (place + 1) * imageHeight);
+      current.push(from - place * imageHeight, until - place * imageHeight);
+      from = until;
     }
     position = end;
   }
   close();
   close();
   return changes;
+}
+
+/**
+ * Add the rows that lie between the edges of one of two columns and not of the other.
+ *
+ * @param {number[]} before ascending edges: in, out, in, ...
+ * @param {number[]} current
+ * @param {number} column
+ * @param {number[]} changes
+ */
+function pushDifference(before, current, column, changes) {
+  let [i, j] = [0, 0];
+  let since = -1;
+  while (i < before.length || j < current.length) {
+    const [a, b] = [i < before.length ? before[i] : Infinity, j < current.length ? current[j] : Infinity];
+    if (a === b) {
+      // both change here, so that whether they differ does not
+      i++;
+      j++;
+      continue;
+    }
+    const edge = a < b ? before[i++] : current[j++];
+    if (since < 0) since = edge;
+    else {
+      changes.push(column, since, edge);
+      since = -1;
+    }
+  }
 }
 
 /**

@@ -1,5 +1,9 @@
 /** The drawer: settings, many images, files, fine-tuning, comparing. */
 import { el, iconButton } from "../dom.js";
+import { batchPanel } from "./batch.js";
+import { comparePanel } from "./compare.js";
+import { filesPanel } from "./files.js";
+import { finetunePanel } from "./finetune.js";
 import { settingsPanel } from "./settings.js";
 
 /** @typedef {import("../page.js").Page} Page */
@@ -9,6 +13,10 @@ export function createDrawer(page) {
   const drawer = /** @type {HTMLElement} */ (document.getElementById("drawer"));
   const panels = /** @type {[string, string, (page: Page) => HTMLElement][]} */ ([
     ["settings", "Settings", settingsPanel],
+    ["batch", "Many images", batchPanel],
+    ["files", "Files", filesPanel],
+    ["finetune", "Fine-tune", finetunePanel],
+    ["compare", "Compare", comparePanel],
   ]);
   const body = el("div", { class: "drawer-body", role: "tabpanel" });
   const tabs = panels.map(([name, label]) => el("button", { type: "button", role: "tab", data: { panel: name }, on: { click: () => page.store.set({ drawer: name }) } }, label));

@@ -1,0 +1,78 @@
+/** Annotations in and out. */
+import { reloadLists } from "../actions/images.js";
+import { refreshMasks } from "../actions/masks.js";
+import { el, fill } from "../dom.js";
+import { download, send } from "../server.js";
+
+/** @typedef {import("../page.js").Page} Page */
+
+const FORMATS = [
+  ["coco", "COCO", "One JSON file with exact masks; read by most tools."],
+  ["yolo", "YOLO", "A zip file with a polygon file for each image; holes are lost."],
+  ["masks", "Label images", "A zip file with one PNG for each image; each pixel holds the number of its class."],
+  ["csv", "Areas", "A table with class, area and box of each mask."],
+];
+
+/** @param {Page} page */
+export function filesPanel(page) {
+  return el("div", { class: "panel" }, exportPart(page), importPart(page));
+}
+
+/** @param {Page} page */
+function exportPart(page) {
+  const radios = FORMATS.map(([value, label, sentence], i) => {
+    const radio = el("input", { type: "radio", name: "format", value, id: `format-${value}`, checked: i === 0 });
+    return el("label", { class: "option", for: `format-${value}` }, radio, el("b", {}, label), el("span"), el("p", {}, sentence));
+  });
+  const images = el("input", { type: "checkbox", id: "export-images" });
+  const button = el("button", { type: "button", class: "button main", id: "export" }, "Export");
+  const group = el("div", { role: "radiogroup", "aria-label": "Format", style: { display: "grid", gap: "6px" } }, ...radios);
+  button.addEventListener("click", () => void page.attempt(async () => {
+    const chosen = /** @type {HTMLInputElement} */ (group.querySelector("input:checked")).value;
+    button.disabled = true;
+    try {
+      const { name, blob } = await download("/ui/export", { format: chosen, images: images.checked });
+      const link = el("a", { href: URL.createObjectURL(blob), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      page.notify(`${name} is in your downloads.`);
+    } finally {
+      button.disabled = false;
+    }
+  }));
+  return el("div", { class: "setting" }, el("b", {}, "Export"), el("p", {}, "All accepted masks of the project."), group,
+    el("label", { class: "row", for: "export-images" }, images, "With the images, as a zip file"), button);
+}
+
+/** @param {Page} page */
+function importPart(page) {
+  const report = el("div", { id: "import-report", "aria-live": "polite", style: { display: "grid", gap: "6px" } });
+  const input = el("input", { type: "file", accept: ".json,application/json", id: "import-file", class: "field", "aria-label": "COCO file", style: { height: "auto", padding: "4px" } });
+  const post = (/** @type {File} */ file, /** @type {boolean} */ dry) => {
+    const form = new FormData();
+    form.append("file", file, file.name);
+    form.append("dry_run", String(dry));
+    return send("POST", "/ui/import", form);
+  };
+  input.addEventListener("change", () => void page.attempt(async () => {
+    const file = input.files?.[0];
+    fill(report);
+    if (!file) return;
+    const answer = await post(file, true);
+    const go = el("button", { type: "button", class: "button main", id: "import-go", on: { click: () => void page.attempt(async () => {
+      const done = await post(file, false);
+      fill(report, ...lines(done));
+      input.value = "";
+      page.notify("Imported.");
+      await Promise.all([reloadLists(page), refreshMasks(page)]);
+      page.saved();
+    }) } }, "Import");
+    fill(report, el("p", {}, "Nothing is written yet. The file would bring:"), ...lines(answer), go);
+  }));
+  return el("div", { class: "setting" }, el("b", {}, "Import a COCO file"), el("p", {}, "Shown first, written only when you say so, all or nothing."), input, report);
+}
+
+/** @param {any} answer */
+function lines(answer) {
+  return answer.lines.map((/** @type {string} */ line) => el("p", { style: { color: "var(--text)" } }, line));
+}
