@@ -22,10 +22,12 @@ def _kept(widget: Any, number: int) -> Any:
 
 
 def test_browser_to_napari_to_browser_to_coco(
-    page_server: Page, tab: Any, display: None, qtbot: Any, tmp_path: Path
+    page_server: Page, tab: Any, display: None, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import napari
 
+    # napari's note about PyQt5 would lie over the window
+    monkeypatch.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
     from napari_maskwright._widget import AnnotatorWidget
 
     choose(tab, "giraffe")
