@@ -18,7 +18,7 @@ from maskwright.engine.everything import generate_masks, resolve
 from maskwright.engine.sam import Clicks, MaskCandidate, SamEmbedding
 from maskwright.errors import BadPrompt, InvalidMask
 from maskwright.presets.loading import LoadedSam
-from maskwright.progress import Progress
+from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["ClickSegmenter", "parse_clicks"]
 
@@ -66,11 +66,11 @@ class ClickSegmenter:
         masks = self._masks(image, candidates, prompt.category)
         return _prediction(image, prompt.category, masks, masks, provenance)
 
-    def embedding(self, image: Image) -> SamEmbedding:
-        """The image after SAM's encoder, cached."""
+    def embedding(self, image: Image, progress: Progress = NO_PROGRESS) -> SamEmbedding:
+        """The image after SAM's encoder, cached; raises Cancelled on request."""
         key = EmbeddingKey(image.sha256, self.preset.ref, self.preset.settings)
         return self._embeddings.get_or_make(  # type: ignore[no-any-return]
-            key, lambda: sam.encode(self.preset, image.pixels, self._device)
+            key, lambda: sam.encode(self.preset, image.pixels, self._device, progress=progress)
         )
 
     def mask_or_logits(self, image: Image, mask: Mask) -> Tensor | NDArray[np.bool_]:

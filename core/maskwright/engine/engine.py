@@ -265,6 +265,12 @@ class Engine:
         with self._lock:
             return self._click_segmenter().segment(image, clicks, start, category)
 
+    def prepare_clicks(self, image: Image, *, progress: Progress = NO_PROGRESS) -> None:
+        """Encode an image ahead of its first click; raises Cancelled between two layers of the encoder on request."""
+        progress.check()
+        with self._lock:
+            self._click_segmenter().embedding(image, progress)
+
     def segment_everything(
         self,
         image: Image,

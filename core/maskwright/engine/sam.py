@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.imaging.geometry import label_components
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
 from maskwright.presets.loading import LoadedSam
+from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["Clicks", "MaskCandidate", "SamEmbedding", "decode", "encode", "mask_prompt", "to_input_pixels"]
 
@@ -57,8 +60,14 @@ class MaskCandidate(NamedTuple):
 
 
 @torch.inference_mode()
-def encode(preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device) -> SamEmbedding:
-    """Encode an (H, W, 3) image, its longest side resized to that of the input."""
+def encode(
+    preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device, *, progress: Progress = NO_PROGRESS
+) -> SamEmbedding:
+    """Encode an (H, W, 3) image, its longest side resized to that of the input.
+
+    Raises:
+        Cancelled: on request, between two layers of the encoder.
+    """
     settings = preset.settings
     height, width = pixels.shape[:2]
     scale = settings.model.longest / max(height, width)
@@ -68,9 +77,21 @@ def encode(preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device) -
     resized = np.array(image.resize(size[::-1], Pillow.Resampling.BILINEAR))
     batch = torch.from_numpy(resized).to(device).permute(2, 0, 1)[None].float()
     encoder = preset.model.image_encoder
-    features, _ = encoder(preprocess(batch, settings.model).to(next(encoder.parameters()).dtype))
+    with _cancellable(encoder, progress):
+        features, _ = encoder(preprocess(batch, settings.model).to(next(encoder.parameters()).dtype))
     # the decoder runs in single precision
     return SamEmbedding(features.float(), size)
+
+
+@contextmanager
+def _cancellable(encoder: nn.Module, progress: Progress) -> Iterator[None]:
+    """Context in which a network checks before each of its layers whether to stop."""
+    hooks = [layer.register_forward_pre_hook(lambda *_: progress.check()) for layer in encoder.modules()]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @torch.inference_mode()

@@ -23,6 +23,7 @@ from maskwright.session.masks import SessionMasks
 from maskwright.session.messages import CLOSED_PROPOSAL, decision_message, project_counts
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.pending import Pending
+from maskwright.session.preparation import Preparation
 from maskwright.session.presets import SessionPresets
 from maskwright.session.references import SessionReferences
 from maskwright.session.views import MaskView, Proposal, Proposals
@@ -62,6 +63,8 @@ class AnnotationSession:
         """Images: add, pixels, titles, neighbors."""
         self.references = SessionReferences(project)
         """Accepted masks that say what a category is, or what it is not."""
+        self.preparation = Preparation(lambda: self._engines.current("click"), self.images.get)
+        """Encodes the image in view ahead of its first click."""
         self._open = OpenProposals()
         self._writer = DecisionWriter(project, self._open)
         self.classes = SessionClasses(project)
@@ -91,6 +94,7 @@ class AnnotationSession:
 
     def close(self) -> None:
         """Close the project."""
+        self.preparation.close()
         self.project.close()
 
     @property

@@ -16,6 +16,7 @@ from maskwright.engine.everything import distinct
 from maskwright.engine.sam import mask_prompt
 from maskwright.errors import BadPrompt, Cancelled, InvalidMask, MaskwrightError
 from maskwright.models.sam import postprocess
+from maskwright.progress import Progress
 from tests.progress import Recorded
 
 
@@ -58,6 +59,24 @@ def test_a_click_finds_the_thing_and_another_one_is_cheap(tiny: Engine, disc: mw
     told = again.provenance
     assert (told["source"], told["method"], told["prompt"]["points"]) == ("click", "sam", [[100, 60, 1], [20, 20, 0]])
     json.dumps(dict(told))
+
+
+def test_a_prepared_image_is_not_encoded_again(engine: Engine, disc: mw.Image) -> None:
+    class _AfterFiveLayers(Progress):
+        layers = 0
+
+        def cancelled(self) -> bool:
+            self.layers += 1
+            return self.layers > 6
+
+    progress = _AfterFiveLayers()
+    with pytest.raises(Cancelled):
+        engine.prepare_clicks(disc, progress=progress)
+    assert progress.layers == 7, "it stops at once, in the middle of the encoder"
+    engine.prepare_clicks(disc)
+    prepared = engine.encoder_calls
+    engine.segment_click(disc, [(100, 60)])
+    assert engine.encoder_calls == prepared
 
 
 def test_a_box_means_one_thing(tiny: Engine, disc: mw.Image) -> None:
