@@ -13,7 +13,7 @@ export function createDrawer(page) {
   const drawer = /** @type {HTMLElement} */ (document.getElementById("drawer"));
   const panels = /** @type {[string, string, (page: Page) => HTMLElement][]} */ ([
     ["settings", "Settings", settingsPanel],
-    ["batch", "Many images", batchPanel],
+    ["batch", "Batch", batchPanel],
     ["files", "Files", filesPanel],
     ["finetune", "Fine-tune", finetunePanel],
     ["compare", "Compare", comparePanel],

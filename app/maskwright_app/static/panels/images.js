@@ -1,6 +1,6 @@
 /** The images of the project as small pictures; only those in view are in the page. */
 import { CHUNK, addFiles, filterImages, loadImages, nextUnreviewed } from "../actions/images.js";
-import { el, fill, iconButton, reconcile, say } from "../dom.js";
+import { el, fill, icon, iconButton, reconcile, say } from "../dom.js";
 import { shorten } from "../text.js";
 
 /**
@@ -98,7 +98,7 @@ function head(page) {
     on: { change: () => void addFiles(page, [...(files.files ?? [])]).then(() => (files.value = "")) } });
   const folder = el("input", { type: "file", multiple: true, webkitdirectory: true, class: "unseen", id: "folder", tabindex: "-1", "aria-hidden": "true",
     on: { change: () => void addFiles(page, [...(folder.files ?? [])].filter((file) => /\.(png|jpe?g|webp|tiff?|bmp|zip)$/i.test(file.name))).then(() => (folder.value = "")) } });
-  const add = el("button", { type: "button", class: "button grow", id: "add", title: "Add images or a zip file; drop and paste work, too", on: { click: () => files.click() } }, "Add images");
+  const add = el("button", { type: "button", class: "button grow", id: "add", "aria-label": "Add images", title: "Add images or a zip file; drop and paste work, too", on: { click: () => files.click() } }, icon("plus"), "Add");
   const addFolder = iconButton("files", "Add a folder of images", () => folder.click(), { id: "add-folder" });
   const status = el("select", { "aria-label": "Show images by status", id: "filter-status", on: { change: () => void filterImages(page, { status: status.value }) } });
   const choices = [["", "All images"], ["none", "Not started"], ["proposed", "With proposals"], ["done", "With masks"], ["complete", "Complete"], ["excluded", "Excluded"]];
