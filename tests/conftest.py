@@ -104,6 +104,7 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
     from maskwright.models.dinov3 import DinoV3Config
     from maskwright.models.sam import Sam, SamConfig
+    from maskwright.models.tiny_vit import TinyVitConfig
     from maskwright.models.tokenizer import train_tokenizer
     from maskwright.presets.weights import save_part, write_part
 
@@ -137,8 +138,8 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_part(folder, "dinotxt", model.state_dict(), told, dtype=torch.float16)
     method = {"size": 128, "components": 4, "tau": 0.9, "merge": 0.1}
     write_part(folder, "insid3", {"method": method, "position": 0.3})
-    backbone = DinoV3Config(width=32, depth=1, heads=2, layer_scale=1.0, stem=((8, 0), (16, 0), (32, 0), (32, 0)))
-    click = SamConfig(size=128, longest=96, stride=8, backbone=backbone, out=32, decoder_heads=2, decoder_mlp=64)
+    encoder = TinyVitConfig(widths=(8, 16, 16, 32), depths=(1,) * 4, heads=(1, 2, 2, 2), windows=(4,) * 4, out=32)
+    click = SamConfig(size=128, longest=128, tiny_vit=encoder, out=32, decoder_heads=2, decoder_mlp=64)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         sam = Sam(click)
@@ -165,7 +166,7 @@ def segmenting_preset(small_preset: Path, tmp_path_factory: pytest.TempPathFacto
     config = Dinov3SegConfig(
         vlm=base.dinotxt.settings.model, spe=base.sam.settings.model, taps=(3, 2), anyup=AnyUpConfig(width=8, heads=2),
         aggregator=AggregatorConfig(
-            text=32, appearance=32, taps=(32, 16), hidden=24, heads=2, window=4, text_guidance=8, appearance_guidance=8,
+            text=32, appearance=32, taps=(16, 8), hidden=24, heads=2, window=4, text_guidance=8, appearance_guidance=8,
             decoder=(16, 16), decoder_guidance=(8, 8), padding=0,
         ),
     )  # fmt: skip

@@ -1,8 +1,7 @@
-"""`train`: a preset like `tiny` from labelled images."""
+"""`train`: dinov3.seg from labelled images."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,21 +18,11 @@ Background = Annotated[
 ]
 
 
-class _Task(StrEnum):
-    text = "text"
-    click = "click"
-    seg = "seg"
-
-
 def train(
     data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json.")],
-    out: Annotated[Path, typer.Option(help="Folder of the preset; an unfinished run in it is resumed.")],
-    task: Annotated[
-        _Task,
-        typer.Option(
-            help="text makes a preset; click adds click prompts to the preset in --out; then seg adds dinov3.seg."
-        ),
-    ] = _Task.text,
+    out: Annotated[
+        Path, typer.Option(help="Preset with dino.txt and SAM, which gets dinov3.seg; an unfinished run is resumed.")
+    ],
     weight: Weight = None,
     background: Background = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Number of training steps.")] = None,
@@ -44,19 +33,16 @@ def train(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train a preset like `tiny` from scratch on labelled images."""
-    from maskwright.training.recipes import TrainingJob, train_clicks, train_dinov3seg, train_text
+    """Train dinov3.seg on labelled images: an imported dinov3seg-l as published, else one on frozen encoders."""
+    from maskwright.training.recipes import TrainingJob, train_dinov3seg
 
     shares = batch_shares(data, weight, background)
-    if task is _Task.click and background:
-        raise UsageError("Clicks need no background. Leave --background out.")
-    recipe = {_Task.text: train_text, _Task.click: train_clicks, _Task.seg: train_dinov3seg}[task]
     with progress_bar("Steps") as bar:
         job = TrainingJob(
             folders=data, out=out, weights=shares, background=frozenset(background or []), steps=steps,
             minutes=minutes, seed=seed, device=device, log=print_message, progress=bar,
         )  # fmt: skip
-        finished = recipe(job)
+        finished = train_dinov3seg(job)
     text = f"{'Finished' if finished else 'Stopped early; the same command resumes'}: {out}"
     print_result({"preset": str(out.resolve()), "finished": finished}, text, as_json=as_json)
 

@@ -232,7 +232,7 @@ def load_dinov3seg(folder: Path, dinotxt: LoadedDinoTxt | None = None, sam: Load
     if settings.built_on is not None and settings.built_on != (dinotxt.settings.sha256, sam.settings.sha256):
         raise BadWeights(
             f"The dinov3.seg of {folder.name} was made for other weights of its words or clicks. Train it again "
-            "(maskwright train --task seg), or get the preset again."
+            "(maskwright train), or get the preset again."
         )
     with without_initialization():
         model = Dinov3Seg(settings.model)

@@ -243,7 +243,7 @@ OFFICIAL = {
     "dinov3seg-l": OfficialPreset(
         "dinov3.seg ViT-L, untrained",
         "dinov3.seg on dino.txt ViT-L/16 and SAM ViT-L, 1,178.2 M parameters. Its authors publish no weights: these "
-        "are the parts to train it from (maskwright train --task seg); until then text prompts use dino.txt",
+        "are the parts to train it from (maskwright train); until then text prompts use dino.txt",
         (
             *_DINOTXT,
             _SAMS["l"],

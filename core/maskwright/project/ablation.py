@@ -18,7 +18,7 @@ from maskwright.evaluation.text import evaluate_text
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import sam_settings
 from maskwright.presets.weights import write_part
-from maskwright.training.config import TINY_SEG_STAGES, SegConfig
+from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.recipes import TrainingJob, train_dinov3seg
 
 __all__ = ["ROWS", "AblationRow", "ablate", "as_table"]
@@ -48,8 +48,7 @@ class AblationRow:
 
 def _config_of(variant: str) -> SegConfig:
     """Training settings of a variant."""
-    config = replace(TINY_SEG_STAGES, next_stage=None)
-    model = config.model
+    config, model = TINY_SEG, TINY_SEG.model
     return {
         ALL: config,
         "without text ensemble": replace(
@@ -80,7 +79,7 @@ def ablate(
     Raises:
         MaskwrightError: The base is no preset like tiny, or a folder has no images.
     """
-    if "sam" not in sections(base) or sam_settings(base).model.backbone is None:
+    if "sam" not in sections(base) or sam_settings(base).model.tiny_vit is None:
         raise MaskwrightError(f"{base.name} is not a preset like tiny, for which the variants are made. Use tiny.")
     selection = ImageSelection(only_held_out=True, limit=limit, seed=job.seed)
     results = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from maskwright.models.anyup import AnyUpConfig
@@ -10,15 +10,16 @@ from maskwright.models.cost_aggregation import AggregatorConfig
 from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.models.sam import SamConfig
+from maskwright.models.efficientnet_lite import LiteConfig
+from maskwright.models.sam import SPECS as SAM
 
 __all__ = [
     "RELEASED_LR",
     "TINY_DINOTXT",
     "TINY_DINOV3SEG",
-    "TINY_SAM",
-    "TINY_SEG_STAGES",
+    "TINY_SEG",
     "ClickConfig",
+    "CropSchedule",
     "Schedule",
     "SegConfig",
     "TrainConfig",
@@ -28,28 +29,20 @@ RELEASED_LR = 2e-6
 """Largest learning rate for weights that their authors published: dinov3.seg's for dino.txt and SAM (Sec. 4.2)."""
 
 TINY_DINOTXT = DinoTxtConfig(
-    backbone=DinoV3Config(
-        width=256, depth=3, heads=4, layer_scale=1.0, drop_path=0.05, stem=((32, 1), (64, 2), (128, 3), (256, 3))
-    ),
-    head=HeadConfig(blocks=1, heads=4, layer_scale=1.0, drop_path=0.05),
-    text=TextConfig(vocabulary=2048, context=32, width=128, depth=3, heads=4),
+    backbone=DinoV3Config(width=384, depth=3, heads=6, layer_scale=1.0, drop_path=0.05, trunk=LiteConfig()),
+    head=HeadConfig(blocks=1, heads=6, layer_scale=1.0, drop_path=0.05),
+    text=TextConfig(vocabulary=8192, context=32, width=256, depth=4, heads=4),
 )
-"""dino.txt of the bundled preset: DINOv3's transformer with a convolutional stem, and a small text tower."""
-
-TINY_SAM = SamConfig(
-    size=640, longest=576, stride=8, backbone=TINY_DINOTXT.backbone, out=128, mask_channels=16, decoder_heads=4,
-    decoder_mlp=512, iou_hidden=128,
-)  # fmt: skip
-"""SAM of the bundled preset: the same backbone, prompt encoder and mask decoder at half of SAM's width."""
+"""dino.txt of the bundled preset: DINOv3's transformer on EfficientNet-Lite2, and a small text tower."""
 
 TINY_DINOV3SEG = Dinov3SegConfig(
-    vlm=TINY_DINOTXT, spe=TINY_SAM, taps=(3, 2), anyup=AnyUpConfig(width=32, heads=4, window=0.05), guide=4,
+    vlm=TINY_DINOTXT, spe=SAM["mobile"], taps=(3, 2), anyup=AnyUpConfig(width=32, heads=4, window=0.05), guide=4,
     aggregator=AggregatorConfig(
-        text=256, appearance=128, taps=(128, 64), hidden=48, window=6, text_guidance=32, appearance_guidance=32,
+        text=384, appearance=256, taps=(128, 64), hidden=48, window=6, text_guidance=32, appearance_guidance=32,
         decoder=(32, 16), decoder_guidance=(16, 8), padding=0,
     ),
 )  # fmt: skip
-"""dinov3.seg of the bundled preset: the two models above, refinement and decoder at a third of the paper's width."""
+"""dinov3.seg of the bundled preset: dino.txt and MobileSAM, refinement and decoder at a third of the paper's width."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +52,6 @@ class Schedule:
     steps: int
     batch: int
     """Images per step."""
-    crop: int
-    """Side of the square training crops in pixels."""
-    short_side: tuple[int, int]
-    """Range in pixels that the short side of an image is resized to before cropping."""
     lr: float
     """Peak learning rate of AdamW; a linear warm-up rises to it and a cosine falls to 0."""
     pretrained_lr_scale: float = 1.0
@@ -91,19 +80,20 @@ def _without_model(data: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig(Schedule):
-    """Training of dino.txt on labelled pixels; the defaults are the bundled preset's."""
+class CropSchedule(Schedule):
+    """Settings of a run on random crops of images."""
 
-    model: DinoTxtConfig = field(default_factory=lambda: TINY_DINOTXT)
-    steps: int = 6000
-    batch: int = 16
-    crop: int = 192
-    short_side: tuple[int, int] = (192, 512)
-    lr: float = 1e-3
-    warmup: float = 0.02
-    ema: float = 0.998
-    text_steps: int = 250
-    """Steps on the text tower alone, before the first image."""
+    crop: int
+    """Side of the square training crops in pixels."""
+    short_side: tuple[int, int]
+    """Range in pixels that the short side of an image is resized to before cropping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig(CropSchedule):
+    """Training of dino.txt on labelled pixels."""
+
+    model: DinoTxtConfig
     text_every: int = 4
     """Steps between two draws of synonyms and prompt templates for the class embeddings."""
     image_loss: float = 0.05
@@ -114,29 +104,27 @@ class TrainConfig(Schedule):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClickConfig(Schedule):
-    """Training of SAM on simulated prompts; the defaults are the bundled preset's."""
+    """Training of SAM's decoder on simulated prompts; the defaults are the bundled preset's."""
 
-    model: SamConfig = field(default_factory=lambda: TINY_SAM)
-    steps: int = 2200
-    batch: int = 4
-    crop: int = 288
-    short_side: tuple[int, int] = (256, 560)
-    lr: float = 1e-3
-    pretrained_lr_scale: float = 0.3
-    warmup: float = 0.03
-    ema: float = 0.998
+    steps: int = 351
+    batch: int = 10
+    lr: float = 8e-5
+    weight_decay: float = 0.01
+    warmup: float = 0.17
+    ema: float = 0.995
     objects: int = 6
     """Largest number of objects per image."""
-    boxes: float = 0.25
+    prompts: int = 4
+    """Prompts per object: a first one, and clicks that correct its mask."""
+    boxes: float = 0.2
     """Share of the steps that start with a box."""
-    masks: float = 0.1
-    """Share of the steps that start with a mask to correct."""
-    corrections: int = 4
-    """Largest number of clicks after the first prompt."""
+    interpolation: float = 0.5
+    """Share of the way from the initial to the trained weights that the result goes: halfway it keeps more of what was
+    known of whole objects (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegConfig(Schedule):
+class SegConfig(CropSchedule):
     """Training of dinov3.seg; the defaults are the paper's, or CAT-Seg's where the paper gives none."""
 
     model: Dinov3SegConfig = field(default_factory=Dinov3SegConfig)
@@ -158,8 +146,10 @@ class SegConfig(Schedule):
     gamma: float = 2.0
     dice: float = 0.05
     """Weight of the dice loss."""
-    frozen: tuple[Literal["text", "stems"], ...] = ()
-    """Modules that are not trained: the text tower, the convolutional stems."""
+    none_loss: float = 0.0
+    """Weight of a softmax over the prompted classes and "none"."""
+    frozen_encoders: bool = False
+    """Train early refinement and aggregation alone: dino.txt and the semantic prior encoder keep their weights."""
     feature_mixing: float = 0.0
     """Share of the images whose features are mixed with another image's at random places."""
     new_early: bool = False
@@ -168,27 +158,11 @@ class SegConfig(Schedule):
     """Steps between two draws of synonyms and prompt templates for the class embeddings."""
     prompt: str | None = "A photo of a {} in the scene"
     """Prompt template of a class's first name; None draws names and templates."""
-    weight_interpolation: float = 0.0
-    """Share of the initial weights in the result (weight-space ensembling, Wortsman et al., 2022)."""
-    next_stage: SegConfig | None = None
-    """Second run that starts from the result of this one."""
-
-    @property
-    def stages(self) -> tuple[SegConfig, ...]:
-        """This run and those that follow it."""
-        return (self, *(self.next_stage.stages if self.next_stage else ()))
 
 
-_SMALL_CROPS = SegConfig(
-    model=TINY_DINOV3SEG, steps=2600, batch=8, crop=192, short_side=(192, 480), lr=1e-3, pretrained_lr_scale=0.1,
-    weight_decay=0.05, warmup=0.03, clip_norm=1.0, ema=0.998, label_stride=4, max_classes=16,
-    frozen=("text", "stems"), feature_mixing=0.5, new_early=True, text_every=4, prompt=None,
+TINY_SEG = SegConfig(
+    model=TINY_DINOV3SEG, steps=2500, batch=16, crop=320, short_side=(230, 560), lr=1e-3, weight_decay=0.02,
+    warmup=0.04, clip_norm=1.0, ema=0.998, label_stride=4, max_classes=20, dice=1.0, none_loss=0.3,
+    frozen_encoders=True, feature_mixing=0.5, new_early=True, text_every=4, prompt=None,
 )  # fmt: skip
-_LARGER_CROPS = replace(
-    _SMALL_CROPS, steps=450, batch=4, crop=288, short_side=(288, 480), lr=4e-4, pretrained_lr_scale=0.25, warmup=0.04,
-    ema=0.99,
-)  # fmt: skip
-_FULL_CROPS = replace(_LARGER_CROPS, steps=1200, crop=384, short_side=(384, 512), weight_interpolation=0.75)
-TINY_SEG_STAGES = replace(_SMALL_CROPS, next_stage=replace(_LARGER_CROPS, next_stage=_FULL_CROPS))
-"""dinov3.seg of the bundled preset: small crops that a CPU can train on, then larger ones, so that the aggregation has
-seen whole images; text tower and stems stay frozen, because the preset stores them already."""
+"""dinov3.seg of the bundled preset."""

@@ -21,10 +21,10 @@ from maskwright.domain import Image
 from maskwright.formats.labelled_folder import LabelledFolder, held_out, label_map, objects
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.normalization import IMAGENET_MEAN, IMAGENET_STD
-from maskwright.training.config import Schedule
+from maskwright.training.config import CropSchedule
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_objects", "read_source"]
+__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_objects", "read_source", "source_indices"]
 
 IGNORE = -1
 NONE = -2
@@ -41,6 +41,8 @@ class Sample:
     labels: NDArray[np.int16]
     """(H, W)"""
     source: int
+    image_class: int = -1
+    """ImageNet class that the whole image is known to show"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +59,10 @@ class Source:
     """Share of each batch."""
     upright: bool = True
     """The images have a natural orientation, unlike microscopy, whose crops are also rotated."""
+    from_teachers: bool = False
+    """Labelled by other networks, whose silence about a class says nothing."""
+    parts: bool = False
+    """The objects of an image are parts of one, as garments are; for clicks their union is one more object."""
 
 
 def read_source(
@@ -101,6 +107,8 @@ def read_source(
 def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source:
     """Read a labelled folder as numbered objects, whatever their category, except held-out images.
 
+    The contrast is left as it is: the image encoder's settings say whether it is stretched.
+
     Args:
         folder: Labelled folder.
         weight: Share of each batch.
@@ -119,7 +127,7 @@ def read_objects(folder: Path, *, weight: float, skip: frozenset[str]) -> Source
         for number, mask in enumerate(objects(row.annotations, image.size_hw), start=1):
             numbers[mask] = number
         if numbers.any():
-            samples.append(Sample(stretch_contrast(image.pixels), numbers, 0))
+            samples.append(Sample(image.pixels, numbers, 0))
     return Source(
         folder.name,
         tuple(samples),
@@ -140,10 +148,13 @@ class Batch:
     """(B, S / n, S / n) int64 labels as in `Sample`, one every n pixels"""
     sources: Tensor
     """(B,) int64 numbers of the sources"""
+    image_classes: Tensor | None = None
+    """(B,) int64 ImageNet classes of the whole images, or -1; None where no training uses them"""
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
-        return Batch(self.pixels.to(device), self.labels.to(device), self.sources.to(device))
+        known = None if self.image_classes is None else self.image_classes.to(device)
+        return Batch(self.pixels.to(device), self.labels.to(device), self.sources.to(device), known)
 
 
 class Steps(Dataset[Batch]):
@@ -152,7 +163,7 @@ class Steps(Dataset[Batch]):
     def __init__(
         self,
         sources: Sequence[Source],
-        schedule: Schedule,
+        schedule: CropSchedule,
         *,
         stride: int = 4,
         image_weights: Callable[[Source], NDArray[np.float64]] | None = None,
@@ -167,7 +178,6 @@ class Steps(Dataset[Batch]):
                 often.
         """
         self.sources, self.schedule, self.stride = sources, schedule, stride
-        self.weights = np.array([s.weight for s in sources]) / sum(s.weight for s in sources)
         self.image_weights = [(image_weights or _rare_classes_first)(source) for source in sources]
 
     def __len__(self) -> int:
@@ -179,13 +189,12 @@ class Steps(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         schedule = self.schedule
         rng = np.random.default_rng([schedule.seed, step])
-        # systematic sampling: every batch has nearly the same mixture, which the stem's batch statistics need
-        places = (np.arange(schedule.batch) + rng.random()) / schedule.batch
-        chosen = np.searchsorted(np.cumsum(self.weights), places).clip(max=len(self.sources) - 1)
-        pixels, labels = [], []
+        chosen = source_indices(self.sources, schedule.batch, rng)
+        pixels, labels, known = [], [], []
         for index in chosen:
             source = self.sources[index]
             sample = source.samples[rng.choice(len(source.samples), p=self.image_weights[index])]
+            known.append(sample.image_class)
             image, target = _augmented(sample, schedule, rng, rotate=not source.upright, stride=self.stride)
             pixels.append(image)
             labels.append(target)
@@ -194,11 +203,24 @@ class Steps(Dataset[Batch]):
             torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
             torch.from_numpy(np.stack(labels).astype(np.int64)),
             torch.from_numpy(chosen.astype(np.int64)),
+            torch.tensor(known),
         )
 
 
+def source_indices(sources: Sequence[Source], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Sources of the images of a batch, by systematic sampling: every batch has nearly the same mixture."""
+    weights = np.array([source.weight for source in sources])
+    places = (np.arange(count) + rng.random()) / count * weights.sum()
+    return np.asarray(np.searchsorted(np.cumsum(weights), places).clip(max=len(sources) - 1))
+
+
 def _rare_classes_first(source: Source) -> NDArray[np.float64]:
-    """Probability of each image: mean over its classes of 1 / sqrt(number of images with the class)."""
+    """Probability of each image: mean over its classes of 1 / sqrt(number of images with the class).
+
+    All are equal where teachers labelled, whose rarest classes are often mistakes.
+    """
+    if source.from_teachers:
+        return np.full(len(source.samples), 1 / len(source.samples))
     present = [np.unique(sample.labels[sample.labels >= 0]) for sample in source.samples]
     counts = np.bincount(np.concatenate([*present, np.zeros(1, np.int64)]), minlength=1).clip(min=1)
     weights = np.array([np.mean(counts[p] ** -0.5) if p.size else 0.1 for p in present])
@@ -206,7 +228,7 @@ def _rare_classes_first(source: Source) -> NDArray[np.float64]:
 
 
 def _augmented(
-    sample: Sample, schedule: Schedule, rng: np.random.Generator, *, rotate: bool, stride: int
+    sample: Sample, schedule: CropSchedule, rng: np.random.Generator, *, rotate: bool, stride: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
     """Random crop of the resized image, mirrored and with changed colours; one label every `stride` pixels.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.dinov3 import ConvStem
 from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import Tokenizer
@@ -28,18 +26,16 @@ from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
 
 __all__ = ["SegObjective", "TrainedDinov3Seg", "initial_model", "seg_steps", "train"]
 
+_STATE = "dinov3seg.pt"
+
 
 class TrainedDinov3Seg(nn.Module):
-    """dinov3.seg with the modules frozen that the settings name."""
+    """dinov3.seg, of which the settings may freeze dino.txt and the semantic prior encoder."""
 
     def __init__(self, model: Dinov3Seg, config: SegConfig) -> None:
         super().__init__()
         self.model, self._config = model, config
-        stems = [module for module in model.modules() if isinstance(module, ConvStem)]
-        self._frozen = (
-            *((model.vlm.text_model,) if "text" in config.frozen else ()),
-            *(stems if "stems" in config.frozen else ()),
-        )
+        self._frozen = (model.vlm, model.spe) if config.frozen_encoders else ()
         model.requires_grad_(requires_grad=True)
         # not used by the segmentation
         model.vlm.logit_scale.requires_grad_(False)  # noqa: FBT003 - torch types no keyword
@@ -79,7 +75,7 @@ class SegObjective:
     ) -> None:
         self._model, self._config, self._device = trained.model, config, torch.device(device)
         self._embeddings = ClassEmbeddings(
-            trained.model.vlm, vocabulary, tokenizer, config, device, text_trained="text" not in config.frozen,
+            trained.model.vlm, vocabulary, tokenizer, config, device, text_trained=not config.frozen_encoders,
             prompt=config.prompt,
         )  # fmt: skip
         self._own = [source.classes for source in sources]
@@ -95,7 +91,8 @@ class SegObjective:
         pixels = batch.pixels.to(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             text = self._embeddings.at(step)[classes]
-            features = model.patch_features(pixels)
+            with torch.set_grad_enabled(not config.frozen_encoders):
+                features = model.patch_features(pixels)
             if config.feature_mixing:
                 features = _mix_features(features, config.feature_mixing, rng)
             logits = model.predict(model.encode(pixels, features), model.text_views(text))
@@ -108,7 +105,11 @@ class SegObjective:
             return loss, {"bce": loss.detach()}
         parts = {"focal": focal_loss(logits, targets, valid, gamma=config.gamma)}
         parts["dice"] = dice_loss(logits, targets, valid)
-        return parts["focal"] + config.dice * parts["dice"], parts
+        loss = parts["focal"] + config.dice * parts["dice"]
+        if config.none_loss:
+            parts["none"] = _none_loss(logits, batch.labels, targets, valid)
+            loss = loss + config.none_loss * parts["none"]
+        return loss, parts
 
     def constrain(self) -> None:
         """No parameter has a limited range."""
@@ -152,6 +153,20 @@ class SegObjective:
         return targets.float(), valid.float()
 
 
+def _none_loss(logits: Tensor, labels: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
+    """Cross-entropy over the prompted classes and "none", whose logit is 0.
+
+    It compares the classes with each other, which the other two losses do not.
+    """
+    competing = logits.masked_fill((valid == 0) & (targets == 0) & (labels >= 0)[:, None], -30.0)
+    none = (labels != IGNORE) & (valid > 0).all(dim=1)
+    target = torch.where(none, logits.shape[1], IGNORE)
+    target = torch.where((targets > 0).any(dim=1), targets.argmax(dim=1), target)
+    if not (target >= 0).any():
+        return logits.sum() * 0
+    return F.cross_entropy(F.pad(competing, (0, 0, 0, 0, 0, 1)), target, ignore_index=IGNORE)
+
+
 def _mix_features(features: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """Mix the features of a share of the images with another image's at random places.
 
@@ -169,11 +184,11 @@ def _mix_features(features: Tensor, share: float, rng: np.random.Generator) -> T
 
 
 SETTINGS = {
-    "protocol": {"sides": [320, 480], "window": 288, "stride": 192}, "most_classes": 32, "stretch": True,
-    "cleaning": 0.0,
+    "protocol": {"sides": [416], "window": 320, "stride": 192, "aggregation": "global"}, "most_classes": 32,
+    "stretch": True, "cleaning": 0.0,
 }  # fmt: skip
-"""Settings of the trained model: near the paper's proportions (640, 384, 256) at its training sizes, for about as many
-classes at a time as it was trained with. Its probabilities were trained without background cleaning."""
+"""Settings of the bundled preset's model, for about as many classes at a time as it was trained with. Its probabilities
+were trained without background cleaning."""
 
 
 def train(
@@ -188,7 +203,7 @@ def train(
     Args:
         sources: Labelled images.
         vocabulary: Their classes.
-        config: Settings of the run and of the stages that follow it.
+        config: Settings.
         out: Folder of a preset with dino.txt and SAM.
         options: Device and callbacks.
 
@@ -201,31 +216,15 @@ def train(
     torch.manual_seed(config.seed)
     model, tokenizer = initial_model(config, out)
     imported = _untrained_parts(out) is not None
-    finished = True
-    for number, stage in enumerate(config.stages, start=1):
-        initial = copy.deepcopy(model.state_dict()) if stage.weight_interpolation else {}
-        trained = TrainedDinov3Seg(model, stage)
-        state = f"dinov3seg-{number}.pt"
-        trainer = Trainer(trained, stage, out, options.device, state=state, pretrained=trained.pretrained)
-        objective = SegObjective(trainer.trained, sources, vocabulary, tokenizer, stage, options.device)
-        finished = trainer.run(seg_steps(stage, sources), objective, options)
-        model = trainer.ema.model
-        _interpolate(model, initial, stage.weight_interpolation)
-        if not finished:
-            break
+    trained = TrainedDinov3Seg(model, config)
+    trainer = Trainer(trained, config, out, options.device, state=_STATE, pretrained=trained.pretrained)
+    objective = SegObjective(trainer.trained, sources, vocabulary, tokenizer, config, options.device)
+    finished = trainer.run(seg_steps(config, sources), objective, options)
     # official parts keep the published protocol, and count as untrained until the last step
     settings = {"trained": finished} if imported else SETTINGS
-    save_dinov3seg(out, model, settings, dtype=torch.float16)
+    save_dinov3seg(out, trainer.ema.model, settings, dtype=torch.float16)
     save_record(out / "dinov3seg.json", config.record())
     return finished
-
-
-def _interpolate(model: Dinov3Seg, initial: Mapping[str, Tensor], share: float) -> None:
-    """Move the weights of the model by a share of the distance to their initial values."""
-    current = model.state_dict()
-    for name, before in initial.items():
-        if before.is_floating_point():
-            current[name].lerp_(before.to(current[name]), share)
 
 
 def initial_model(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer]:

@@ -26,7 +26,7 @@ from maskwright.presets.weights import save_part, write_part
 from maskwright.training.config import RELEASED_LR, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, Steps
 from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
-from maskwright.training.losses import TextObjective, TrainedDinoTxt
+from maskwright.training.losses import ClassEmbeddings, TextObjective, TrainedDinoTxt
 from maskwright.training.vocabulary import Vocabulary
 
 __all__ = ["DEFAULT_EPOCHS", "RECIPES", "STEP_RANGE", "finetune", "project_sample", "project_source", "tuning_config"]
@@ -92,7 +92,7 @@ def tuning_config(settings: DinoTxtSettings, images: int, *, epochs: int | None,
     lr, pretrained_lr_scale = (100 * RELEASED_LR, 0.01) if settings.released else (1e-3, 1.0)
     return TrainConfig(
         model=settings.model, steps=steps, batch=batch, crop=crop, short_side=short_side, lr=lr,
-        pretrained_lr_scale=pretrained_lr_scale, warmup=0.05, ema=0.99, seed=seed, text_steps=0,
+        pretrained_lr_scale=pretrained_lr_scale, warmup=0.05, ema=0.99, seed=seed,
     )  # fmt: skip
 
 
@@ -130,7 +130,8 @@ def finetune(
     trained = TrainedDinoTxt(model, offset=-settings.threshold * settings.background_scale, frozen=frozen)
     trainer = Trainer(trained, config, out, options.device, pretrained=[model])
     vocabulary = Vocabulary.exactly(names)
-    objective = TextObjective(trained, [source], vocabulary, base.tokenizer, config, options.device)
+    embeddings = ClassEmbeddings(model, vocabulary, base.tokenizer, config, options.device)
+    objective = TextObjective(trained, [source], vocabulary, embeddings, config, options.device)
     if not trainer.run(Steps([source], config), objective, options):
         return False
     _export(out, base, trainer.ema, names)

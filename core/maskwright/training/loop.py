@@ -9,17 +9,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import atomic_save
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training.config import Schedule
-from maskwright.training.data import Batch, Steps
 
 __all__ = ["CPU_RUN", "STATE", "Objective", "RunOptions", "TimeLimit", "TrainProgress", "Trainer"]
 
@@ -72,10 +71,22 @@ class TimeLimit(Progress):
         return time.monotonic() >= self._end or self._progress.cancelled()
 
 
-class Objective(Protocol):
+class Movable(Protocol):
+    """The batch of a step."""
+
+    def to(self, device: str) -> Self:
+        """The same batch on another device."""
+        ...
+
+
+B = TypeVar("B", bound=Movable)
+B_contra = TypeVar("B_contra", bound=Movable, contravariant=True)
+
+
+class Objective(Protocol[B_contra]):
     """What a run minimises."""
 
-    def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def __call__(self, step: int, batch: B_contra) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Loss of one batch, and its terms; all randomness is drawn from the step."""
         ...
 
@@ -128,7 +139,7 @@ class Trainer(Generic[T]):
         self.step = self._load_state()
         """Steps done."""
 
-    def run(self, steps: Steps, objective: Objective, options: RunOptions = CPU_RUN) -> bool:
+    def run(self, steps: Dataset[B], objective: Objective[B], options: RunOptions = CPU_RUN) -> bool:
         """Train until the last step or until `options.progress` cancels; returns whether the last step was reached."""
         config, progress = self.config, options.progress
         loader = DataLoader(steps, batch_size=None, sampler=range(self.step, config.steps))
@@ -154,7 +165,7 @@ class Trainer(Generic[T]):
                 break
         return self.step >= config.steps
 
-    def _update(self, step: int, loss: Tensor, objective: Objective) -> None:
+    def _update(self, step: int, loss: Tensor, objective: Objective[Any]) -> None:
         self._optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip_norm)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from maskwright.models.tokenizer import Tokenizer
 from maskwright.training.config import SegConfig, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Batch, Source
 from maskwright.training.prompts import drawn_prompts, templates
-from maskwright.training.vocabulary import UNSURE, YES, Vocabulary
+from maskwright.training.vocabulary import NO, UNSURE, YES, Vocabulary
 
-__all__ = ["ClassEmbeddings", "TextLosses", "TextObjective", "TrainedDinoTxt", "absent_classes"]
+__all__ = ["ClassEmbeddings", "Embeddings", "TextLosses", "TextObjective", "TrainedDinoTxt", "absent_classes"]
 
 
 class TrainedDinoTxt(nn.Module):
@@ -90,7 +91,14 @@ class TextLosses:
         return {name: torch.stack(values).sum() for name, values in sums.items()}
 
     def _classes(self, logits: Tensor, labels: Tensor, classes: Tensor, index: int) -> Tensor:
-        """Softmax over all classes of the source, and over "none" where its background is labelled."""
+        """Softmax over all classes of the source, and over "none" where its background is labelled.
+
+        An absent class does not compete where it may overlap with the pixel's own: trousers on a labelled person.
+        """
+        foreign = classes[len(self.classes[index]) :]
+        overlapping = (self.containment[:, foreign] != NO)[labels.clamp(min=0)] & (labels >= 0)[..., None]
+        overlapping = F.pad(overlapping, (len(classes) - len(foreign), 0)).permute(0, 3, 1, 2)
+        logits = logits.masked_fill(overlapping, _EXCLUDED)
         place = torch.full((len(self.containment),), IGNORE, device=self.device)
         place[classes] = torch.arange(len(classes), device=self.device)
         target = torch.where(labels >= 0, place[labels.clamp(min=0)], labels)
@@ -121,21 +129,38 @@ class TextLosses:
         return _cross_entropy(F.pad(logits[:, selected], (0, 0, 0, 0, 0, 1)), target, weight)
 
 
-def absent_classes(sources: Sequence[Source], classes: int) -> list[Tensor]:
-    """For each source, the classes of other sources that surely do not occur in its images.
+_EXCLUDED = -30.0
+"""Logit of a class that does not compete."""
 
-    A source of one class with a labelled background (microscopy) shares no class with the others.
+
+def absent_classes(sources: Sequence[Source], classes: int) -> list[Tensor]:
+    """For each source, classes that none of its labelled pixels belongs to, unless they overlap with its own.
+
+    These are the classes that people labelled in the other sources. Where unlabelled pixels count as none, only those
+    of microscopy (one class and a labelled background) are surely absent from them, and everything from microscopy.
+    What teachers do not find may be there.
     """
-    single_class = [source.background and len(source.classes) == 1 for source in sources]
-    every = torch.arange(classes)
+    single = [source.background and len(source.classes) == 1 for source in sources]
     own = [set(source.classes.tolist()) for source in sources]
-    foreign = set().union(*(own[i] for i, single in enumerate(single_class) if single))
-    return [
-        every[[k not in own[i] for k in every.tolist()]]
-        if single
-        else torch.tensor(sorted(foreign - own[i]), dtype=torch.int64)
-        for i, single in enumerate(single_class)
-    ]
+    labelled = set().union(*(own[i] for i, source in enumerate(sources) if not source.from_teachers))
+    microscopy = set().union(*(own[i] for i, alone in enumerate(single) if alone))
+    absent: list[set[int]] = []
+    for i, source in enumerate(sources):
+        if source.from_teachers:
+            absent.append(set())
+        else:
+            absent.append(
+                (set(range(classes)) if single[i] else microscopy if source.background else labelled) - own[i]
+            )
+    return [torch.tensor(sorted(part), dtype=torch.int64) for part in absent]
+
+
+class Embeddings(Protocol):
+    """Text embeddings of all classes."""
+
+    def at(self, step: int) -> Tensor:
+        """(T, 2C) embeddings of a step."""
+        ...
 
 
 class TextObjective:
@@ -146,25 +171,32 @@ class TextObjective:
         trained: TrainedDinoTxt,
         sources: Sequence[Source],
         vocabulary: Vocabulary,
-        tokenizer: Tokenizer,
+        embeddings: Embeddings,
         config: TrainConfig,
         device: str,
     ) -> None:
         self._trained, self._config, self._device = trained, config, torch.device(device)
         self._losses = TextLosses(sources, vocabulary, device)
-        self._embeddings = ClassEmbeddings(trained.model, vocabulary, tokenizer, config, device)
+        self._embeddings = embeddings
 
     def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Loss of one batch, and its terms."""
         config = self._config
-        rng = np.random.default_rng([config.seed, step, 1])
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             text = self._embeddings.at(step)
             pixels = batch.pixels.to(memory_format=torch.channels_last)
             features = self._trained.model.encode_image(pixels)
-        parts = self._losses(batch, features, text, self._trained, rng)
+        parts = self._losses(batch, features, text, self._trained, np.random.default_rng([config.seed, step, 1]))
         loss = parts["classes"] + config.subset_loss * parts["subset"] + config.image_loss * parts["image"]
+        further = self.further_terms(step, batch, features)
+        for name, (weight, term) in further.items():
+            loss = loss + weight * term
+            parts[name] = term
         return loss, parts
+
+    def further_terms(self, step: int, batch: Batch, features: DinoFeatures) -> Mapping[str, tuple[float, Tensor]]:  # noqa: ARG002
+        """Weight and value of further terms; none here."""
+        return {}
 
     @torch.no_grad()
     def constrain(self) -> None:

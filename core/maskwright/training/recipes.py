@@ -19,15 +19,15 @@ from maskwright.presets.folders import CONFIG
 from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, load, sam_settings
 from maskwright.presets.saving import save_projection
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.training import clicks, dinov3seg, projection, text
+from maskwright.training import dinov3seg, projection
 from maskwright.training.captions import read_captions
-from maskwright.training.config import TINY_SEG_STAGES, ClickConfig, SegConfig, TrainConfig
-from maskwright.training.data import Source, read_objects, read_source
+from maskwright.training.config import TINY_SEG, SegConfig
+from maskwright.training.data import Source, read_source
 from maskwright.training.loop import RunOptions, TimeLimit, TrainProgress
 from maskwright.training.projection import ProjectionResult, ProjectionSettings
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["TrainingJob", "train_clicks", "train_dinov3seg", "train_projection", "train_text"]
+__all__ = ["TrainingJob", "gallery_images", "train_dinov3seg", "train_projection"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class TrainingJob:
     def labelled(self, *, stretch: bool = True) -> tuple[list[Source], Vocabulary]:
         """The folders as sources of labelled pixels, and their classes."""
         names = (name for folder in self.folders for name in LabelledFolder.read(folder).categories.values())
-        vocabulary, skip = Vocabulary(names), _gallery()
+        vocabulary, skip = Vocabulary(names), gallery_images()
         sources = [
             read_source(
                 folder, index, vocabulary, weight=self.weights.get(folder.name, 1.0),
@@ -66,13 +66,6 @@ class TrainingJob:
             for index, folder in enumerate(self.folders)
         ]  # fmt: skip
         return self._checked(sources), vocabulary
-
-    def objects(self) -> list[Source]:
-        """The folders as sources of numbered objects."""
-        skip = _gallery()
-        return self._checked(
-            [read_objects(folder, weight=self.weights.get(folder.name, 1.0), skip=skip) for folder in self.folders]
-        )
 
     def options(self) -> RunOptions:
         """Device and callbacks of a run that starts now."""
@@ -93,85 +86,44 @@ class TrainingJob:
             self.log(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {speed}")
 
 
-def train_text(job: TrainingJob) -> bool:
-    """Train the dino.txt of a preset from random weights.
+def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
+    """Add dinov3.seg to the preset in `job.out`, or train the official parts that were imported into it.
+
+    Args:
+        job: Training data and output folder.
+        config: Settings for a preset like tiny; imported official parts are trained with the paper's settings.
 
     Returns:
         Whether the last step was reached; otherwise the same job resumes.
 
     Raises:
-        MaskwrightError: A folder has no image to train on, or `job.out` holds published weights or another run.
-    """
-    _refuse_released(job.out)
-    config = TrainConfig(seed=job.seed)
-    config = replace(config, steps=job.steps or config.steps)
-    sources, vocabulary = job.labelled()
-    return text.train(sources, vocabulary, config, job.out, job.options())
-
-
-def train_clicks(job: TrainingJob) -> bool:
-    """Add SAM to the preset in `job.out`; result and errors as `train_text`'s."""
-    if not (job.out / CONFIG).is_file():
-        raise MaskwrightError(f"There is no preset in {job.out} to add clicks to. Train one with --task text first.")
-    _refuse_released(job.out)
-    config = ClickConfig(seed=job.seed)
-    config = replace(config, steps=job.steps or config.steps)
-    return clicks.train(job.objects(), config, job.out, job.options())
-
-
-def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG_STAGES) -> bool:
-    """Add dinov3.seg to the preset in `job.out`; result and errors as `train_text`'s.
-
-    Args:
-        job: Training data and output folder.
-        config: Settings for a preset trained here; imported official parts are trained with the paper's settings.
+        MaskwrightError: A folder has no image to train on; or `job.out` has no dino.txt and MobileSAM to build on, or
+            holds another run.
     """
     parts = sections(job.out) if (job.out / CONFIG).is_file() else {}
-    if not {"dinotxt", "sam"} <= parts.keys():
-        raise MaskwrightError(
-            f"There is no preset with dino.txt and SAM in {job.out} to build dinov3.seg on. Train one with --task text "
-            "and --task click first, or import dinov3seg-l."
-        )
     imported = dinov3seg_settings(job.out) if "dinov3seg" in parts else None
     stretch = True
     if imported is not None and not imported.trained:
         config, stretch = SegConfig(model=imported.model), imported.stretch
     else:
-        _refuse_released(job.out)
         config = replace(config, model=_on_encoders_of(job.out, config.model))
-    scale = 1.0 if job.steps is None else job.steps / config.steps
-    config = _stages(config, config.model, scale, job.seed)
+    config = replace(config, steps=job.steps or config.steps, seed=job.seed)
     sources, vocabulary = job.labelled(stretch=stretch)
     return dinov3seg.train(sources, vocabulary, config, job.out, job.options())
 
 
-def _refuse_released(folder: Path) -> None:
-    """Raise MaskwrightError for a preset with published weights: these recipes would overwrite or destroy them.
-
-    Their learning rates are made for random weights and up to 500 times higher than what published weights bear.
-    """
-    parts = sections(folder) if (folder / CONFIG).is_file() else {}
-    if ("dinotxt" in parts and dinotxt_settings(folder).released) or (
-        "sam" in parts and sam_settings(folder).model.backbone is None
-    ):
-        raise MaskwrightError(
-            f"{folder} holds weights published by their authors, which this training would spoil. Name another folder "
-            "with --out, tune them with `maskwright finetune`, or import dinov3seg-l to train dinov3.seg on them."
-        )
-
-
-def _stages(config: SegConfig, model: Dinov3SegConfig, scale: float, seed: int) -> SegConfig:
-    """The run and the stages that follow it, with all numbers of steps scaled, on one model."""
-    next_stage = None if config.next_stage is None else _stages(config.next_stage, model, scale, seed)
-    return replace(config, model=model, steps=max(1, round(scale * config.steps)), seed=seed, next_stage=next_stage)
-
-
 def _on_encoders_of(folder: Path, model: Dinov3SegConfig) -> Dinov3SegConfig:
-    """The same dinov3.seg on the encoders that the preset in `folder` has."""
+    """The same dinov3.seg on the dino.txt and MobileSAM of the preset in `folder`; raises MaskwrightError."""
+    parts = sections(folder) if (folder / CONFIG).is_file() else {}
+    tiny_vit = sam_settings(folder).model.tiny_vit if {"dinotxt", "sam"} <= parts.keys() else None
+    if tiny_vit is None:
+        raise MaskwrightError(
+            f"There is no preset with dino.txt and MobileSAM in {folder} to build dinov3.seg on. Put a copy of tiny "
+            "there, or import dinov3seg-l."
+        )
     vlm, spe = dinotxt_settings(folder).model, sam_settings(folder).model
-    assert spe.backbone is not None
-    stem = spe.backbone.stem
-    taps = stem[model.taps[0] - 1][0], stem[model.taps[1] - 1][0]
+    # TinyViT's first stage follows two halvings
+    taps = tiny_vit.widths[model.taps[0] - 2], tiny_vit.widths[model.taps[1] - 2]
     aggregator = replace(model.aggregator, text=vlm.backbone.width, appearance=spe.out, taps=taps)
     return replace(model, vlm=vlm, spe=spe, aggregator=aggregator)
 
@@ -209,7 +161,7 @@ def train_projection(
             known.add(existing[TALK2DINO].get("built_on"))
         if encoders.sha256 not in known:
             raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
-    images = [image for folder in folders for image in read_captions(folder, _gallery())]
+    images = [image for folder in folders for image in read_captions(folder, gallery_images())]
     result = projection.train(
         encoders, images, settings, out / "regions", device=choose_device(device), progress=progress
     )  # fmt: skip
@@ -219,7 +171,7 @@ def train_projection(
     return result
 
 
-def _gallery() -> frozenset[str]:
+def gallery_images() -> frozenset[str]:
     """Names without extension of the sample gallery's images, which no training uses."""
     rows = json.loads((files("maskwright_assets") / "samples" / "samples.json").read_text(encoding="utf-8"))
     return frozenset(Path(row["file"]).stem for row in rows)

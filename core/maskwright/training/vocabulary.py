@@ -37,6 +37,12 @@ class Vocabulary:
         self._set_entries(known.get(name, _Entry(name)) for name in sorted(set(self._class_of.values())))
 
     @classmethod
+    def bundled(cls) -> Vocabulary:
+        """All classes of the bundled list."""
+        rows = json.loads((files("maskwright_assets") / "vocabulary.json").read_text(encoding="utf-8"))
+        return cls(name for row in rows for name in (row["name"], *row["synonyms"]))
+
+    @classmethod
     def exactly(cls, names: Sequence[str]) -> Vocabulary:
         """One class per name, in this order and without synonyms: a user may tell pedestrian from person."""
         vocabulary = cls(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +73,3 @@ def test_bench_of_clicks(run: Run) -> None:
     assert (answer["longest"], answer["rounds"], answer["encoder_calls"]) == (1024, 3, 1)
     assert 0 < answer["further"] <= answer["slowest"]
     assert "1 encoder call" in run("bench", "--task", "click", "--rounds", 1).out
-
-
-def test_train_needs_a_preset_to_start_from(run: Run, labelled: Path, home: Path, small_preset: Path) -> None:
-    words = ("train", labelled, "--task", "click", "--steps", 1, "--device", "cpu")
-    assert "nowhere" in run(*words, "--out", home / "nowhere").sentence()
-    shutil.copytree(small_preset, home / "mine")
-    assert "--background" in run(*words, "--out", home / "mine", "--background", labelled.name).sentence(2)

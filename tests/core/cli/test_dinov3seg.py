@@ -15,7 +15,7 @@ from maskwright.presets.loading import dinov3seg_settings
 from maskwright.project import ablation
 from maskwright.project.ablation import ROWS
 from maskwright.training import dinov3seg
-from maskwright.training.config import TINY_SEG_STAGES
+from maskwright.training.config import TINY_SEG
 from tests.core.cli.conftest import Run
 
 
@@ -57,11 +57,11 @@ def test_count_prints_the_papers_size(run: Run, segmenting_preset: Path, small_p
 
 def test_training_adds_it_to_a_preset(run: Run, labelled: Path, small_preset: Path, home: Path) -> None:
     out = shutil.copytree(small_preset, home / "mine")
-    done = run("train", labelled, "--task", "seg", "--out", out, "--steps", 2, "--device", "cpu", "--json")
+    done = run("train", labelled, "--out", out, "--steps", 2, "--device", "cpu", "--json")
     assert done.json == {"preset": str(out), "finished": True}
     assert dinov3seg_settings(out).trained
     assert dinov3seg_settings(out).model.aggregator.text == 32, "it fits the preset's encoders"
-    sentence = run("train", labelled, "--task", "seg", "--out", home / "none", "--steps", 2).sentence()
+    sentence = run("train", labelled, "--out", home / "none", "--steps", 2).sentence()
     assert "no preset with" in sentence
 
 
@@ -69,8 +69,8 @@ def test_training_adds_it_to_a_preset(run: Run, labelled: Path, small_preset: Pa
 def test_ablation_prints_a_row_for_each_part(
     run: Run, labelled: Path, small_preset: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = replace(TINY_SEG_STAGES, batch=2, crop=96, short_side=(96, 96))
-    monkeypatch.setattr(ablation, "TINY_SEG_STAGES", small)
+    small = replace(TINY_SEG, batch=2, crop=96, short_side=(96, 96))
+    monkeypatch.setattr(ablation, "TINY_SEG", small)
     monkeypatch.setitem(dinov3seg.SETTINGS, "protocol", {"sides": [96], "window": 64, "stride": 32})
     words = ("ablate", labelled, "--measure", labelled, "--out", home / "ablation", "--base", small_preset)
     options = ("--steps", 2, "--limit", 2, "--device", "cpu")

@@ -10,7 +10,7 @@ from tests.core.cli.conftest import Run
 def test_train_words(run: Run, home: Path) -> None:
     sentence = run("train", "data", "--out", "preset", "--background", "nuclei").sentence(2)
     assert sentence == "nuclei is none of the folders given: data."
-    assert "is not a labelled folder" in run("train", "data", "--out", "preset", "--steps", "1").sentence()
+    assert "no preset with" in run("train", "data", "--out", "preset", "--steps", "1").sentence()
     assert list(home.iterdir()) == []
 
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from maskwright.domain import rle
 from maskwright.presets.loading import dinov3seg_settings
-from maskwright.training.config import TINY_SEG_STAGES, SegConfig
+from maskwright.training.config import TINY_SEG, SegConfig
 from maskwright.training.data import Source, read_source
 from maskwright.training.vocabulary import Vocabulary
 
@@ -22,13 +22,12 @@ NAMES = ("grass", "sky", "cow")
 def small_config(folder: Path, **settings: object) -> SegConfig:
     """Settings for the model in `folder` and pictures of 64 pixels."""
     base = replace(
-        TINY_SEG_STAGES,
+        TINY_SEG,
         model=dinov3seg_settings(folder).model,
         steps=60,
         batch=4,
         crop=64,
         short_side=(64, 80),
-        next_stage=None,
     )
     return replace(base, **{"lr": 3e-3, "ema": 0.9, "label_stride": 4, **settings})  # type: ignore[arg-type]
 

@@ -82,8 +82,6 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
 ) -> None:
     source, vocabulary = source_of(labelled_folder)
     config = small_config(out, steps=6)
-    # a second run on larger crops follows, and is found again as well
-    config = replace(config, next_stage=replace(config, steps=3, crop=80, short_side=(80, 96)))
     other = shutil.copytree(out, tmp_path / "other")
     assert train([source], vocabulary, config, out)
     assert not train([source], vocabulary, config, other, RunOptions(progress=TimeLimit(NO_PROGRESS, 0)))
@@ -93,31 +91,11 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.slow
-def test_a_result_may_keep_a_share_of_what_it_started_from(labelled_folder: Path, out: Path, tmp_path: Path) -> None:
-    source, vocabulary = source_of(labelled_folder)
-    stored = []
-    for keep in (0.0, 0.5, 1.0):
-        place = Path(shutil.copytree(out, tmp_path / f"keep {keep}"))
-        assert train(
-            [source], vocabulary, small_config(out, steps=3, weight_interpolation=keep, new_early=False), place
-        )
-        stored.append(load_file(place / "dinov3seg.safetensors"))
-    learnt, half, none = stored
-    assert not torch.equal(learnt["aggregator.conv1.weight"], none["aggregator.conv1.weight"])
-    # what is as it was in the preset's other parts is not stored again
-    for name in none:
-        middle = (learnt[name].float() + none[name].float()) / 2
-        torch.testing.assert_close(half[name].float(), middle, atol=2e-3, rtol=2e-3)
-
-
 def test_only_what_learnt_is_stored(labelled_folder: Path, out: Path) -> None:
     source, vocabulary = source_of(labelled_folder)
     assert train([source], vocabulary, small_config(out, steps=2), out)
     stored = load_file(out / "dinov3seg.safetensors")
-    assert not any("text_model" in name or "patch_embeddings.body" in name for name in stored)
-    assert any(name.startswith("vlm.visual_model.head.") for name in stored)
-    assert any(name.startswith("spe.encoder.conv.") for name in stored)
+    assert {name.split(".")[0] for name in stored} == {"anyup", "aggregator"}
 
 
 def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_path: Path) -> None:

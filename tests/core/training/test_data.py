@@ -1,44 +1,22 @@
-"""The trainer on a toy of its own kind: small pictures with two colours, real steps."""
+"""Training data and classes: which images are read, what their labels say, and what a step draws."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
-from safetensors.torch import load_file
 
-import maskwright as mw
-from maskwright.domain import ReferencePrompt, rle
-from maskwright.engine import Engine
+from maskwright.domain import rle
 from maskwright.formats.labelled_folder import LabelledFolder, held_out
-from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
-from maskwright.models.dinov3 import DinoV3Config
-from maskwright.training.config import TrainConfig
+from maskwright.training.config import CropSchedule
 from maskwright.training.data import IGNORE, NONE, Steps, read_source
-from maskwright.training.loop import RunOptions
-from maskwright.training.text import train
 from maskwright.training.vocabulary import NO, UNSURE, YES, Vocabulary
-from tests.progress import Recorded
 
-SMALL = TrainConfig(
-    model=DinoTxtConfig(
-        DinoV3Config(width=32, depth=1, heads=2, patch=8, layer_scale=1.0, stem=((8, 0), (16, 0), (32, 1))),
-        HeadConfig(1, 2, layer_scale=1.0),
-        TextConfig(vocabulary=400, context=24, width=32, depth=1, heads=2),
-    ),
-    steps=40,
-    batch=4,
-    crop=32,
-    short_side=(32, 64),
-    text_steps=30,
-    ema=0.9,
-    lr=3e-3,
-)
+SCHEDULE = CropSchedule(steps=5, batch=8, crop=32, short_side=(40, 64), lr=1e-3, warmup=0.1, ema=0.9, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +69,7 @@ def test_unlabelled_pixels_are_ignored_or_none_of_the_classes(folder: Path) -> N
 
 def test_a_step_is_the_same_whenever_it_is_drawn_and_labels_follow_pixels(folder: Path) -> None:
     source, _ = _source(folder)
-    steps = Steps([source], replace(SMALL, batch=8, crop=32, short_side=(40, 64), seed=1, steps=5))
+    steps = Steps([source], SCHEDULE)
     first, again, other = steps[3], steps[3], steps[4]
     assert torch.equal(first.pixels, again.pixels)
     assert not torch.equal(first.pixels, other.pixels)
@@ -112,38 +90,3 @@ def test_what_contains_what() -> None:
     assert table[wall, brick] == UNSURE
     assert table[face, person] == UNSURE
     assert table[cow, wall] == NO
-
-
-@pytest.fixture(scope="module")
-def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source, vocabulary = _source(folder)
-    out = tmp_path_factory.mktemp("run") / "preset"
-    assert train([source], vocabulary, SMALL, out)
-    return out
-
-
-def test_the_trained_preset_finds_grass_and_sky(trained: Path, folder: Path) -> None:
-    engine = Engine.load(trained, "cpu")
-    image = mw.Image.open(folder / "images" / "m1.png")
-    found = engine.segment_text(image, ["sky", "grass"])
-    truth = np.where(np.arange(64) < 32, 2, 1)[None, :].repeat(48, axis=0)
-    assert (found.label_map == truth).mean() > 0.9
-    sky = mw.Reference(image, truth == 1)
-    made = engine.provenance(image, ReferencePrompt(references=(sky,)))
-    assert made.parameters["tau"] == 0.85, "by example as tiny"
-
-
-def test_resumed_run_ends_where_the_uninterrupted_one_does(trained: Path, folder: Path, tmp_path: Path) -> None:
-    source, vocabulary = _source(folder)
-    stop_at = iter([False] * 17 + [True] * 10)
-    assert not train([source], vocabulary, SMALL, tmp_path, RunOptions(progress=Recorded(lambda: next(stop_at))))
-    assert train([source], vocabulary, SMALL, tmp_path)
-    first, second = (load_file(place / "dinotxt.safetensors") for place in (trained, tmp_path))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_a_folder_of_another_run_is_refused(trained: Path, folder: Path) -> None:
-    source, vocabulary = _source(folder)
-    with pytest.raises(mw.MaskwrightError, match="another"):
-        train([source], vocabulary, replace(SMALL, seed=9), trained)
