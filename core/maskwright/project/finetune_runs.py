@@ -218,8 +218,9 @@ class Runs:
         """The run, as interrupted when its row says running but its process is gone."""
         if run.state != "running":
             return run
-        silent = (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > _SILENCE
         job = self._jobs.get(run.name)
+        # our own child tells whether it lives; on a busy machine it may be silent for long before its first report
+        silent = job is None and (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > _SILENCE
         # our own child may have ended a moment after its row was read
         gone = job is not None and not job.alive and self._store.runs.get(run.name).state == "running"
         if silent or gone:
