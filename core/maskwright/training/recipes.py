@@ -27,7 +27,7 @@ from maskwright.training.loop import RunOptions, TimeLimit, TrainProgress
 from maskwright.training.projection import ProjectionResult, ProjectionSettings
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["TrainingJob", "gallery_images", "train_dinov3seg", "train_projection"]
+__all__ = ["TrainingJob", "gallery_images", "on_encoders_of", "train_dinov3seg", "train_projection"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +106,13 @@ def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
     if imported is not None and not imported.trained:
         config, stretch = SegConfig(model=imported.model), imported.stretch
     else:
-        config = replace(config, model=_on_encoders_of(job.out, config.model))
+        config = replace(config, model=on_encoders_of(job.out, config.model))
     config = replace(config, steps=job.steps or config.steps, seed=job.seed)
     sources, vocabulary = job.labelled(stretch=stretch)
     return dinov3seg.train(sources, vocabulary, config, job.out, job.options())
 
 
-def _on_encoders_of(folder: Path, model: Dinov3SegConfig) -> Dinov3SegConfig:
+def on_encoders_of(folder: Path, model: Dinov3SegConfig) -> Dinov3SegConfig:
     """The same dinov3.seg on the dino.txt and MobileSAM of the preset in `folder`; raises MaskwrightError."""
     parts = sections(folder) if (folder / CONFIG).is_file() else {}
     tiny_vit = sam_settings(folder).model.tiny_vit if {"dinotxt", "sam"} <= parts.keys() else None

@@ -106,7 +106,7 @@ def test_attention_stays_inside_its_window() -> None:
     assert difference[:, :4].max() == 0
 
 
-def _published(config: LiteConfig) -> dict[str, Tensor]:
+def published_lite(config: LiteConfig, classes: int = 1000) -> dict[str, Tensor]:
     """The published layout with random weights and statistics."""
     chance = torch.Generator().manual_seed(5)
     state: dict[str, Tensor] = {}
@@ -134,7 +134,7 @@ def _published(config: LiteConfig) -> dict[str, Tensor]:
             number, channels = number + 1, out
     conv("_conv_head", 1280, channels, 1)
     norm("_bn1", 1280)
-    state["_fc.weight"], state["_fc.bias"] = torch.randn(1000, 1280), torch.randn(1000)
+    state["_fc.weight"], state["_fc.bias"] = torch.randn(classes, 1280), torch.randn(classes)
     return state
 
 
@@ -142,7 +142,7 @@ LITE = LiteConfig(stem=8, widths=(4, 6, 8, 8, 10, 12, 16), depths=(1, 1, 1, 1, 1
 
 
 def test_the_trunk_loads_the_published_layout_and_folds_its_norms() -> None:
-    state = _published(LITE)
+    state = published_lite(LITE)
     trunk = LiteTrunk(LITE).eval()
     weights, _ = convert_published(state, LITE)
     trunk.load_state_dict(weights)
