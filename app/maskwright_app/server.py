@@ -18,10 +18,22 @@ from maskwright_app.ui import Site, router
 from maskwright_app.ui.errors import add_error_handlers
 from maskwright_app.ui.site import user_of
 
-__all__ = ["create_app", "serve"]
+__all__ = ["create_app", "page_app", "serve"]
 
 _LEAVE_SECONDS = 3
 """Seconds that requests get to end when the server stops."""
+
+
+def page_app(session: AnnotationSession, *, hosts: Collection[str] = LOOPBACK, logins: Logins | None = None) -> FastAPI:
+    """The page and its routes, without Gradio's endpoints; arguments as `create_app`."""
+    site = Site(session)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
+    add_error_handlers(app)
+    app.include_router(router(site))
+    add_page(app)
+    app.add_middleware(Guard, hosts=hosts, logins=logins)
+    return app
 
 
 def create_app(
@@ -34,13 +46,7 @@ def create_app(
         hosts: names by which requests may call this server.
         logins: who may log in; None lets everybody in whom `hosts` lets in.
     """
-    site = Site(session)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.site = site
-    add_error_handlers(app)
-    app.include_router(router(site))
-    add_page(app)
-    app.add_middleware(Guard, hosts=hosts, logins=logins)
+    app = page_app(session, hosts=hosts, logins=logins)
     blocks = build(session)
     blocks.queue(max_size=20, default_concurrency_limit=4)
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
+    "ClassBody",
+    "ClassChangeBody",
+    "ClassDeletionBody",
     "ClickBody",
     "DecisionBody",
     "DrawnMaskBody",
@@ -15,6 +18,8 @@ __all__ = [
     "KnownMasksBody",
     "LikeBody",
     "MaskChangeBody",
+    "MergeBody",
+    "PresetBody",
     "RleBody",
     "StepBody",
     "TextBody",
@@ -134,6 +139,49 @@ class StepBody(Body):
     """The image in view, for undo and redo."""
 
     image: Id
+
+
+class ClassBody(Body):
+    """A new class."""
+
+    name: Name
+
+
+class ClassChangeBody(Body):
+    """What changes of a class."""
+
+    name: Name = ""
+    color: Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")] = ""
+    hotkey: Annotated[int, Field(ge=1, le=9)] | None = None
+    order: Annotated[int, Field(ge=0, le=100_000)] = 0
+    synonyms: Annotated[list[Name], Field(max_length=100)] = []
+
+
+class MergeBody(Body):
+    """Two classes: the masks of the first become the second's."""
+
+    source: Id
+    target: Id
+
+
+class MoveTo(Body):
+    """The class that masks move to."""
+
+    move_to: Id
+
+
+class ClassDeletionBody(Body):
+    """What happens to the masks of a class that is deleted."""
+
+    masks: Literal["delete"] | MoveTo
+
+
+class PresetBody(Body):
+    """A preset, perhaps for some kinds of prompts only."""
+
+    preset: Annotated[str, Field(min_length=1, max_length=1000)]
+    prompts: Annotated[list[Literal["text", "example", "click"]], Field(max_length=3)] | None = None
+    request: RequestId = ""
 
 
 class ImageBody(Body):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, StreamingResponse
 
-from maskwright.session import ClassEntry
+from maskwright_app.samples import samples
+from maskwright_app.ui.classes import classes_json
+from maskwright_app.ui.presets import presets_json
 from maskwright_app.ui.site import Site, answer, user_of
 
-__all__ = ["StateRoutes", "class_json"]
+__all__ = ["StateRoutes"]
 
 
 class StateRoutes:
@@ -27,24 +31,20 @@ class StateRoutes:
         return answer(
             change=change,
             user=user_of(request),
-            project={"name": self._session.folder.name, "folder": str(self._session.folder)},
-            classes=[class_json(entry) for entry in self._session.classes.all()],
+            login=bool(user_of(request)),
+            project=self._project(),
+            classes=classes_json(self._session),
+            samples=bool(samples()),
+            **presets_json(self._session),
         )
+
+    def _project(self) -> dict[str, Any]:
+        folder, statuses, masks = self._session.folder, self._session.images.statuses(), self._session.project.status()
+        counts = {"images": sum(statuses.values()), **statuses}
+        counts |= {"masks": sum(masks.accepted.values()), "proposals": masks.proposed}
+        return {"name": folder.name, "folder": str(folder), "counts": counts}
 
     async def events(self) -> StreamingResponse:
         """Server-sent events: change, progress, jobs, finetune."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._site.events.stream(), media_type="text/event-stream", headers=headers)
-
-
-def class_json(entry: ClassEntry) -> dict[str, object]:
-    """A category with its number of accepted masks."""
-    category = entry.category
-    return {
-        "id": category.id,
-        "name": category.name,
-        "color": category.color,
-        "hotkey": category.shortcut,
-        "synonyms": list(category.synonyms),
-        "masks": entry.accepted,
-    }

@@ -119,9 +119,9 @@ class ImageCollection:
             )
         return file
 
-    def all(self) -> list[ImageRecord]:
-        """All records in id order."""
-        return self._store.images.all()
+    def all(self, *, excluded: bool = True) -> list[ImageRecord]:
+        """All records in id order; without `excluded`, those that take part in batches, training and exports."""
+        return self._store.images.all(excluded=excluded)
 
     def page(self, after_id: int = 0, limit: int | None = 100) -> list[ImageSummary]:
         """At most `limit` records with their numbers of masks, in id order, after the id `after_id`."""

@@ -130,7 +130,11 @@ def _predict(
     accepted: dict[int, set[str]] = {}
     for mask_key in project.store.masks.accepted_keys():
         accepted.setdefault(mask_key.image_id, set()).add(mask_key.category)
-    records = [r for r in project.images.all() if r.id not in done and not set(names) <= accepted.get(r.id, set())]
+    records = [
+        r
+        for r in project.images.all(excluded=False)
+        if r.id not in done and not set(names) <= accepted.get(r.id, set())
+    ]
     for number, record in enumerate(records):
         progress.report(number, len(records))
         progress.check()

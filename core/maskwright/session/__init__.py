@@ -17,6 +17,9 @@ from maskwright.errors import (
 from maskwright.files.logins import Logins
 from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.project import AddResult
+from maskwright.project.uploads import Upload
+from maskwright.session.choices import CLEANINGS, REFINEMENT_CHOICES, Choice
 from maskwright.session.classes import ClassEntry
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
 from maskwright.session.masks import StoredMask
@@ -34,7 +37,7 @@ from maskwright.session.pending import Decision, Pending, WriteFailure
 from maskwright.session.presets import PresetInfo
 from maskwright.session.session import AnnotationSession, default_project
 from maskwright.session.views import MaskView, Proposal, Proposals, draw_masks, visible
-from maskwright.store import Changes
+from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLEANING",
+    "CLEANINGS",
     "CLICK_UNDONE",
     "CLOSED_PROPOSAL",
     "FINETUNE_ACTIONS",
@@ -50,14 +54,20 @@ __all__ = [
     "NO_IMAGE",
     "NO_OPEN_MASK",
     "NO_PROGRESS",
+    "REFINEMENT_CHOICES",
+    "STATUSES",
+    "AddResult",
     "AnnotationSession",
     "BadPrompt",
     "Cancelled",
     "Changes",
+    "Choice",
     "ClassEntry",
     "Conflict",
     "Decision",
     "FinetuneStatus",
+    "ImageFilter",
+    "ImageSummary",
     "Logins",
     "MaskView",
     "MaskwrightError",
@@ -72,6 +82,7 @@ __all__ = [
     "SearchHit",
     "SearchResult",
     "StoredMask",
+    "Upload",
     "UsageError",
     "WriteFailure",
     "click_hint",

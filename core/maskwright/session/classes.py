@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from maskwright.domain import Category
-from maskwright.domain.palette import default_color
+from maskwright.domain import Category, TextPrompt
+from maskwright.domain.palette import free_color
 from maskwright.project import Project, user_name
 
 __all__ = ["ClassEntry", "SessionClasses"]
@@ -34,15 +34,35 @@ class SessionClasses:
 
     def colors(self, names: Sequence[str]) -> dict[str, str]:
         """Colour by name: the project's, and for new names those they will get when accepted in this order."""
-        known = {category.name: category.color for category in self._project.categories()}
-        new = [name for name in dict.fromkeys(names) if name not in known]
-        return known | {name: default_color(len(known) + n) for n, name in enumerate(new)}
+        # a deleted category gets its colour back when its name is used again
+        colors = {category.name: category.color for category in self._project.store.categories.all(deleted=True)}
+        for name in names:
+            if name not in colors:
+                colors[name] = free_color(list(colors.values()))
+        return colors
 
     def add(self, name: str, *, user: str = "") -> Category:
         """Add a category, or return the one that there is; raises UsageError for an empty name."""
         return self._project.store.categories.add(name, user or user_name())
 
-    def change(self, name: str, *, user: str = "", **values: Any) -> Category:
+    def get(self, category_id: int) -> Category:
+        """A category by its id; raises MaskwrightError when there is none."""
+        return self._project.store.categories.by_id(category_id)
+
+    def move(self, name: str, place: int, *, user: str = "") -> None:
+        """Move a category to a place in the list, counted from 0."""
+        self._project.store.categories.move(name, place, user or user_name())
+
+    def with_synonyms(self, prompt: TextPrompt) -> TextPrompt:
+        """The prompt with the synonyms of the project's categories beside those that were typed."""
+        known = {category.name: category.synonyms for category in self._project.categories()}
+        classes = tuple(
+            named._replace(synonyms=tuple(dict.fromkeys([*named.synonyms, *known.get(named.name, ())])))
+            for named in prompt.classes
+        )
+        return replace(prompt, classes=classes)
+
+    def change(self, name: str, /, *, user: str = "", **values: Any) -> Category:
         """Change name, color, shortcut, synonyms or supercategory; see `CategoryStore.change` for the errors."""
         return self._project.store.categories.change(name, user or user_name(), **values)
 

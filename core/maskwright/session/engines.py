@@ -60,6 +60,10 @@ class Engines:
             first[task] = (usable or run or own) if task == "click" else (run or usable or own)
         return first
 
+    def folder(self, task: Task) -> Path | None:
+        """Folder of the model that answers a kind of prompt; None when it is not on this computer."""
+        return _folder(self.models()[task])
+
     def load(self, name: str) -> Engine:
         """The engine of a preset or checkpoint folder, loaded once; errors as `Engine.load`."""
         with self._lock:

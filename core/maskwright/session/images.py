@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from maskwright.domain import Image, ImageRecord
 from maskwright.files.atomic import atomic_save
 from maskwright.imaging.encoding import EncodedImage, thumbnail, upright
-from maskwright.project import Project
+from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.project import AddResult, Project, user_name
+from maskwright.project.uploads import Upload, add_uploads
 from maskwright.session.messages import image_title
 from maskwright.settings import Settings
+from maskwright.store import ImageFilter, ImageSummary
 
 __all__ = ["SessionImages"]
 
@@ -32,6 +36,35 @@ class SessionImages:
     def add(self, image: Image | Path) -> ImageRecord:
         """Add an image or an image file to the project; raises MaskwrightError with what is wrong with it."""
         return self._project.images.register(image if isinstance(image, Image) else Image.open(image))
+
+    def add_uploads(self, uploads: Sequence[Upload], *, progress: Progress = NO_PROGRESS) -> list[AddResult]:
+        """Add files that somebody sent, also those in zip archives; one result for each image file."""
+        return list(add_uploads(self._project.images, uploads, progress=progress))
+
+    def find(self, filter: ImageFilter, offset: int = 0, limit: int | None = None) -> tuple[int, list[ImageSummary]]:  # noqa: A002
+        """How many images a filter lets through, and a page of them with their numbers of masks."""
+        return self._project.store.images.find(filter, offset, limit)
+
+    def summary(self, image_id: int) -> ImageSummary:
+        """An image with its numbers of masks; raises MaskwrightError when it is not there."""
+        self.record(image_id)
+        return self.find(ImageFilter(ids=[image_id]))[1][0]
+
+    def statuses(self) -> dict[str, int]:
+        """Number of images by status: none, proposed, done, complete, excluded."""
+        return self._project.store.images.statuses()
+
+    def next_unreviewed(self, after_id: int = 0) -> int | None:
+        """The next image without accepted masks or with open proposals; None when there is no other."""
+        return self._project.store.images.next_unreviewed(after_id)
+
+    def review(self, image_id: int, review: str, *, user: str = "") -> ImageSummary:
+        """Say that an image is complete or excluded; an empty text takes that back."""
+        return self._project.store.images.review(image_id, review, user or user_name())
+
+    def delete(self, image_id: int, *, user: str = "") -> int:
+        """Delete an image with its masks, which undo takes back; returns how many accepted masks went with it."""
+        return self._project.store.images.delete(image_id, user or user_name())
 
     def get(self, image_id: int) -> Image:
         """An image with its pixels; raises MaskwrightError when it is missing."""

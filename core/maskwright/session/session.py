@@ -13,6 +13,7 @@ from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
+from maskwright.session.choices import Choice, text_methods
 from maskwright.session.classes import SessionClasses
 from maskwright.session.decision_writer import DecisionWriter
 from maskwright.session.duplicates import duplicates
@@ -102,6 +103,11 @@ class AnnotationSession:
         """The engine that answers text, loaded when first needed."""
         return self._engines.current()
 
+    def text_methods(self) -> list[Choice]:
+        """Methods of the model that answers text prompts, the automatic choice first; loads nothing."""
+        folder = self._engines.folder("text")
+        return [] if folder is None else text_methods(folder)
+
     def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> SearchResult:
         """Images of the project that show what a phrase says, the best first; see `project.search.find_images`."""
         from maskwright.project.search import find_images
@@ -112,7 +118,8 @@ class AnnotationSession:
 
     def propose_text(self, image_id: int, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks for class names; earlier proposals and accepted masks stay as they are."""
-        return self._propose("text", image_id, lambda engine, image: engine.segment(image, prompt, progress=progress))
+        full = self.classes.with_synonyms(prompt)
+        return self._propose("text", image_id, lambda engine, image: engine.segment(image, full, progress=progress))
 
     def propose_reference(
         self,

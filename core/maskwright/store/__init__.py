@@ -7,11 +7,13 @@ from maskwright.store.imports import ImportCounts, NewCategory, NewDataset
 from maskwright.store.store import Store
 from maskwright.store.values import (
     STATES,
+    STATUSES,
     BoxPrompt,
     Change,
     Changes,
     Correction,
     Counts,
+    ImageFilter,
     ImageSummary,
     NewAnnotation,
     NewImage,
@@ -22,11 +24,13 @@ from maskwright.store.values import (
 
 __all__ = [
     "STATES",
+    "STATUSES",
     "BoxPrompt",
     "Change",
     "Changes",
     "Correction",
     "Counts",
+    "ImageFilter",
     "ImageSummary",
     "ImportCounts",
     "NewAnnotation",

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from maskwright.domain import Category
 from maskwright.errors import MaskwrightError, UsageError
 from maskwright.store import history, queries
-from maskwright.store.orm import AnnotationRow, ReferenceRow, now
+from maskwright.store.orm import AnnotationRow, CategoryRow, ReferenceRow, now
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import clean_name
 
@@ -47,6 +47,26 @@ class CategoryStore:
         with self._transactions.writing() as db:
             history.category(db, name, user, now())
             return queries.require_category(db, name).to_domain()
+
+    def by_id(self, category_id: int) -> Category:
+        """The category with this id; raises MaskwrightError when there is none."""
+        with self._transactions.reading() as db:
+            row = db.get(CategoryRow, category_id)
+            if row is None or row.deleted:
+                raise MaskwrightError(f"There is no category {category_id} in this project.", "Reload the list.")
+            return row.to_domain()
+
+    def move(self, name: str, place: int, user: str) -> None:
+        """Move a category to a place in the list, counted from 0, in one step; raises MaskwrightError without it."""
+        with self._transactions.writing() as db:
+            moved = queries.require_category(db, clean_name(name))
+            order = [category.id for category in queries.categories(db) if category.id != moved.id]
+            order.insert(max(0, place), moved.id)
+            step = history.begin_step(db, user, "change of the order")
+            for position, key in enumerate(order):
+                history.change_category(
+                    db, db.get_one(CategoryRow, key), "category_changed", user, step, position=position
+                )
 
     def all(self, *, deleted: bool = False) -> list[Category]:
         """All categories in id order; with `deleted` also the deleted ones, which the history may name."""

@@ -23,11 +23,16 @@ class StoredDataset:
         for state in states:
             check_state(state)
         self._db, self._states = db, tuple(states)
-        self._in_states = AnnotationRow.state.in_(self._states)
+        # an excluded image takes no part in exports
+        self._taking_part = ImageRow.review.not_in(("excluded", "deleted"))
+        excluded = select(ImageRow.id).where(~self._taking_part)
+        self._in_states = AnnotationRow.state.in_(self._states) & AnnotationRow.image_id.not_in(excluded)
 
     def images(self) -> Iterator[ImageRecord]:
-        """All images, in id order."""
-        rows = self._db.scalars(select(ImageRow).order_by(ImageRow.id).execution_options(yield_per=1000))
+        """All images that take part, in id order."""
+        rows = self._db.scalars(
+            select(ImageRow).where(self._taking_part).order_by(ImageRow.id).execution_options(yield_per=1000)
+        )
         return (row.to_domain() for row in rows)
 
     def categories(self) -> list[Category]:
@@ -38,7 +43,9 @@ class StoredDataset:
 
     def annotations(self) -> Iterator[Annotation]:
         """The annotations, in id order."""
-        return queries.stored_annotations(self._db, self._states)
+        excluded = set(self._db.scalars(select(ImageRow.id).where(~self._taking_part)))
+        rows = queries.stored_annotations(self._db, self._states)
+        return (row for row in rows if row.image_id not in excluded)
 
     def of_image(self, image_id: int) -> list[Annotation]:
         """The annotations of one image, in id order."""

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from maskwright.domain import Mask
-from maskwright.domain.palette import default_color
+from maskwright.domain.palette import free_color
 from maskwright.domain.rle import Rle
 from maskwright.errors import MaskwrightError
 from maskwright.store import queries
@@ -42,7 +42,7 @@ def category(
     """The id of the category with this clean name, which is added, or restored if it was deleted."""
     row = queries.category_row(db, name, deleted=True)
     if row is None:
-        color = default_color(queries.row_count(db, CategoryRow))
+        color = free_color(list(db.scalars(select(CategoryRow.color))))
         row = CategoryRow(
             id=preferred_id, name=name, color=color, supercategory=supercategory, created_at=at, shortcut=None
         )

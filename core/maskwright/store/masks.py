@@ -13,7 +13,7 @@ from maskwright.domain import Annotation, AnnotationKey
 from maskwright.errors import Conflict, MaskwrightError
 from maskwright.store import history, queries, undo
 from maskwright.store.counts import count, masks_in
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, PromptRow, ReferenceRow, StepRow, now
+from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, ReferenceRow, StepRow, now
 from maskwright.store.transactions import Transactions
 from maskwright.store.values import (
     Change,
@@ -175,12 +175,13 @@ class MaskStore:
             return list(queries.stored_annotations(db, states, image_id))
 
     def accepted_keys(self) -> list[AnnotationKey]:
-        """All accepted masks of single objects without their pixels, in id order; groups (crowds) are left out."""
+        """All accepted masks of single objects without their pixels, in id order; not groups, nor excluded images."""
         row = AnnotationRow
         query = (
             select(row.uid, row.revision, row.image_id, row.category_id, CategoryRow.name)
             .join(CategoryRow, CategoryRow.id == row.category_id)
-            .where(row.state == "accepted", row.crowd.is_(False))
+            .join(ImageRow, ImageRow.id == row.image_id)
+            .where(row.state == "accepted", row.crowd.is_(False), ImageRow.review != "excluded")
             .order_by(row.id)
         )
         with self._transactions.reading() as db:

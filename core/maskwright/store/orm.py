@@ -66,6 +66,8 @@ class ImageRow(Base):
     # numbers of its masks in these states: a list of images with their counts reads this table only
     accepted: Mapped[int] = mapped_column(default=0, server_default="0")
     proposed: Mapped[int] = mapped_column(default=0, server_default="0")
+    # empty, or one of REVIEWS; a deleted image is kept for undo, and comes back when it is added again
+    review: Mapped[str] = mapped_column(default="", server_default="")
 
     @classmethod
     def from_domain(cls, new: NewImage, at: str) -> ImageRow:
@@ -112,6 +114,8 @@ class CategoryRow(Base):
     synonyms: Mapped[list[str]] = mapped_column(default=list, server_default="[]")
     # kept for the history and for undo; adding its name again restores it
     deleted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # place in lists; None for those that nobody has moved, which follow in the order of their ids
+    position: Mapped[int | None]
 
     def to_domain(self) -> Category:
         """The category as a value."""

@@ -86,8 +86,8 @@ def require_category(db: Session, name: str) -> CategoryRow:
 
 
 def categories(db: Session, *, deleted: bool = False) -> list[Category]:
-    """All categories in id order; with `deleted` also the deleted ones."""
-    query = select(CategoryRow).order_by(CategoryRow.id)
+    """All categories in the order of the user, then of their ids; with `deleted` also the deleted ones."""
+    query = select(CategoryRow).order_by(CategoryRow.position.is_(None), CategoryRow.position, CategoryRow.id)
     return [row.to_domain() for row in db.scalars(query if deleted else query.where(CategoryRow.deleted.is_(False)))]
 
 
@@ -137,7 +137,7 @@ def counts(db: Session) -> Counts:
     }
     annotated = select(func.count()).select_from(ImageRow).where(ImageRow.accepted > 0)
     return Counts(
-        images=row_count(db, ImageRow),
+        images=db.scalars(select(func.count()).select_from(ImageRow).where(ImageRow.review != "deleted")).one(),
         annotated_images=db.scalars(annotated).one(),
         accepted={category.name: numbers.get((category.id, "accepted"), 0) for category in categories(db)},
         **totals,

@@ -10,13 +10,14 @@ from sqlalchemy.orm import Session, aliased
 
 from maskwright.errors import Conflict, NothingToUndo, OtherImage
 from maskwright.store import history, queries
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, StepRow
+from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, StepRow, now
 from maskwright.store.values import UndoStep
 
 __all__ = ["discard_step", "redo", "undo"]
 
 _MASK_FIELDS = ("state", "category_id", "counts", "score", "annotator", "crowd")
-_CATEGORY_FIELDS = ("name", "color", "supercategory", "shortcut", "synonyms", "deleted")
+_CATEGORY_FIELDS = ("name", "color", "supercategory", "shortcut", "synonyms", "deleted", "position")
+_IMAGE_FIELDS = ("review",)
 _REPLAYS = ("undone", "redone")
 """Kinds of events that undo and redo write."""
 
@@ -74,7 +75,7 @@ def _replay(db: Session, step: StepRow, user: str, image_id: int | None, *, back
     # in batches: one query for each mask would be slow
     masks = {row.id: row for part in queries.parts(ids) for row in db.scalars(_with_ids(part))}
     for event in events:
-        row = masks.get(event.annotation_id) if event.annotation_id is not None else _category_of(db, event)
+        row = masks.get(event.annotation_id) if event.annotation_id is not None else _other_row(db, event)
         _replay_event(db, row, event, user, back=back)
     step.state = "undone" if back else "done"
     return UndoStep(step.kind, step.image_id, len({event.annotation_id for event in events} - {None}))
@@ -103,23 +104,29 @@ def _with_ids(ids: Sequence[int]) -> Select[AnnotationRow]:
     return select(AnnotationRow).where(AnnotationRow.id.in_(ids))
 
 
-def _category_of(db: Session, event: EventRow) -> CategoryRow | None:
+def _other_row(db: Session, event: EventRow) -> CategoryRow | ImageRow | None:
+    """The category or image that an event without a mask changed."""
+    if event.image_id is not None:
+        return db.get(ImageRow, event.image_id)
     return db.get(CategoryRow, (event.after or {}).get("category_id", 0))
 
 
 def _replay_event(
-    db: Session, row: AnnotationRow | CategoryRow | None, event: EventRow, user: str, *, back: bool
+    db: Session, row: AnnotationRow | CategoryRow | ImageRow | None, event: EventRow, user: str, *, back: bool
 ) -> None:
     """Change one row from the values on one side of an event to those on the other."""
     sides = event.before or {}, event.after or {}
     present, target = reversed(sides) if back else sides
     of_mask = event.annotation_id is not None
-    names = _MASK_FIELDS if of_mask else _CATEGORY_FIELDS
+    names = _MASK_FIELDS if of_mask else _CATEGORY_FIELDS if event.image_id is None else _IMAGE_FIELDS
     fields: dict[str, Any] = {name: target[name] for name in names if name in target and name in present}
     if row is None or any(getattr(row, name) != present[name] for name in fields):
-        raise _changed_since(f"Mask {event.annotation_id}" if of_mask else "The category")
+        raise _changed_since(f"Mask {event.annotation_id}" if of_mask else "That")
     kind = "undone" if back else "redone"
     if isinstance(row, AnnotationRow):
         history.change(db, row, kind, user, event.step_id, **fields)
+    elif isinstance(row, ImageRow):
+        row.review = fields["review"]
+        db.add(EventRow(at=now(), user=user, kind=kind, image_id=row.id, before=present, after=target))
     elif fields:
         history.change_category(db, row, kind, user, event.step_id, **fields)

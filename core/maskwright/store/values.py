@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,17 @@ from maskwright.errors import InvalidMask, MaskwrightError, UsageError
 
 __all__ = [
     "LARGEST_ID",
+    "REVIEWS",
     "SOURCES",
     "STATES",
+    "STATUSES",
     "BoxPrompt",
     "Change",
     "Changes",
     "Checkpoint",
     "Correction",
     "Counts",
+    "ImageFilter",
     "ImageSummary",
     "NewAnnotation",
     "NewImage",
@@ -32,9 +35,14 @@ __all__ = [
     "clean_name",
 ]
 
+_LONGEST_NAME = 200
 LARGEST_ID = 1 << 30
 """The largest id that an import may keep: a server's ids end at twice that, and later rows need ids, too."""
 STATES = ("proposed", "accepted", "rejected", "deleted")
+REVIEWS = ("complete", "excluded", "deleted")
+"""What a user has said of an image: it has all its masks, takes no part, or is gone."""
+STATUSES = ("none", "proposed", "done", "complete", "excluded")
+"""Status of an image in lists: no mask, open proposals, accepted masks only, or what its review says."""
 SOURCES = ("manual", "text", "reference", "click", "box", "import", "finetuned")
 
 
@@ -179,6 +187,24 @@ class ImageSummary:
     record: ImageRecord
     accepted: int
     proposed: int
+    review: str = ""
+    """Empty, complete or excluded."""
+
+    @property
+    def status(self) -> str:
+        """One of STATUSES."""
+        return self.review or ("proposed" if self.proposed else "done" if self.accepted else "none")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFilter:
+    """Which images to list; None lets all through."""
+
+    status: str | None = None
+    """One of STATUSES."""
+    category: str | None = None
+    """With an accepted or proposed mask of this category."""
+    ids: Collection[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +238,11 @@ def clean_name(name: str) -> str:
     normalized = unicodedata.normalize("NFC", name).strip()
     if not normalized:
         raise UsageError("A category needs a name.", 'Type one, for example "cow".')
+    if len(normalized) > _LONGEST_NAME:
+        raise UsageError(
+            f"The category name has {len(normalized)} characters; the limit is {_LONGEST_NAME}.",
+            "Choose a shorter one.",
+        )
     try:
         normalized.encode()
     except UnicodeEncodeError as error:

@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from maskwright.session import AnnotationSession
-from maskwright_app.server import create_app
+from maskwright_app.server import create_app, page_app
 from tests.core.session.conftest import ScriptedEngine, engine, project
 
 __all__ = ["engine", "project"]
@@ -23,5 +23,12 @@ def session(project: object, engine: ScriptedEngine) -> AnnotationSession:
 
 @pytest.fixture
 def client(session: AnnotationSession) -> Iterator[TestClient]:
+    with TestClient(page_app(session), base_url=ADDRESS, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def full_client(session: AnnotationSession) -> Iterator[TestClient]:
+    """With Gradio's endpoints, which take seconds to build."""
     with TestClient(create_app(session), base_url=ADDRESS, raise_server_exceptions=False) as client:
         yield client

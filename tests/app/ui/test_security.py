@@ -12,26 +12,23 @@ from maskwright.errors import UsageError
 from maskwright.files.logins import Logins, set_password
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
-from maskwright_app import security
-from maskwright_app.server import create_app
+from maskwright_app.server import page_app
 from tests.app.ui.conftest import ADDRESS
 from tests.core.session.conftest import box
 
 EVIL = "http://evil.example.com"
 
 
-@pytest.mark.parametrize("path", ["/", "/config", "/ui/state", "/gradio_api/info"])
-def test_other_host_names_are_refused(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 200
-    for host in ("evil.example.com", "evil.example.com:7860", "127.0.0.1.evil.example.com", "10.0.0.1", ""):
-        refused = client.get(path, headers={"Host": host})
-        assert refused.status_code == 421
-        assert "access-control-allow-origin" not in refused.headers
-    for host in ("localhost:7860", "127.0.0.1:7860", "[::1]:7860", "LOCALHOST"):
-        assert client.get(path, headers={"Host": host}).status_code == 200
-
-
-def test_other_sites_are_refused(client: TestClient, project: Project) -> None:
+def test_other_host_names_and_sites_are_refused(full_client: TestClient, project: Project) -> None:
+    client = full_client
+    for path in ("/", "/config", "/ui/state", "/gradio_api/info"):
+        assert client.get(path).status_code == 200
+        for host in ("evil.example.com", "evil.example.com:7860", "127.0.0.1.evil.example.com", "10.0.0.1", ""):
+            refused = client.get(path, headers={"Host": host})
+            assert refused.status_code == 421
+            assert "access-control-allow-origin" not in refused.headers
+        for host in ("localhost:7860", "127.0.0.1:7860", "[::1]:7860", "LOCALHOST"):
+            assert client.get(path, headers={"Host": host}).status_code == 200
     mask = project.accept(1, box(0, 10), "cow")
     for origin in (EVIL, "null", "http://localhost:1234", "https://localhost.evil.example.com"):
         headers = {"Origin": origin}
@@ -56,7 +53,7 @@ def test_a_body_without_end_is_refused(client: TestClient) -> None:
 def guarded(session: AnnotationSession, tmp_path: Path) -> Iterator[TestClient]:
     for name in ("ann", "bob"):
         set_password(tmp_path / "logins.txt", name, f"secret of {name}")
-    app = create_app(session, logins=Logins.read(tmp_path / "logins.txt"))
+    app = page_app(session, logins=Logins.read(tmp_path / "logins.txt"))
     with TestClient(app, base_url=ADDRESS, follow_redirects=False) as client:
         yield client
 
@@ -76,7 +73,6 @@ def test_nothing_is_answered_without_a_login(guarded: TestClient) -> None:
     assert guarded.get("/ui/state").status_code == 401
     assert log_in(guarded, "ann") == 200
     assert guarded.get("/ui/state").json()["user"] == "ann"
-    assert guarded.get("/config").status_code == 200
     assert guarded.post("/logout").status_code == 303
     assert guarded.get("/ui/state").status_code == 401
     assert log_in(guarded, "ann", "secret of ann", Accept="text/html") == 303
@@ -98,7 +94,7 @@ def test_the_login_name_is_the_annotator_and_undo_is_of_each_person(guarded: Tes
 
 def test_wrong_passwords_are_throttled(guarded: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(security.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("maskwright_app.security.time.monotonic", lambda: clock[0])
     assert [log_in(guarded, "ann", "wrong") for _ in range(5)] == [401] * 5
     assert log_in(guarded, "ann") == 429, "not even the right one"
     clock[0] += 3

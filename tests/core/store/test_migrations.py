@@ -32,7 +32,7 @@ NEXT = """
 import sqlalchemy as sa
 
 revision = "0.99_next"
-down_revision = "0.7_ledger"
+down_revision = "0.8_review"
 
 
 def upgrade(op):

@@ -1,0 +1,47 @@
+"""What a user can choose for a text prompt, each with one plain sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from maskwright.domain.prompts import TEXT_METHODS
+
+__all__ = ["CLEANINGS", "REFINEMENT_CHOICES", "Choice", "text_methods"]
+
+
+class Choice(NamedTuple):
+    """An entry of a list to choose from."""
+
+    key: str
+    title: str
+    sentence: str
+
+
+_AUTOMATIC = Choice("", "Automatic", "The method that this model does best.")
+_METHODS = {
+    "dinov3seg": Choice("dinov3seg", "dinov3.seg", "Refines the comparison with the words; the sharpest contours."),
+    "dinotxt": Choice("dinotxt", "dino.txt", "Compares the words with each patch of the image; knows the most words."),
+    "talk2dino": Choice("talk2dino", "Talk2DINO", "Maps CLIP's words to the image; also searches images by a phrase."),
+}
+CLEANINGS = (
+    Choice("on", "On", "Pixels that stand out from the main object as background are left out."),
+    Choice("off", "Off", "The threshold alone decides which pixels are left out."),
+)
+"""Background cleaning; an empty key leaves it to the model."""
+REFINEMENT_CHOICES = (
+    Choice("pamr", "PAMR", "Contours follow the edges of the image; fast."),
+    Choice("crf", "CRF", "Contours follow the edges and colours of the image more closely; slow on large images."),
+)
+"""Refinements of contours; an empty key is none."""
+
+
+def text_methods(folder: Path) -> list[Choice]:
+    """The text methods of a preset's folder, the automatic choice first; none when it cannot be read."""
+    try:
+        parts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    methods = [_METHODS[name] for name in TEXT_METHODS if isinstance(parts, dict) and name in parts]
+    return [_AUTOMATIC, *methods] if methods else []
