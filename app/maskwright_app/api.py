@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from gradio.utils import get_upload_folder
+from pydantic import Field, TypeAdapter, ValidationError
 
 from maskwright.domain import Annotation, TextPrompt, rle
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import AnnotationSession, BadPrompt, MaskwrightError, OtherImage, Proposals, UsageError
+from maskwright_app.api_calls import current_call
 
 __all__ = ["Api"]
 
-_EXPORT_OPTIONS = {
-    "all_categories", "description", "holes", "only_annotated", "segmentation", "simplify", "states",
-}  # fmt: skip
+_EXPORT_OPTIONS: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(kind)
+    for name, kind in {
+        "all_categories": bool,
+        "description": Annotated[str, Field(max_length=1000)],
+        "holes": Literal["rle", "fill"],
+        "only_annotated": bool,
+        "segmentation": Literal["rle", "rle-list", "polygon"],
+        "simplify": Annotated[float, Field(ge=0, le=100)],
+        "states": Annotated[list[Literal["accepted", "proposed", "rejected", "deleted"]], Field(max_length=4)],
+    }.items()
+}
 
 
 class Api:
@@ -62,7 +73,7 @@ class Api:
             words, method=method, background=background, threshold=threshold, refine=refine,
             cleaning=cleaning if background or threshold is not None else None,
         )  # fmt: skip
-        answer = self._session.propose_text(image_id, prompt)
+        answer = self._session.propose_text(image_id, prompt, progress=current_call().progress)
         removed = answer.prediction.unlabelled_by_cleaning
         return self._answer(
             image_id,
@@ -80,7 +91,7 @@ class Api:
             phrase: what the images should show, such as "a zebra in the grass".
             limit: the most images to return.
         """
-        matches = self._session.find(phrase, limit=limit)
+        matches = self._session.find(phrase, limit=limit, progress=current_call().progress)
         images = [
             {"image": match.record.id, "file": match.record.file_name, "score": round(match.score, 4)}
             for match in matches.hits
@@ -100,7 +111,9 @@ class Api:
         """
         self._check_preset(preset)
         image_id = self._image_id(image)
-        answer = self._session.propose_reference(image_id, references, negative_references=not_this or [])
+        answer = self._session.propose_reference(
+            image_id, references, negative_references=not_this or [], progress=current_call().progress
+        )
         return self._answer(
             image_id,
             categories=list(answer.prediction.categories),
@@ -138,7 +151,9 @@ class Api:
             proposals: ids from a segment endpoint.
             category: name for all of them instead of their own.
         """
-        return self._annotations(self._session.accept(_ids(proposals), category=category))
+        return self._annotations(
+            self._session.accept(_ids(proposals), category=category, annotator=current_call().user)
+        )
 
     def reject(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
         """Reject proposals; the project keeps them as negatives.
@@ -147,7 +162,9 @@ class Api:
             proposals: ids from a segment endpoint.
             category: name for all of them instead of their own.
         """
-        return self._annotations(self._session.reject(_ids(proposals), category=category))
+        return self._annotations(
+            self._session.reject(_ids(proposals), category=category, annotator=current_call().user)
+        )
 
     def delete(self, annotations: list[int]) -> dict[str, Any]:
         """Delete accepted masks, in one step that `undo` takes back.
@@ -155,7 +172,7 @@ class Api:
         Args:
             annotations: ids of the masks.
         """
-        return self._annotations(self._session.delete(annotations))
+        return self._annotations(self._session.delete(annotations, annotator=current_call().user))
 
     def undo(self, image: int) -> dict[str, Any]:
         """Undo the last step on an image: an accept, a rejection, a deletion, a correction.
@@ -183,9 +200,14 @@ class Api:
         Args:
             options: keyword arguments of `Project.export_coco`.
         """
-        unknown = sorted(set(options or {}) - _EXPORT_OPTIONS)
+        unknown = sorted(set(options or {}) - set(_EXPORT_OPTIONS))
         if unknown:
             raise UsageError(f"There is no export option {unknown[0]}. Known: {', '.join(sorted(_EXPORT_OPTIONS))}.")
+        for name, value in (options or {}).items():
+            try:
+                _EXPORT_OPTIONS[name].validate_python(value, strict=True)
+            except ValidationError as error:
+                raise UsageError(f"The export option {name} cannot be {value!r}.") from error
         return str(self._session.export_coco(options=options))
 
     def finetune(self, recipe: str = "full") -> dict[str, Any]:
@@ -224,13 +246,13 @@ class Api:
         self._session.finetuning.cancel(job)
         return self.job_status(job)
 
-    def _step(self, step: Callable[[int], str], image: int) -> dict[str, Any]:
+    def _step(self, step: Callable[..., str], image: int) -> dict[str, Any]:
         if not isinstance(image, int) or isinstance(image, bool):
             # without an image, a step on any image would be undone
             raise UsageError("Name an image of the project by its number.")
         image_id = self._session.images.record(image).id
         try:
-            sentence = step(image_id)
+            sentence = step(image_id, annotator=current_call().user)
         except OtherImage as error:
             raise OtherImage(f"{error} It was image {error.image_id}.", error.image_id) from error
         return self._answer(image_id, sentence=sentence)

@@ -9,6 +9,7 @@ import gradio as gr
 
 from maskwright.session import AnnotationSession
 from maskwright_app.api import Api
+from maskwright_app.api_calls import endpoint as endpoint_of
 from maskwright_app.handlers import Handlers
 from maskwright_app.image_panel import ImagePanel
 from maskwright_app.images_panel import ImagesPanel
@@ -105,14 +106,27 @@ def _newest(choices: Sequence[tuple[str, int]]) -> int:
     return max((image_id for _, image_id in choices), default=0)
 
 
+class _Blocks(gr.Blocks):
+    """Blocks that refuse a wrong number of arguments in one sentence."""
+
+    def validate_inputs(self, block_fn: Any, inputs: list[Any]) -> None:
+        """Raise gr.Error for too few arguments."""
+        if len(inputs) < len(block_fn.inputs):
+            name = block_fn.api_name or "this event"
+            raise gr.Error(
+                f"{name} takes {len(block_fn.inputs)} arguments, not {len(inputs)}; the page of the API lists them.",
+                print_exception=False,
+            )
+
+
 def build(session: AnnotationSession) -> gr.Blocks:
     """The page and its HTTP endpoints."""
     api = Api(session)
-    with gr.Blocks(title="Maskwright", analytics_enabled=False) as page:
+    with _Blocks(title="Maskwright", analytics_enabled=False) as page:
         _Page(Handlers(session), str(session.folder)).wire(page)
         for endpoint in api.endpoints:
-            gr.api(errors_as_toasts(endpoint), api_name=endpoint.__name__)
+            gr.api(endpoint_of(endpoint, lambda: page._queue), api_name=endpoint.__name__)
         # gr.api cannot return a file
         options, file = gr.JSON(visible=False), gr.File(visible=False)
-        gr.Button(visible=False).click(errors_as_toasts(api.export_coco), options, file, api_name="export_coco")
+        gr.Button(visible=False).click(endpoint_of(api.export_coco), options, file, api_name="export_coco")
     return page

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Mount, Route
+from starlette.types import Scope
 
 from maskwright.session import AnnotationSession, Logins
 from maskwright_app.assets import add_page
@@ -15,7 +20,7 @@ from maskwright_app.page import build
 from maskwright_app.security import LOOPBACK, Guard
 from maskwright_app.static import CSS, HEAD
 from maskwright_app.ui import Site, router
-from maskwright_app.ui.errors import add_error_handlers
+from maskwright_app.ui.errors import add_error_handlers, malformed
 from maskwright_app.ui.site import user_of
 
 __all__ = ["create_app", "page_app", "serve"]
@@ -52,10 +57,34 @@ def create_app(
     theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])
     served: FastAPI = gr.mount_gradio_app(
         app, blocks, path="/", allowed_paths=[str(session.folder / "exports")], max_file_size="512mb", theme=theme,
-        css=CSS, head=HEAD, footer_links=["api"], show_error=False,
+        css=CSS, head=HEAD, footer_links=["api"], show_error=True,
         auth_dependency=user_of if logins else None,
     )  # fmt: skip
+    names = {function.api_name for function in blocks.fns.values() if isinstance(function.api_name, str)}
+    served.router.routes.insert(0, _UnknownEndpoint("/gradio_api/call/{name}", _no_such_endpoint, names))
+    for route in served.routes:
+        if isinstance(route, Mount) and isinstance(route.app, FastAPI):
+            route.app.add_exception_handler(RequestValidationError, malformed)
     return served
+
+
+class _UnknownEndpoint(Route):
+    """Calls of endpoints that do not exist, at which Gradio stumbles."""
+
+    def __init__(self, path: str, endpoint: Callable[[Request], Awaitable[Response]], known: Collection[str]) -> None:
+        super().__init__(path, endpoint, methods=["POST"])
+        self._known = known
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match only names that are not known."""
+        match, child = super().matches(scope)
+        known = match is Match.FULL and child["path_params"]["name"] in self._known
+        return (Match.NONE, {}) if known else (match, child)
+
+
+async def _no_such_endpoint(request: Request) -> JSONResponse:
+    sentence = f"There is no endpoint {request.path_params['name'][:100]}."
+    return JSONResponse({"error": sentence, "hint": "The page of the API lists them."}, 404)
 
 
 class _Server(uvicorn.Server):

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from maskwright.session import Cancelled, Conflict, MaskwrightError, OtherImage, ProjectUnwritable
 from maskwright_app.ui.site import Busy
 
-__all__ = ["add_error_handlers"]
+__all__ = ["add_error_handlers", "malformed"]
 
 log = logging.getLogger(__name__)
 _STATUS: tuple[tuple[type[MaskwrightError], int], ...] = (
@@ -24,7 +24,7 @@ _STATUS: tuple[tuple[type[MaskwrightError], int], ...] = (
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error with `{"error": sentence, "hint": ...}`."""
-    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(MaskwrightError, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -34,7 +34,8 @@ def _json(status: int, sentence: str, hint: str = "", **values: Any) -> JSONResp
     return JSONResponse({"error": sentence, "hint": hint, **values}, status)
 
 
-async def _malformed(_: Request, error: Exception) -> JSONResponse:
+async def malformed(_: Request, error: Exception) -> JSONResponse:
+    """Answer to a body or a query that is not what the route takes."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first.get("loc", ()) if part not in ("body", "query", "path"))

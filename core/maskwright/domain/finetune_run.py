@@ -25,6 +25,9 @@ class FinetunePlan:
     """Ids of the validation images; empty when the result is measured on a labelled folder."""
     masks: tuple[tuple[str, int], ...]
     """(uid, revision) of every mask in use."""
+    judged_by: tuple[str, ...] | None = None
+    """Uids of the validation masks that people drew, clicked or corrected: only these judge the result. Masks that a
+    model proposed would judge it by its own answers. None in runs from before version 0.8."""
     background: bool = False
     """Unlabelled pixels belong to none of the classes: with a single class they are its only negatives."""
     seed: int = 0
@@ -40,6 +43,8 @@ class FinetunePlan:
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         for name in ("categories", "left_out", "train", "validation"):
             known[name] = tuple(known.get(name, ()))
+        if known.get("judged_by") is not None:
+            known["judged_by"] = tuple(known["judged_by"])
         known["masks"] = tuple((str(uid), int(revision)) for uid, revision in known.get("masks", ()))
         return cls(**known)
 

@@ -24,7 +24,9 @@ __all__ = ["FinetuneRun", "Runs"]
 
 RECIPES = ("full", "head")
 _SILENCE = 20.0
-"""Seconds without a report after which a run's process counts as dead."""
+"""Seconds without a report after which a run's process counts as dead, where nothing else says whether it lives."""
+_START = 3.0
+"""Seconds that a process gets to appear."""
 _POLL = 0.2
 """Seconds between two looks at a run that is waited for."""
 
@@ -126,7 +128,8 @@ class Runs:
             MaskwrightError: Too few masks or images; see `make_plan`.
         """
         former = {image for run in self._store.runs.all() for image in run.plan.validation}
-        return make_plan(self._store.masks.accepted_keys(), hold_out=hold_out, former=former, seed=seed)
+        drawn = self._store.masks.made_by_people()
+        return make_plan(self._store.masks.accepted_keys(), hold_out=hold_out, former=former, drawn=drawn, seed=seed)
 
     def resume(self, name: str, *, user: str) -> FinetuneRun:
         """Continue a run that was cancelled, failed or interrupted, with the same masks, split and settings.
@@ -223,9 +226,16 @@ class Runs:
         silent = job is None and (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > _SILENCE
         # our own child may have ended a moment after its row was read
         gone = job is not None and not job.alive and self._store.runs.get(run.name).state == "running"
+        alive = job.alive if job is not None else jobs.is_alive(self.working_folder(run.name))
+        if alive:
+            # a busy machine may leave it no time to report
+            return run
+        # right after the start, the note beside the log may still name the process before
+        limit = _SILENCE if alive is None else _START
+        silent = (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > limit
         if silent or gone:
             return replace(run, state="interrupted", message="Its process has ended. Resume it to go on.")
-        return run if job is None or job.alive else self._store.runs.get(run.name)
+        return run if job is None else self._store.runs.get(run.name)
 
     def _new_name(self, taken: set[str]) -> str:
         number = len(taken) + 1

@@ -186,7 +186,11 @@ class _Worker:
 
     def _ground_truth(self, ids: Sequence[int]) -> Iterator[tuple[Image, NDArray[np.int16]]]:
         labels = {name: index for index, name in enumerate(self.plan.categories, start=1)}
+        judges = set(self.plan.judged_by or ())
         for image, masks in self._images(ids):
+            if judges:
+                # what a model proposed says nothing about a model: its pixels do not count
+                masks = [mask if mask.uid in judges else replace(mask, crowd=True) for mask in masks]
             yield image, rasterize(masks, labels, image.size_hw, empty=0 if self.plan.background else IGNORED)
 
     def _images(self, ids: Sequence[int]) -> Iterator[tuple[Image, list[Annotation]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import threading
@@ -10,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Job", "start"]
+__all__ = ["Job", "is_alive", "start"]
+
+_NOTE = "process.json"
+"""File beside the log that says which process writes it."""
 
 
 class Job:
@@ -37,6 +42,35 @@ def start(module: str, arguments: Mapping[str, Any], log: Path) -> Job:
             [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
         )
     assert process.stdin is not None
+    note = {"pid": process.pid, "host": socket.gethostname()}
+    (log.parent / _NOTE).write_text(json.dumps(note), encoding="utf-8")
     with process.stdin as line:
         line.write(json.dumps(arguments).encode() + b"\n")
     return Job(process)
+
+
+def is_alive(folder: Path) -> bool | None:
+    """Whether the process lives that was started last with its log in this folder; None where that cannot be known."""
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        pid, here = int(note["pid"]), note["host"] == socket.gethostname()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # on Windows this call would end the process
+    if not here or os.name != "posix":
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return None
+    return _is_worker(pid)
+
+
+def _is_worker(pid: int) -> bool | None:
+    """Whether the process is one of ours: its number may have been given to another program since."""
+    try:
+        return b"maskwright" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None

@@ -112,6 +112,8 @@ class Finetuning:
             return FinetuneStatus(
                 f"{last.name} was {last.state}{reason}", last.name, actions=("resume", "start", *back)
             )
+        if not (last.plan.measure_on or last.plan.judged_by):
+            return self._without_judgement(last, active, back)
         scores = _scores(last, last.before, last.after)
         if last.name == active:
             return FinetuneStatus(f"In use: {scores}", last.name, actions=("start", *back))
@@ -120,6 +122,15 @@ class Finetuning:
             return FinetuneStatus(message, last.name, actions=("start", "use", *back))
         return FinetuneStatus(scores, last.name, actions=("use", "start", *back))
 
+    def _without_judgement(self, last: Run, active: str | None, back: tuple[str, ...]) -> FinetuneStatus:
+        """A result that only the base's own answers could judge."""
+        images = plural(len(last.plan.validation), "held-out image")
+        reason = f"No judgement is possible yet: nobody has drawn or corrected a mask on its {images}."
+        if last.name == active:
+            return FinetuneStatus(f"In use: {last.name}. {reason}", last.name, actions=("start", *back))
+        advice = "Correct masks there and fine-tune again, or try the new model and compare."
+        return FinetuneStatus(f"{last.name} is done. {reason} {advice}", last.name, actions=("start", "use", *back))
+
     def _invitation(self) -> FinetuneStatus:
         try:
             plan = self._project.runs.plan()
@@ -127,9 +138,10 @@ class Finetuning:
             return FinetuneStatus(str(error))
         left_out = f" Left out, with fewer than 3 masks: {', '.join(plan.left_out)}." if plan.left_out else ""
         classes = f"{len(plan.categories)} class{'es' * (len(plan.categories) != 1)} ({', '.join(plan.categories)})"
+        judged = "" if plan.judged_by else " Nobody has drawn or corrected a mask yet by which it could be judged."
         message = (
             f"Learns {classes} from {plural(len(plan.train), 'image')}, and is measured on "
-            f"{len(plan.validation)} more.{left_out}"
+            f"{len(plan.validation)} more.{left_out}{judged}"
         )
         return FinetuneStatus(message, actions=("start",))
 

@@ -117,6 +117,8 @@ def answer_notice(prediction: Prediction, categories: Collection[str | None]) ->
 
 def _missing(prediction: Prediction, missing: Sequence[tuple[str, float]]) -> str:
     threshold = prediction.provenance.parameters.get("threshold")
+    if prediction.kind is PromptKind.EVERYTHING:
+        return "No object was found in this image. Click on one, or draw a box around it."
     if prediction.kind.class_agnostic:
         return "Nothing was found there. Click somewhere else, or draw a box."
     if prediction.kind is PromptKind.REFERENCE:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from maskwright.domain import Annotation, AnnotationKey
+from maskwright.domain import Annotation, AnnotationKey, PromptKind
 from maskwright.errors import Conflict, MaskwrightError
 from maskwright.store import history, queries, undo
 from maskwright.store.counts import count, masks_in
@@ -186,6 +186,20 @@ class MaskStore:
         )
         with self._transactions.reading() as db:
             return [AnnotationKey(*values) for values in db.execute(query)]
+
+    def made_by_people(self) -> set[str]:
+        """Uids of accepted masks that people drew, clicked, imported or corrected; not what a model found by itself."""
+        row = AnnotationRow
+        edited = select(EventRow.id).where(EventRow.annotation_id == row.id, EventRow.kind == "edited").exists()
+        query = select(row.uid, row.source, PromptRow.provenance, edited).where(row.state == "accepted")
+        query = query.outerjoin(PromptRow, PromptRow.id == row.prompt_id)
+        people = ("manual", "import", "click", "box")
+        with self._transactions.reading() as db:
+            return {
+                uid
+                for uid, source, provenance, corrected in db.execute(query)
+                if corrected or (source in people and PromptKind.of(provenance or {}) is not PromptKind.EVERYTHING)
+            }
 
     def history(self, annotation_id: int) -> list[Change]:
         """All changes of a mask, the oldest first."""

@@ -18,7 +18,12 @@ _VALIDATION_SHARE = 0.2
 
 
 def make_plan(
-    annotations: Sequence[AnnotationKey], *, hold_out: bool, former: Collection[int] = (), seed: int = 0
+    annotations: Sequence[AnnotationKey],
+    *,
+    hold_out: bool,
+    former: Collection[int] = (),
+    drawn: Collection[str] = (),
+    seed: int = 0,
 ) -> FinetunePlan:
     """Split the annotated images, one in five for validation, with every class on both sides where possible.
 
@@ -26,6 +31,8 @@ def make_plan(
         annotations: The accepted masks.
         hold_out: Keep images out of training for validation; False when a labelled folder is measured instead.
         former: Ids of images that earlier runs validated on; they stay on that side.
+        drawn: Uids of masks that people drew or corrected; images with one are held out first, because only these
+            can judge the result.
         seed: Seed of the draw.
 
     Returns:
@@ -53,7 +60,14 @@ def make_plan(
             f"Accept more masks of {', '.join(left_out or categories)}."
         )
     validation = (
-        _validation_images(classes_of, [i for i in sorted(former) if i in classes_of], seed) if hold_out else ()
+        _validation_images(
+            classes_of,
+            [i for i in sorted(former) if i in classes_of],
+            {annotation.image_id for annotation in used if annotation.uid in drawn},
+            seed,
+        )
+        if hold_out
+        else ()
     )
     return FinetunePlan(
         categories=categories,
@@ -61,12 +75,15 @@ def make_plan(
         train=tuple(sorted(set(classes_of) - set(validation))),
         validation=validation,
         masks=tuple((annotation.uid, annotation.revision) for annotation in used),
+        judged_by=tuple(a.uid for a in used if a.uid in drawn and a.image_id in validation),
         background=len(categories) == 1,
         seed=seed,
     )
 
 
-def _validation_images(classes_of: Mapping[int, set[str]], former: Sequence[int], seed: int) -> tuple[int, ...]:
+def _validation_images(
+    classes_of: Mapping[int, set[str]], former: Sequence[int], drawn: Collection[int], seed: int
+) -> tuple[int, ...]:
     """Greedy draw: each time the image whose classes lack validation most, never a class's last training image."""
     count = max(1, round(_VALIDATION_SHARE * len(classes_of)))
     totals = Counter(name for names in classes_of.values() for name in names)
@@ -76,8 +93,9 @@ def _validation_images(classes_of: Mapping[int, set[str]], former: Sequence[int]
     pool = [int(i) for i in np.random.default_rng(seed).permutation(sorted(set(classes_of) - set(chosen)))]
     while len(chosen) < count:
 
-        def deficit(image: int) -> float:
-            return sum(max(0.0, _VALIDATION_SHARE - held[name] / totals[name]) for name in classes_of[image])
+        def deficit(image: int) -> tuple[bool, float]:
+            lack = sum(max(0.0, _VALIDATION_SHARE - held[name] / totals[name]) for name in classes_of[image])
+            return lack > 0 and image in drawn, lack
 
         safe = [i for i in pool if all(totals[name] - held[name] > 1 for name in classes_of[i])] or pool
         best = max(safe, key=deficit)

@@ -16,9 +16,10 @@ import maskwright as mw
 from maskwright.domain import TextPrompt
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled
-from maskwright.project import Project
+from maskwright.project import Project, jobs
 from maskwright.project import finetune_runs as runs_module
 from maskwright.session import AnnotationSession
+from maskwright.session.finetuning import Finetuning
 
 pytestmark = pytest.mark.slow
 
@@ -136,6 +137,32 @@ def test_a_killed_run_is_interrupted_leaves_no_checkpoint_and_can_be_resumed(
     again.cancel()
     with pytest.raises(Cancelled):
         again.wait()
+
+
+def test_a_run_whose_process_lives_is_never_called_interrupted(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine may leave a process no time to report for minutes."""
+    (tmp_path / "maskwright_sleeper.py").write_text("import time; time.sleep(100)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    start = jobs.start
+    monkeypatch.setattr(jobs, "start", lambda module, *more: start("maskwright_sleeper", *more))
+    monkeypatch.setattr(runs_module, "_SILENCE", 0.0)
+    monkeypatch.setattr(runs_module, "_START", 0.0)
+    run = project.finetune()
+    session = Finetuning(project, lambda: "tiny")
+    with Project.open(project.folder) as other:
+        for runs in (project.runs, other.runs):
+            assert runs.get(run.name).state == "running"
+        assert session.status().actions == ("cancel",)
+        note = json.loads((project.runs.working_folder(run.name) / "process.json").read_text())
+        os.kill(note["pid"], signal.SIGKILL)
+        _until(lambda: project.runs.get(run.name).state == "interrupted", 10)
+        _until(lambda: other.runs.get(run.name).state == "interrupted", 10)
+        assert "resume" in session.status().actions
+        project.store.runs.resume(run.name, "me")
+        monkeypatch.setattr(runs_module, "_START", 60.0)
+        assert session.status().actions != (), "not cached"
 
 
 def test_another_process_sees_a_silent_run_as_interrupted(

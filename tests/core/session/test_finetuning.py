@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,10 @@ def scores(miou: float, **per_class: float | None) -> Scores:
 
 
 BEFORE, AFTER = scores(0.5, cow=0.5, sky=None), scores(0.7, cow=0.7, sky=0.7)
-PLAN = FinetunePlan(categories=("cow", "sky"), left_out=("tree",), train=(1, 2, 3), validation=(4,), masks=())
+PLAN = FinetunePlan(
+    categories=("cow", "sky"), left_out=("tree",), train=(1, 2, 3), validation=(4,), masks=(), judged_by=("u",)
+)
+OWN_ANSWERS = replace(PLAN, judged_by=())
 
 
 def run(state: str = "done", **fields: Any) -> Run:
@@ -84,6 +88,8 @@ def finetuning(runs: Runs, number: list[int] | None = None) -> Finetuning:
         pytest.param(run("failed"), "run-0", ("resume", "start", "back"), id="failed, another model in use"),
         pytest.param(run(), None, ("use", "start"), id="better"),
         pytest.param(run(), "run-1", ("start", "back"), id="in use"),
+        pytest.param(run(plan=OWN_ANSWERS), None, ("start", "use"), id="judged by its own answers"),
+        pytest.param(run(plan=OWN_ANSWERS), "run-1", ("start", "back"), id="in use, not judged"),
         pytest.param(run(after=scores(0.49, cow=0.5, sky=None)), None, ("start", "use"), id="worse"),
         pytest.param(
             run(after=scores(0.6, cow=0.44, sky=0.9)), None, ("start", "use"),
@@ -100,6 +106,18 @@ def test_actions(last: Run | None, active: str | None, actions: tuple[str, ...])
     assert status.actions == actions
     assert set(actions) <= set(FINETUNE_ACTIONS)
     assert status.run == (last and last.name)
+
+
+@pytest.mark.parametrize("after", [AFTER, scores(0.1, cow=0.1, sky=0.1)])
+def test_a_model_is_not_judged_by_masks_that_a_model_proposed(after: Scores) -> None:
+    """0.998 before, 0.415 after, keep the old one: the base's own answers were the truth."""
+    for plan in (OWN_ANSWERS, replace(PLAN, judged_by=None)):
+        message = finetuning(Runs(run(plan=plan, after=after))).status().message
+        assert "No judgement is possible" in message
+        assert "mIoU" not in message
+        assert "keep it" not in message
+    measured = replace(OWN_ANSWERS, measure_on="folder")
+    assert "mIoU" in finetuning(Runs(run(plan=measured))).status().message
 
 
 def test_the_invitation_counts_classes_and_images() -> None:

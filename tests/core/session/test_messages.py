@@ -88,6 +88,9 @@ def test_every_missing_class_is_named_with_its_score() -> None:
     outdone = answer_notice(prediction(best=(0.7,)), [])
     assert "cow" in outdone
     assert "0.7" not in outdone, "the threshold is not the reason"
+    both = answer_notice(prediction(best=(0.7, 0.3)), [])
+    assert "No cow found: other names" in both
+    assert "No sky found above" in both
     assert answer_notice(prediction(threshold=None), []) == ""
 
 
@@ -95,7 +98,9 @@ def test_missing_answers_to_clicks_and_references_have_their_own_sentences() -> 
     click, reference = (
         answer_notice(prediction(kind, best=(0.1,)), []) for kind in (PromptKind.CLICK, PromptKind.REFERENCE)
     )
-    assert click != reference
+    everything = answer_notice(prediction(PromptKind.EVERYTHING, best=(0.1,)), [])
+    assert len({click, reference, everything}) == 3
+    assert "there" not in everything, "nobody clicked anywhere"
     assert "cow" in reference
     assert "0.1" not in click + reference
 
