@@ -1,4 +1,4 @@
-"""Calls of the HTTP endpoints: strictly checked arguments, errors as sentences, work that stops when the client goes."""
+"""Calls of the HTTP endpoints: strict arguments, errors as sentences, work that stops when the client goes."""
 
 from __future__ import annotations
 
@@ -21,32 +21,30 @@ __all__ = ["Call", "current_call", "endpoint"]
 log = logging.getLogger(__name__)
 
 _Word = Annotated[str, Field(max_length=40)]
-_ARGUMENTS: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(kind)
-    for name, kind in {
-        "image": Id | dict[str, Any],
-        "words": Annotated[str, Field(max_length=4000)],
-        "method": _Word | None,
-        "background": bool,
-        "threshold": Score | None,
-        "refine": _Word | None,
-        "preset": Annotated[str, Field(max_length=1000)] | None,
-        "cleaning": bool | None,
-        "phrase": Annotated[str, Field(max_length=1000)],
-        "limit": Annotated[int, Field(ge=1, le=100_000)],
-        "references": Annotated[References, Field(min_length=1)],
-        "not_this": References | None,
-        "points": Annotated[list[Point], Field(max_length=1000)] | None,
-        "box": Box | None,
-        "previous": Annotated[str, Field(max_length=80)] | None,
-        "proposals": Keys,
-        "category": Name | None,
-        "annotations": Ids,
-        "recipe": _Word,
-        "job": Annotated[str, Field(min_length=1, max_length=200)],
-        "options": dict[str, Any] | None,
-    }.items()
+_TYPES: dict[str, Any] = {
+    "image": Id | dict[str, Any],
+    "words": Annotated[str, Field(max_length=4000)],
+    "method": _Word | None,
+    "background": bool,
+    "threshold": Score | None,
+    "refine": _Word | None,
+    "preset": Annotated[str, Field(max_length=1000)] | None,
+    "cleaning": bool | None,
+    "phrase": Annotated[str, Field(max_length=1000)],
+    "limit": Annotated[int, Field(ge=1, le=100_000)],
+    "references": Annotated[References, Field(min_length=1)],
+    "not_this": References | None,
+    "points": Annotated[list[Point], Field(max_length=1000)] | None,
+    "box": Box | None,
+    "previous": Annotated[str, Field(max_length=80)] | None,
+    "proposals": Keys,
+    "category": Name | None,
+    "annotations": Ids,
+    "recipe": _Word,
+    "job": Annotated[str, Field(min_length=1, max_length=200)],
+    "options": dict[str, Any] | None,
 }
+_ARGUMENTS = {name: TypeAdapter[Any](kind) for name, kind in _TYPES.items()}
 """The strict type of each argument by its name, which means the same in every endpoint."""
 
 

@@ -7,19 +7,25 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
+    "BatchBody",
     "ClassBody",
     "ClassChangeBody",
     "ClassDeletionBody",
     "ClickBody",
+    "CompareBody",
     "DecisionBody",
     "DrawnMaskBody",
     "EverythingBody",
+    "ExportBody",
+    "FilterBody",
+    "FinetuneBody",
     "ImageBody",
     "KnownMasksBody",
     "LikeBody",
     "MaskChangeBody",
     "MergeBody",
     "PresetBody",
+    "PromptBody",
     "RleBody",
     "StepBody",
     "TextBody",
@@ -174,6 +180,51 @@ class ClassDeletionBody(Body):
     """What happens to the masks of a class that is deleted."""
 
     masks: Literal["delete"] | MoveTo
+
+
+class FilterBody(Body):
+    """Which images, as in the list."""
+
+    status: Annotated[str, Field(max_length=20)] = ""
+    class_: Annotated[str, Field(max_length=200, alias="class")] = ""
+    phrase: Annotated[str, Field(max_length=1000)] = ""
+
+
+class BatchBody(Body):
+    """A batch prediction: words or an example, on images by id or by filter."""
+
+    words: Annotated[str, Field(max_length=4000)] = ""
+    method: Annotated[str, Field(max_length=40)] | None = None
+    background: bool = True
+    threshold: Score | None = None
+    refine: Annotated[str, Field(max_length=40)] | None = None
+    references: References = []
+    category: Name | None = None
+    images: Annotated[list[Id], Field(min_length=1, max_length=1_000_000), AfterValidator(_distinct)] | None = None
+    filter: FilterBody = FilterBody()
+    accept_above: Score | None = None
+
+
+class ExportBody(Body):
+    """The format of an export."""
+
+    format: Literal["coco", "yolo", "masks", "csv"]
+    images: bool = False
+    request: RequestId = ""
+
+
+class FinetuneBody(Body):
+    """What to do with fine-tuning."""
+
+    act: Literal["start", "cancel", "resume", "use", "original"]
+    run: Annotated[str, Field(max_length=100)] | None = None
+
+
+class CompareBody(PromptBody):
+    """Words for several presets."""
+
+    words: Annotated[str, Field(max_length=4000)]
+    presets: Annotated[list[Annotated[str, Field(max_length=1000)]], Field(min_length=1, max_length=4)]
 
 
 class PresetBody(Body):

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from maskwright.session import AnnotationSession, MaskwrightError
+from maskwright_app.ui.job_answers import finetune_json, jobs_json
 
 __all__ = ["Events"]
 
@@ -30,13 +31,13 @@ class Events:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watcher: asyncio.Task[None] | None = None
 
-    def publish(self, event: str, data: dict[str, Any]) -> None:
+    def publish(self, event: str, data: Any) -> None:
         """Send an event to all clients; from any thread."""
         if self._loop is not None and self._clients:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._send, event, data)
 
-    def _send(self, event: str, data: dict[str, Any]) -> None:
+    def _send(self, event: str, data: Any) -> None:
         text = _event(event, data)
         for client in list(self._clients):
             if client.qsize() >= _MOST_UNREAD:
@@ -69,7 +70,7 @@ class Events:
     async def _watch(self) -> None:
         """Publish what any program changes, while there are clients."""
         seen = await run_in_threadpool(self._session.change_number)
-        status: dict[str, Any] = {}
+        status = await run_in_threadpool(self._status, None)
         while self._clients:
             await asyncio.sleep(_LOOK_SECONDS)
             # a project that cannot be read for a moment is read again
@@ -82,14 +83,23 @@ class Events:
                         "change",
                         {"change": seen, "images": images, "others": changes.others, "complete": changes.complete},
                     )
-                latest = await run_in_threadpool(self._status)
+                latest = await run_in_threadpool(self._status, None if changes.others else status)
                 for name, value in latest.items():
-                    if status.get(name) != value:
+                    if status[name] != value:
                         self._send(name, value)
                 status = latest
 
-    def _status(self) -> dict[str, Any]:
-        return {}
+    def _status(self, before: dict[str, Any] | None) -> dict[str, Any]:
+        """Batch predictions and fine-tuning, which report progress without a change of the project.
+
+        Args:
+            before: the last status, when only running work can have changed it.
+        """
+        running = before is None or any(
+            run["state"] in ("running", "interrupted") for run in before["finetune"]["runs"]
+        )
+        finetune = finetune_json(self._session) if running or before is None else before["finetune"]
+        return {"jobs": jobs_json(self._session), "finetune": finetune}
 
     def close(self) -> None:
         """End all streams."""
@@ -105,5 +115,5 @@ class Events:
             self._watcher.cancel()
 
 
-def _event(event: str, data: dict[str, Any]) -> str:
+def _event(event: str, data: Any) -> str:
     return f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, HTTPException
 
 from maskwright_app.ui.classes import ClassRoutes
+from maskwright_app.ui.exchange import ExchangeRoutes
 from maskwright_app.ui.images import ImageRoutes
+from maskwright_app.ui.jobs import JobRoutes
 from maskwright_app.ui.masks import MaskRoutes
 from maskwright_app.ui.presets import PresetRoutes
 from maskwright_app.ui.prompts import PromptRoutes
@@ -18,7 +20,8 @@ __all__ = ["router"]
 def router(site: Site) -> APIRouter:
     """The routes on one site."""
     routes = APIRouter(prefix="/ui")
-    for part in (StateRoutes, ImageRoutes, ClassRoutes, MaskRoutes, PromptRoutes, PresetRoutes):
+    parts = (StateRoutes, ImageRoutes, ClassRoutes, MaskRoutes, PromptRoutes, PresetRoutes, JobRoutes, ExchangeRoutes)
+    for part in parts:
         routes.include_router(part(site).router)
     routes.add_api_route("/{path:path}", _unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     return routes

@@ -25,23 +25,11 @@ def areas_csv(dataset: FolderDataset) -> Iterator[str]:
         for row in dataset.of_image(image.id):
             mask = row.mask
             score = "" if mask.score is None else f"{mask.score:.4f}"
-            yield _line(
-                (
-                    image.id,
-                    _text(image.file_name),
-                    image.width,
-                    image.height,
-                    row.id,
-                    _text(row.category),
-                    mask.area,
-                    f"{mask.area / pixels:.6f}",
-                    *mask.bbox,
-                    score,
-                    row.source,
-                    _text(row.annotator),
-                    row.updated_at,
-                )  # fmt: skip
-            )
+            values = (
+                image.id, _text(image.file_name), image.width, image.height, row.id, _text(row.category), mask.area,
+                f"{mask.area / pixels:.6f}", *mask.bbox, score, row.source, _text(row.annotator), row.updated_at,
+            )  # fmt: skip
+            yield _line(values)
 
 
 def _line(values: tuple[object, ...]) -> str:

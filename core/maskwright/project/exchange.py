@@ -9,6 +9,7 @@ from pathlib import Path
 from maskwright.domain import ImageRecord
 from maskwright.errors import MaskwrightError, UsageError
 from maskwright.files.atomic import write_text
+from maskwright.formats.areas_csv import areas_csv
 from maskwright.formats.coco_writer import CocoOptions, CocoSummary, coco_text, prediction_text, provenance_lines
 from maskwright.formats.image_copies import ImageCopies
 from maskwright.formats.imagefolder import write_datasets_folder
@@ -21,7 +22,7 @@ from maskwright.store import Store, StoredDataset
 
 __all__ = ["FORMATS", "Exchange", "ExportResult"]
 
-FORMATS = ("coco", "predictions", "masks", "yolo", "datasets")
+FORMATS = ("coco", "predictions", "masks", "yolo", "datasets", "csv")
 _EXAMPLES = 5
 
 
@@ -58,7 +59,7 @@ class Exchange:
 
         Args:
             path: the file; for masks, yolo and datasets the folder.
-            format: "coco", "predictions" (COCO's list of results), "masks" (PNG), "yolo" or "datasets".
+            format: "coco", "predictions" (COCO's list of results), "masks" (PNG), "yolo", "datasets" or "csv" (areas).
             states: of the masks to export.
             options: of a COCO file.
             images: copy the images, upright, into the folder of a COCO file; yolo and datasets always do.
@@ -78,6 +79,9 @@ class Exchange:
             if format == "predictions":
                 write_text(path, prediction_text(dataset))
                 return ExportResult(path, 0, dataset.number())
+            if format == "csv":
+                write_text(path, areas_csv(dataset))
+                return ExportResult(path, self._store.counts().images, dataset.number())
             if format == "coco":
                 copies = self._copies(path.parent, progress) if images else None
                 return _export_coco(path, dataset, options or CocoOptions(), copies)
@@ -90,6 +94,14 @@ class Exchange:
                 raise MaskwrightError(
                     f"Cannot write {path}: {error.strerror or error}.", "Choose another place."
                 ) from error
+
+    def copy_images(self, folder: Path, *, progress: Progress = NO_PROGRESS) -> None:
+        """Copy the images that take part, upright, into the `images/` of a folder."""
+        copies = self._copies(folder, progress)
+        with self._store.dataset() as dataset:
+            for record in dataset.images():
+                copies.copy(record)
+        copies.report_end()
 
     def _copies(self, folder: Path, progress: Progress) -> ImageCopies:
         return ImageCopies(self._images.folder, folder, total=self._store.counts().images, progress=progress)

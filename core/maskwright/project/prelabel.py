@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from maskwright.domain import Image, ImageRecord, Prediction
@@ -16,7 +16,21 @@ from maskwright.project import Project
 from maskwright.project.images import user_name
 from maskwright.store import NewAnnotation
 
-__all__ = ["ImagePrediction", "predict_like", "predict_text"]
+__all__ = ["BatchOptions", "ImagePrediction", "key_of", "predict", "predict_like", "predict_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """Which images a batch processes, and what becomes of its masks."""
+
+    accept_above: float | None = None
+    """Accept masks with at least this score; None accepts none."""
+    again: bool = False
+    """Also process images that a batch with the same prompt has processed."""
+    images: Collection[int] | None = None
+    """Ids of the images; None is all of them."""
+    user: str = ""
+    """Who started it; by default the user of this computer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +85,9 @@ def predict_like(
         )
 
     examples = [[reference.image.sha256, reference.mask.rle["counts"]] for reference in (*shows, *negative)]
-    key = _key(engine.model.sha256, "reference", category, len(shows), examples, refine)
-    return _predict(project, segment, [category], key, accept_above=accept_above, again=again, progress=progress)
+    key = key_of(engine.model.sha256, "reference", category, len(shows), examples, refine)
+    options = BatchOptions(accept_above, again)
+    return predict(project, segment, [category], key, options, progress=progress)
 
 
 def predict_text(
@@ -108,32 +123,50 @@ def predict_text(
         return engine.segment_text(image, words, background=True, threshold=threshold, progress=progress.quiet())
 
     names = [class_name.name for class_name in parse_class_names(words)]
-    key = _key(engine.text_model.sha256, "text", words, threshold)
-    return _predict(project, segment, names, key, accept_above=accept_above, again=again, progress=progress)
+    key = key_of(engine.text_model.sha256, "text", words, threshold)
+    return predict(project, segment, names, key, BatchOptions(accept_above, again), progress=progress)
 
 
-def _key(weights: str, *prompt: object) -> str:
+def key_of(weights: str, *prompt: object) -> str:
+    """The key of a prompt: the same weights and the same prompt have the same key."""
     return hashlib.sha256(json.dumps([weights, *prompt]).encode()).hexdigest()
 
 
-def _predict(
+def predict(
     project: Project,
     segment: Callable[[Image], Prediction],
     names: Sequence[str],
     key: str,
+    options: BatchOptions,
     *,
-    accept_above: float | None,
-    again: bool,
-    progress: Progress,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[ImagePrediction]:
-    done = set() if again else project.store.predictions.images_done(key)
+    """Run a prompt on images; the masks of each are written before the next one is read.
+
+    Args:
+        project: whose images are segmented.
+        segment: runs the prompt on one image.
+        names: of the categories in the prompt; an image with accepted masks of all of them is left out.
+        key: of the prompt, from `key_of`; images that a batch with this key has processed are left out.
+        options: which images, and what becomes of the masks.
+        progress: reports images, and cancels between them.
+
+    Yields:
+        The result for each image, after its masks were written.
+
+    Raises:
+        Cancelled: on request.
+    """
+    done = set() if options.again else project.store.predictions.images_done(key)
     accepted: dict[int, set[str]] = {}
     for mask_key in project.store.masks.accepted_keys():
         accepted.setdefault(mask_key.image_id, set()).add(mask_key.category)
     records = [
         r
         for r in project.images.all(excluded=False)
-        if r.id not in done and not set(names) <= accepted.get(r.id, set())
+        if r.id not in done
+        and (options.images is None or r.id in options.images)
+        and not set(names) <= accepted.get(r.id, set())
     ]
     for number, record in enumerate(records):
         progress.report(number, len(records))
@@ -146,8 +179,9 @@ def _predict(
             yield ImagePrediction(record, problem=str(error))
             continue
         masks = [mask for mask in prediction.masks() if mask.category not in accepted.get(record.id, set())]
-        accept = [accept_above is not None and (mask.score or 0.0) >= accept_above for mask in masks]
-        source, user = str(prediction.provenance["source"]), user_name()
+        least = options.accept_above
+        accept = [least is not None and (mask.score or 0.0) >= least for mask in masks]
+        source, user = str(prediction.provenance["source"]), options.user or user_name()
         drafts = [
             NewAnnotation(record.id, str(mask.category), mask, source, prediction.provenance, user, state)
             for mask, state in zip(masks, ("accepted" if sure else "proposed" for sure in accept), strict=True)

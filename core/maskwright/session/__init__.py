@@ -19,8 +19,11 @@ from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import AddResult
 from maskwright.project.uploads import Upload
+from maskwright.session.batches import BatchJob, BatchPrompt
 from maskwright.session.choices import CLEANINGS, REFINEMENT_CHOICES, Choice
 from maskwright.session.classes import ClassEntry
+from maskwright.session.comparison import Side
+from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
 from maskwright.session.masks import StoredMask
 from maskwright.session.messages import (
@@ -48,6 +51,7 @@ __all__ = [
     "CLEANINGS",
     "CLICK_UNDONE",
     "CLOSED_PROPOSAL",
+    "EXPORT_FORMATS",
     "FINETUNE_ACTIONS",
     "IMAGE_SUFFIXES",
     "METHODS",
@@ -59,6 +63,8 @@ __all__ = [
     "AddResult",
     "AnnotationSession",
     "BadPrompt",
+    "BatchJob",
+    "BatchPrompt",
     "Cancelled",
     "Changes",
     "Choice",
@@ -68,6 +74,7 @@ __all__ = [
     "FinetuneStatus",
     "ImageFilter",
     "ImageSummary",
+    "ImportReport",
     "Logins",
     "MaskView",
     "MaskwrightError",
@@ -81,6 +88,7 @@ __all__ = [
     "Proposals",
     "SearchHit",
     "SearchResult",
+    "Side",
     "StoredMask",
     "Upload",
     "UsageError",

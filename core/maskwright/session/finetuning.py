@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from maskwright.domain import Run
+from maskwright.domain import FinetunePlan, Run
 from maskwright.domain.scores import Scores
-from maskwright.errors import MaskwrightError
+from maskwright.errors import MaskwrightError, UsageError
 from maskwright.project import Project, user_name
 from maskwright.session.messages import plural
 
@@ -86,6 +86,56 @@ class Finetuning:
             case "back":
                 runs.activate(self._previous_model(), user=user)
 
+    def runs(self) -> list[Run]:
+        """All runs, the latest first."""
+        return self._project.runs.all()[::-1]
+
+    def active(self) -> str | None:
+        """Name of the run whose model is in use; None for a preset."""
+        return self._project.runs.active()
+
+    def base(self) -> str:
+        """The model that a run started now would start from."""
+        return self._project.runs.active() or self._preset()
+
+    def plan(self) -> FinetunePlan:
+        """What a run started now would learn from; raises MaskwrightError with what is missing."""
+        return self._project.runs.plan()
+
+    def judgement(self, run: Run) -> str:
+        """What the scores of a run say, or why they say nothing; empty for one that is not done."""
+        if run.state != "done" or run.before is None or run.after is None:
+            return ""
+        if not (run.plan.measure_on or run.plan.judged_by):
+            return _no_judgement(run)
+        worse = " The old model is the better one; keep it." if _is_worse(run.before, run.after) else ""
+        return f"{_scores(run, run.before, run.after)}{worse}"
+
+    def is_judged(self, run: Run) -> bool:
+        """Whether the scores of a run say something."""
+        return bool(run.plan.measure_on or run.plan.judged_by)
+
+    def act_on(self, action: str, name: str, *, user: str = "") -> None:
+        """Cancel, resume or use a run, whichever it is; "original" returns to the model that it started from.
+
+        Raises:
+            UsageError: no such action.
+            MaskwrightError: the run cannot do that now.
+        """
+        runs, user = self._project.runs, user or user_name()
+        match action:
+            case "cancel":
+                runs.cancel(name)
+            case "resume":
+                runs.resume(name, user=user)
+            case "use":
+                runs.activate(name, user=user)
+            case "original":
+                base = runs.get(name).base
+                runs.activate(base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None, user=user)
+            case _:
+                raise UsageError(f"A run cannot {action}.", "Use cancel, resume, use or original.")
+
     def status(self) -> FinetuneStatus:
         """Where fine-tuning stands."""
         change = self._project.store.change_number()
@@ -124,8 +174,7 @@ class Finetuning:
 
     def _without_judgement(self, last: Run, active: str | None, back: tuple[str, ...]) -> FinetuneStatus:
         """A result that only the base's own answers could judge."""
-        images = plural(len(last.plan.validation), "held-out image")
-        reason = f"No judgement is possible yet: nobody has drawn or corrected a mask on its {images}."
+        reason = _no_judgement(last)
         if last.name == active:
             return FinetuneStatus(f"In use: {last.name}. {reason}", last.name, actions=("start", *back))
         advice = "Correct masks there and fine-tune again, or try the new model and compare."
@@ -149,6 +198,11 @@ class Finetuning:
         """The run that the active one started from; None for the preset."""
         base = self._project.runs.get(str(self._project.runs.active())).base
         return base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None
+
+
+def _no_judgement(run: Run) -> str:
+    images = plural(len(run.plan.validation), "held-out image")
+    return f"No judgement is possible yet: nobody has drawn or corrected a mask on its {images}."
 
 
 def _running(run: Run) -> FinetuneStatus:

@@ -13,11 +13,14 @@ from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
+from maskwright.session.batches import Batches
 from maskwright.session.choices import Choice, text_methods
 from maskwright.session.classes import SessionClasses
+from maskwright.session.comparison import Side, compare
 from maskwright.session.decision_writer import DecisionWriter
 from maskwright.session.duplicates import duplicates
 from maskwright.session.engines import Engines, Task
+from maskwright.session.exchange import SessionExchange
 from maskwright.session.finetuning import Finetuning
 from maskwright.session.images import SessionImages
 from maskwright.session.masks import SessionMasks
@@ -68,6 +71,10 @@ class AnnotationSession:
         """Encodes the image in view ahead of its first click."""
         self._open = OpenProposals()
         self._writer = DecisionWriter(project, self._open)
+        self.batches = Batches(project, lambda task: self._engines.current("text" if task == "text" else "example"))
+        """Batch predictions: start, pause, resume, cancel."""
+        self.exchange = SessionExchange(project)
+        """Export to a file, import with a report."""
         self.classes = SessionClasses(project)
         """Categories: list, colours, change, merge, delete."""
         self.masks = SessionMasks(project, self._open)
@@ -96,6 +103,7 @@ class AnnotationSession:
     def close(self) -> None:
         """Close the project."""
         self.preparation.close()
+        self.batches.close()
         self.project.close()
 
     @property
@@ -107,6 +115,12 @@ class AnnotationSession:
         """Methods of the model that answers text prompts, the automatic choice first; loads nothing."""
         folder = self._engines.folder("text")
         return [] if folder is None else text_methods(folder)
+
+    def compare(
+        self, image_id: int, prompt: TextPrompt, presets: Sequence[str], *, progress: Progress = NO_PROGRESS
+    ) -> list[Side]:
+        """The answers of several presets to one prompt, to look at; nothing is stored."""
+        return compare(self._engines, self.images.get(image_id), prompt, presets, progress=progress)
 
     def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> SearchResult:
         """Images of the project that show what a phrase says, the best first; see `project.search.find_images`."""

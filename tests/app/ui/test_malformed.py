@@ -86,11 +86,12 @@ def calls() -> Iterator[tuple[str, list[Any]]]:
         yield "accept", [proposals, None]
     for masks in ([True], None, 5, [1, 1], [1.0], ["1"]):
         yield "delete", [masks]
-    for image in (True, None, "1", 1.5):
-        yield "undo", [image]
+    for step in (True, None, "1", 1.5):
+        yield "undo", [step]
     for job in ([], {}, 5, None):
         yield "job_status", [job]
-    for limit in ("x", 1.5, -1, True):
+    limits: tuple[Any, ...] = ("x", 1.5, -1, True)
+    for limit in limits:
         yield "find_images", ["cow", limit]
     for options in (5, {"simplify": "a"}, {"states": 5}, {"only_annotated": "maybe"}, {"description": ["a"]}, {"x": 1}):
         yield "export_coco", [options]

@@ -1,0 +1,77 @@
+"""Batch predictions and fine-tuning as JSON, for routes and for the event stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskwright.domain import Run
+from maskwright.session import AnnotationSession, MaskwrightError
+
+__all__ = ["finetune_json", "jobs_json"]
+
+
+def jobs_json(session: AnnotationSession) -> list[dict[str, Any]]:
+    """The batch predictions, the latest first."""
+    return [
+        {
+            "id": job.id,
+            "kind": "predict",
+            "title": job.title,
+            "state": job.state,
+            "done": job.done,
+            "total": job.total,
+            "message": job.message,
+            "notes": list(job.notes),
+            "seconds_left": job.seconds_left,
+            "user": job.user,
+        }
+        for job in session.batches.all()
+    ]
+
+
+def finetune_json(session: AnnotationSession) -> dict[str, Any]:
+    """What fine-tuning would learn from now, and its runs, the latest first."""
+    finetuning = session.finetuning
+    facts: dict[str, Any] = {"base": finetuning.base(), "reason": None}
+    try:
+        plan = finetuning.plan()
+    except MaskwrightError as error:
+        facts["reason"] = str(error)
+    else:
+        accepted = session.project.status().accepted
+        facts |= {
+            "classes": [{"name": name, "masks": accepted.get(name, 0)} for name in plan.categories],
+            "left_out": list(plan.left_out),
+            "images": len(plan.train),
+            "validation": len(plan.validation),
+            "judged_by": len(plan.judged_by or ()),
+        }
+    active = finetuning.active()
+    return {"plan": facts, "runs": [_run_json(session, run, active) for run in finetuning.runs()]}
+
+
+def _run_json(session: AnnotationSession, run: Run, active: str | None) -> dict[str, Any]:
+    judged = session.finetuning.is_judged(run)
+    before, after = (run.before, run.after) if judged else (None, None)
+    can = {"running": ["cancel"], "done": ["original"] if run.name == active else ["use"]}.get(run.state, ["resume"])
+    rows = [
+        {"name": name, "before": before.per_class.get(name) if before else None, "after": value}
+        for name, value in (after.per_class if after else {}).items()
+    ]
+    progress = run.progress
+    return {
+        "id": run.name,
+        "state": run.state,
+        "phase": progress.phase,
+        "step": progress.step or 0,
+        "total": progress.steps or 0,
+        "seconds_left": progress.seconds_left,
+        "curve": [list(point) for point in progress.curve or ()],
+        "message": run.message,
+        "before": before.miou if before else None,
+        "after": after.miou if after else None,
+        "judgement": session.finetuning.judgement(run),
+        "rows": rows,
+        "active": run.name == active,
+        "can": can,
+    }

@@ -1,0 +1,91 @@
+"""Export to a single file and import with a report, as a front end offers them."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskwright.errors import UsageError
+from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.project import Project
+from maskwright.project.coco_import import ImportOptions, ImportResult
+from maskwright.session.messages import plural
+
+__all__ = ["EXPORT_FORMATS", "ImportReport", "SessionExchange"]
+
+EXPORT_FORMATS = ("coco", "yolo", "masks", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did, or would do."""
+
+    result: ImportResult
+
+    @property
+    def lines(self) -> list[str]:
+        """A sentence for each fact that matters, the most important first."""
+        r = self.result
+        lines = [f"{plural(r.masks, 'mask')} on {plural(r.images, 'image')}, {r.added} of them new to the project."]
+        for number, what in (
+            (r.known, "of the masks are in the project already and are not added again"),
+            (r.proposals, "of the masks come as proposals"),
+            (r.boxes, "boxes without a mask become prompts"),
+        ):
+            if number:
+                lines.append(f"{number} {what}.")
+        return [*lines, *r.warnings, *r.skipped]
+
+
+class SessionExchange:
+    """Files in and out of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    def export(self, format: str, folder: Path, *, images: bool = False, progress: Progress = NO_PROGRESS) -> Path:  # noqa: A002
+        """Write the accepted masks as one file.
+
+        Args:
+            format: one of EXPORT_FORMATS.
+            folder: an empty folder to write to.
+            images: with the images, as a zip archive; YOLO always has them.
+            progress: reports images.
+
+        Returns:
+            The file: JSON or CSV, or a zip archive of everything that the format consists of.
+
+        Raises:
+            UsageError: no such format.
+            MaskwrightError: the folder cannot be written.
+        """
+        if format not in EXPORT_FORMATS:
+            raise UsageError(f"There is no format {format!r}.", f"Use one of: {', '.join(EXPORT_FORMATS)}.")
+        name = self._project.folder.name or "maskwright"
+        content = folder / "content"
+        content.mkdir()
+        target = content / f"{name}.{'csv' if format == 'csv' else 'json'}" if format in ("coco", "csv") else content
+        exchange = self._project.exchange
+        exchange.export(target, format, images=images and format == "coco", progress=progress)
+        if images and format in ("masks", "csv"):
+            exchange.copy_images(content, progress=progress)
+        if format in ("coco", "csv") and not images:
+            return target
+        archive = folder / f"{name}-{format}.zip"
+        _zip(content, archive)
+        return archive
+
+    def import_coco(self, file: Path, *, dry_run: bool, progress: Progress = NO_PROGRESS) -> ImportReport:
+        """Import a COCO file, all or nothing, or only report what that would do; raises as `Exchange.import_coco`."""
+        options = ImportOptions(dry_run=dry_run)
+        return ImportReport(self._project.exchange.import_coco(file, options=options, progress=progress))
+
+
+def _zip(folder: Path, archive: Path) -> None:
+    """Pack a folder; images are compressed already."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as target:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                kind = zipfile.ZIP_DEFLATED if file.suffix in (".json", ".jsonl", ".txt", ".csv", ".yaml") else None
+                target.write(file, file.relative_to(folder).as_posix(), compress_type=kind)
