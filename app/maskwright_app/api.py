@@ -16,18 +16,16 @@ from maskwright_app.api_calls import current_call
 
 __all__ = ["Api"]
 
-_EXPORT_OPTIONS: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(kind)
-    for name, kind in {
-        "all_categories": bool,
-        "description": Annotated[str, Field(max_length=1000)],
-        "holes": Literal["rle", "fill"],
-        "only_annotated": bool,
-        "segmentation": Literal["rle", "rle-list", "polygon"],
-        "simplify": Annotated[float, Field(ge=0, le=100)],
-        "states": Annotated[list[Literal["accepted", "proposed", "rejected", "deleted"]], Field(max_length=4)],
-    }.items()
+_OPTION_TYPES: dict[str, Any] = {
+    "all_categories": bool,
+    "description": Annotated[str, Field(max_length=1000)],
+    "holes": Literal["rle", "fill"],
+    "only_annotated": bool,
+    "segmentation": Literal["rle", "rle-list", "polygon"],
+    "simplify": Annotated[float, Field(ge=0, le=100)],
+    "states": Annotated[list[Literal["accepted", "proposed", "rejected", "deleted"]], Field(max_length=4)],
 }
+_EXPORT_OPTIONS = {name: TypeAdapter[Any](kind) for name, kind in _OPTION_TYPES.items()}
 
 
 class Api:

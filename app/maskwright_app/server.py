@@ -9,6 +9,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
@@ -65,6 +66,7 @@ def create_app(
     for route in served.routes:
         if isinstance(route, Mount) and isinstance(route.app, FastAPI):
             route.app.add_exception_handler(RequestValidationError, malformed)
+            route.app.add_exception_handler(HTTPException, _of_gradio)
     return served
 
 
@@ -80,6 +82,14 @@ class _UnknownEndpoint(Route):
         match, child = super().matches(scope)
         known = match is Match.FULL and child["path_params"]["name"] in self._known
         return (Match.NONE, {}) if known else (match, child)
+
+
+async def _of_gradio(_: Request, error: Exception) -> JSONResponse:
+    """An error of Gradio's routes in our form, beside its own, which its clients read."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse(
+        {"detail": error.detail, "error": f"{error.detail}", "hint": ""}, error.status_code, error.headers
+    )
 
 
 async def _no_such_endpoint(request: Request) -> JSONResponse:

@@ -65,9 +65,15 @@ def test_a_batch_leaves_proposals_on_the_images_of_the_filter(client: TestClient
     until(lambda: jobs(client)[again]["state"] == "done")
     assert len(many.annotations(states=["proposed"])) == 6
     assert len(many.annotations()) == 3
-    for body in ({}, {"words": " "}, {"words": "a", "category": "cow"}, {"words": "a", "filter": {"class": "nothing"}}):
+    refused: tuple[dict[str, Any], ...] = (
+        {}, {"words": " "}, {"words": "a", "category": "cow"}, {"words": "a", "filter": {"class": "nothing"}},
+    )  # fmt: skip
+    for body in refused:
         start(client, 400, **body)
-    for body in ({"words": "a", "images": [1, 1]}, {"words": "a", "accept_above": True}, {"words": 1}):
+    malformed: tuple[dict[str, Any], ...] = (
+        {"words": "a", "images": [1, 1]}, {"words": "a", "accept_above": True}, {"words": 1},
+    )  # fmt: skip
+    for body in malformed:
         start(client, 422, **body)
     assert client.post("/ui/jobs/predict-9/pause").status_code == 400
     assert client.post(f"/ui/jobs/{job}/explode").status_code == 400

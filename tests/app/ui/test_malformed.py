@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from maskwright.domain import rle
+from maskwright.domain import ModelRef, rle
 from maskwright.project import Project
 from tests.core.session.conftest import ScriptedEngine, box
 
@@ -112,6 +112,7 @@ def test_malformed_requests_are_refused_with_a_sentence_and_change_nothing(
     full_client: TestClient, project: Project, engine: ScriptedEngine
 ) -> None:
     client, number = full_client, 0
+    engine.model = ModelRef("scripted", "0" * 64)  # type: ignore[attr-defined]
     engine.regions = {"cow": box(20, 25)}
     project.accept(1, box(0, 10), "cow")
     client.post("/ui/prompts/text", json={"image": 1, "words": "cow"})
