@@ -42,6 +42,7 @@ def launch(
     Raises:
         UsageError: a malformed login, or none for an open address.
         MaskwrightError: the port is in use.
+        PresetMissing: there is no such preset on this computer.
         BadProject, ProjectUnwritable: the project cannot be used.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

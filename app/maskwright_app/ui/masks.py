@@ -36,10 +36,13 @@ class MaskRoutes:
         ):
             self.router.add_api_route(path, endpoint, methods=[method])
 
-    def of_image(self, image_id: int, body: KnownMasksBody) -> JSONResponse:
+    def of_image(self, image_id: int, request: Request, body: KnownMasksBody) -> JSONResponse:
         """Accepted masks and proposals of an image; without the run lengths of those that the page knows."""
         change = self._session.change_number()
         masks = self._session.masks.of_image(image_id)
+        # a page asks this for the image that it shows: the first click then finds it encoded
+        client = request.client
+        self._session.preparation.show(image_id, window=f"{client.host if client else ''} {user_of(request)}")
         return answer(image=image_id, change=change, masks=masks_json(masks, body.known))
 
     def decide(self, request: Request, body: DecisionBody) -> JSONResponse:

@@ -210,7 +210,7 @@ class Batches:
         segment: Callable[[Image], Prediction]
         if prompt.words:
             text = prompt.text()
-            names, key = text.names, key_of(engine.text_model.sha256, "page", asdict(prompt))
+            names, key = text.names, key_of(engine.text_model.sha256, job.id, asdict(prompt))
 
             def segment(image: Image) -> Prediction:
                 return engine.segment(image, text, progress=thread.progress.quiet())
@@ -221,7 +221,7 @@ class Batches:
                 positive, negative = self._project.references(str(prompt.category))
             category = prompt.category or positive[0].mask.category or "object"
             examples = [[reference.image.sha256, reference.mask.rle["counts"]] for reference in (*positive, *negative)]
-            names, key = (category,), key_of(engine.model.sha256, "page", asdict(prompt), examples)
+            names, key = (category,), key_of(engine.model.sha256, job.id, asdict(prompt), examples)
 
             def segment(image: Image) -> Prediction:
                 return engine.segment_like(

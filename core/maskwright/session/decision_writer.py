@@ -10,7 +10,7 @@ from maskwright.domain import Annotation
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import Conflict
 from maskwright.project import Project, user_name
-from maskwright.session.duplicates import same_mask
+from maskwright.session.duplicates import IOU, same_mask
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.views import Proposal
 from maskwright.store import Correction, NewAnnotation
@@ -86,9 +86,7 @@ class DecisionWriter:
 
     def _accepted_before(self, draft: NewAnnotation) -> Annotation | None:
         """The accepted mask that a clicked mask repeats; one inside a larger mask was placed there on purpose."""
-        accepted = [
-            a for a in self._project.annotations(draft.image_id) if a.category == draft.category and not a.crowd
-        ]
+        accepted = self._project.store.masks.similar(draft.image_id, draft.category, draft.mask, IOU)
         place = same_mask(draft.mask, [a.mask for a in accepted])
         return None if place is None else accepted[place]
 

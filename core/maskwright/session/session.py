@@ -11,6 +11,7 @@ from maskwright.domain import Annotation, Image, Mask, Prediction, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
+from maskwright.presets.folders import find
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.session.batches import Batches
@@ -90,8 +91,10 @@ class AnnotationSession:
             device: as for `Engine.load`.
 
         Raises:
+            PresetMissing: there is no such preset on this computer.
             BadProject, ProjectUnwritable: the project cannot be used.
         """
+        find(preset, Settings.load())
 
         def load(name: str) -> Engine:
             from maskwright.engine import Engine

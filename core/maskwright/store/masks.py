@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from maskwright.domain import Annotation, AnnotationKey, PromptKind
+from maskwright.domain import Annotation, AnnotationKey, Mask, PromptKind
 from maskwright.errors import Conflict, MaskwrightError
 from maskwright.store import history, queries, undo
 from maskwright.store.counts import count, masks_in
@@ -173,6 +173,26 @@ class MaskStore:
         """Masks in these states of one image or of all, in id order."""
         with self._transactions.reading() as db:
             return list(queries.stored_annotations(db, states, image_id))
+
+    def similar(self, image_id: int, category: str, mask: Mask, iou: float) -> list[Annotation]:
+        """Accepted masks of single objects that may have at least this IoU with a mask, by area and box alone.
+
+        What it costs does not grow with the number of masks: their pixels are not read.
+        """
+        row, (x, y, w, h) = AnnotationRow, mask.bbox
+        # an IoU bounds the ratio of the areas
+        query = (
+            select(row.id)
+            .join(CategoryRow, CategoryRow.id == row.category_id)
+            .where(
+                row.image_id == image_id, row.state == "accepted", row.crowd.is_(False), CategoryRow.name == category
+            )
+            .where(row.area >= iou * mask.area, row.area * iou <= mask.area)
+            .where(row.x < x + w, row.x + row.w > x, row.y < y + h, row.y + row.h > y)
+            .order_by(row.id)
+        )
+        with self._transactions.reading() as db:
+            return queries.annotations_by_id(db, list(db.scalars(query)))
 
     def accepted_keys(self) -> list[AnnotationKey]:
         """All accepted masks of single objects without their pixels, in id order; not groups, nor excluded images."""

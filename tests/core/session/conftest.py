@@ -58,6 +58,9 @@ class ScriptedEngine:
     def _provenance(self, kind: PromptKind, prompt: Any, parameters: dict[str, Any]) -> Provenance:
         return Provenance(kind, ModelRef(self.name, "0" * 64), "scripted", "0" * 64, prompt, parameters)
 
+    def prepare_clicks(self, image: Image, **_: Any) -> None:
+        pass
+
     def suggest(self, image: Image, mask: Mask, names: Sequence[str]) -> list[tuple[str, float]]:
         return [(name, 1 / len(names)) for name in names]
 
