@@ -19,6 +19,7 @@ class _Format(StrEnum):
     masks = "masks"
     yolo = "yolo"
     datasets = "datasets"
+    csv = "csv"
 
 
 class _Segmentation(StrEnum):
