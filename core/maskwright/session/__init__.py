@@ -37,7 +37,7 @@ from maskwright.session.messages import (
     plural,
 )
 from maskwright.session.pending import Decision, Pending, WriteFailure
-from maskwright.session.presets import PresetInfo
+from maskwright.session.presets import PRESET_ACTIONS, PresetInfo
 from maskwright.session.session import AnnotationSession, default_project
 from maskwright.session.views import MaskView, Proposal, Proposals, draw_masks, visible
 from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
@@ -58,6 +58,7 @@ __all__ = [
     "NO_IMAGE",
     "NO_OPEN_MASK",
     "NO_PROGRESS",
+    "PRESET_ACTIONS",
     "REFINEMENT_CHOICES",
     "STATUSES",
     "AddResult",

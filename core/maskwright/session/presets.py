@@ -17,7 +17,10 @@ from maskwright.project import Project, user_name
 from maskwright.session.engines import Engines
 from maskwright.settings import Settings
 
-__all__ = ["PresetInfo", "SessionPresets"]
+__all__ = ["PRESET_ACTIONS", "PresetInfo", "SessionPresets"]
+
+PRESET_ACTIONS = {"use": "Use", "fetch": "Get it", "cancel": "Cancel"}
+"""Button labels of the actions in `PresetInfo.actions`."""
 
 PresetState = Literal["bundled", "installed", "fetchable", "gated", "by_hand", "fetching"]
 _QUIET = 0.25
@@ -58,6 +61,24 @@ class PresetInfo:
     """How much of a running fetch is done, 0 to 1."""
     message: str = ""
     """What a fetch is doing, or why the last one failed."""
+
+    @property
+    def size_text(self) -> str:
+        """Such as "949 MB"."""
+        return f"{self.size / 1e9:.1f} GB" if self.size >= 1e9 else f"{self.size / 1e6:,.0f} MB"
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """Of use, fetch, cancel: what makes sense now. "use" is there while another preset answers a kind it could."""
+        match self.state:
+            case "fetching":
+                return ("cancel",)
+            case "fetchable" | "gated":
+                return ("fetch",)
+            case "bundled" | "installed":
+                return ("use",) if set(self.tasks) - set(self.used_for) else ()
+            case _:
+                return ()
 
 
 class SessionPresets:

@@ -74,6 +74,9 @@ def test_every_official_preset_says_what_a_person_wants_to_know(session: Annotat
     infos = {info.name: info for info in session.presets.all()}
     assert infos["tiny"].state == "bundled"
     assert infos["tiny"].used_for == ("text", "example", "click")
+    assert [infos[name].actions for name in ("tiny", "sam-b", "dinov3txt-l")] == [(), ("fetch",), ()]
+    assert infos["sam-b"].size_text == "375 MB"
+    assert infos["sam-l"].size_text == "1.2 GB"
     assert infos["talk2dino-b"].state == "fetchable"
     assert infos["talk2dino-dinov3-b"].state == "gated"
     assert infos["talk2dino-dinov3-b"].page == "https://huggingface.co/facebook/dinov3-vitb16-pretrain-lvd1689m"
@@ -110,6 +113,8 @@ def test_each_kind_of_prompt_is_answered_by_the_preset_chosen_for_it(
     session.presets.use("sam-b")
     assert (_text_model(session), _click_model(session)) == ("talk2dino-b", "sam-b")
     assert session.presets.get("tiny").used_for == ("example",)
+    assert session.presets.get("tiny").actions == ("use",), "it could answer text and clicks again"
+    assert session.presets.get("sam-b").actions == ()
     assert sorted(engines.loaded) == ["sam-b", "talk2dino-b", "tiny"], "each once"
     session.presets.use("tiny", tasks_only=["text"])
     assert (_text_model(session), _click_model(session)) == ("tiny", "sam-b")
@@ -198,7 +203,7 @@ def test_a_fetch_reports_and_ends_with_a_preset_to_use(
     assert session.presets.fetch("talk2dino-b").state == "fetching"
     assert reported.wait(10)
     info = session.presets.fetch("talk2dino-b")
-    assert (info.state, info.share) == ("fetching", 0.25)
+    assert (info.state, info.share, info.actions) == ("fetching", 0.25, ("cancel",))
     assert "30 of 120 MB" in info.message
     go.set()
     assert session.presets.wait("talk2dino-b", 10).state == "installed"
