@@ -65,7 +65,7 @@ class Api:
             preset: must be the preset that this server runs; may be left out.
             cleaning: background cleaning, which needs a background; by default what the preset says.
         """
-        self._check_preset(preset)
+        self._check_preset(preset, "text")
         image_id = self._image_id(image)
         prompt = TextPrompt.parse(
             words, method=method, background=background, threshold=threshold, refine=refine,
@@ -107,7 +107,7 @@ class Api:
             not_this: ids of accepted masks of what it is not (negative references).
             preset: must be the preset that this server runs; may be left out.
         """
-        self._check_preset(preset)
+        self._check_preset(preset, "example")
         image_id = self._image_id(image)
         answer = self._session.propose_reference(
             image_id, references, negative_references=not_this or [], progress=current_call().progress
@@ -136,7 +136,7 @@ class Api:
             previous: id of the proposal that the points correct.
             preset: must be the preset that this server runs; may be left out.
         """
-        self._check_preset(preset)
+        self._check_preset(preset, "click")
         image_id = self._image_id(image)
         start = ProposalId.parse(previous) if previous else None
         answer = self._session.propose_click(image_id, _points(points), box, previous=start)
@@ -262,10 +262,13 @@ class Api:
     def _answer(self, image_id: int | None, **values: Any) -> dict[str, Any]:
         return {"image": image_id, "change": self._session.change_number(), **values}
 
-    def _check_preset(self, preset: str | None) -> None:
-        running = self._session.engine.model.name
+    def _check_preset(self, preset: str | None, task: Literal["text", "example", "click"]) -> None:
+        running = self._session.presets.used(task)
         if preset not in (None, "", running):
-            raise MaskwrightError(f"This server runs {running}. Start another with --preset {preset} for that model.")
+            raise MaskwrightError(
+                f"This server answers {task} prompts with {running}.",
+                f"Use {preset} in the page's list of models, or start another server with --preset {preset}.",
+            )
 
     def _image_id(self, image: Any) -> int:
         """Id of a project image, or of an upload after adding it; no other path from a client is opened."""

@@ -41,7 +41,8 @@ class Engines:
         models = self.models()
         with self._lock:
             # engines that nothing uses any more give their memory back
-            self._slots = {name: slot for name, slot in self._slots.items() if name in (*models.values(), self._preset)}
+            kept = {*models.values(), self._preset, _BUNDLED}
+            self._slots = {name: slot for name, slot in self._slots.items() if name in kept}
         return self.load(models[task])
 
     def models(self) -> dict[Task, str]:
@@ -79,6 +80,11 @@ class Engines:
         engine = self.current()
         return engine if "talk2dino" in engine.text_methods else self.load(self._preset)
 
+    def for_suggestions(self) -> Engine:
+        """The engine of text where it has a dino.txt, which ranks names for a mask; else one that has."""
+        text = self.models()["text"]
+        return self.load(next(name for name in (text, self._preset, _BUNDLED) if _has_dinotxt(name)))
+
     def trainable(self) -> str:
         """The preset that fine-tuning starts from: the one of text where it has a dino.txt, else the first."""
         name = self._project.runs.presets().get("text")
@@ -97,6 +103,11 @@ def answers(name: str, task: str, *, missing: bool) -> bool:
     """Whether a preset answers a kind of prompt; `missing` is the answer for one that is not on this computer."""
     folder = _folder(name)
     return missing if folder is None else task in tasks(folder)
+
+
+def _has_dinotxt(name: str) -> bool:
+    """Whether a preset answers text and examples, for which it needs a dino.txt, or is not on this computer."""
+    return answers(name, "text", missing=True) and answers(name, "example", missing=True)
 
 
 def _folder(name: str) -> Path | None:

@@ -110,6 +110,10 @@ class SessionPresets:
             here = {**here, name: find(name, Settings.load())}
         return self._info(name, here, self._engines.models())
 
+    def used(self, task: Task) -> str:
+        """Name of the preset, or of the fine-tuning run, that answers a kind of prompt now."""
+        return Path(self._engines.models()[task]).name
+
     def use(self, name: str, *, tasks_only: Sequence[str] | None = None, user: str = "") -> PresetInfo:
         """Answer prompts by a preset from now on, in every window on this project; returns its info.
 

@@ -229,7 +229,7 @@ class AnnotationSession:
             raise MaskwrightError(CLOSED_PROPOSAL)
         if not names:
             raise MaskwrightError("This project has no category yet.", "Type a name for the first one.")
-        return self.engine.suggest(self.images.get(opened[0].image_id), opened[0].mask, names)
+        return self._engines.for_suggestions().suggest(self.images.get(opened[0].image_id), opened[0].mask, names)
 
     def drop(self, ids: Sequence[ProposalId]) -> None:
         """Forget open proposals that nothing shows any more."""

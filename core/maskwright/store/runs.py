@@ -118,7 +118,7 @@ class RunStore:
             self._add(db, user, {"run": name, "presets": _model(db).get("presets", {})})
 
     def use_preset(self, preset: str, tasks: Collection[str], user: str) -> None:
-        """Use a preset for some tasks; the active run, which answers text and examples, then only answers clicks.
+        """Use a preset for some tasks; for text or examples it takes the place of the active run.
 
         Args:
             preset: name, or folder of a checkpoint.

@@ -37,6 +37,8 @@ class ScriptedEngine:
         """Candidates of every click, best first."""
         self.starts: list[Mask | None] = []
         """Mask that each click prompt started from."""
+        self.suggested: list[Sequence[str]] = []
+        """Names that were to be ranked."""
 
     def segment(self, image: Image, prompt: TextPrompt, **_: Any) -> Prediction:
         label_map = np.zeros(SIZE_HW, np.int32)
@@ -62,6 +64,7 @@ class ScriptedEngine:
         pass
 
     def suggest(self, image: Image, mask: Mask, names: Sequence[str]) -> list[tuple[str, float]]:
+        self.suggested.append(names)
         return [(name, 1 / len(names)) for name in names]
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskwright.domain import TextPrompt
+from maskwright.domain import FinetunePlan, TextPrompt
 from maskwright.errors import AccessRefused, MaskwrightError, PresetMissing
 from maskwright.presets.fetching import Fetched
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
 from maskwright.settings import Settings
+from maskwright.store import NewRun
 
 from .conftest import ScriptedEngine, box
 
@@ -38,6 +39,7 @@ class Engines:
 
     def __init__(self) -> None:
         self.loaded: list[str] = []
+        self.last: dict[str, ScriptedEngine] = {}
         self.broken: set[str] = set()
 
     def __call__(self, name: str) -> ScriptedEngine:
@@ -46,6 +48,7 @@ class Engines:
         self.loaded.append(name)
         engine = ScriptedEngine(name)
         engine.regions = {"cow": box(0, 10)}
+        self.last[name] = engine
         return engine
 
 
@@ -167,6 +170,38 @@ def test_a_front_end_started_with_a_preset_for_clicks_still_answers_text(
     make(presets, "sam-b", "sam")
     session = AnnotationSession(engines, project, "sam-b")  # type: ignore[arg-type]
     assert (_text_model(session), _click_model(session)) == ("tiny", "sam-b")
+
+
+def test_names_are_suggested_by_a_preset_with_a_dinotxt(
+    session: AnnotationSession, presets: Path, engines: Engines
+) -> None:
+    make(presets, "talk2dino-b", "talk2dino")
+    session.presets.use("talk2dino-b")
+    session.accept([session.propose_text(1, TextPrompt.parse("cow")).all[0].id])
+    assert session.suggest_names(session.propose_click(1, [(3, 3)]).all[0].id) == [("cow", 1.0)]
+    assert engines.last["tiny"].suggested == [["cow"]]
+    assert not engines.last["talk2dino-b"].suggested
+
+
+def test_presets_and_a_fine_tuned_model(session: AnnotationSession, presets: Path, project: Project) -> None:
+    """The run answers text and examples; a preset for text takes its place, one for clicks does not."""
+    make(presets, "talk2dino-b", "talk2dino")
+    make(presets, "sam-b", "sam")
+    plan = FinetunePlan(categories=(), train=(), masks=())
+    project.store.runs.add(NewRun("run-1", "full", "tiny", plan, "ann"))
+    project.store.runs.end("run-1", "done")
+    make(project.folder / "checkpoints", "run-1", "dinotxt", "sam")
+    session.presets.use("talk2dino-b")
+    project.runs.activate("run-1", user="ann")
+    assert [session.presets.used(task) for task in ("text", "example", "click")] == ["run-1"] * 3
+    session.presets.use("sam-b")
+    assert [session.presets.used(task) for task in ("text", "click")] == ["run-1", "sam-b"]
+    project.runs.activate(None, user="ann")
+    assert [session.presets.used(task) for task in ("text", "click")] == ["talk2dino-b", "sam-b"], "as before the run"
+    project.runs.activate("run-1", user="ann")
+    session.presets.use("talk2dino-b")
+    assert [session.presets.used(task) for task in ("text", "example")] == ["talk2dino-b", "tiny"]
+    assert project.runs.active() is None
 
 
 # fetches
