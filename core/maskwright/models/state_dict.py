@@ -22,22 +22,28 @@ def without_initialization() -> Iterator[None]:
     Drawing random weights that a file then replaces would take longer than reading the file. Buffers have their
     values: those that no file holds, such as rotary frequencies, are computed when the module is built.
     """
-    # the hook is one for all threads; a training in another thread needs its initial weights
-    thread = threading.get_ident()
-
-    def without_values(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-        if parameter is None or threading.get_ident() != thread:
-            return None
-        shape = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-        shape._is_hf_initialized = True  # type: ignore[attr-defined]  # so that transformers passes it over
-        return shape
-
-    # torch types the hook as returning None; it documents that what it returns is taken
-    hook = register_module_parameter_registration_hook(without_values)  # type: ignore[arg-type]
+    _building.depth = getattr(_building, "depth", 0) + 1
     try:
         yield
     finally:
-        hook.remove()
+        _building.depth -= 1
+
+
+_building = threading.local()
+"""Depth of `without_initialization` in this thread."""
+
+
+def _without_values(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+    if parameter is None or not getattr(_building, "depth", 0):
+        return None
+    shape = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+    shape._is_hf_initialized = True  # type: ignore[attr-defined]  # so that transformers passes it over
+    return shape
+
+
+# Once and for all threads: torch walks over its hooks whenever any thread builds a module, which fails when one comes
+# or goes meanwhile. It types the hook as returning None; it documents that what it returns is taken.
+register_module_parameter_registration_hook(_without_values)  # type: ignore[arg-type]
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:

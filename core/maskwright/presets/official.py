@@ -64,7 +64,9 @@ class OfficialPreset:
     @property
     def licence(self) -> str:
         """The licences of its files."""
-        return "; ".join(dict.fromkeys(file.licence for file in self.files))
+        return "; ".join(
+            dict.fromkeys(f"{f.what}: {f.licence}" if f.part == "projection" else f.licence for f in self.files)
+        )
 
     @property
     def page(self) -> str:
@@ -130,7 +132,7 @@ def _talk2dino(
     home = "https://raw.githubusercontent.com/lorebianchi98/Talk2DINO/main/weights/"
     projection = OfficialFile(
         projections[0], "Talk2DINO's projection", "https://github.com/lorebianchi98/Talk2DINO/tree/main/weights",
-        "none stated for Talk2DINO's projection: ask its authors before you pass it on", part="projection",
+        "none stated by its authors; ask them before you pass it on", part="projection",
         addresses=tuple(home + name for name in projections), within=within, values_sha256=values_sha256,
         size=_SINGLE * (512 * width + width + width * width + width),
     )  # fmt: skip

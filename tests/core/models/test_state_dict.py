@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from maskwright.errors import BadWeights
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
@@ -44,6 +45,26 @@ def test_other_threads_and_later_modules_are_initialized() -> None:
         assert not pool.submit(nn.Linear, 2, 2).result().weight.is_meta
         assert nn.Linear(2, 2).weight.is_meta
     assert not nn.Linear(2, 2).weight.is_meta
+
+
+def test_a_thread_may_begin_while_another_builds() -> None:
+    """A preset is fetched or loaded while another one is: torch walks over hooks for each parameter meanwhile."""
+
+    def begin_and_end() -> None:
+        with without_initialization():
+            pass
+
+    def meanwhile(*_: object) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(begin_and_end).result()
+
+    # torch notices the change on its way from one hook to the next
+    handles = [register_module_parameter_registration_hook(hook) for hook in (meanwhile, lambda *_: None)]
+    try:
+        assert not nn.Linear(1, 1).weight.is_meta
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def test_weights_that_do_not_fit_are_refused() -> None:

@@ -151,7 +151,7 @@ def test_talk2dino_is_ready_after_one_call(hub: FakeHub, settings: Settings, tal
     assert done == sorted(done)
     assert progress.reports[-1][0] > 0.9 * progress.reports[-1][1]
     card = (fetched.folder / "README.md").read_text()
-    assert "none stated for Talk2DINO's projection" in card
+    assert "Talk2DINO's projection: none stated" in card
     assert list((settings.presets / ".downloads").glob("*.pth*")) in (
         [],
         [*(settings.presets / ".downloads").glob("*.lock")],
