@@ -41,8 +41,8 @@ class Engines:
         models = self.models()
         with self._lock:
             # engines that nothing uses any more give their memory back
-            kept = {*models.values(), self._preset, _BUNDLED}
-            self._slots = {name: slot for name, slot in self._slots.items() if name in kept}
+            in_use = {*models.values(), self._preset, _BUNDLED}
+            self._slots = {name: slot for name, slot in self._slots.items() if name in in_use}
         return self.load(models[task])
 
     def models(self) -> dict[Task, str]:
