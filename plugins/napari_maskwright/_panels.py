@@ -166,6 +166,9 @@ class Form(QWidget):
         self._background.setToolTip(
             "Pixels that fit none of the names stay unlabelled; off: every pixel gets the best name."
         )
+        self._instances = QCheckBox("One mask for each object")
+        self._instances.setChecked(True)
+        self._instances.setToolTip("Two cows become two masks; off: one mask for all cows. Grass and sky stay whole.")
         self._method = QComboBox()
         for name, method in METHODS.items():
             self._method.addItem(name, method)
@@ -192,6 +195,7 @@ class Form(QWidget):
         row.addWidget(self._threshold)
         row.addWidget(self._threshold_text)
         column.addWidget(self._classes)
+        column.addWidget(self._instances)
         column.addWidget(self._background)
         column.addWidget(self._cleaning)
         column.addLayout(row)

@@ -21,6 +21,7 @@ from maskwright.session import (
     MaskView,
     MaskwrightError,
     default_project,
+    divide_countable,
     duplicates_hidden,
 )
 from napari_maskwright._canvas import Canvas
@@ -290,7 +291,7 @@ class AnnotatorWidget(Form):
         except MaskwrightError as error:
             show_error(str(error))
         else:
-            controller.propose(prompt)
+            controller.propose(divide_countable(prompt) if self._instances.isChecked() else prompt)
 
     def _selected_proposals(self) -> list[ProposalId]:
         return [item.data(Qt.UserRole) for item in self._list.selectedItems()]

@@ -45,12 +45,14 @@ def talk2dino_widget(viewer: Any, place: Path, talking_preset: Path, qtbot: Any)
     widget = AnnotatorWidget(viewer, project=str(place), preset=str(talking_preset), device="cpu")
     viewer.window.add_dock_widget(widget, name="Maskwright", area="right")
     qtbot.waitUntil(lambda: "accepted" in widget._layers, timeout=30_000)
+    widget._instances.setChecked(False)
     return widget
 
 
 def _find(widget: Any, qtbot: Any, words: str = "grass, cow, sky") -> None:
     widget._classes.setText(words)
     widget._background.setChecked(False)
+    widget._instances.setChecked(False)
     widget.run_action("run")
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
 
@@ -125,6 +127,15 @@ def test_method_cleaning_and_refinement_are_controls_of_the_text_prompt(talk2din
     talk2dino_widget._background.click()
     assert talk2dino_widget._cleaning.isEnabled()
     assert talk2dino_widget._cleaning.currentData() is False
+
+
+def test_objects_are_the_default_for_countable_words(talk2dino_widget: Any, qtbot: Any) -> None:
+    talk2dino_widget._instances.click()
+    talk2dino_widget._classes.setText("cow, sky")
+    _used(talk2dino_widget, qtbot)
+    proposals = [view.proposal for view in talk2dino_widget._masks if view.proposal]
+    (first, *_) = talk2dino_widget.controller.session.open_proposals(proposals)
+    assert first.provenance["parameters"]["instances"]["classes"] == ["cow"]
 
 
 def test_the_cleaning_preview_has_its_own_layer(talk2dino_widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:

@@ -76,7 +76,7 @@ function initial() {
     /** @type {Busy[]} */ busy: [],
     /** @type {string[]} */ words: [],
     /** words of the last answer that the model was not taught */ unknownWords: /** @type {string[]} */ ([]),
-    options: { method: "", background: true, threshold: 0.5, cleaning: "", refine: "", instances: false },
+    options: { method: "", background: true, threshold: 0.5, cleaning: "", refine: "", instances: true },
     display: { opacity: 45, hidden: false, names: false, shades: false, duplicates: false, classesOff: /** @type {string[]} */ ([]) },
     review: { above: 0.5, autoNext: true, sort: "score" },
     /** names given to nameless proposals before they are kept */ names: /** @type {Record<string, string>} */ ({}),

@@ -91,6 +91,8 @@ class TextBody(PromptBody):
     refine: Annotated[str, Field(max_length=40)] | None = None
     cleaning: bool | None = None
     high_resolution: bool = False
+    instances: bool = False
+    """One mask for each object of the classes that name countable things."""
 
 
 class LikeBody(PromptBody):
@@ -198,6 +200,8 @@ class BatchBody(Body):
     background: bool = True
     threshold: Score | None = None
     refine: Annotated[str, Field(max_length=40)] | None = None
+    instances: bool = False
+    """One mask for each object of the classes that name countable things."""
     references: References = []
     category: Name | None = None
     images: Annotated[list[Id], Field(min_length=1, max_length=1_000_000), AfterValidator(_distinct)] | None = None

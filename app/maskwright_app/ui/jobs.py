@@ -41,7 +41,7 @@ class JobRoutes:
         user = user_of(request)
         prompt = BatchPrompt(
             words=body.words, method=body.method, background=body.background, threshold=body.threshold,
-            refine=body.refine, references=tuple(body.references), category=body.category,
+            refine=body.refine, instances=body.instances, references=tuple(body.references), category=body.category,
         )  # fmt: skip
 
         def start(progress: Progress) -> BatchJob:

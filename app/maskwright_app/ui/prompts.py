@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from maskwright.domain import TextPrompt, rle
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.session import Progress, Proposals
+from maskwright.session import Progress, Proposals, divide_countable
 from maskwright_app.ui.answers import click_json, masks_json, missing_json
 from maskwright_app.ui.bodies import ClickBody, EverythingBody, LikeBody, PromptBody, TextBody
 from maskwright_app.ui.site import Site, answer, user_of
@@ -37,6 +37,7 @@ class PromptRoutes:
                 body.words, method=body.method, background=body.background, threshold=body.threshold,
                 refine=body.refine, cleaning=body.cleaning, high_resolution=body.high_resolution,
             )  # fmt: skip
+            prompt = divide_countable(prompt) if body.instances else prompt
             return self._session.propose_text(body.image, prompt, progress=progress)
 
         return await self._stored(request, body, propose)

@@ -22,7 +22,7 @@ from maskwright.cli.output import (
 from maskwright.errors import UsageError
 
 if TYPE_CHECKING:
-    from maskwright.domain import Scores
+    from maskwright.domain import InstanceScores, Scores
     from maskwright.evaluation.clicks import ClickScores
     from maskwright.evaluation.few_shot import ExampleScores
 
@@ -38,6 +38,11 @@ class _Task(StrEnum):
 class _Unlabelled(StrEnum):
     ignore = "ignore"
     background = "background"
+
+
+_Instances = Annotated[
+    bool, typer.Option("--instances", help="text: one mask per object, scored by F1, mean IoU and PQ as well.")
+]
 
 
 def evaluate(
@@ -58,6 +63,7 @@ def evaluate(
         str | None,
         typer.Option(help="text: pamr, crf or none (the default); example: crf (the default), pamr or none."),
     ] = None,
+    instances: _Instances = False,
     table: Annotated[bool, typer.Option("--table", help="With and without cleaning, with and without pamr.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Largest number of images or episodes.")] = None,
     seed: Annotated[int, typer.Option(help="Seed for drawing images or episodes.")] = 0,
@@ -67,14 +73,14 @@ def evaluate(
     from maskwright.evaluation.protocol import ImageSelection
 
     background = unlabelled is _Unlabelled.background
-    if task is not _Task.text and (method or background or things or table or cleaning is not None):
-        raise UsageError("--method, --unlabelled, --things, --cleaning and --table go with --task text.")
+    if task is not _Task.text and (method or background or things or table or instances or cleaning is not None):
+        raise UsageError("--method, --unlabelled, --things, --cleaning, --instances and --table go with --task text.")
     if task is _Task.click and refine:
         raise UsageError("--refine goes with --task text and example. Leave it out.")
     if cleaning is not None and not (things or background or table):
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
-    if table and (refine or cleaning is not None):
-        raise UsageError("--table measures all settings of --cleaning and --refine. Leave them out.")
+    if table and (refine or instances or cleaning is not None):
+        raise UsageError("--table measures all settings of --cleaning and --refine. Leave them and --instances out.")
     contours = refinement(refine or ("crf" if task is _Task.example else "none"))
     selection = ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things)
     model = load_engine(preset, device)
@@ -93,7 +99,7 @@ def evaluate(
     else:
         from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing, evaluate_text
 
-        variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours),)
+        variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours, instances),)
         with progress_bar("Images") as bar:
             rows = evaluate_text(
                 model, data, method=method, background=table or background, variants=variants,
@@ -107,13 +113,28 @@ def _print_text(rows: list[Scores], *, as_json: bool, table: bool) -> None:
         (scores,) = rows
         head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
         head += f", background {scores.background:.3f}" if scores.background is not None else ""
-        _print(scores, f"{head}, {scores.images} images", as_json=as_json)
+        head += f", {scores.images} images"
+        if scores.instances is not None:
+            head += f"\n{_instances_table(scores.instances)}\nIoU of the classes:"
+        _print(scores, head, as_json=as_json)
         return
     lines = ["cleaning  pamr  background  mIoU"]
     for row in rows:
         marks = "yes" if row.cleaning else "no", "yes" if row.refine else "no"
         lines.append(f"{marks[0]:8}  {marks[1]:4}  {row.background or 0:10.3f}  {row.miou:.4f}")
     print_result([row.to_dict() for row in rows], "\n".join(lines), as_json=as_json)
+
+
+def _instances_table(scores: InstanceScores) -> str:
+    lines = [
+        f"{scores.objects} objects, matched at IoU 0.5: F1 {scores.f1:.3f}, mean IoU {scores.mean_iou:.3f}, "
+        f"PQ {scores.pq:.3f} (means over classes)",
+        "F1     IoU    PQ",
+    ]
+    for name, row in scores.per_class.items():
+        numbers = ("-    ",) * 3 if row is None else tuple(f"{row[key]:.3f}" for key in ("f1", "mean_iou", "pq"))
+        lines.append("  ".join((*numbers, name)))
+    return "\n".join(lines)
 
 
 def _print_example(scores: ExampleScores, *, as_json: bool) -> None:

@@ -39,6 +39,9 @@ def predict(
     threshold: Annotated[
         float | None, typer.Option(help="With --text: probability that a class needs, 0 to 1.")
     ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="With --text: one mask per object instead of one per class.")
+    ] = False,
     refine: Refine = "crf",
     force: Annotated[bool, typer.Option("--force", help="Include images that this prompt has already run on.")] = False,
     preset: Annotated[str | None, typer.Option(help="Default: the model the project uses, or tiny.")] = None,
@@ -52,21 +55,22 @@ def predict(
 
     if (text is None) == (like_category is None):
         raise UsageError("predict takes one prompt: either --text or --like-category.")
-    if text is None and threshold is not None:
-        raise UsageError("--threshold needs --text. Leave it out.")
+    if text is None and (threshold is not None or instances):
+        raise UsageError("--threshold and --instances need --text. Leave them out.")
     if text is not None and refine != "crf":
         raise UsageError("--refine needs --like-category. Leave it out.")
     if accept_above is not None and not 0 <= accept_above <= 1:
         raise UsageError(f"--accept-above must lie between 0 and 1, got {accept_above}.")
     contours = refinement(refine)
+    prompt = None
     if text is not None:
-        TextPrompt.parse(text, background=True, threshold=threshold)
+        prompt = TextPrompt.parse(text, background=True, threshold=threshold, instances=instances)
     with Project.open(project) as opened, progress_bar("Images") as bar:
         engine = load_engine(preset or opened.runs.model() or "tiny", device)
         options: dict[str, Any] = {"accept_above": accept_above, "again": force, "progress": bar}
         results: Iterator[ImagePrediction]
-        if text is not None:
-            results = predict_text(opened, engine, text, threshold=threshold, **options)
+        if prompt is not None:
+            results = predict_text(opened, engine, prompt, **options)
         else:
             results = predict_like(opened, engine, str(like_category), refine=contours, **options)
         rows = []

@@ -37,6 +37,9 @@ def segment(
     high_resolution: Annotated[
         bool, typer.Option("--high-resolution", help="dino.txt's slow procedure for fine structures.")
     ] = False,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="One mask per object instead of one per class.")
+    ] = False,
     refine: Annotated[str, typer.Option(help="Refine the contours: crf, pamr or none.")] = "none",
     preset: Preset = "tiny",
     device: Device = "auto",
@@ -55,6 +58,7 @@ def segment(
         threshold=threshold,
         high_resolution=high_resolution,
         refine=refinement(refine),
+        instances=instances,
     )
     opened = Image.open(image)
     engine = load_engine(preset, device)

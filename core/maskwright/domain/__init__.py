@@ -9,7 +9,7 @@ from maskwright.domain.mask import Mask
 from maskwright.domain.prediction import Prediction
 from maskwright.domain.prompts import ClassName, EverythingPrompt, Reference, ReferencePrompt, TextPrompt
 from maskwright.domain.provenance import ModelRef, PromptKind, Provenance
-from maskwright.domain.scores import Scores
+from maskwright.domain.scores import InstanceScores, Scores
 
 __all__ = [
     "Annotation",
@@ -20,6 +20,7 @@ __all__ = [
     "FinetunePlan",
     "Image",
     "ImageRecord",
+    "InstanceScores",
     "Mask",
     "ModelRef",
     "Prediction",

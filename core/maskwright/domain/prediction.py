@@ -32,9 +32,10 @@ class Prediction:
     """Prompted names that the model was not trained on."""
     provenance: Provenance
     overlapping_masks: tuple[Mask, ...] | None = None
-    """Masks that may overlap and so do not fit into a label map, best first: the candidates for clicks or a box (the
-    label map shows the first), or everything in the image (the label map shows their union). None for text and
-    references."""
+    """Masks that do not follow from the label map: the candidates for clicks or a box, best first (the label map shows
+    the first), everything in the image, most stable first (the label map shows their union), or, for text with
+    `instances`, one mask per object, disjoint within a class, the classes in prompt order and the largest object first
+    (the label map shows the classes). None for text without it and for references."""
     unlabelled_by_cleaning: NDArray[np.bool_] | None = None
     """(H, W) pixels that have a category without background cleaning and none with it; None when it was not used."""
     note: str = ""
@@ -51,7 +52,7 @@ class Prediction:
         return self.provenance.kind
 
     def masks(self) -> list[Mask]:
-        """One mask for each category that has pixels, in prompt order; for clicks `overlapping_masks`, best first."""
+        """`overlapping_masks` where there are any, else one mask for each category that has pixels, in prompt order."""
         if self.overlapping_masks is not None:
             return list(self.overlapping_masks)
         masks = []

@@ -75,6 +75,8 @@ class TextPrompt:
     """One of REFINEMENTS, or None."""
     high_resolution: bool = False
     """dino.txt's high-resolution inference: slow, for fine structures."""
+    instances: bool | tuple[str, ...] = False
+    """One mask per object instead of one per class: True for every class, or the names of those to divide."""
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -88,6 +90,9 @@ class TextPrompt:
             raise UsageError("Background cleaning leaves pixels unlabelled, so it needs a background. Switch that on.")
         if self.high_resolution and self.method not in (None, "dinotxt"):
             raise UsageError("High resolution is a procedure of dino.txt. Use it with the method dinotxt.")
+        unknown = set() if isinstance(self.instances, bool) else set(self.instances) - set(self.names)
+        if unknown:
+            raise UsageError(f"{', '.join(sorted(unknown))} cannot be divided into objects: not among the class names.")
 
     @classmethod
     def parse(cls, classes: str | Sequence[str], **options: Any) -> TextPrompt:
@@ -103,6 +108,13 @@ class TextPrompt:
     def names(self) -> tuple[str, ...]:
         """Names of the classes, in prompt order."""
         return tuple(name.name for name in self.classes)
+
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """Names of the classes that get one mask per object, in prompt order."""
+        if isinstance(self.instances, bool):
+            return self.names if self.instances else ()
+        return tuple(name for name in self.names if name in self.instances)
 
     @property
     def text(self) -> str:

@@ -6,7 +6,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-__all__ = ["Scores"]
+__all__ = ["InstanceScores", "Scores"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceScores:
+    """Objects found by text prompts, matched with annotated ones at an IoU above 0.5; means over classes."""
+
+    objects: int
+    """Number of annotated objects, without crowds."""
+    f1: float
+    mean_iou: float
+    """Of the matches."""
+    pq: float
+    """Panoptic quality."""
+    per_class: Mapping[str, Mapping[str, float] | None]
+    """`f1`, `mean_iou` and `pq` by class name; None without annotated objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +48,24 @@ class Scores:
     """Background cleaning as requested; None is the preset's default."""
     refine: str | None = None
     """Mask refinement, or None."""
+    instances: InstanceScores | None = None
+    """Quality of single objects, where it was measured."""
     weights: str | None = None
     """SHA-256 of the measured weights; None where it was not recorded."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scores:
         """Scores from the form that `to_dict` returns, which projects store; unknown keys are ignored."""
-        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        if known.get("instances") is not None:
+            known["instances"] = InstanceScores(**known["instances"])
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `weights` only where it was recorded."""
+        """Plain values for JSON; `weights` and `instances` only where there are any."""
         data = asdict(self)
+        if self.instances is None:
+            del data["instances"]
         if self.weights is None:
             del data["weights"]
         return data

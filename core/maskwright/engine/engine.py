@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from maskwright.domain import (
 from maskwright.domain.prompts import parse_class_names
 from maskwright.engine.cache import EmbeddingCache
 from maskwright.engine.clicks import ClickSegmenter, parse_clicks
+from maskwright.engine.instances import ObjectDivider
 from maskwright.engine.references import ReferenceSegmenter
 from maskwright.engine.retrieval import ImageTextRetriever
-from maskwright.engine.text import TextSegmenter
+from maskwright.engine.text import TextOptions, TextSegmenter
 from maskwright.errors import MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.presets.folders import find
@@ -35,16 +36,7 @@ from maskwright.presets.loading import Preset, load
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.settings import Settings
 
-__all__ = ["Engine", "TextOptions"]
-
-
-class TextOptions(TypedDict, total=False):
-    """Keyword options of `Engine.segment_text`."""
-
-    threshold: float | None
-    cleaning: bool | None
-    high_resolution: bool
-    progress: Progress
+__all__ = ["Engine"]
 
 
 class Engine:
@@ -74,6 +66,7 @@ class Engine:
         self._embeddings = EmbeddingCache(settings.cache_mb * 2**20)
         self._text = TextSegmenter(preset, device, self._embeddings)
         self._clicks = ClickSegmenter(preset.sam, device, self._embeddings) if preset.sam else None
+        self._divider = ObjectDivider(self._clicks, self._lock)
         self._references = (
             ReferenceSegmenter(preset.insid3, device, self._embeddings, settings.cache) if preset.insid3 else None
         )
@@ -138,6 +131,7 @@ class Engine:
         image: Image,
         prompt: TextPrompt | ReferencePrompt | EverythingPrompt,
         *,
+        clicks: Engine | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> Prediction:
         """Segment an image by a text, reference or everything prompt.
@@ -145,6 +139,7 @@ class Engine:
         Args:
             image: to segment.
             prompt: what to segment, with the method's options.
+            clicks: the engine whose SAM finds the objects of a text prompt with `instances`; None is this one.
             progress: reports encoder passes (or points of the grid), and cancels between them.
 
         Raises:
@@ -155,7 +150,7 @@ class Engine:
         progress.check()
         with self._lock:
             if isinstance(prompt, TextPrompt):
-                return self._text.segment(image, prompt, progress)
+                return self._text.segment(image, prompt, (clicks or self)._divider, progress)
             if isinstance(prompt, ReferencePrompt):
                 return self._reference_segmenter().segment(image, prompt, progress)
             return self._click_segmenter().segment_everything(image, prompt, progress)
@@ -179,11 +174,13 @@ class Engine:
             refine: "pamr" or "crf" makes contours follow the edges of the image; None leaves them as predicted.
             **options: `threshold`, least probability of a class, 0 to 1 (default 0.5; implies `background`);
                 `cleaning`, background cleaning before the threshold (default: the preset's choice);
-                `high_resolution`, dino.txt's slow procedure for fine structures; `progress`, which reports encoder
-                passes and cancels between them.
+                `high_resolution`, dino.txt's slow procedure for fine structures; `instances`, one mask per object
+                (True, or the names of the classes to divide), refined by PAMR unless `refine` says otherwise;
+                `progress`, which reports encoder passes and cancels between them.
 
         Returns:
-            A label map (H, W); per category the mean and the highest probability.
+            A label map (H, W); per category the mean and the highest probability. With `instances`, `masks()` are the
+            objects, disjoint within a class.
 
         Raises:
             EmptyPrompt: no category.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from maskwright.presets.config import SamSettings
 from maskwright.presets.loading import LoadedSam
 from maskwright.progress import Progress
 
-__all__ = ["distinct", "generate_masks", "resolve"]
+__all__ = ["click_each", "distinct", "generate_masks", "resolve", "stability_scores"]
 
 _BATCH, _CPU_BATCH = 64, 8
 """Points that are decoded at a time; 64 outgrow the caches of a CPU, which then takes 1.6 times as long."""
@@ -38,6 +40,38 @@ def resolve(prompt: EverythingPrompt, settings: SamSettings) -> EverythingPrompt
 
 
 @torch.inference_mode()
+def click_each(
+    preset: LoadedSam,
+    embedding: SamEmbedding,
+    points: NDArray[np.float64],
+    size_hw: tuple[int, int],
+    progress: Progress,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Decode a click at every point on its own.
+
+    Args:
+        preset: SAM.
+        embedding: of the image.
+        points: (N, 2) x and y in pixels of the image.
+        size_hw: of the image.
+        progress: reports points, and cancels between batches of them.
+
+    Yields:
+        For each batch of B points (B, 3, 4h, 4w) logits and (B, 3) predicted IoU.
+    """
+    prompts = to_input_pixels(points, size_hw, embedding)[:, None]
+    batch_size = _CPU_BATCH if prompts.device.type == "cpu" else _BATCH
+    for first in range(0, len(prompts), batch_size):
+        progress.check()
+        progress.report(first, len(prompts), "Segmenting")
+        batch = prompts[first : first + batch_size]
+        labels = torch.ones(batch.shape[:2], dtype=torch.int64, device=batch.device)
+        logits, scores = preset.model.decode(embedding.features, Prompts(batch, labels))
+        yield logits[:, 1:], scores[:, 1:]
+    progress.report(len(prompts), len(prompts), "Segmenting")
+
+
+@torch.inference_mode()
 def generate_masks(
     preset: LoadedSam, embedding: SamEmbedding, size_hw: tuple[int, int], prompt: EverythingPrompt, progress: Progress
 ) -> list[MaskCandidate]:
@@ -53,20 +87,14 @@ def generate_masks(
     Returns:
         The most stable first; `score` is the stability.
     """
-    points = to_input_pixels(_grid(size_hw, prompt.points_per_side or 1), size_hw, embedding)[:, None]
+    points = _grid(size_hw, prompt.points_per_side or 1)
     config = preset.settings.model
     h, w = (-(-side // (config.stride // 4)) for side in embedding.input_hw)
     good_logits, good_scores = [], []
-    size = _CPU_BATCH if points.device.type == "cpu" else _BATCH
-    for first in range(0, len(points), size):
-        progress.check()
-        progress.report(first, len(points), "Segmenting")
-        batch = points[first : first + size]
-        labels = torch.ones(batch.shape[:2], dtype=torch.int64, device=batch.device)
-        logits, scores = preset.model.decode(embedding.features, Prompts(batch, labels))
+    for all_logits, all_scores in click_each(preset, embedding, points, size_hw, progress):
         # without the padding beside the image
-        logits, scores = logits[:, 1:, :h, :w].flatten(0, 1), scores[:, 1:].flatten()
-        stability = _stability(logits, preset.settings.stability_score_offset)
+        logits, scores = all_logits[:, :, :h, :w].flatten(0, 1), all_scores.flatten()
+        stability = stability_scores(logits, preset.settings.stability_score_offset)
         good = (scores >= (prompt.pred_iou_thresh or 0.0)) & (stability >= (prompt.stability_score_thresh or 0.0))
         good &= (logits > 0).flatten(1).any(dim=1)
         good_logits.append(logits[good])
@@ -81,7 +109,6 @@ def generate_masks(
         mask = postprocess(full[None, None], embedding.input_hw, size_hw, config)[0, 0] > 0
         if mask.any():
             candidates.append(MaskCandidate(mask.cpu().numpy(), float(stability[n]), full[None]))
-    progress.report(len(points), len(points), "Segmenting")
     return candidates
 
 
@@ -94,7 +121,7 @@ def _grid(size_hw: tuple[int, int], points_per_side: int) -> NDArray[np.float64]
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 
-def _stability(logits: Tensor, offset: float) -> Tensor:
+def stability_scores(logits: Tensor, offset: float) -> Tensor:
     """(N,) stability scores: IoU of the masks at logits above `offset` and above minus that."""
     inner, outer = (logits > offset).flatten(1).sum(dim=1), (logits > -offset).flatten(1).sum(dim=1)
     return inner / outer.clamp(min=1)

@@ -31,6 +31,8 @@ class Labels(NamedTuple):
     """Per class the mean probability over its pixels"""
     max_scores: tuple[float, ...]
     """Per class the highest probability of any pixel"""
+    probability: NDArray[np.float32]
+    """(H, W) probability of the label, or of the most probable class where there is none"""
 
 
 @torch.inference_mode()
@@ -60,7 +62,7 @@ def label(scores: Scores, size_hw: tuple[int, int], threshold: float) -> Labels:
     sums = torch.zeros(len(maps) + 1, dtype=torch.float64, device=score.device)
     sums.index_add_(0, flat, score.flatten().double())
     means = (sums / pixels.clamp(min=1))[1:]
-    return Labels(labels.cpu().numpy(), tuple(means.tolist()), tuple(max_scores))
+    return Labels(labels.cpu().numpy(), tuple(means.tolist()), tuple(max_scores), score.cpu().numpy())
 
 
 @torch.inference_mode()

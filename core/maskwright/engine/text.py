@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from maskwright.domain.prompts import TEXT_METHODS
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey, LruCache
 from maskwright.engine.dinotxt import DinoTxtMethod
 from maskwright.engine.dinov3seg import Dinov3SegMethod
+from maskwright.engine.instances import ObjectDivider
 from maskwright.engine.label_map import Labels, label, refine
 from maskwright.engine.talk2dino import Talk2DinoMethod
 from maskwright.engine.text_method import TextMethod
@@ -23,11 +24,23 @@ from maskwright.models.text_cleaning import clean_text
 from maskwright.presets.loading import Preset, no_method
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["TextSegmenter"]
+__all__ = ["TextOptions", "TextSegmenter"]
 
 _DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO"}
 _UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt stands in for it, zero-shot."
 _CACHED_CLASSES = 4096
+_REFINEMENT_OF_OBJECTS = "pamr"
+"""Of a prompt for objects that asks for none: touching objects part where contours follow the edges."""
+
+
+class TextOptions(TypedDict, total=False):
+    """Keyword options of `Engine.segment_text`."""
+
+    threshold: float | None
+    cleaning: bool | None
+    high_resolution: bool
+    instances: bool | tuple[str, ...]
+    progress: Progress
 
 
 class TextSegmenter:
@@ -64,24 +77,28 @@ class TextSegmenter:
             raise MaskwrightError(no_method(self._preset.ref.name, _DISPLAY_NAMES[method]))
         return method
 
-    def segment(self, image: Image, prompt: TextPrompt, progress: Progress) -> Prediction:
-        """See `Engine.segment`."""
+    def segment(self, image: Image, prompt: TextPrompt, divider: ObjectDivider, progress: Progress) -> Prediction:
+        """See `Engine.segment`; `divider` makes the objects of the prompt's divided classes."""
         name = self.method_name(prompt.method, high_resolution=prompt.high_resolution)
         method = self.methods[name]
         if prompt.high_resolution:
             method = replace(self._require_dinotxt(), high_resolution=True)
         cleaning = None if prompt.minimum_probability is None else _cleaning_weight(method, requested=prompt.cleaning)
+        contours = prompt.refine or (_REFINEMENT_OF_OBJECTS if prompt.divided else None)
         classes = self._class_embeddings(method, prompt.classes)
         embedding = self._embedding(method, image, progress)
 
         def labels(weight: float | None) -> Labels:
             scores = method.scores(embedding, classes, cleaning=weight)
             threshold = prompt.minimum_probability or 0.0
-            if prompt.refine is not None:
-                scores = refine(scores, image.pixels, prompt.refine, threshold)
+            if contours is not None:
+                scores = refine(scores, image.pixels, contours, threshold)
             return label(scores, image.size_hw, threshold)
 
         result = labels(cleaning)
+        parameters: dict[str, Any] = {"cleaning": cleaning, "refine": contours}
+        if prompt.divided:
+            parameters["instances"] = {"classes": list(prompt.divided), **divider.parameters}
         requested = prompt.method == name or prompt.high_resolution
         return Prediction(
             label_map=result.label_map,
@@ -89,7 +106,8 @@ class TextSegmenter:
             scores=result.scores,
             max_scores=result.max_scores,
             out_of_vocabulary=tuple(c.name for c in prompt.classes if not self._in_vocabulary(c)),
-            provenance=_provenance(method.ref, name, image, prompt, cleaning),
+            provenance=_provenance(method.ref, name, image, prompt, parameters),
+            overlapping_masks=_masks(image, prompt, result, divider, progress) if prompt.divided else None,
             unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (result.label_map == 0) if cleaning else None,
             note=_UNTRAINED if self._preset.untrained and name == "dinotxt" and not requested else "",
         )
@@ -138,7 +156,21 @@ def _cleaning_weight(method: TextMethod, *, requested: bool | None) -> float:
     return (default or LAMBDA) if requested else default
 
 
-def _provenance(ref: ModelRef, method: str, image: Image, prompt: TextPrompt, cleaning: float | None) -> Provenance:
+def _masks(
+    image: Image, prompt: TextPrompt, labels: Labels, divider: ObjectDivider, progress: Progress
+) -> tuple[Mask, ...]:
+    """The objects of each divided class, and the regions of the others, in prompt order."""
+    masks: list[Mask] = []
+    for number, (name, score) in enumerate(zip(prompt.names, labels.scores, strict=True), start=1):
+        region = labels.label_map == number
+        if name in prompt.divided:
+            masks += divider.objects(image, region, labels.probability, name, progress)
+        elif region.any():
+            masks.append(Mask.from_array(region, category=name, score=round(score, 4)))
+    return tuple(masks)
+
+
+def _provenance(ref: ModelRef, method: str, image: Image, prompt: TextPrompt, parameters: dict[str, Any]) -> Provenance:
     return Provenance(
         PromptKind.TEXT,
         ref,
@@ -147,8 +179,7 @@ def _provenance(ref: ModelRef, method: str, image: Image, prompt: TextPrompt, cl
         prompt=prompt.text,
         parameters={
             "threshold": prompt.minimum_probability,
-            "cleaning": cleaning,
-            "refine": prompt.refine,
             "high_resolution": prompt.high_resolution,
+            **parameters,
         },
     )

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import Image, Scores, TextPrompt
+from maskwright.domain import Image, Scores, TextPrompt, rle
 from maskwright.domain.prompts import parse_class_names
+from maskwright.domain.rle import Rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
+from maskwright.evaluation.instances import InstanceCounts
 from maskwright.evaluation.metrics import IGNORED, Confusion
 from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
-from maskwright.formats.labelled_folder import LabelledFolder, label_map
+from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, label_map
+from maskwright.formats.segmentation import mask_of
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["CLEANING_TABLE", "PostProcessing", "evaluate_text", "score_text"]
+__all__ = ["CLEANING_TABLE", "LabelledImageData", "PostProcessing", "evaluate_text", "score_text"]
 
 
 class PostProcessing(NamedTuple):
@@ -28,6 +31,25 @@ class PostProcessing(NamedTuple):
     """Background cleaning; None is the preset's default."""
     refine: str | None = None
     """Mask refinement, or None."""
+    instances: bool = False
+    """One mask per object, which are scored as well: of the things where the folder marks any, else of all classes."""
+
+
+class AnnotatedObjects(NamedTuple):
+    """Objects of one class in one image."""
+
+    single: list[Rle]
+    crowds: list[Rle]
+
+
+class LabelledImageData(NamedTuple):
+    """An image with its ground truth."""
+
+    image: Image
+    labels: NDArray[np.int16]
+    """(H, W): 0 background, k the k-th class, IGNORED not counted"""
+    objects: Mapping[str, AnnotatedObjects] = {}
+    """By class name; needed for prompts for objects only"""
 
 
 CLEANING_TABLE = (
@@ -82,26 +104,46 @@ def evaluate_text(
         background = True
     prompts = [
         TextPrompt.parse(
-            names, method=method, background=background, cleaning=variant.cleaning, refine=variant.refine
+            names, method=method, background=background, cleaning=variant.cleaning, refine=variant.refine,
+            instances=_countable(data, names) if variant.instances else False,
         )
         for variant in variants
     ]  # fmt: skip
     images = selection.images(data)
+    objects = any(variant.instances for variant in variants)
 
-    def labelled() -> Iterator[tuple[Image, NDArray[np.int16]]]:
+    def labelled() -> Iterator[LabelledImageData]:
         for row in images:
             image = Image.open(row.file)
             empty = 0 if background else IGNORED
-            yield image, label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORED)
+            labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORED)
+            yield LabelledImageData(image, labels, _objects(data, row, image.size_hw) if objects else {})
 
     return score_text(engine, names, prompts, labelled(), total=len(images), progress=progress)
+
+
+def _countable(data: LabelledFolder, names: Sequence[str]) -> tuple[str, ...]:
+    things = {name for key, name in data.categories.items() if key in data.things}
+    return tuple(name for name in names if not things or name in things)
+
+
+def _objects(data: LabelledFolder, row: LabelledImage, size_hw: tuple[int, int]) -> Mapping[str, AnnotatedObjects]:
+    """Annotated objects of an image by category name; objects without a pixel are left out."""
+    objects: dict[str, AnnotatedObjects] = {}
+    for annotation in row.annotations:
+        if annotation.get("segmentation") and annotation.get("category_id") in data.categories:
+            mask = rle.encode(mask_of(annotation, size_hw))
+            if rle.area(mask):
+                of_class = objects.setdefault(data.categories[annotation["category_id"]], AnnotatedObjects([], []))
+                (of_class.crowds if annotation.get("iscrowd") else of_class.single).append(mask)
+    return objects
 
 
 def score_text(
     engine: Engine,
     names: Sequence[str],
     prompts: Sequence[TextPrompt],
-    labelled: Iterable[tuple[Image, NDArray[np.int16]]],
+    labelled: Iterable[LabelledImageData],
     *,
     total: int,
     progress: Progress = NO_PROGRESS,
@@ -112,7 +154,7 @@ def score_text(
         engine: Engine of the preset to measure.
         names: Class names in the order of the prompts' classes, for `Scores.per_class`.
         prompts: Prompts on the same classes, which differ in their options.
-        labelled: Images with (H, W) labels: 0 background, k the k-th class, IGNORED not counted.
+        labelled: Images with their labels and, for prompts for objects, their objects.
         total: Number of images.
         progress: Reports images; cancels between them.
 
@@ -120,15 +162,21 @@ def score_text(
         Scores of each prompt.
     """
     confusions = [Confusion(len(names)) for _ in prompts]
+    instances = [{name: InstanceCounts() for name in prompt.divided} for prompt in prompts]
     done = 0
-    for image, ground_truth in labelled:
+    for image, ground_truth, objects in labelled:
         progress.report(done, total)
-        for prompt, confusion in zip(prompts, confusions, strict=True):
-            confusion.add(ground_truth, engine.segment(image, prompt, progress=progress.quiet()).label_map)
+        for prompt, confusion, counts in zip(prompts, confusions, instances, strict=True):
+            prediction = engine.segment(image, prompt, progress=progress.quiet())
+            confusion.add(ground_truth, prediction.label_map)
+            masks = prediction.masks() if counts else []
+            for name, count in counts.items():
+                single, crowds = objects.get(name, AnnotatedObjects([], []))
+                count.add([mask for mask in masks if mask.category == name], single, crowds)
         done += 1
     progress.report(done, total)
 
-    def scores(prompt: TextPrompt, confusion: Confusion) -> Scores:
+    def scores(prompt: TextPrompt, confusion: Confusion, counts: Mapping[str, InstanceCounts]) -> Scores:
         background, *iou = confusion.iou()
         known = [value for value in iou if value is not None]
         return Scores(
@@ -142,6 +190,7 @@ def score_text(
             background=background if prompt.background else None,
             cleaning=prompt.cleaning,
             refine=prompt.refine,
+            instances=InstanceCounts.summary(counts) if counts else None,
         )
 
-    return [scores(prompt, confusion) for prompt, confusion in zip(prompts, confusions, strict=True)]
+    return [scores(*row) for row in zip(prompts, confusions, instances, strict=True)]

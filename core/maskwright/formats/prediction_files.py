@@ -41,8 +41,9 @@ def write_prediction(prediction: Prediction, image: Image, folder: Path) -> dict
         layers = [Layer(mask, default_color(numbers[str(mask.category)])) for mask in masks]
     else:
         # objects of one category differ in color; of the candidates for one click only the best is in the label map
-        in_label_map = [mask for mask in masks if prediction.label_map[mask.to_array()].all()]
-        layers = [Layer(mask, default_color(index)) for index, mask in enumerate(in_label_map)]
+        candidates = prediction.kind.class_agnostic
+        drawn = [mask for mask in masks if not candidates or prediction.label_map[mask.to_array()].all()]
+        layers = [Layer(mask, default_color(index)) for index, mask in enumerate(drawn)]
     labels = prediction.label_map.astype(np.uint8 if len(prediction.categories) < 256 else np.uint16)
     files = _files(image, folder)
     content: dict[str, Any] = {

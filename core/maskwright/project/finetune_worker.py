@@ -18,15 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from maskwright import __version__
 from maskwright.domain import Annotation, Image, Run, Scores, TextPrompt
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.evaluation.metrics import IGNORED
-from maskwright.evaluation.text import evaluate_text, score_text
+from maskwright.evaluation.text import LabelledImageData, evaluate_text, score_text
 from maskwright.files.atomic import atomic_save
 from maskwright.formats.labelled_folder import rasterize
 from maskwright.models.devices import choose_device
@@ -184,14 +181,15 @@ class _Worker:
             )  # fmt: skip
         return replace(scores, weights=engine.text_model.sha256)
 
-    def _ground_truth(self, ids: Sequence[int]) -> Iterator[tuple[Image, NDArray[np.int16]]]:
+    def _ground_truth(self, ids: Sequence[int]) -> Iterator[LabelledImageData]:
         labels = {name: index for index, name in enumerate(self.plan.categories, start=1)}
         judges = set(self.plan.judged_by or ())
         for image, masks in self._images(ids):
             if judges:
                 # what a model proposed says nothing about a model: its pixels do not count
                 masks = [mask if mask.uid in judges else replace(mask, crowd=True) for mask in masks]
-            yield image, rasterize(masks, labels, image.size_hw, empty=0 if self.plan.background else IGNORED)
+            empty = 0 if self.plan.background else IGNORED
+            yield LabelledImageData(image, rasterize(masks, labels, image.size_hw, empty=empty))
 
     def _images(self, ids: Sequence[int]) -> Iterator[tuple[Image, list[Annotation]]]:
         by_image: dict[int, list[Annotation]] = {}

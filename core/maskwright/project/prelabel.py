@@ -7,8 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from maskwright.domain import Image, ImageRecord, Prediction
-from maskwright.domain.prompts import parse_class_names
+from maskwright.domain import Image, ImageRecord, Prediction, TextPrompt
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.progress import NO_PROGRESS, Progress
@@ -93,9 +92,8 @@ def predict_like(
 def predict_text(
     project: Project,
     engine: Engine,
-    words: str,
+    prompt: TextPrompt,
     *,
-    threshold: float | None = None,
     accept_above: float | None = None,
     again: bool = False,
     progress: Progress = NO_PROGRESS,
@@ -105,8 +103,7 @@ def predict_text(
     Args:
         project: whose images are segmented.
         engine: that segments.
-        words: class names, separated by commas.
-        threshold: as for `Engine.segment_text`.
+        prompt: class names and options, with a background.
         accept_above: accept masks with at least this score; None accepts none.
         again: also process images that a batch with the same prompt has processed.
         progress: reports images, and cancels between them.
@@ -115,16 +112,15 @@ def predict_text(
         The result for each image, after its masks were written.
 
     Raises:
-        EmptyPrompt: no class name.
         Cancelled: on request.
     """
 
     def segment(image: Image) -> Prediction:
-        return engine.segment_text(image, words, background=True, threshold=threshold, progress=progress.quiet())
+        return engine.segment(image, prompt, progress=progress.quiet())
 
-    names = [class_name.name for class_name in parse_class_names(words)]
-    key = key_of(engine.text_model.sha256, "text", words, threshold)
-    return predict(project, segment, names, key, BatchOptions(accept_above, again), progress=progress)
+    # what was 0.7's whole prompt comes first, so that its batches still count as done
+    key = key_of(engine.text_model.sha256, "text", prompt.text, prompt.threshold, *prompt.divided)
+    return predict(project, segment, prompt.names, key, BatchOptions(accept_above, again), progress=progress)
 
 
 def key_of(weights: str, *prompt: object) -> str:

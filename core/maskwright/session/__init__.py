@@ -23,6 +23,7 @@ from maskwright.session.batches import BatchJob, BatchPrompt
 from maskwright.session.choices import CLEANINGS, REFINEMENT_CHOICES, Choice
 from maskwright.session.classes import ClassEntry
 from maskwright.session.comparison import Side
+from maskwright.session.countable import countable_names, divide_countable
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
 from maskwright.session.masks import StoredMask
@@ -95,8 +96,10 @@ __all__ = [
     "UsageError",
     "WriteFailure",
     "click_hint",
+    "countable_names",
     "default_project",
     "deletion_message",
+    "divide_countable",
     "draw_masks",
     "duplicates_hidden",
     "plural",

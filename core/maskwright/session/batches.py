@@ -20,6 +20,7 @@ from maskwright.errors import Cancelled, MaskwrightError, UsageError
 from maskwright.files.atomic import write_json
 from maskwright.progress import Progress
 from maskwright.project import Project
+from maskwright.session.countable import divide_countable
 from maskwright.session.messages import plural
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class BatchPrompt:
     background: bool = True
     threshold: float | None = None
     refine: str | None = None
+    instances: bool = False
+    """One mask for each object of the words that name countable things."""
     references: tuple[int, ...] = ()
     """Accepted masks that show the object; without them and with a category, its chosen references."""
     category: str | None = None
@@ -58,9 +61,10 @@ class BatchPrompt:
 
     def text(self) -> TextPrompt:
         """The words as a prompt; raises EmptyPrompt or UsageError."""
-        return TextPrompt.parse(
+        prompt = TextPrompt.parse(
             self.words, method=self.method, background=self.background, threshold=self.threshold, refine=self.refine
         )
+        return divide_countable(prompt) if self.instances else prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,9 +215,10 @@ class Batches:
         if prompt.words:
             text = prompt.text()
             names, key = text.names, key_of(engine.text_model.sha256, job.id, asdict(prompt))
+            clicks = self._engine("click") if text.divided else None
 
             def segment(image: Image) -> Prediction:
-                return engine.segment(image, text, progress=thread.progress.quiet())
+                return engine.segment(image, text, clicks=clicks, progress=thread.progress.quiet())
         else:
             positive = [self._project.reference(key) for key in prompt.references]
             negative: list[Reference] = []

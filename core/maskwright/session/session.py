@@ -136,7 +136,11 @@ class AnnotationSession:
     def propose_text(self, image_id: int, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Proposals:
         """Masks for class names; earlier proposals and accepted masks stay as they are."""
         full = self.classes.with_synonyms(prompt)
-        return self._propose("text", image_id, lambda engine, image: engine.segment(image, full, progress=progress))
+        # the objects of a class are found by the model of clicks
+        sam = self._engines.current("click") if full.divided else None
+        return self._propose(
+            "text", image_id, lambda engine, image: engine.segment(image, full, clicks=sam, progress=progress)
+        )
 
     def propose_reference(
         self,

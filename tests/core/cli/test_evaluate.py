@@ -24,6 +24,18 @@ def test_evaluate(run: Run, labelled: Path, small_preset: Path) -> None:
     assert held.status == 1 or held.json["images"] < 8
 
 
+def test_objects_are_scored_as_well(run: Run, labelled: Path, small_preset: Path) -> None:
+    words = ("evaluate", labelled, "--preset", small_preset, "--device", "cpu", "--limit", 2)
+    answer = run(*words, "--task", "text", "--instances", "--json").json
+    assert set(answer) >= {"miou", "per_class", "instances"}
+    assert set(answer["instances"]) == {"objects", "f1", "mean_iou", "pq", "per_class"}
+    assert answer["instances"]["objects"] > 0
+    assert set(answer["instances"]["per_class"]["cow"]) == {"f1", "mean_iou", "pq"}
+    assert "PQ" in run(*words, "--task", "text", "--instances").out
+    assert "instances" not in run(*words, "--task", "text", "--json").json
+    assert run(*words, "--task", "click", "--instances").status == 2
+
+
 def test_evaluate_that_cannot_be(run: Run, home: Path, labelled: Path, small_preset: Path) -> None:
     words = ("--task", "text", "--preset", small_preset, "--device", "cpu")
     assert "is not a labelled folder" in run("evaluate", home, *words).sentence()

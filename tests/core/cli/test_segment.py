@@ -180,3 +180,15 @@ def test_too_many_megapixels_fail_at_once(home: Path) -> None:
     assert done.sentence().startswith("big.png has 101 megapixels; the limit is 100. Raise it with MASKWRIGHT_MAX_MEG")
     assert time.monotonic() - began < 10
     assert [file.name for file in home.iterdir()] == ["big.png"]
+
+
+def test_one_mask_per_object(segment: Run, image_file: Path) -> None:
+    words = ("--text", "grass, cow", "--background", "--threshold", "0.3", "--out", "masks", "--json")
+    plain, answer = segment(image_file, *words).json, segment(image_file, *words, "--instances").json
+    assert set(answer) == set(plain)
+    assert len(answer["masks"]) >= len(plain["masks"])
+    for name in ("grass", "cow"):
+        planes = [coco.decode(mask["segmentation"]) for mask in answer["masks"] if mask["category"] == name]
+        assert not planes or np.sum(planes, axis=0).max() <= 1, "objects of a class share no pixel"
+    provenance = json.loads(Path(answer["masks_file"]).read_text(encoding="utf-8"))["provenance"]
+    assert provenance["parameters"]["instances"]["classes"] == ["grass", "cow"]

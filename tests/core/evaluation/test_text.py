@@ -178,7 +178,7 @@ def test_a_file_without_things_is_one_sentence(folder: Path) -> None:
 
 
 def test_the_table_of_cleaning_has_four_rows() -> None:
-    assert [tuple(row) for row in CLEANING_TABLE] == [
+    assert [tuple(row)[:2] for row in CLEANING_TABLE] == [
         (False, None), (True, None), (False, "pamr"), (True, "pamr"),
     ]  # fmt: skip
 
@@ -195,7 +195,7 @@ def test_every_variant_is_measured_on_its_own(folder: Path) -> None:
 
     engine = Cleaned({"a.png": [[1, 1, 2, 2], [1, 0, 2, 0]], "b.png": [[2, 1], [1, 1]]})
     rows = evaluate_text(engine, folder, background=True, variants=CLEANING_TABLE)  # type: ignore[arg-type]
-    assert [(row.cleaning, row.refine) for row in rows] == [tuple(row) for row in CLEANING_TABLE]
+    assert [(row.cleaning, row.refine) for row in rows] == [tuple(row)[:2] for row in CLEANING_TABLE]
     assert engine.variants == [*CLEANING_TABLE, *CLEANING_TABLE], "image by image"
     assert [row.miou for row in rows] == [1.0, 0.5, 1.0, 0.5]
     assert [row.background for row in rows] == [1.0, pytest.approx(1 / 7), 1.0, pytest.approx(1 / 7)]

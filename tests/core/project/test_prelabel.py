@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import maskwright as mw
+from maskwright.domain import TextPrompt
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
@@ -16,6 +17,8 @@ from maskwright.project import Project
 from maskwright.project.prelabel import ImagePrediction, predict_like, predict_text
 from maskwright.session import AnnotationSession
 from tests.progress import Recorded
+
+MEADOW = TextPrompt.parse("grass, meadow", background=True, threshold=0.01)
 
 
 @pytest.fixture
@@ -98,11 +101,11 @@ def test_a_missing_image_is_reported_and_skipped(project: Project, engine: Engin
 
 
 def test_words(project: Project, engine: Engine) -> None:
-    results = _found(predict_text(project, engine, "grass, meadow", threshold=0.01))
+    results = _found(predict_text(project, engine, MEADOW))
     assert [row.record.id for row in results] == [1, 2, 3, 4, 5]
     on_first = [one.category for one in project.annotations(1, ("proposed",))]
     assert "meadow" not in on_first, "it has an accepted one"
-    assert _found(predict_text(project, engine, "grass, meadow", threshold=0.01)) == []
+    assert _found(predict_text(project, engine, MEADOW)) == []
 
 
 def test_nothing_to_go_by(project: Project, engine: Engine) -> None:

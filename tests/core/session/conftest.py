@@ -39,8 +39,11 @@ class ScriptedEngine:
         """Mask that each click prompt started from."""
         self.suggested: list[Sequence[str]] = []
         """Names that were to be ranked."""
+        self.clicks: list[object] = []
+        """Engine that each text prompt was given for its objects."""
 
-    def segment(self, image: Image, prompt: TextPrompt, **_: Any) -> Prediction:
+    def segment(self, image: Image, prompt: TextPrompt, *, clicks: object = None, **_: Any) -> Prediction:
+        self.clicks.append(clicks)
         label_map = np.zeros(SIZE_HW, np.int32)
         for number, name in enumerate(prompt.names, start=1):
             label_map[self.regions.get(name, np.zeros(SIZE_HW, bool))] = number

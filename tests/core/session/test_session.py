@@ -85,6 +85,13 @@ def test_the_cleaning_preview_is_viewed_by_its_id(session: AnnotationSession, en
     assert session.propose_text(1, TextPrompt.parse("cow", background=True)).cleaning_preview is None
 
 
+def test_objects_are_found_by_the_model_of_clicks(session: AnnotationSession, engine: ScriptedEngine) -> None:
+    engine.regions = {"cow": COW}
+    session.propose_text(1, TextPrompt.parse("cow"))
+    session.propose_text(1, TextPrompt.parse("cow", instances=True))
+    assert engine.clicks == [None, engine]
+
+
 # clicks
 
 
