@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,13 @@ from maskwright.formats.labelled_folder import held_out
 from maskwright.imaging.similarity import NEAR_DUPLICATE, perceptual_hash
 from maskwright.presets.config_io import sections
 from maskwright.presets.folders import bundled
-from maskwright.presets.loading import load_dinotxt
+from maskwright.presets.loading import load_dinotxt, load_sam
+from maskwright.training import clicks, dinov3seg
+from maskwright.training.config import TINY_SEG, ClickConfig
 from maskwright.training.data import Sample
 from maskwright.training.finetune import finetune, project_source, tuning_config
+from maskwright.training.recipes import on_encoders_of
+from maskwright.training.vocabulary import Vocabulary
 
 FOLDER = bundled() / "tiny-pretrained"
 
@@ -127,14 +133,32 @@ def test_a_name_outside_the_vocabulary_lies_near_its_like(engine: Engine) -> Non
 
 
 @pytest.mark.slow
+def test_its_decoder_and_a_dinov3seg_on_it_can_be_trained(tmp_path: Path, rng: np.random.Generator) -> None:
+    pixels = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    labels = np.zeros((64, 64), np.int16)
+    labels[:, 32:] = 1
+    source = project_source([Sample(pixels, labels, 0)], 2, background=False)
+    base = load_sam(FOLDER)
+    assert clicks.train(base, [source], ClickConfig(steps=1, batch=1, objects=1), tmp_path / "clicks")
+    tuned, before = load_sam(tmp_path / "clicks").model.state_dict(), base.model.state_dict()
+    changed = {name.split(".")[0] for name, value in tuned.items() if not torch.equal(value, before[name])}
+    assert changed == {"prompt_encoder", "mask_decoder"}
+    preset = shutil.copytree(FOLDER, tmp_path / "preset")
+    model = on_encoders_of(preset, TINY_SEG.model)
+    assert model == TINY_SEG.model, "the bundled sizes"
+    config = replace(TINY_SEG, steps=1, batch=1, crop=64, short_side=(64, 64))
+    assert dinov3seg.train([source], Vocabulary(["grass", "sky"]), config, preset)
+    assert Engine.load(preset, "cpu").text_methods[0] == "dinov3seg"
+    assert (preset / "dinov3seg.safetensors").stat().st_size < 1_000_000, "the encoders are not stored again"
+
+
+@pytest.mark.slow
 def test_fine_tuning_leaves_the_pretrained_trunk_alone(tmp_path: Path, rng: np.random.Generator) -> None:
     base = load_dinotxt(FOLDER)
     labels = np.zeros((64, 64), np.int16)
     labels[:, 32:] = 1
     sample = Sample(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), labels, 0)
     config = tuning_config(base.settings, 1, epochs=1, seed=0)
-    from dataclasses import replace
-
     config = replace(config, steps=1, batch=2, crop=64, short_side=(64, 64))
     assert finetune(base, project_source([sample], 2, background=False), ["left", "right"], config, tmp_path)
     tuned = load_dinotxt(tmp_path).model.state_dict()
