@@ -7,7 +7,6 @@ import json
 import shutil
 import zipfile
 from dataclasses import replace
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from maskwright.models.efficientnet_lite import LiteConfig
 from maskwright.models.sam import Sam, SamConfig, official_name
 from maskwright.models.tiny_vit import TinyVitConfig
 from maskwright.presets.config_io import sections
+from maskwright.progress import Progress
 from maskwright.training.config import TINY_SEG, ClickConfig
 from maskwright.training.projection import TINY_PROJECTION
 from maskwright.training.tiny.images import LABELLED, read_images
@@ -41,7 +41,6 @@ from maskwright.training.tiny.tower import TowerConfig
 from maskwright.training.tiny.words import WordsConfig
 from maskwright.training.vocabulary import Vocabulary
 from tests.core.models.test_pretrained_encoders import published_lite
-from tests.progress import Recorded
 
 LITE = LiteConfig(stem=8, widths=(4, 6, 8, 8, 10, 12, 16), depths=(1,) * 7)
 ENCODER = TinyVitConfig(widths=(8, 16, 16, 32), depths=(1,) * 4, heads=(1, 2, 2, 2), windows=(4,) * 4, out=32)
@@ -183,12 +182,18 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Pretrained:
     )
 
 
+@pytest.fixture(scope="module")
+def finished(data: Path, pretrained: Pretrained, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Folder of a finished run, and what it said."""
+    out, lines = tmp_path_factory.mktemp("run"), list[str]()
+    assert train_tiny(TinyJob(data=data, pretrained=pretrained, out=out, log=lines.append), _config())
+    return out, lines
+
+
 @pytest.mark.slow
-def test_the_stages_end_in_a_preset_that_segments(data: Path, pretrained: Pretrained, tmp_path: Path) -> None:
-    lines: list[str] = []
-    job = TinyJob(data=data, pretrained=pretrained, out=tmp_path / "run", log=lines.append)
-    assert train_tiny(job, _config())
-    preset = tmp_path / "run" / "preset"
+def test_the_stages_end_in_a_preset_that_segments(finished: tuple[Path, list[str]]) -> None:
+    out, lines = finished
+    preset = out / "preset"
     assert {"dinotxt", "insid3", "sam", "dinov3seg", "talk2dino"} == sections(preset).keys()
     engine = Engine.load(preset, "cpu")
     image = mw.Image(np.asarray(_picture(np.random.default_rng(5))))
@@ -198,46 +203,49 @@ def test_the_stages_end_in_a_preset_that_segments(data: Path, pretrained: Pretra
     assert engine.segment_click(image, [(20, 20)]).masks()
     assert any(line.startswith("Visual model: step 2/2") for line in lines)
     files = json.loads((preset / "training_images.json").read_text())
+    assert files.keys() == {*LABELLED, "bsds500", "coco_boxes", "imagenet"}
     assert all(files.values())
     assert not [name for names in files.values() for name in names if held_out(name)]
-    # the trunk and the image encoder are the pretrained ones
-    trunk = load_file(preset / "dinotxt.safetensors")
-    before = load_file(tmp_path / "run" / "mobile_sam" / "sam.safetensors")
-    after = load_file(preset / "sam.safetensors")
-    assert not [name for name in trunk if "embeddings.body" in name and not name.startswith("visual_model.")]
-    for name, value in before.items():
-        if name.startswith("image_encoder."):
-            assert torch.equal(value.half(), after[name])
-    written = {file.name: file.stat().st_mtime_ns for file in preset.glob("*.safetensors")}
-    assert train_tiny(job, _config())
-    again = {file.name: file.stat().st_mtime_ns for file in preset.glob("*.safetensors")}
-    assert again["sam.safetensors"] == written["sam.safetensors"], "a finished stage is not repeated"
+    before, after = (load_file(folder / "sam.safetensors") for folder in (out / "mobile_sam", preset))
+    encoder = [name for name in before if name.startswith("image_encoder.")]
+    assert all(torch.equal(before[name].half(), after[name]) for name in encoder), "the encoder is the pretrained one"
+
+
+class _StopAtBoxes(Progress):
+    """Cancels after the text tower, the clicks and the first photographs."""
+
+    stopped = False
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        self.stopped = self.stopped or (stage == "Masks of boxes" and done > 2)
+
+    def cancelled(self) -> bool:
+        return self.stopped
 
 
 @pytest.mark.slow
-def test_a_stopped_run_ends_where_an_undisturbed_one_does(data: Path, pretrained: Pretrained, tmp_path: Path) -> None:
-    whole, parts = (TinyJob(data=data, pretrained=pretrained, out=tmp_path / name) for name in ("whole", "parts"))
-    assert train_tiny(whole, _config())
-    stopped = 0
-    for _ in range(40):
-        try:
-            # room for a few batches each time
-            answers = chain([False] * 12, repeat(True))
-            if train_tiny(replace(parts, progress=Recorded(answers.__next__)), _config()):
-                break
-        except Cancelled:
-            pass
-        stopped += 1
-    assert stopped > 1
+def test_a_stopped_run_ends_where_an_undisturbed_one_does(
+    data: Path, pretrained: Pretrained, finished: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    job = TinyJob(data=data, pretrained=pretrained, out=tmp_path)
+    with pytest.raises(Cancelled):
+        train_tiny(replace(job, progress=_StopAtBoxes()), _config())
+    assert not (tmp_path / "preset").exists()
+    clicks = (tmp_path / "clicks" / "sam.safetensors").stat().st_mtime_ns
+    assert train_tiny(job, _config())
+    assert (tmp_path / "clicks" / "sam.safetensors").stat().st_mtime_ns == clicks, "a finished stage is not repeated"
     for name in ("sam", "dinotxt", "dinov3seg", "talk2dino"):
-        first, second = (load_file(tmp_path / run / "preset" / f"{name}.safetensors") for run in ("whole", "parts"))
-        assert all(torch.equal(value, second[key]) for key, value in first.items()), name
+        whole, parts = (load_file(folder / "preset" / f"{name}.safetensors") for folder in (finished[0], tmp_path))
+        assert all(torch.equal(value, parts[key]) for key, value in whole.items()), name
 
 
-def test_missing_networks_are_one_sentence(data: Path, pretrained: Pretrained, tmp_path: Path) -> None:
+def test_missing_networks_and_images_are_one_sentence(data: Path, pretrained: Pretrained, tmp_path: Path) -> None:
     with pytest.raises(MaskwrightError) as caught:
         train_tiny(TinyJob(data=data, pretrained=replace(pretrained, lite=tmp_path / "none.pth"), out=tmp_path))
     assert "none.pth" in str(caught.value)
+    with pytest.raises(MaskwrightError) as caught:
+        train_tiny(TinyJob(data=tmp_path, pretrained=pretrained, out=tmp_path / "run"))
+    assert "msrc_v2" in str(caught.value)
 
 
 def test_near_duplicates_of_held_out_images_are_left_out(data: Path, tmp_path: Path) -> None:

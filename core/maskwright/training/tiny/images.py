@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from maskwright.engine.sam import Clicks, decode, encode
+from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import atomic_save
 from maskwright.formats.labelled_folder import LabelledFolder, held_out, read_coco
 from maskwright.imaging.normalization import stretch_contrast
@@ -87,6 +88,9 @@ def read_images(data: Path, vocabulary: Vocabulary, skip: frozenset[str]) -> Tin
     Raises:
         MaskwrightError: A folder or file is missing.
     """
+    for name in (*LABELLED, "bsds500", "mixed256", "pseudo"):
+        if not (data / name).is_dir():
+            raise MaskwrightError(f"{data} has no folder {name}. Name the folder with the training data.")
     skip = skip | _near_duplicates(data)
     teachers = _Teachers(data / "pseudo", vocabulary)
     labelled, objects = [], []
