@@ -65,7 +65,7 @@ def test_model_card_names_the_weights_it_was_measured_on() -> None:
         assert config[part]["sha256"] in card
 
 
-@pytest.mark.parametrize(("preset", "megabytes"), [("tiny", 40), ("tiny-pretrained", 58)])
+@pytest.mark.parametrize(("preset", "megabytes"), [("tiny", 58)])
 def test_bundled_presets_stay_small(preset: str, megabytes: int) -> None:
     assert sum(f.stat().st_size for f in (bundled() / preset).iterdir()) < megabytes * 1e6
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.engine.text_method import Scores, preprocess, upsample
@@ -27,7 +27,7 @@ from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures
 from maskwright.models.sliding_window import average_windows
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
 from maskwright.presets.config import Dinov3SegProtocol
-from maskwright.presets.loading import LoadedDinov3Seg
+from maskwright.presets.loading import LoadedDinov3Seg, needs_single_precision
 from maskwright.progress import Progress
 
 __all__ = ["Dinov3SegMethod", "SegEmbedding", "Snapshot"]
@@ -87,7 +87,7 @@ class Dinov3SegMethod:
         """Encode an (H, W, 3) image at every size of the protocol."""
         image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch)
         sides = sorted(self.preset.settings.protocol.sides)
-        with _half(self.device):
+        with _half(self.device, self.preset.model):
             return SegEmbedding(
                 tuple(self._encode_at(image, side, progress.part(n, len(sides))) for n, side in enumerate(sides))
             )
@@ -103,7 +103,7 @@ class Dinov3SegMethod:
     def scores(self, embedding: SegEmbedding, classes: Tensor, *, cleaning: float | None) -> Scores:
         """Logits of (T, P, C) classes; each class has a probability of its own, so background needs no score."""
         selected = _preselect(embedding.snapshots[-1].whole, classes, self.preset.settings.max_classes)
-        with _half(self.device):
+        with _half(self.device, self.preset.model):
             maps = [self._logits(snapshot, classes[selected], cleaning or 0.0) for snapshot in embedding.snapshots]
         merged = maps[-1]
         if len(maps) > 1:
@@ -167,9 +167,10 @@ class Dinov3SegMethod:
         return ((local + upsample(whole, snapshot.resized_hw).sigmoid()) / 2).logit(eps=_EPS)
 
 
-def _half(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 on CUDA; operations that need single precision choose it themselves."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def _half(device: torch.device, model: nn.Module) -> AbstractContextManager[None]:
+    """bfloat16 on CUDA where the network bears it; operations that need single precision choose it themselves."""
+    enabled = device.type == "cuda" and not needs_single_precision(model)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 @contextmanager

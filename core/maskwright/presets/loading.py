@@ -14,10 +14,12 @@ from maskwright.errors import BadWeights, MaskwrightError
 from maskwright.models.dinotxt import DinoTxt
 from maskwright.models.dinov3 import DinoV3
 from maskwright.models.dinov3seg import Dinov3Seg
+from maskwright.models.efficientnet_lite import LiteTrunk
 from maskwright.models.insid3 import Insid3Config, components_for
 from maskwright.models.sam import Sam
 from maskwright.models.state_dict import load_exactly, without_initialization
 from maskwright.models.talk2dino import Projection, Talk2Dino
+from maskwright.models.tiny_vit import TinyVit
 from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
 from maskwright.presets.config import (
     TALK2DINO,
@@ -46,6 +48,7 @@ __all__ = [
     "load_dinov3seg",
     "load_sam",
     "load_talk2dino",
+    "needs_single_precision",
     "no_method",
     "sam_settings",
     "shared_weights",
@@ -103,7 +106,11 @@ class Preset:
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """The parts of `models` that can run in half precision: not SAM's decoder, not what refines correlations."""
+        """The parts of `models` that can run in half precision: not SAM's decoder, not what refines correlations.
+
+        Nor networks on MobileSAM's encoder or on an EfficientNet-Lite trunk: in bfloat16 they moved the probability of
+        a class by up to 0.47, and they are small.
+        """
         encoders: list[nn.Module] = []
         for model in self.models:
             if isinstance(model, Sam):
@@ -114,7 +121,12 @@ class Preset:
                 encoders.append(model.visual)
             else:
                 encoders.append(model)
-        return encoders
+        return [encoder for encoder in encoders if not needs_single_precision(encoder)]
+
+
+def needs_single_precision(model: nn.Module) -> bool:
+    """Whether a network stands on MobileSAM's encoder or an EfficientNet-Lite trunk; see `Preset.encoders`."""
+    return any(isinstance(part, TinyVit | LiteTrunk) for part in model.modules())
 
 
 # Settings alone, without weights

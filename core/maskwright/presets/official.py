@@ -227,7 +227,7 @@ OFFICIAL = {
     "sam-mobile": OfficialPreset(
         "MobileSAM", "MobileSAM: clicks and boxes, 9.8 M parameters", (_MOBILE_SAM,), ("click",),
         "Clicks and boxes by MobileSAM as its authors published it (Zhang et al., 2023), in single precision and "
-        "without the further training of tiny-pretrained.",
+        "without the further training of tiny.",
     ),
     **{
         f"insid3-{size}": OfficialPreset(

@@ -27,11 +27,6 @@ _QUIET = 0.25
 """Seconds between two reports of a download to `SessionPresets.on_change`."""
 _DESCRIPTIONS = {
     "tiny": ("tiny", "Comes with Maskwright: text, examples and clicks, offline and on a CPU."),
-    "tiny-pretrained": (
-        "tiny on pretrained networks",
-        "Comes with Maskwright. Text: mIoU 0.759 on msrc_v2 instead of 0.525; clicks: IoU 0.635 instead of 0.408 after "
-        "one click on clothing (measured, see its model card).",
-    ),
 }
 """Title, and what improves, of the bundled presets."""
 

@@ -273,18 +273,27 @@ def test_bundled_model_finds_what_is_named(tiny: Preset) -> None:
     assert rows["sky"] < 0.4 < 0.6 < rows["pavement"]
 
 
-def test_half_precision_changes_little(tiny: Preset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_changes_little(segmenting_preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = _picture(120, 160)
-    exact = Engine(tiny, choose_device("cpu"), Settings.load()).segment_text(image, ["grass", "sky", "cow"])
+    exact = Engine.load(segmenting_preset, "cpu").segment_text(image, ["grass", "sky", "cow"])
 
-    def always(device: torch.device) -> Any:
+    def always(device: torch.device, model: Any) -> Any:
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
     monkeypatch.setattr(seg, "_half", always)
     # as on a GPU: encoders in half precision as well
-    other = load(bundled() / "tiny")
+    other = load(segmenting_preset)
+    assert other.encoders
     for encoder in other.encoders:
         encoder.to(torch.bfloat16)
     half = Engine(other, choose_device("cpu"), Settings.load()).segment_text(image, ["grass", "sky", "cow"])
+    # probabilities alone: with random weights many pixels are a tie
     np.testing.assert_allclose(half.max_scores, exact.max_scores, atol=0.05)
-    assert np.mean(half.label_map == exact.label_map) > 0.97
+
+
+def test_pretrained_convolutions_stay_in_single_precision(tiny: Preset) -> None:
+    """In bfloat16 the bundled preset's probabilities moved by up to 0.47."""
+    assert not tiny.encoders
+    assert tiny.dinov3seg
+    with seg._half(torch.device("cuda"), tiny.dinov3seg.model):
+        assert not torch.is_autocast_enabled("cuda")

@@ -55,7 +55,7 @@ def test_a_training_leaves_a_preset_that_answers(labelled_folder: Path, out: Pat
 @pytest.mark.slow
 def test_it_learns_what_a_batch_shows(labelled_folder: Path, tmp_path: Path) -> None:
     """The bundled model has not seen such pictures; a few steps teach it to tell what is where."""
-    config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), lr=1e-3, ema=0.8)
+    config = small_config(bundled() / "tiny", steps=40, crop=96, short_side=(96, 96), lr=3e-3, ema=0.8)
     source, vocabulary = source_of(labelled_folder)
     preset = load_dinov3seg(bundled() / "tiny")
     trained = TrainedDinov3Seg(preset.model, config)

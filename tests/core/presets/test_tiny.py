@@ -30,18 +30,18 @@ from maskwright.training.finetune import finetune, project_source, tuning_config
 from maskwright.training.recipes import on_encoders_of
 from maskwright.training.vocabulary import Vocabulary
 
-FOLDER = bundled() / "tiny-pretrained"
+FOLDER = bundled() / "tiny"
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine.load("tiny-pretrained", "cpu")
+    return Engine.load("tiny", "cpu")
 
 
 def test_its_card_names_the_weights() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     stored = sections(FOLDER)
-    for part in ("dinotxt", "sam"):
+    for part in ("dinotxt", "dinov3seg", "talk2dino", "sam"):
         assert stored[part]["sha256"] in card
     notices = (FOLDER / "NOTICE.txt").read_text(encoding="utf-8")
     for origin in ("MobileSAM", "EfficientNet-Lite2", "all-MiniLM-L6-v2", "WordNet"):
