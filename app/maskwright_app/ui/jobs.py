@@ -45,11 +45,14 @@ class JobRoutes:
         )  # fmt: skip
 
         def start(progress: Progress) -> BatchJob:
-            chosen = ImageFilter(body.filter.status or None, body.filter.class_ or None, body.images)
-            ids = [summary.record.id for summary in self._session.images.find(chosen)[1]]
+            chosen = ImageFilter(body.filter.status or None, body.filter.class_ or None)
+            wanted = None if body.images is None else set(body.images)
+            found = [summary.record.id for summary in self._session.images.find(chosen)[1]]
+            ids = [key for key in found if wanted is None or key in wanted]
             if body.filter.phrase.strip():
                 ranked = self._session.find(body.filter.phrase, limit=10**9, progress=progress).hits
-                ids = [hit.record.id for hit in ranked if hit.record.id in set(ids)]
+                among = set(ids)
+                ids = [hit.record.id for hit in ranked if hit.record.id in among]
             return self._session.batches.start(prompt, ids, accept_above=body.accept_above, user=user)
 
         job = await self._site.run(request, "", start)

@@ -93,6 +93,29 @@ def test_a_click_stays_in_memory_until_it_is_accepted_under_the_name_given(
     assert [row["category"] for row in accepted["masks"]] == ["mug"]
 
 
+def test_a_name_given_to_a_click_labels_nothing_else(client: TestClient, engine: ScriptedEngine) -> None:
+    """A name left in the field labelled six masks of everything in another image "cow"."""
+    (clicked,) = post(client, "/prompts/click", image=1, points=[[3, 3, 1]])["masks"]
+    post(client, "/decisions", image=1, accept=[clicked["key"]], category="cow")
+    engine.candidates = [box(0, 5), box(10, 20)]
+    found = post(client, "/prompts/everything", image=2)["masks"]
+    assert [mask["category"] for mask in found] == ["object", "object"], "the list shows the name that will be stored"
+    accepted = post(client, "/decisions", image=2, accept=[mask["key"] for mask in found])["masks"]
+    assert [mask["category"] for mask in accepted] == ["object", "object"]
+
+
+def test_everything_replaces_only_what_everything_found(client: TestClient, engine: ScriptedEngine) -> None:
+    engine.regions = {"object": COW}
+    word = find(client, "object")["object"]
+    engine.candidates = [box(10, 15)]
+    (first,) = post(client, "/prompts/everything", image=1)["masks"]
+    engine.candidates = []
+    answer = post(client, "/prompts/everything", image=1)
+    assert answer["masks"] == []
+    assert "there" not in answer["notice"], "nobody clicked anywhere"
+    assert list(on_image(client)) == [word["key"]], f"{first['key']} is gone"
+
+
 def test_a_brush_correction_is_a_revision_and_a_conflict_shows_both(client: TestClient, project: Project) -> None:
     (drawn,) = post(client, "/masks", image=1, rle=rle.encode(COW), category="cow")["masks"]
     assert drawn["source"] == "manual"

@@ -37,6 +37,7 @@ def test_its_images_and_masks_are_there(old: Project) -> None:
         (3, "images/picture-2.png", 16, 16),
     ]
     assert old.images.missing() == []
+    assert [summary.status for summary in old.images.page()] == ["done", "done", "proposed"], "nobody has reviewed them"
     for record in images:
         assert old.images.open(record.id).size_hw == (record.height, record.width)
     masks = old.annotations(states=STATES)

@@ -63,6 +63,11 @@ class ScriptedEngine:
     def _provenance(self, kind: PromptKind, prompt: Any, parameters: dict[str, Any]) -> Provenance:
         return Provenance(kind, ModelRef(self.name, "0" * 64), "scripted", "0" * 64, prompt, parameters)
 
+    def segment_everything(self, image: Image, **_: Any) -> Prediction:
+        masks = tuple(Mask.from_array(region, category="object", score=0.7) for region in self.candidates)
+        provenance = _provenance(PromptKind.EVERYTHING, "everything", {})
+        return Prediction(np.zeros(SIZE_HW, np.int32), ("object",), (0.7,), (0.7,), (), provenance, masks)
+
     def prepare_clicks(self, image: Image, **_: Any) -> None:
         pass
 
