@@ -65,7 +65,7 @@ class ScriptedEngine:
 
     def segment_everything(self, image: Image, **_: Any) -> Prediction:
         masks = tuple(Mask.from_array(region, category="object", score=0.7) for region in self.candidates)
-        provenance = _provenance(PromptKind.EVERYTHING, "everything", {})
+        provenance = self._provenance(PromptKind.EVERYTHING, "everything", {})
         return Prediction(np.zeros(SIZE_HW, np.int32), ("object",), (0.7,), (0.7,), (), provenance, masks)
 
     def prepare_clicks(self, image: Image, **_: Any) -> None:
