@@ -107,6 +107,19 @@ def test_examples_steps_and_searching(client: Client, server: Page, image: int) 
     assert image in {row["image"] for row in found["images"]}
 
 
+def test_the_example_of_the_readme_runs(server: Page, image: int) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = next(block for block in text.split("```python\n")[1:] if "gradio_client" in block).partition("```")[0]
+    connect, name = 'Client("http://127.0.0.1:7860")', '"meadow.jpg"'
+    assert connect in code
+    assert name in code
+    mine = f'Client("{server.url}", auth=("ann", "correct horse"), verbose=False)'
+    values: dict[str, object] = {}
+    exec(code.replace(connect, mine).replace(name, f'"{MEADOW}"'), values)
+    assert Path(str(values["coco"])).is_file()
+    assert values["found"]["image"] == image
+
+
 def test_without_a_login_nothing_is_told(server: Page) -> None:
     with pytest.raises(ValueError, match="credentials"):
         Client(server.url, verbose=False, auth=("ann", "wrong"))
