@@ -165,6 +165,8 @@ export class Stage {
   look(view) {
     if (!this.size) return;
     this.view = clamp(view, this.size, this.window);
+    // where the image lies, for scripts that act on the page
+    this.host.dataset.view = `${this.view.scale} ${this.view.x} ${this.view.y}`;
     this.invalidate();
     this.listeners.viewed(this.view);
   }
