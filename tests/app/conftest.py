@@ -8,15 +8,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from maskwright.engine import Engine
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
-from maskwright_app.api import Api
-from maskwright_app.handlers import Handlers
 from maskwright_app.samples import samples
+
+if TYPE_CHECKING:
+    # both are slow to import, and the page's tests need neither
+    from maskwright.engine import Engine
+    from maskwright_app.api import Api
+    from maskwright_app.handlers import Handlers
 from tests.browser import tab
 
 __all__ = ["tab"]
@@ -24,6 +28,8 @@ __all__ = ["tab"]
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
+    from maskwright.engine import Engine
+
     return Engine.load("tiny", "cpu")
 
 
@@ -40,11 +46,15 @@ def session(empty_project: Project, engine: Engine) -> AnnotationSession:
 
 @pytest.fixture
 def handlers(session: AnnotationSession) -> Handlers:
+    from maskwright_app.handlers import Handlers
+
     return Handlers(session)
 
 
 @pytest.fixture
 def api(session: AnnotationSession) -> Api:
+    from maskwright_app.api import Api
+
     return Api(session)
 
 

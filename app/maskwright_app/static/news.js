@@ -10,7 +10,7 @@ import { refreshMasks } from "./actions/masks.js";
  */
 export function connectNews(page, Source = EventSource) {
   const source = new Source("/ui/events");
-  for (const kind of ["change", "progress", "jobs", "finetune"]) {
+  for (const kind of ["change", "progress", "jobs", "finetune", "presets"]) {
     source.addEventListener(kind, ({ data }) => receive(page, kind, JSON.parse(data)));
   }
   source.onerror = () => {
@@ -35,6 +35,10 @@ export function receive(page, kind, news) {
     const busy = page.state.busy.map((/** @type {any} */ one) => (one.id === news.request ? { ...one, ...news } : one));
     page.store.set({ busy });
   } else if (kind === "change") changed(page, news);
+  else if (kind === "presets") {
+    const presets = page.state.presets.map((/** @type {any} */ one) => (one.name === news.name ? news : one));
+    page.store.set({ presets });
+  }
   else page.store.set({ [kind]: news });
 }
 

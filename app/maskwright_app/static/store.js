@@ -85,7 +85,7 @@ function initial() {
     jobs: [],
     finetune: null,
     drawer: "",
-    tab: "masks",
+    tab: "tools",
     scale: 1,
   };
 }

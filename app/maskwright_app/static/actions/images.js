@@ -219,11 +219,9 @@ export async function removeImage(page) {
   const { items } = page.state.images;
   const place = items.findIndex((/** @type {ImageItem} */ item) => item?.id === image.id);
   const following = items[place + 1] ?? items[place - 1];
-  const done = await page.attempt(async () => {
-    await send("DELETE", `/ui/images/${image.id}`);
-    return true;
-  });
+  const done = await page.attempt(() => send("DELETE", `/ui/images/${image.id}`));
   if (!done) return;
+  page.notify(`${image.title} is out of the project with ${plural(done.masks, "mask")}; Undo brings it back.`);
   page.known.delete(image.id);
   page.store.merge("images", { items: [] });
   await page.attempt(() => Promise.all([refreshState(page), loadImages(page, 0, true)]));

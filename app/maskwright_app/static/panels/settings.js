@@ -1,5 +1,4 @@
 /** How prompts are answered, how masks are shown, and which model answers; each with one plain sentence. */
-import { refreshState } from "../actions/images.js";
 import { el, fill, say } from "../dom.js";
 import { send } from "../server.js";
 import { switchTheme } from "./top.js";
@@ -70,6 +69,8 @@ function prompts(page) {
     say(number, page.state.options.threshold.toFixed(2));
     least.hidden = !page.state.options.background;
   });
+  const each = toggle(page, "options", "instances", "One mask for each object", "Two cows become two masks. Off: one mask for all cows.");
+  page.store.watch(["choices"], () => (each.hidden = !page.state.choices.instances));
   const none = { key: "", title: "None", sentence: "Outlines stay as the model draws them." };
   const automatic = { key: "", title: "As the model prefers", sentence: "The model decides whether unsure pixels are left out." };
   return el("section", {}, el("h2", {}, "Finding by words"),
@@ -78,7 +79,7 @@ function prompts(page) {
     least,
     choice(page, "cleaning", "Background cleaning", () => [automatic, ...page.state.choices.cleaning]),
     choice(page, "refine", "Refinement", () => [none, ...page.state.choices.refine]),
-    toggle(page, "options", "instances", "One mask for each object", "Two cows become two masks. Off: one mask for all cows."));
+    each);
 }
 
 /** @param {Page} page */
@@ -109,12 +110,12 @@ function models(page) {
  * @param {any} one
  */
 function model(page, one) {
-  const facts = [one.size, one.licence].filter(Boolean).join(" · ");
-  const act = one.state === "ready" ? ["Use", "use"] : one.state === "fetch" || one.state === "missing" ? ["Get it", "fetch"] : null;
+  const facts = [one.size, one.licence, one.message].filter(Boolean).join(" · ");
+  const act = { ready: ["Use", "use"], fetch: ["Get it", "fetch"], fetching: ["Stop", "cancel"] }[/** @type {"ready"} */ (one.state)];
   const button = act && el("button", { type: "button", class: "button", on: { click: () => void page.attempt(async () => {
     const answer = await send("POST", `/ui/presets/${act[1]}`, { preset: one.name });
     page.notify(answer.notice ?? "");
-    await refreshState(page);
+    page.store.set({ preset: answer.preset, presets: answer.presets, choices: answer.choices });
   }) } }, act[0]);
-  return el("div", { class: `option${one.state === "in use" ? " on" : ""}` }, el("span", {}, one.state === "in use" ? "✓" : ""), el("b", {}, one.title), button || el("span", { class: "quiet" }, one.state === "in use" ? "in use" : ""), el("p", {}, one.improves), el("p", {}, facts));
+  return el("div", { class: `option${one.state === "in use" ? " on" : ""}` }, el("span", {}, one.state === "in use" ? "✓" : ""), el("b", {}, one.title), button || el("span", { class: "quiet" }, one.state === "in use" ? `in use${one.used_for?.length ? `: ${one.used_for.join(", ")}` : ""}` : one.state), el("p", {}, one.improves), el("p", {}, facts), one.state === "fetching" ? el("div", { class: "progress", style: { "grid-column": "2 / -1" }, role: "progressbar", "aria-label": `Fetching ${one.title}`, "aria-valuenow": String(Math.round(100 * (one.share ?? 0))), "aria-valuemin": "0", "aria-valuemax": "100" }, el("i", { style: { width: `${100 * (one.share ?? 0)}%` } })) : null);
 }

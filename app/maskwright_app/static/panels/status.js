@@ -1,6 +1,7 @@
 /** Bottom bar, and on a phone the tabs. */
 import { markImage, nextUnreviewed, removeImage, turnImage } from "../actions/images.js";
 import { el, icon, iconButton, say } from "../dom.js";
+import { send } from "../server.js";
 import { HINTS } from "./toolbar.js";
 
 /** @typedef {import("../page.js").Page} Page */
@@ -14,7 +15,7 @@ export function createStatus(page) {
   const project = el("span", { id: "project" });
   const zoom = el("span", { id: "zoom" });
   const user = el("span", { id: "user" });
-  const logout = el("a", { href: "/logout", id: "logout" }, "Log out");
+  const logout = el("button", { type: "button", class: "button", id: "logout", on: { click: () => void send("POST", "/logout").finally(() => location.reload()) } }, "Log out");
   const complete = el("button", { type: "button", class: "button", id: "complete", title: "Everything is marked: on to the next image (D)", on: { click: () => void completeImage(page) } });
   const exclude = iconButton("hidden", "Leave this image out, or take it in again", () => void markImage(page, { excluded: page.state.image?.status !== "excluded" }), { id: "exclude" });
   const remove = iconButton("trash", "Remove this image from the project", () => confirmRemoval(page), { id: "remove-image" });
@@ -22,6 +23,7 @@ export function createStatus(page) {
   const after = el("button", { type: "button", class: "icon-button", "aria-label": "Next image", title: "Next image (N)", id: "next", on: { click: () => void turnImage(page, 1) } }, "›");
   bar.append(saved, before, image, after, complete, exclude, remove, hint, project, user, logout, zoom);
   for (const button of [before, after, exclude, remove]) button.style.cssText = "width:26px;height:22px";
+  logout.style.cssText = "height:22px;font-size:12px;padding:0 8px";
   complete.style.cssText = "height:22px;font-size:12px;padding:0 8px";
   page.store.watch(["saved"], () => {
     say(saved, page.state.saved.text);
