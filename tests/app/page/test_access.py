@@ -66,7 +66,7 @@ def test_a_walk_with_keys_alone(open_tab: Callable[..., Any], new_image: Callabl
     tab.keyboard.type("grass, tree")
     press(tab, "Enter")
     tab.wait_for_selector("#masks .mask-row")
-    tab.wait_for_selector("#busy:not(.on)")
+    tab.wait_for_selector("#busy:not(.on)", state="attached")
     press(tab, "j", "g")
     accepted = wait_stored(tab, server, first, lambda rows: len(rows) == 1)
     press(tab, "n")

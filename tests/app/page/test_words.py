@@ -41,7 +41,7 @@ def test_escape_leaves_the_field_and_q_runs_from_anywhere(tab: Any) -> None:
     with tab.expect_request("**/ui/prompts/text") as sent:
         press(tab, "q")
     assert sent.value.post_data_json["words"] == "sky"
-    tab.wait_for_selector("#busy:not(.on)")
+    tab.wait_for_selector("#busy:not(.on)", state="attached")
     press(tab, "/")
     assert tab.evaluate(FOCUS) == "words-input"
 
@@ -76,5 +76,5 @@ def test_stop_ends_the_wait(tab: Any, server: Page, photo: int) -> None:
     tab.route("**/ui/prompts/everything", lambda route: None)
     press(tab, "o")
     tab.click("#stop")
-    tab.wait_for_selector("#busy:not(.on)")
+    tab.wait_for_selector("#busy:not(.on)", state="attached")
     assert not stored(server, photo, "proposed")

@@ -82,7 +82,7 @@ export async function findWords(page) {
     threshold: options.background ? options.threshold : null,
     cleaning: { on: true, off: false }[/** @type {"on" | "off"} */ (options.cleaning)] ?? null,
     refine: options.refine || null,
-    ...(page.state.choices.instances ? { instances: options.instances } : {}),
+    instances: options.instances,
   };
   const names = words.map((/** @type {string} */ word) => synonyms(word)[0]);
   await propose(page, `Finding ${names.join(", ")}`, "/ui/prompts/text", body);

@@ -19,7 +19,7 @@ export function batchPanel(page) {
   const start = async (/** @type {any} */ prompt) => {
     const { query } = page.state.images;
     const { options } = page.state;
-    const way = prompt.words === undefined ? {} : { method: options.method || null, refine: options.refine || null, threshold: options.background ? options.threshold : null, background: options.background };
+    const way = prompt.words === undefined ? {} : { method: options.method || null, refine: options.refine || null, threshold: options.background ? options.threshold : null, background: options.background, instances: options.instances };
     const answer = await page.attempt(() => send("POST", "/ui/jobs/predict", {
       ...prompt, ...way, filter: query, accept_above: aboveOn.checked ? Number(above.value) : null,
     }));

@@ -69,8 +69,6 @@ function prompts(page) {
     say(number, page.state.options.threshold.toFixed(2));
     least.hidden = !page.state.options.background;
   });
-  const each = toggle(page, "options", "instances", "One mask for each object", "Two cows become two masks. Off: one mask for all cows.");
-  page.store.watch(["choices"], () => (each.hidden = !page.state.choices.instances));
   const none = { key: "", title: "None", sentence: "Outlines stay as the model draws them." };
   const automatic = { key: "", title: "As the model prefers", sentence: "The model decides whether unsure pixels are left out." };
   return el("section", {}, el("h2", {}, "Finding by words"),
@@ -79,7 +77,7 @@ function prompts(page) {
     least,
     choice(page, "cleaning", "Background cleaning", () => [automatic, ...page.state.choices.cleaning]),
     choice(page, "refine", "Refinement", () => [none, ...page.state.choices.refine]),
-    each);
+    toggle(page, "options", "instances", "One mask for each object", "Things that can be counted, such as cows, get a mask each; grass and sky stay whole."));
 }
 
 /** @param {Page} page */
