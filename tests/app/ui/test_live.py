@@ -28,7 +28,7 @@ def test_a_client_that_leaves_stops_the_model_within_a_second(
 ) -> None:
     started, stopped = [], []
 
-    def segment(image: Image, prompt: Any, *, progress: Progress) -> Prediction:
+    def segment(image: Image, prompt: Any, *, progress: Progress, **_: Any) -> Prediction:
         started.append(time.monotonic())
         while not progress.cancelled():
             assert time.monotonic() - started[0] < 20
