@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import Image, Mask
+from maskwright.domain.mask import iou
 from maskwright.engine.clicks import ClickSegmenter
 from maskwright.engine.everything import click_each, stability_scores
-from maskwright.engine.sam import SamEmbedding
+from maskwright.engine.sam import Clicks, SamEmbedding, decode
+from maskwright.imaging.geometry import label_components
 from maskwright.imaging.touching import centers, split_touching
 from maskwright.models.sam import postprocess
 from maskwright.progress import Progress
@@ -37,6 +39,10 @@ _COVERED = 0.5
 """Share of a piece that a mask must cover to stand for it."""
 _LARGER = 10
 """How many times larger an object must be for a piece of the watershed beside it to be a part of it."""
+_LARGE = 0.03
+"""Share of the image from which on a connected part of the region may be one object, such as a bus or a person."""
+_WHOLE = 0.75
+"""IoU of a large part and of SAM's mask for the box around it from which on it is one object and is not divided."""
 _PIECE = 0.1
 """Rank of a piece that no mask fits: after all masks."""
 
@@ -95,9 +101,11 @@ class ObjectDivider:
         scale = min(1.0, _SIDE / max(region.shape))
         size = max(1, round(region.shape[0] * scale)), max(1, round(region.shape[1] * scale))
         small = _resize(region, size) >= 0.5
-        pieces = split_touching(small, _resize(probability, size), smallest=_SMALLEST)
         with self._lock:
-            objects = _joined(_distinct(self._candidates(image, small, pieces, progress)))
+            whole = self._whole(image, small)
+            rest = small & ~np.any([found.mask for found in whole], axis=0) if whole else small
+            pieces = split_touching(rest, _resize(probability, size), smallest=_SMALLEST)
+            objects = _joined(_distinct([*whole, *self._candidates(image, small, pieces, progress)]))
         taken = np.zeros(region.shape, np.bool_)
         masks = []
         for found in objects:
@@ -108,6 +116,27 @@ class ObjectDivider:
                 score = round(float(probability[known].mean()), 4)
                 masks.append(Mask.from_array(pixels, category=category, score=score))
         return sorted(masks, key=lambda mask: -mask.area)
+
+    def _whole(self, image: Image, region: NDArray[np.bool_]) -> list[_Object]:
+        """Large connected parts of the region that SAM sees as one object when it is given the box around them."""
+        if self._clicks is None:
+            return []
+        parts = label_components(region)
+        areas = np.bincount(parts.ravel())
+        scale = np.array(image.size_hw) / np.array(region.shape)
+        whole = []
+        for number in np.flatnonzero(areas >= _LARGE * region.size):
+            part = parts == number
+            if not number:
+                continue
+            (top, left), (bottom, right) = (np.argwhere(part).min(axis=0), np.argwhere(part).max(axis=0) + 1)
+            box = (left * scale[1], top * scale[0], right * scale[1], bottom * scale[0])
+            prompt = Clicks(np.zeros((0, 2)), np.zeros(0, np.int64), box)
+            best = decode(self._clicks.preset, self._clicks.embedding(image), prompt, None, image.size_hw)[0]
+            mask = _resize(best.mask, region.shape) >= 0.5
+            if iou(mask, part) >= _WHOLE:
+                whole.append(_Object(1 + best.score, mask, best.logits[None]))
+        return whole
 
     def _candidates(
         self, image: Image, region: NDArray[np.bool_], pieces: NDArray[np.int32], progress: Progress
@@ -170,7 +199,7 @@ def _fit(mask: NDArray[np.bool_], piece: _Piece, region: NDArray[np.bool_], qual
     return quality * both / (area + int(areas[covered].sum()) - both)
 
 
-def _distinct(candidates: Iterator[_Object]) -> list[_Object]:
+def _distinct(candidates: Iterable[_Object]) -> list[_Object]:
     """The best first, without those that lie in better ones."""
     chosen: list[_Object] = []
     taken: NDArray[np.bool_] | None = None
