@@ -39,7 +39,7 @@ export function maskColor(page, mask) {
 export function connectOverlay(page) {
   const { store } = page;
   store.watch(["masks", "display", "classes", "click", "drawing", "names", "className", "image"], () => showMasks(page));
-  const active = ["masks", "selected", "hovered", "click", "drawing", "display", "className", "classes", "names", "image"];
+  const active = ["masks", "selected", "hovered", "unlabelled", "click", "drawing", "display", "className", "classes", "names", "image"];
   store.watch(active, () => showActive(page));
   store.watch(["click", "masks", "display", "names", "image", "hovered"], () => showMarks(page));
 }
@@ -94,6 +94,11 @@ function showActive(page) {
     stage.active.items.push({ rows: mask.rows, style, thickness });
   };
   const candidate = click?.candidates[click.chosen];
+  const { unlabelled } = page.state;
+  if (unlabelled && !display.hidden) {
+    const style = { fill: pixel(NAMELESS, 0.15), edge: pixel(NAMELESS, 0.9), dashed: true, hatched: true };
+    stage.active.items.push({ rows: unlabelled, style, thickness: 1 });
+  }
   if (candidate) add(candidate, Math.max(0.4, alpha), "#ffffff", 2);
   else if (!display.hidden) {
     const over = hovered !== null && hovered !== selected ? page.state.masks.get(hovered) : undefined;

@@ -2,7 +2,7 @@
 import { clean, dropDrawing, keepDrawing, undoStroke } from "./actions/drawing.js";
 import { nextUnreviewed, turnImage } from "./actions/images.js";
 import { decide, decideCurrent, giveClass, masksAt, proposals, removeSelected, select, selectNext, undo } from "./actions/masks.js";
-import { dropClicks, findEverything, findLike, findWords, keepClick, nextCandidate, undoClick } from "./actions/prompts.js";
+import { dropClicks, findEverything, findLike, findWords, keepClick, nextCandidate, notLike, undoClick } from "./actions/prompts.js";
 import { completeImage } from "./panels/status.js";
 import { TOOLS, chooseTool, setBrush } from "./panels/toolbar.js";
 
@@ -22,6 +22,7 @@ export const SHORTCUTS = [
   { keys: ["Q"], does: "Find the words", group: "Find", act: (page) => findWords(page) },
   { keys: ["/"], does: "Go to the words", group: "Find", act: (page) => page.focusWords() },
   { keys: ["R"], does: "Selected mask as example; find its like", group: "Find", act: (page) => findLike(page) },
+  { keys: ["Shift+R"], does: "Selected mask shows what not to find", group: "Find", act: (page) => notLike(page) },
   { keys: ["O"], does: "Find every object", group: "Find", act: (page) => findEverything(page) },
   { keys: ["Z"], does: "Take back the last click or stroke", group: "Find", act: (page) => page.tools.polygon.back?.() || undoStroke(page) || undoClick(page) },
   { keys: ["J"], does: "Another mask for the clicks; next proposal", group: "Decide", act: (page) => (page.state.click ? nextCandidate(page) : selectNext(page, 1)) },

@@ -73,6 +73,8 @@ function initial() {
     /** @type {ClickPrompt | null} */ click: null,
     /** @type {any} */ drawing: null,
     /** examples of what to find */ references: /** @type {{annotation: number, category: string, image: number}[]} */ ([]),
+    /** accepted masks that show what not to find */ notLike: /** @type {number[]} */ ([]),
+    /** what background cleaning left without a name */ unlabelled: /** @type {Rows | null} */ (null),
     /** @type {Busy[]} */ busy: [],
     /** @type {string[]} */ words: [],
     /** words of the last answer that the model was not taught */ unknownWords: /** @type {string[]} */ ([]),

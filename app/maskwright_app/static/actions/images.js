@@ -80,7 +80,7 @@ export async function openImage(page, id) {
   if (!item) return;
   page.turn++;
   page.decoded.clear();
-  page.store.set({ image: item, masks: new Map(), selected: null, hovered: null, click: null, drawing: null, names: {} });
+  page.store.set({ image: item, masks: new Map(), selected: null, hovered: null, click: null, drawing: null, names: {}, unlabelled: null });
   page.stage.open(item, item.pixels, item.thumbnail);
   history.replaceState(null, "", `#${id}`);
   const turn = page.turn;

@@ -51,7 +51,8 @@ async function propose(page, label, path, body) {
     page.store.set({ unknownWords: answer.out_of_vocabulary ?? [] });
     if (page.state.image?.id === image.id) {
       await refreshMasks(page);
-      page.store.set({ selected: null });
+      const removed = answer.unlabelled && page.stage.size ? decode(answer.unlabelled.counts, page.stage.size.height) : null;
+      page.store.set({ selected: null, unlabelled: removed });
       page.notify(sentences || (found ? "" : "Nothing was found."));
     } else {
       const where = `${image.title}: ${plural(found, "mask")} found.`;
@@ -100,6 +101,10 @@ export async function findEverything(page) {
  */
 export async function findLike(page) {
   const mask = selectedMask(page);
+  if (mask?.state === "accepted" && page.state.notLike.includes(mask.annotation)) {
+    page.notify("This mask shows what not to find. Select another one as the example.");
+    return;
+  }
   if (mask?.state === "accepted" && !page.state.references.some((/** @type {any} */ one) => one.annotation === mask.annotation)) {
     const one = { annotation: mask.annotation, category: mask.category, image: page.state.image.id };
     const same = page.state.references.filter((/** @type {any} */ other) => other.category === mask.category);
@@ -114,9 +119,30 @@ export async function findLike(page) {
   }
   const body = {
     references: references.map((/** @type {any} */ one) => one.annotation),
+    negative_references: page.state.notLike,
     category: references[0].category,
   };
   await propose(page, `Finding more ${references[0].category}`, "/ui/prompts/like", body);
+}
+
+/**
+ * Take the selected accepted mask as an example of what not to find, or take that back.
+ *
+ * @param {Page} page
+ */
+export function notLike(page) {
+  const mask = selectedMask(page);
+  if (mask?.state !== "accepted" || mask.annotation === null) {
+    page.notify("Select an accepted mask first: it then shows what not to find.");
+    return;
+  }
+  const { notLike: before, references } = page.state;
+  const known = before.includes(mask.annotation);
+  page.store.set({
+    notLike: known ? before.filter((/** @type {number} */ one) => one !== mask.annotation) : [...before, mask.annotation],
+    references: references.filter((/** @type {any} */ one) => one.annotation !== mask.annotation),
+  });
+  page.notify(known ? "This mask says nothing about examples any more." : "What looks like this mask is left out by R from now on.");
 }
 
 // clicks
