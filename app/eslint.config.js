@@ -33,7 +33,4 @@ export default [
     },
   },
   { files: ["**/*.test.mjs"], rules: { "max-lines-per-function": "off" } },
-  {
-    ignores: ["ask_news", "buttons", "download", "keys", "pointer", "show_news"].map((name) => `**/static/${name}.js`),
-  },
 ];

@@ -10,7 +10,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Match, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 __all__ = ["add_page"]
 
@@ -24,16 +26,25 @@ _HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosni
 class _Forever(StaticFiles):
     """Files that never change under their address."""
 
-    async def get_response(self, path: str, scope: object) -> Response:
+    async def get_response(self, path: str, scope: Scope) -> Response:
         """A file that browsers keep."""
-        response = await super().get_response(path, scope)  # type: ignore[arg-type]
+        response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
+class _Index(Route):
+    """The page, except where an address asks for a view of Gradio's."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match `/` without `view=`."""
+        match, child = super().matches(scope)
+        return (Match.NONE, {}) if b"view=" in scope.get("query_string", b"") else (match, child)
+
+
 def add_page(app: FastAPI) -> None:
-    """Serve `static/index.html` at `/new`, and its files at `/static/HASH/`."""
+    """Serve `static/index.html` at `/`, and its files at `/static/HASH/`; `/?view=api` is Gradio's page of the API."""
     # a system's own table may call modules text/plain, which browsers refuse
     mimetypes.add_type("text/javascript", ".js")
     folder = Path(str(files("maskwright_app") / "static"))
@@ -44,8 +55,7 @@ def add_page(app: FastAPI) -> None:
     async def index(_: Request) -> HTMLResponse:
         return HTMLResponse(page.read_text(encoding="utf-8").replace("{static}", address), headers=_HEADERS)
 
-    if page.is_file():
-        app.add_route("/new", index, methods=["GET"])
+    app.router.routes.append(_Index("/", index, methods=["GET"]))
 
 
 def _hash(folder: Path) -> str:

@@ -17,9 +17,8 @@ from starlette.types import Scope
 
 from maskwright.session import AnnotationSession, Logins
 from maskwright_app.assets import add_page
-from maskwright_app.page import build
+from maskwright_app.endpoints import build
 from maskwright_app.security import LOOPBACK, Guard
-from maskwright_app.static import CSS, HEAD
 from maskwright_app.ui import Site, router
 from maskwright_app.ui.errors import add_error_handlers, malformed
 from maskwright_app.ui.site import user_of
@@ -55,11 +54,9 @@ def create_app(
     app = page_app(session, hosts=hosts, logins=logins)
     blocks = build(session)
     blocks.queue(max_size=20, default_concurrency_limit=4)
-    theme = gr.themes.Soft(primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"])
     served: FastAPI = gr.mount_gradio_app(
-        app, blocks, path="/", allowed_paths=[str(session.folder / "exports")], max_file_size="512mb", theme=theme,
-        css=CSS, head=HEAD, footer_links=["api"], show_error=True,
-        auth_dependency=user_of if logins else None,
+        app, blocks, path="/", allowed_paths=[str(session.folder / "exports")], max_file_size="512mb",
+        footer_links=["api"], show_error=True, auth_dependency=user_of if logins else None,
     )  # fmt: skip
     names = {function.api_name for function in blocks.fns.values() if isinstance(function.api_name, str)}
     served.router.routes.insert(0, _UnknownEndpoint("/gradio_api/call/{name}", _no_such_endpoint, names))

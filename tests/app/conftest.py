@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     # both are slow to import, and the page's tests need neither
     from maskwright.engine import Engine
     from maskwright_app.api import Api
-    from maskwright_app.handlers import Handlers
-from tests.browser import tab
-
-__all__ = ["tab"]
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +38,6 @@ def empty_project(tmp_path: Path) -> Iterator[Project]:
 @pytest.fixture
 def session(empty_project: Project, engine: Engine) -> AnnotationSession:
     return AnnotationSession(lambda preset: engine, empty_project)
-
-
-@pytest.fixture
-def handlers(session: AnnotationSession) -> Handlers:
-    from maskwright_app.handlers import Handlers
-
-    return Handlers(session)
 
 
 @pytest.fixture
@@ -92,10 +81,3 @@ def served(project: Path, *options: str) -> Iterator[Page]:
         pytest.fail("".join(lines))
     process.terminate()
     process.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The page on an empty project, with the bundled preset."""
-    with served(tmp_path_factory.mktemp("served") / "projekt ü #1") as page:
-        yield page

@@ -1,9 +1,8 @@
-"""What a walk needs: a display, the page in a process of its own, and a tab on it."""
+"""What a walk needs: a display, the page in a process of its own, and tabs on it."""
 
 from __future__ import annotations
 
-from tests.app.conftest import page_server
-from tests.browser import tab
+from tests.app.page.conftest import browser, new_image, open_tab, server
 from tests.display import display
 
-__all__ = ["display", "page_server", "tab"]
+__all__ = ["browser", "display", "new_image", "open_tab", "server"]

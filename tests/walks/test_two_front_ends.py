@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from maskwright.project import Project
 from tests.app.conftest import Page
-from tests.browser import choose, closed_vocabulary, find, needs_chromium
+from tests.app.page.conftest import disc, press, propose, wait_stored
+from tests.browser import needs_chromium
 
 pytestmark = [pytest.mark.gui, pytest.mark.alone, needs_chromium, pytest.mark.usefixtures("display")]
 
@@ -21,8 +22,20 @@ def _kept(widget: Any, number: int) -> Any:
     return lambda: len([mask for mask in widget._masks if mask.proposal is None]) == number
 
 
+def _accepted_rows(tab: Any, number: int) -> None:
+    """Wait until the page lists so many accepted masks, which have a full swatch."""
+    tab.wait_for_function(
+        "number => document.querySelectorAll('#masks .mask-row .swatch:not(.dashed)').length === number", arg=number
+    )
+
+
 def test_browser_to_napari_to_browser_to_coco(
-    page_server: Page, tab: Any, display: None, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Page,
+    open_tab: Callable[..., Any],
+    new_image: Callable[..., int],
+    qtbot: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import napari
 
@@ -30,15 +43,15 @@ def test_browser_to_napari_to_browser_to_coco(
     monkeypatch.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
     from napari_maskwright._widget import AnnotatorWidget
 
-    choose(tab, "giraffe")
-    closed_vocabulary(tab)
-    tab.click("#mw-masks [data-act=accept] >> nth=0")
-    tab.wait_for_selector("#mw-masks .mw-state")
-    with Project.open(page_server.project) as project:
-        (by_browser,) = project.annotations()
+    image = new_image()
+    propose(server, image, giraffe=(disc(80, 60, 30), 0.9))
+    tab = open_tab(image)
+    tab.wait_for_selector("#masks .mask-row")
+    press(tab, "Shift+G")
+    (by_browser,) = wait_stored(tab, server, image, lambda rows: len(rows) == 1)
 
     viewer = napari.Viewer(show=True)
-    widget = AnnotatorWidget(viewer, project=str(page_server.project), device="cpu")
+    widget = AnnotatorWidget(viewer, project=str(server.project), device="cpu")
     viewer.window.add_dock_widget(widget, name="Maskwright", area="right")
     qtbot.waitUntil(lambda: "accepted" in widget._layers, timeout=30_000)
     shown = np.asarray(widget._layers["accepted"].data) > 0
@@ -55,21 +68,21 @@ def test_browser_to_napari_to_browser_to_coco(
     widget.run_action("accept")
     qtbot.waitUntil(_kept(widget, 2), timeout=20_000)
     began = time.monotonic()
-    tab.wait_for_function("() => document.querySelectorAll('#mw-masks .mw-state').length === 2")
+    _accepted_rows(tab, 2)
     assert time.monotonic() - began < 2.0, "the page shows it within two seconds"
 
     # and the other way round, while both are open
-    find(tab, "ground, wall")
-    tab.click("#mw-masks [data-act=accept] >> nth=0")
-    tab.wait_for_function("() => document.querySelectorAll('#mw-masks .mw-state').length === 3")
+    propose(server, image, wall=(disc(250, 180, 20), 0.9))
+    tab.wait_for_selector("#masks .mask-row .swatch.dashed")
+    press(tab, "Shift+G")
+    _accepted_rows(tab, 3)
     began = time.monotonic()
     qtbot.waitUntil(_kept(widget, 3), timeout=20_000)
     assert time.monotonic() - began < 2.0, "so does napari"
 
-    with tab.expect_download() as download:
-        tab.click("#mw-export")
+    answer = tab.request.post(f"{server.url}ui/export", data={"format": "coco"})
     file = tmp_path / "coco.json"
-    download.value.save_as(file)
+    file.write_bytes(answer.body())
     coco = COCO(file)
     rows = {coco.loadCats(one["category_id"])[0]["name"]: one for one in coco.anns.values()}
     assert len(rows) == 3

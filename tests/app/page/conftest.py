@@ -19,7 +19,7 @@ from maskwright_app.samples import samples
 from tests.app.conftest import Page, served
 from tests.browser import CHROMIUM
 
-ADDRESS = "new"
+ADDRESS = ""
 _numbers = itertools.count(1)
 
 

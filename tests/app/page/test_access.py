@@ -51,7 +51,11 @@ def test_every_control_has_a_name_and_every_text_contrast(
     tab.wait_for_selector("#masks .mask-row >> nth=1")
     press(tab, "j")
     tab.wait_for_selector("#action-bar #accept")
-    states = [lambda: None, lambda: tab.click("#open-settings"), lambda: press(tab, "Escape", "?")]
+    states: list[Callable[[], Any]] = [
+        lambda: None,
+        lambda: tab.click("#open-settings"),
+        lambda: press(tab, "Escape", "?"),
+    ]
     for show in states:
         show()
         tab.wait_for_timeout(100)

@@ -1,1 +1,0 @@
-"""HTML of the page, made from plain values; every name is escaped."""
