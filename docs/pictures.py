@@ -26,7 +26,7 @@ from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
 PRESET = "tiny"
-ADDRESS = "new"
+ADDRESS = ""
 WORDS, PHOTO = "giraffe, tree", "000000000072.jpg"
 SIZE = {"width": 1280, "height": 800}
 SHOWN = (960, 600)
