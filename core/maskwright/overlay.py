@@ -20,10 +20,6 @@ class Layer(NamedTuple):
     mask: Mask
     color: str
     """#rrggbb"""
-    outlined: bool = False
-    """With an edge of light and dark dashes, which is visible on any background."""
-    hatched: bool = False
-    """As stripes, for a region that is not a mask."""
 
 
 def flatten(layers: Sequence[Layer], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
@@ -39,32 +35,8 @@ def flatten(layers: Sequence[Layer], size_wh: tuple[int, int]) -> NDArray[np.uin
     out = np.zeros((size_wh[1], size_wh[0], 4), np.uint8)
     for layer in sorted(layers, key=lambda layer: -layer.mask.area):
         region = Pillow.fromarray(layer.mask.to_array()).resize(size_wh, Pillow.Resampling.NEAREST)
-        inside = np.asarray(region)
-        if layer.hatched:
-            inside = inside & _stripes(inside.shape)
-        out[inside] = (*bytes.fromhex(layer.color[1:]), 255)
-        if layer.outlined:
-            _draw_edge(out, inside)
+        out[np.asarray(region)] = (*bytes.fromhex(layer.color[1:]), 255)
     return out
-
-
-_STRIPE = 5
-"""Width in pixels."""
-
-
-def _stripes(shape_hw: tuple[int, ...]) -> NDArray[np.bool_]:
-    rows, columns = np.indices(shape_hw, sparse=True)
-    stripes: NDArray[np.bool_] = (rows + columns) // _STRIPE % 2 == 0
-    return stripes
-
-
-def _draw_edge(out: NDArray[np.uint8], inside: NDArray[np.bool_]) -> None:
-    core = inside.copy()
-    for axis in (0, 1):
-        for step in (1, -1):
-            core &= np.roll(inside, step, axis)
-    y, x = np.nonzero(inside & ~core)
-    out[y, x] = np.where(((x + y) // 4 % 2 == 0)[:, None], (20, 20, 20, 255), (255, 255, 255, 255))
 
 
 def blend(pixels: NDArray[np.uint8], layers: Sequence[Layer], opacity: float = 0.55) -> NDArray[np.uint8]:

@@ -15,7 +15,6 @@ from maskwright.errors import (
     UsageError,
 )
 from maskwright.files.logins import Logins
-from maskwright.imaging.reading import SUFFIXES as IMAGE_SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import AddResult
 from maskwright.project.uploads import Upload
@@ -28,11 +27,9 @@ from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
 from maskwright.session.masks import StoredMask
 from maskwright.session.messages import (
-    CLICK_UNDONE,
     CLOSED_PROPOSAL,
     NO_IMAGE,
     NO_OPEN_MASK,
-    click_hint,
     deletion_message,
     duplicates_hidden,
     plural,
@@ -40,7 +37,7 @@ from maskwright.session.messages import (
 from maskwright.session.pending import Decision, Pending, WriteFailure
 from maskwright.session.presets import PRESET_ACTIONS, PresetInfo
 from maskwright.session.session import AnnotationSession, default_project
-from maskwright.session.views import MaskView, Proposal, Proposals, draw_masks, visible
+from maskwright.session.views import MaskView, Proposal, Proposals, visible
 from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
 
 if TYPE_CHECKING:
@@ -50,11 +47,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CLEANING",
     "CLEANINGS",
-    "CLICK_UNDONE",
     "CLOSED_PROPOSAL",
     "EXPORT_FORMATS",
     "FINETUNE_ACTIONS",
-    "IMAGE_SUFFIXES",
     "METHODS",
     "NO_IMAGE",
     "NO_OPEN_MASK",
@@ -95,12 +90,10 @@ __all__ = [
     "Upload",
     "UsageError",
     "WriteFailure",
-    "click_hint",
     "countable_names",
     "default_project",
     "deletion_message",
     "divide_countable",
-    "draw_masks",
     "duplicates_hidden",
     "plural",
     "visible",

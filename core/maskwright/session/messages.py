@@ -6,16 +6,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from maskwright.domain import Prediction, PromptKind
-from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.store import Counts
 
 __all__ = [
-    "CLICK_UNDONE",
     "CLOSED_PROPOSAL",
     "NO_IMAGE",
     "NO_OPEN_MASK",
     "answer_notice",
-    "click_hint",
     "decision_message",
     "deletion_message",
     "duplicates_hidden",
@@ -27,7 +24,6 @@ __all__ = [
 
 NO_IMAGE = "Open or select an image first."
 NO_OPEN_MASK = "There is no open mask. Type class names and press Find masks first, or click."
-CLICK_UNDONE = "Last click undone."
 CLOSED_PROPOSAL = "That proposal is no longer open. Run the prompt again."
 
 
@@ -82,12 +78,6 @@ def project_counts(counts: Counts) -> str:
     return (
         f"{plural(counts.images, 'image')}, {plural(total, 'accepted mask')}{': ' + masks if masks else ''}{proposed}"
     )
-
-
-def click_hint(prompt: ClickPrompt | None) -> str:
-    """What a click does next."""
-    target = "the mask to correct" if prompt is not None and prompt.corrects is not None else "an object"
-    return f"Click on {target}. Shift+click: a negative point. Drag: a box around it."
 
 
 def answer_notice(prediction: Prediction, categories: Collection[str | None]) -> str:

@@ -6,16 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from maskwright.domain import Annotation, Mask, Prediction, PromptKind, ReferenceMark
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.overlay import Layer, flatten
 from maskwright.session.messages import answer_notice, duplicates_hidden
 from maskwright.store import NewAnnotation
 
-__all__ = ["MaskView", "Proposal", "Proposals", "draw_masks", "visible"]
+__all__ = ["MaskView", "Proposal", "Proposals", "visible"]
 
 _CLEANING_COLOR = "#808080"
 
@@ -134,12 +130,3 @@ class MaskView:
 def visible(masks: Sequence[MaskView], *, duplicates: bool, unwritten: Collection[ProposalId] = ()) -> list[MaskView]:
     """Masks to draw: duplicates only on request, unwritten ones always."""
     return [m for m in masks if duplicates or not m.duplicate or m.proposal in unwritten]
-
-
-def draw_masks(masks: Sequence[MaskView], size_wh: tuple[int, int]) -> NDArray[np.uint8]:
-    """(height, width, 4) uint8 RGBA of all masks, small ones on top; accepted masks are outlined, previews hatched."""
-    layers = [
-        Layer(view.mask, view.color, outlined=view.annotation is not None, hatched=view.cleaning_preview)
-        for view in masks
-    ]
-    return flatten(layers, size_wh)

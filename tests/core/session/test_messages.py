@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from maskwright.domain import ModelRef, Prediction, PromptKind, Provenance
-from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.session.messages import (
     answer_notice,
-    click_hint,
     decision_message,
     deletion_message,
     duplicates_hidden,
@@ -58,11 +56,6 @@ def test_titles_are_short() -> None:
 )
 def test_counts_of_a_project(counts: Counts, line: str) -> None:
     assert project_counts(counts) == line
-
-
-def test_the_hint_depends_on_what_is_clicked() -> None:
-    assert click_hint(None) == click_hint(ClickPrompt(1))
-    assert click_hint(ClickPrompt(1, corrects=5)) != click_hint(None)
 
 
 def prediction(

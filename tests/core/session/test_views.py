@@ -1,4 +1,4 @@
-"""What is drawn: proposals and masks as views, hidden duplicates, the flattened overlay."""
+"""What is drawn: proposals and masks as views, hidden duplicates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from maskwright.domain import Annotation, Mask, ModelRef, Prediction, PromptKind, Provenance, ReferenceMark
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
-from maskwright.session import MaskView, Proposal, Proposals, draw_masks, visible
+from maskwright.session import MaskView, Proposal, Proposals, visible
 from tests.core.session.conftest import box
 
 RED = "#ff0000"
@@ -55,32 +55,6 @@ def test_duplicates_are_visible_on_request_or_while_they_are_unwritten() -> None
     assert visible(masks, duplicates=False) == [accepted, new, masks[-1]]
     assert first.proposal is not None
     assert visible(masks, duplicates=False, unwritten={first.proposal}) == [accepted, new, first, masks[-1]]
-
-
-def test_small_masks_are_drawn_over_large_ones_and_accepted_ones_have_an_edge() -> None:
-    large, small = Mask.from_array(box(0, 20)), Mask.from_array(box(4, 12, 4, 16))
-    filled = [
-        MaskView.of_proposal(proposal(mask=small), "#0000ff", duplicate=False),
-        MaskView.of_proposal(proposal(mask=large), RED, duplicate=False),
-    ]
-    rgba = draw_masks(filled, (30, 20))
-    assert rgba.shape == (20, 30, 4)
-    assert rgba[10, 8].tolist() == rgba[4, 4].tolist() == [0, 0, 255, 255]
-    assert rgba[0, 0].tolist() == rgba[3, 3].tolist() == [255, 0, 0, 255]
-    assert rgba[0, 25].tolist() == [0, 0, 0, 0]
-    outlined = draw_masks([MaskView(small, "#0000ff", annotation=3)], (30, 20))
-    assert outlined[10, 8].tolist() == [0, 0, 255, 255]
-    assert outlined[4, 4].tolist() != [0, 0, 255, 255], "the edge"
-
-
-def test_a_cleaning_preview_is_hatched() -> None:
-    rgba = draw_masks([MaskView.of_cleaning(Mask.from_array(box(0, 30)))], (30, 20))
-    assert 0.3 < (rgba[..., 3] > 0).mean() < 0.7
-
-
-def test_masks_are_drawn_at_the_size_that_is_asked_for() -> None:
-    rgba = draw_masks([MaskView(Mask.from_array(box(0, 15)), RED)], (60, 40))
-    assert np.array_equal(rgba[..., 3] > 0, np.arange(60)[None].repeat(40, 0) < 30)
 
 
 @pytest.mark.parametrize(
