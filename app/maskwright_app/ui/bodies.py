@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = [
@@ -42,6 +43,8 @@ def _distinct(values: list[int]) -> list[int]:
 
 
 Id = Annotated[int, Field(ge=1, le=_LARGEST_ID)]
+PathId = Annotated[int, Path(ge=1, le=_LARGEST_ID)]
+"""An id in an address: a larger number than the database holds is refused before it is asked."""
 Ids = Annotated[list[Id], Field(min_length=1, max_length=_MOST_KEYS), AfterValidator(_distinct)]
 References = Annotated[list[Id], Field(max_length=32), AfterValidator(_distinct)]
 Key = Annotated[str, Field(min_length=3, max_length=80)]
@@ -138,7 +141,7 @@ class DrawnMaskBody(Body):
 class MaskChangeBody(Body):
     """New pixels or a new category for a mask that the user saw at `revision`."""
 
-    revision: Annotated[int, Field(ge=1)] | None = None
+    revision: Annotated[int, Field(ge=1, le=_LARGEST_ID)] | None = None
     rle: RleBody | None = None
     category: Name | None = None
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from maskwright.session import AnnotationSession, UsageError
-from maskwright_app.ui.bodies import ClassBody, ClassChangeBody, ClassDeletionBody, MergeBody
+from maskwright_app.ui.bodies import ClassBody, ClassChangeBody, ClassDeletionBody, MergeBody, PathId
 from maskwright_app.ui.site import Site, answer, user_of
 
 __all__ = ["ClassRoutes", "classes_json"]
@@ -38,7 +38,7 @@ class ClassRoutes:
         self._classes.add(body.name, user=user_of(request))
         return self.all()
 
-    def change(self, class_id: int, request: Request, body: ClassChangeBody) -> JSONResponse:
+    def change(self, class_id: PathId, request: Request, body: ClassChangeBody) -> JSONResponse:
         """Change name, color, hotkey, synonyms or place; only what the body names changes."""
         user, category = user_of(request), self._classes.get(class_id)
         given = body.model_dump(exclude_unset=True)
@@ -57,7 +57,7 @@ class ClassRoutes:
         self._classes.merge(source.name, target.name, user=user_of(request))
         return self.all()
 
-    def delete(self, class_id: int, request: Request, body: ClassDeletionBody | None = None) -> JSONResponse:
+    def delete(self, class_id: PathId, request: Request, body: ClassDeletionBody | None = None) -> JSONResponse:
         """Delete a class; its masks are deleted or move to another class."""
         category, user = self._classes.get(class_id), user_of(request)
         fate = body.masks if body else None

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from maskwright.session import AddResult, ImageFilter, ImageSummary, Progress, Upload, UsageError
 from maskwright_app.samples import samples
-from maskwright_app.ui.bodies import ImageBody
+from maskwright_app.ui.bodies import ImageBody, PathId
 from maskwright_app.ui.site import Site, answer, user_of
 
 __all__ = ["ImageRoutes"]
@@ -73,11 +73,11 @@ class ImageRoutes:
 
         return await self._site.run(request, request.query_params.get("request", "")[:64], read)
 
-    def one(self, image_id: int) -> JSONResponse:
+    def one(self, image_id: PathId) -> JSONResponse:
         """One image as in the list."""
         return answer(**image_json(self._session.images.summary(image_id)))
 
-    def next(self, after: Annotated[int, Query(ge=0)] = 0) -> JSONResponse:
+    def next(self, after: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0) -> JSONResponse:
         """The next image without accepted masks or with open proposals, as in the list, or null."""
         following = self._session.images.next_unreviewed(after)
         item = None if following is None else image_json(self._session.images.summary(following))
@@ -119,7 +119,7 @@ class ImageRoutes:
         items = [image_json(self._session.images.summary(key)) for key in ids[:200]]
         return answer(change=self._session.change_number(), ids=ids, images=items, lines=lines)
 
-    def review(self, image_id: int, request: Request, body: ImageBody) -> JSONResponse:
+    def review(self, image_id: PathId, request: Request, body: ImageBody) -> JSONResponse:
         """Say that an image is complete, or excluded, or take that back."""
         if (body.complete is None) == (body.excluded is None):
             raise UsageError("Say either whether the image is complete, or whether it is excluded.")
@@ -127,12 +127,12 @@ class ImageRoutes:
         summary = self._session.images.review(image_id, review, user=user_of(request))
         return answer(change=self._session.change_number(), **image_json(summary))
 
-    def delete(self, image_id: int, request: Request) -> JSONResponse:
+    def delete(self, image_id: PathId, request: Request) -> JSONResponse:
         """Delete an image with its masks; undo takes that back."""
         masks = self._session.images.delete(image_id, user=user_of(request))
         return answer(change=self._session.change_number(), deleted=image_id, masks=masks)
 
-    def pixels(self, image_id: int, request: Request) -> Response:
+    def pixels(self, image_id: PathId, request: Request) -> Response:
         """The image upright at its full size, in a format that browsers decode."""
         tag = f'"{self._session.images.record(image_id).sha256}"'
         headers = {"ETag": tag, "Cache-Control": _FOR_GOOD}
@@ -141,7 +141,7 @@ class ImageRoutes:
         encoded = self._session.images.encoded(image_id)
         return Response(encoded.data, media_type=encoded.media_type, headers=headers)
 
-    def thumbnail(self, image_id: int) -> Response:
+    def thumbnail(self, image_id: PathId) -> Response:
         """A small JPEG of the image."""
         data = self._session.images.thumbnail(image_id)
         return Response(data, media_type="image/jpeg", headers={"Cache-Control": _FOR_GOOD})

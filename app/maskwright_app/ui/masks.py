@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
 from maskwright.domain import Annotation, Mask, rle
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import Conflict, UsageError
 from maskwright_app.ui.answers import mask_json, masks_json
-from maskwright_app.ui.bodies import DecisionBody, DrawnMaskBody, KnownMasksBody, MaskChangeBody, RleBody, StepBody
+from maskwright_app.ui.bodies import (
+    DecisionBody,
+    DrawnMaskBody,
+    KnownMasksBody,
+    MaskChangeBody,
+    PathId,
+    RleBody,
+    StepBody,
+)
 from maskwright_app.ui.site import Site, answer, user_of
 
 __all__ = ["MaskRoutes"]
@@ -36,7 +45,7 @@ class MaskRoutes:
         ):
             self.router.add_api_route(path, endpoint, methods=[method])
 
-    def of_image(self, image_id: int, request: Request, body: KnownMasksBody) -> JSONResponse:
+    def of_image(self, image_id: PathId, request: Request, body: KnownMasksBody) -> JSONResponse:
         """Accepted masks and proposals of an image; without the run lengths of those that the page knows."""
         change = self._session.change_number()
         masks = self._session.masks.of_image(image_id)
@@ -65,7 +74,7 @@ class MaskRoutes:
         row = self._session.masks.draw(body.image, _mask(body.rle), body.category, annotator=user_of(request))
         return self._changed([row])
 
-    def correct(self, mask_id: int, request: Request, body: MaskChangeBody) -> JSONResponse:
+    def correct(self, mask_id: PathId, request: Request, body: MaskChangeBody) -> JSONResponse:
         """Replace the pixels of a mask; 409 with the newer mask when somebody else was faster."""
         if body.rle is None or body.revision is None:
             raise UsageError("A correction needs the mask and the revision that was seen.")
@@ -76,19 +85,21 @@ class MaskRoutes:
             return JSONResponse({"error": str(error), "hint": error.hint, "mask": newer}, 409)
         return self._changed([row])
 
-    def reclassify(self, mask_id: int, request: Request, body: MaskChangeBody) -> JSONResponse:
+    def reclassify(self, mask_id: PathId, request: Request, body: MaskChangeBody) -> JSONResponse:
         """Change the category of a mask."""
         if body.category is None:
             raise UsageError("Name the category.")
         rows = self._session.masks.reclassify({mask_id: body.revision}, body.category, annotator=user_of(request))
         return self._changed(rows)
 
-    def delete(self, mask_id: int, request: Request, revision: int | None = None) -> JSONResponse:
+    def delete(
+        self, mask_id: PathId, request: Request, revision: Annotated[int, Query(ge=1, le=2**31 - 1)] | None = None
+    ) -> JSONResponse:
         """Delete a mask; undo restores it."""
         self._session.masks.delete({mask_id: revision}, annotator=user_of(request))
         return self._changed([], removed=[f"stored:{mask_id}"])
 
-    def history(self, mask_id: int) -> JSONResponse:
+    def history(self, mask_id: PathId) -> JSONResponse:
         """What happened to a mask, a sentence each, the oldest first."""
         return answer(annotation=mask_id, history=self._session.history(mask_id))
 

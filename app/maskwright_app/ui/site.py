@@ -77,6 +77,8 @@ class Site:
                     progress.cancel()
             return await task
         finally:
+            # also when the server stops
+            progress.cancel()
             self._running -= 1
 
     def close(self) -> None:

@@ -10,6 +10,8 @@ from maskwright.errors import UsageError
 
 __all__ = ["ProposalId"]
 
+_DIGITS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class ProposalId:
@@ -32,7 +34,8 @@ class ProposalId:
     def parse(cls, text: str) -> ProposalId:
         """Read what `str` writes; raises UsageError."""
         kind, _, key = text.partition(":") if isinstance(text, str) else ("", "", "")
-        if kind == "stored" and key.isdecimal():
+        # no database has larger ids, and some stumble over them
+        if kind == "stored" and key.isdecimal() and len(key) <= _DIGITS and int(key) < 1 << 31:
             return cls("stored", key)
         if kind == "open" and key:
             return cls("open", key)

@@ -63,6 +63,9 @@ def cases() -> Iterator[tuple[str, str, Any]]:
                 allowed = any(type(value) is type(fine) and value == fine for fine in MAY_BE.get(name, ()))
                 if not allowed:
                     yield method, path, {**body, name: value}
+        if "accept" in body:
+            for key in ("stored:9" * 9, "stored:99999999999999999999", "stored:-1", "open:", "open:x", "other:1"):
+                yield method, path, {**body, "accept": [key]}
         yield method, path, {**body, "surprise": 1}
         for whole in (None, 5, [], "x", [body]):
             yield method, path, whole
@@ -131,6 +134,12 @@ def test_malformed_requests_are_refused_with_a_sentence_and_change_nothing(
         assert " " in sentence
         assert len(sentence) < 500
         number += 1
+    for address in ("images/{}", "images/{}/pixels", "masks/{}/history", "images?offset={}", "images/next?after={}"):
+        for value in (10**30, -1, "x", "1.5", "%00", "true"):
+            answer = client.get(f"/ui/{address.format(value)}")
+            assert 400 <= answer.status_code < 500, answer.text
+            assert " " in answer.json()["error"]
+            number += 1
     for content in (b"", b"{", b"\xff\xfe", b"NaN", b'{"image": 1, "image": 2', b"[" * 5000):
         for path in ("/ui/undo", "/gradio_api/call/undo"):
             answer = client.post(path, content=content, headers={"Content-Type": "application/json"})
