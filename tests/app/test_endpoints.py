@@ -18,6 +18,8 @@ from maskwright_app.samples import samples
 from tests.app.conftest import Page, served
 
 pytestmark = pytest.mark.slow
+# a busy machine needs longer than httpx waits by itself
+PATIENT = {"timeout": 120}
 MEADOW = next(sample.path for sample in samples() if "giraffe" in sample.class_names)
 
 
@@ -33,8 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def client(server: Page) -> Client:
     with pytest.raises(ValueError, match="login"):
-        Client(server.url, verbose=False)
-    return Client(server.url, verbose=False, auth=("ann", "correct horse"))
+        Client(server.url, verbose=False, httpx_kwargs=dict(PATIENT))
+    return Client(server.url, verbose=False, auth=("ann", "correct horse"), httpx_kwargs=dict(PATIENT))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def test_the_example_of_the_readme_runs(server: Page, image: int) -> None:
     connect, name = 'Client("http://127.0.0.1:7860")', '"meadow.jpg"'
     assert connect in code
     assert name in code
-    mine = f'Client("{server.url}", auth=("ann", "correct horse"), verbose=False)'
+    mine = f'Client("{server.url}", auth=("ann", "correct horse"), verbose=False, httpx_kwargs={PATIENT})'
     values: dict[str, object] = {}
     exec(code.replace(connect, mine).replace(name, f'"{MEADOW}"'), values)
     assert Path(str(values["coco"])).is_file()
@@ -122,5 +124,5 @@ def test_the_example_of_the_readme_runs(server: Page, image: int) -> None:
 
 def test_without_a_login_nothing_is_told(server: Page) -> None:
     with pytest.raises(ValueError, match="credentials"):
-        Client(server.url, verbose=False, auth=("ann", "wrong"))
+        Client(server.url, verbose=False, auth=("ann", "wrong"), httpx_kwargs=dict(PATIENT))
     assert Path(server.project).is_dir()
