@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from maskwright.domain import ModelRef, rle
@@ -111,6 +112,7 @@ def message(client: TestClient, name: str, data: list[Any]) -> Any:
     return json.loads(text.partition("data: ")[2])["error"]
 
 
+@pytest.mark.slow
 def test_malformed_requests_are_refused_with_a_sentence_and_change_nothing(
     full_client: TestClient, project: Project, engine: ScriptedEngine
 ) -> None:
