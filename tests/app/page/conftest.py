@@ -74,7 +74,7 @@ def open_tab(server: Page, browser: Any) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         context.add_init_script("localStorage.setItem('walked', 'yes')")
         tab = context.new_page()
-        tab.set_default_timeout(30_000)
+        tab.set_default_timeout(60_000)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(f"{server.url}{ADDRESS}#{image}")
         tab.wait_for_selector("body[data-ready] #stage[data-loaded=yes]")
