@@ -475,7 +475,7 @@ def _sam(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     }
     size = image.shape[-2], image.shape[-1]
     for name, prompt in prompts.items():
-        ours[f"{name}.sparse"], dense = model.encode_prompts(prompt)
+        ours[f"{name}.sparse"], dense = model.prompt_encoder(prompt)
         masks, iou = model.decode(embedding, prompt)
         for several, chosen in (("multimask_0", slice(0, 1)), ("multimask_1", slice(1, None))):
             ours |= {

@@ -1,4 +1,4 @@
-"""SAM (Kirillov et al., 2023, "Segment Anything") on transformers' modules: image encoder, prompt encoder, decoder.
+"""SAM (Kirillov et al., 2023, "Segment Anything"): image encoder, prompt encoder and mask decoder together.
 
 `convert_official` renames the keys of the authors' `sam_vit_*.pth` files, which then load exactly. A small SAM may have
 another image encoder, `HybridEncoder`: a DINOv3 with a convolutional stem and an embedding at stride 8.
@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import SamConfig as _Config
-from transformers.models.sam.modeling_sam import SamLayerNorm, SamMaskDecoder, SamPromptEncoder, SamVisionEncoder
 
-from maskwright.errors import ShapeError
+from maskwright.models.channel_norm import ChannelNorm
+from maskwright.models.devices import single_precision
 from maskwright.models.dinov3 import DinoV3, DinoV3Config
 from maskwright.models.normalization import normalize
+from maskwright.models.sam_config import SPECS, SamConfig
+from maskwright.models.sam_decoder import MaskDecoder, PromptEncoder, Prompts
+from maskwright.models.sam_encoder import VitEncoder
 from maskwright.models.state_dict import check_exactly
-from maskwright.models.tiny_vit import TinyVit, TinyVitConfig, fold_batch_norms
+from maskwright.models.tiny_vit import TinyVit, fold_batch_norms
 
 __all__ = [
     "SPECS",
@@ -38,54 +38,6 @@ __all__ = [
     "postprocess",
     "preprocess",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class SamConfig:
-    """Sizes of one SAM; the defaults are ViT-B's."""
-
-    size: int = 1024
-    """Side in pixels of the square frame that coordinates are encoded in."""
-    longest: int = 1024
-    """The image's longest side is resized to this, in pixels."""
-    stride: int = 16
-    """Pixels of the input per cell of the embedding."""
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    window: int = 14
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
-    backbone: DinoV3Config | None = None
-    """Makes the image encoder a `HybridEncoder` on this DINOv3; the five fields above are then unused."""
-    tiny_vit: TinyVitConfig | None = None
-    """Makes the image encoder MobileSAM's; the five fields before `backbone` are then unused."""
-    out: int = 256
-    """Channels of the embedding and width of the decoder."""
-    mask_channels: int = 16
-    decoder_heads: int = 8
-    decoder_mlp: int = 2048
-    iou_hidden: int = 256
-    iou_depth: int = 3
-
-
-SPECS = {
-    "vitb": SamConfig(),
-    "vitl": SamConfig(width=1024, depth=24, heads=16, global_blocks=(5, 11, 17, 23)),
-    "mobile": SamConfig(tiny_vit=TinyVitConfig()),
-}
-
-
-class Prompts(NamedTuple):
-    """B prompts, in pixels of the encoder's input; (0, 0) is the centre of its first pixel."""
-
-    points: Tensor | None = None
-    """(B, N, 2) x and y"""
-    labels: Tensor | None = None
-    """(B, N) 1 positive, 0 negative, -1 padding"""
-    boxes: Tensor | None = None
-    """(B, 4) left, top, right, bottom"""
-    masks: Tensor | None = None
-    """(B, 1, 4h, 4w) logits of a mask prompt"""
 
 
 def preprocess(pixels: Tensor, config: SamConfig) -> Tensor:
@@ -106,41 +58,6 @@ def preprocess(pixels: Tensor, config: SamConfig) -> Tensor:
     return F.pad(normalize(pixels, maximum=255.0), (0, across, 0, down))
 
 
-class VitEncoder(SamVisionEncoder):
-    """The paper's image encoder (appendix A) at any input size, with outputs of its blocks."""
-
-    def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
-        """Encode images.
-
-        Absolute positions are resized bilinearly; transformers resizes the relative ones.
-
-        Args:
-            pixels: normalised (B, 3, H, W), H and W multiples of the patch.
-            blocks: zero-based blocks whose outputs are returned.
-
-        Returns:
-            (B, C, h, w) embedding, and the (B, h, w, width) outputs of `blocks` in ascending order.
-
-        Raises:
-            ShapeError: a side is not a multiple of the patch.
-        """
-        patch = self.config.patch_size
-        if pixels.shape[-2] % patch or pixels.shape[-1] % patch:
-            raise ShapeError(f"image sides must be multiples of {patch}, got {pixels.shape[-2]} x {pixels.shape[-1]}")
-        tokens = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
-        position = self.pos_embed
-        if position.shape[1:3] != tokens.shape[1:3]:
-            position = F.interpolate(position.permute(0, 3, 1, 2), tokens.shape[1:3], mode="bilinear")
-            position = position.permute(0, 2, 3, 1)
-        tokens = tokens + position
-        outputs = []
-        for index, layer in enumerate(self.layers):
-            tokens = layer(tokens)
-            if index in blocks:
-                outputs.append(tokens)
-        return self.neck(tokens), outputs
-
-
 class HybridEncoder(nn.Module):
     """An image encoder at stride 8: the last layer of a DINOv3, upsampled, plus its convolutional stem's map."""
 
@@ -149,9 +66,9 @@ class HybridEncoder(nn.Module):
         self.backbone = DinoV3(config)
         self.wide = nn.Conv2d(config.width, out, 1)
         self.fine = nn.Conv2d(config.stem[2][0], out, 1)
-        self.norm1 = SamLayerNorm(out, data_format="channels_first")
+        self.norm1 = ChannelNorm(out)
         self.conv = nn.Sequential(nn.Conv2d(out, out, 3, padding=1), nn.GELU(), nn.Conv2d(out, out, 3, padding=1))
-        self.norm2 = SamLayerNorm(out, data_format="channels_first")
+        self.norm2 = ChannelNorm(out)
 
     def forward(self, pixels: Tensor, blocks: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor]]:
         """As `VitEncoder.forward`; the embedding has stride 8, the outputs of `blocks` have stride 16."""
@@ -211,40 +128,15 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        sizes = _Config(
-            vision_config={
-                "hidden_size": config.width, "num_hidden_layers": config.depth, "num_attention_heads": config.heads,
-                "image_size": config.size, "patch_size": config.stride, "window_size": config.window,
-                "global_attn_indexes": list(config.global_blocks), "output_channels": config.out,
-                "num_pos_feats": config.out // 2, "mlp_dim": 4 * config.width,
-            },
-            prompt_encoder_config={
-                "hidden_size": config.out, "image_size": config.size, "patch_size": config.stride,
-                "mask_input_channels": config.mask_channels,
-            },
-            mask_decoder_config={
-                "hidden_size": config.out, "mlp_dim": config.decoder_mlp, "num_attention_heads": config.decoder_heads,
-                "iou_head_hidden_dim": config.iou_hidden, "iou_head_depth": config.iou_depth,
-                # the authors' LayerNorms inside the two-way transformer keep torch's default
-                "layer_norm_eps": 1e-5,
-            },
-        )  # fmt: skip
-        sizes.vision_config._attn_implementation = "sdpa"
         self.image_encoder: VitEncoder | HybridEncoder | MobileEncoder
         if config.tiny_vit is not None:
             self.image_encoder = MobileEncoder(config.tiny_vit)
         elif config.backbone is None:
-            self.image_encoder = VitEncoder(sizes.vision_config)
+            self.image_encoder = VitEncoder(config)
         else:
             self.image_encoder = HybridEncoder(config.backbone, config.out)
-        self.prompt_encoder = SamPromptEncoder(sizes)
-        self.mask_decoder = SamMaskDecoder(sizes.mask_decoder_config)
-        self.train()
-
-    def train(self, mode: bool = True) -> Sam:  # noqa: FBT001, FBT002 - as nn.Module has it
-        """As usual; the fused attention kernel is slower for the decoder's few tokens when gradients are needed."""
-        self.mask_decoder.config._attn_implementation = "eager" if mode else "sdpa"
-        return super().train(mode)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
 
     def positions(self, grid_hw: tuple[int, int], offset: tuple[int, int] = (0, 0)) -> Tensor:
         """(1, C, h, w) position encoding of cells; `offset` (rows, columns) is the place of the grid in the frame."""
@@ -255,22 +147,9 @@ class Sam(nn.Module):
             for n, start in zip(grid_hw, offset, strict=True)
         )
         ys, xs = torch.meshgrid(down, across, indexing="ij")
-        with torch.autocast(matrix.device.type, enabled=False):
+        with single_precision(matrix.device):
             encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([xs, ys], dim=-1))
         return encoded.permute(2, 0, 1)[None]
-
-    def encode_prompts(self, prompts: Prompts) -> tuple[Tensor | None, Tensor]:
-        """Embeddings of prompts.
-
-        Returns:
-            (B, T, C) sparse tokens, None without points and boxes; and the dense embedding, (B, C, h, w) with masks and
-            (1, C, 1, 1) without.
-        """
-        points, labels, boxes, masks = (None if part is None else part[:, None] for part in prompts)
-        # half precision would shift the points
-        with torch.autocast(self.prompt_encoder.no_mask_embed.weight.device.type, enabled=False):
-            sparse, dense = self.prompt_encoder(points, labels, boxes, None if masks is None else masks[:, 0])
-        return None if sparse is None else sparse[:, 0], dense if masks is not None else dense[:1, :, :1, :1]
 
     def decode(self, embedding: Tensor, prompts: Prompts, *, offset: tuple[int, int] = (0, 0)) -> tuple[Tensor, Tensor]:
         """Masks of B prompts: the first of the four is for unambiguous prompts, the others are for a single click.
@@ -283,27 +162,13 @@ class Sam(nn.Module):
         Returns:
             (B, 4, 4h, 4w) logits and (B, 4) predicted IoU.
         """
-        sparse, dense = self.encode_prompts(prompts)
+        # half precision would shift the points
+        with single_precision(embedding.device):
+            sparse, dense = self.prompt_encoder(prompts)
         count = next(len(part) for part in prompts if part is not None)
-        grid = (embedding.shape[-2], embedding.shape[-1])
         image = (embedding + dense).expand(count, -1, -1, -1)
-        decoder = self.mask_decoder
-        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).expand(count, -1, -1)
-        if sparse is not None:
-            tokens = torch.cat([tokens, sparse], dim=1)
-        tokens, image = decoder.transformer(
-            point_embeddings=tokens[:, None],
-            image_embeddings=image,
-            image_positional_embeddings=self.positions(grid, offset),
-            attention_similarity=None,
-        )
-        tokens = tokens[:, 0]
-        large = decoder.upscale_conv1(image[:, 0].transpose(1, 2).unflatten(2, grid))
-        large = decoder.activation(decoder.upscale_layer_norm(large))
-        large = decoder.activation(decoder.upscale_conv2(large))
-        weights = [mlp(tokens[:, 1 + n]) for n, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        masks = torch.einsum("bnc,bchw->bnhw", torch.stack(weights, dim=1), large)
-        return masks, decoder.iou_prediction_head(tokens[:, 0])
+        positions = self.positions((image.shape[-2], image.shape[-1]), offset)
+        return self.mask_decoder(image, positions, sparse)  # type: ignore[no-any-return]
 
 
 def postprocess(logits: Tensor, input_hw: tuple[int, int], size_hw: tuple[int, int], config: SamConfig) -> Tensor:

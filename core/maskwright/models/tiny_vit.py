@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.errors import BadWeights, ShapeError
+from maskwright.models.channel_norm import ChannelNorm
 
 __all__ = ["TinyVit", "TinyVitConfig", "TinyVitMaps", "fold_batch_norms"]
 
@@ -164,19 +165,6 @@ class _Stage(nn.Module):
         self.downsample = downsample
 
 
-class _ChannelNorm(nn.Module):
-    """LayerNorm over the channels of a map, eps 1e-6."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, features: Tensor) -> Tensor:
-        normed = F.layer_norm(features.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6)
-        return normed.permute(0, 3, 1, 2)
-
-
 class TinyVit(nn.Module):
     """The image encoder: a convolutional stage at a quarter of the size, then windows at an eighth and a sixteenth."""
 
@@ -200,9 +188,9 @@ class TinyVit(nn.Module):
         self.layers = nn.ModuleList(stages)
         self.neck = nn.Sequential(
             nn.Conv2d(widths[-1], config.out, 1, bias=False),
-            _ChannelNorm(config.out),
+            ChannelNorm(config.out),
             nn.Conv2d(config.out, config.out, 3, padding=1, bias=False),
-            _ChannelNorm(config.out),
+            ChannelNorm(config.out),
         )
 
     @property
