@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "sqlalchemy", "gradio", "napari")
+HEAVY = ("torch", "transformers", "scipy", "skimage", "huggingface_hub", "sqlalchemy", "gradio", "napari")
 
 
 def _loaded(code: str) -> set[str]:
@@ -28,6 +28,11 @@ def test_modules_without_models_or_database(module: str) -> None:
 
 def test_project_needs_no_torch() -> None:
     assert _loaded("import maskwright.project; maskwright.Project; maskwright.Image") == {"sqlalchemy"}
+
+
+def test_models_need_torch_and_nothing_else() -> None:
+    # each command, server, run and test process pays for what these import
+    assert _loaded("import maskwright.engine, maskwright.training.finetune, maskwright.evaluation.text") == {"torch"}
 
 
 def test_import_takes_under_half_a_second() -> None:

@@ -131,7 +131,7 @@ def _dinov3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
         model(image)
     (attention,) = seen
     rotated = model.rotate(image, attention)
-    cos, sin = model.vit.rope_embeddings(image)
+    cos, sin = model.vit.rope_embeddings(model.grid(image), image.dtype)
     first = 1 + config["n_storage_tokens"]
     width = config["embed_dim"] // config["num_heads"]
 
@@ -302,9 +302,8 @@ def _dinov2(case: Case, tensors: Tensors, folder: Path) -> Tensors:
         first, last = model.intermediate(image, [0, config["depth"] - 1])
     (attention,) = seen
     logits = talk2dino.cls_attention(attention, model.global_tokens)
-    patches = torch.empty(1, 1 + first.patches.shape[1], config["embed_dim"])
     return {
-        "position_embedding_interpolated": model.vit.embeddings.interpolate_pos_encoding(patches, *image.shape[-2:]),
+        "position_embedding_interpolated": model.vit.embeddings.positions(first.grid),
         "x_norm_clstoken": last.cls,
         # a model without registers has no such output
         **({"x_norm_regtokens": last.storage} if config["num_register_tokens"] else {}),

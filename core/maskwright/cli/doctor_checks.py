@@ -18,7 +18,7 @@ from maskwright.settings import Settings
 
 __all__ = ["Check", "diagnose"]
 
-_PACKAGES = ("torch", "transformers", "numpy", "pillow", "sqlalchemy", "pycocotools", "safetensors")
+_PACKAGES = ("torch", "numpy", "pillow", "sqlalchemy", "pycocotools", "safetensors")
 _FRONT_ENDS = {"gradio": "app", "napari": "napari"}
 
 

@@ -1,12 +1,16 @@
-"""CLIP's text tower (Radford et al., 2021) on transformers' modules; the authors' and the Hugging Face files load."""
+"""CLIP's text tower (Radford et al., 2021, Sec. 2.4): a causal transformer, read at the end token.
+
+The authors' and the Hugging Face files load. Shapes: N texts, L tokens, C channels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from maskwright.errors import BadWeights
 
@@ -26,33 +30,112 @@ class ClipTextConfig:
     """Width of the embedding."""
 
 
+class _Embeddings(nn.Module):
+    """A learned vector per token and per place."""
+
+    def __init__(self, config: ClipTextConfig) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        self.position_embedding = nn.Embedding(config.context, config.width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(N, L, C) from (N, L) token ids."""
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]  # type: ignore[no-any-return]
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention of each token to itself and those before it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        query, key, value = (
+            projection(tokens).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class _Mlp(nn.Module):
+    """Linear, quick GELU, linear."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = self.fc1(tokens)
+        return self.fc2(hidden * torch.sigmoid(1.702 * hidden))  # type: ignore[no-any-return]
+
+
+class _Block(nn.Module):
+    """Attention and a perceptron, each on normalised tokens and added to its input."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.self_attn = _Attention(width, heads)
+        self.layer_norm1 = nn.LayerNorm(width)
+        self.mlp = _Mlp(width)
+        self.layer_norm2 = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.self_attn(self.layer_norm1(tokens))
+        return tokens + self.mlp(self.layer_norm2(tokens))  # type: ignore[no-any-return]
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: ClipTextConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Block(config.width, config.heads) for _ in range(config.depth))
+
+
+class _TextModel(nn.Module):
+    def __init__(self, config: ClipTextConfig) -> None:
+        super().__init__()
+        self.embeddings = _Embeddings(config)
+        self.encoder = _Encoder(config)
+        self.final_layer_norm = nn.LayerNorm(config.width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(N, L, C) from (N, L) token ids."""
+        tokens = self.embeddings(ids)
+        for block in self.encoder.layers:
+            tokens = block(tokens)
+        return self.final_layer_norm(tokens)  # type: ignore[no-any-return]
+
+
+class _Clip(nn.Module):
+    """The parts under the names of the preset files."""
+
+    def __init__(self, config: ClipTextConfig) -> None:
+        super().__init__()
+        self.text_model = _TextModel(config)
+        self.text_projection = nn.Linear(config.width, config.out, bias=False)
+
+
 class ClipText(nn.Module):
-    """A causal transformer with quick GELU, read at the end token and projected."""
+    """The text tower: token ids to embeddings."""
 
     def __init__(self, config: ClipTextConfig) -> None:
         super().__init__()
         self.config = config
-        end = config.vocabulary - 1
-        self.clip = CLIPTextModelWithProjection(
-            CLIPTextConfig(
-                vocab_size=config.vocabulary,
-                max_position_embeddings=config.context,
-                hidden_size=config.width,
-                intermediate_size=4 * config.width,
-                num_hidden_layers=config.depth,
-                num_attention_heads=config.heads,
-                projection_dim=config.out,
-                hidden_act="quick_gelu",
-                bos_token_id=end - 1,
-                eos_token_id=end,
-            )
-        )
+        self.clip = _Clip(config)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(N, out) embeddings of (N, context) token ids, not normalised."""
+        # the end token has the highest id
+        ends = ids.argmax(dim=1)
         # the tower is causal and read at the end token, so that padding behind the longest text can be cut off
-        longest = int(ids.argmax(dim=1).max()) + 1
-        return self.clip(input_ids=ids[:, :longest]).text_embeds  # type: ignore[no-any-return]
+        tokens = self.clip.text_model(ids[:, : int(ends.max()) + 1])
+        return self.clip.text_projection(tokens[torch.arange(len(ids), device=ids.device), ends])  # type: ignore[no-any-return]
 
 
 _TOWER = "clip.text_model."

@@ -1,6 +1,6 @@
-"""DINOv2 vision transformer (Oquab et al., 2023) on transformers' modules.
+"""DINOv2 vision transformer (Oquab et al., 2023), with registers (Darcet et al., 2024) or without.
 
-With registers (Darcet et al., 2024) or without. Learned positions are resized to the patch grid of the image.
+Learned positions are resized to the patch grid of the image; registers have none.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
-from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers import Dinov2WithRegistersEmbeddings
 
 from maskwright.errors import BadWeights, ShapeError
 from maskwright.models.dinov3 import DinoFeatures, LastAttention, record_attention
+from maskwright.models.feed_forward import FeedForward
+from maskwright.models.vit_block import Block
 
 __all__ = ["SPECS", "DinoV2", "DinoV2Config", "convert_hub", "convert_official"]
 
@@ -41,24 +41,82 @@ SPECS = {
     "vitl14_reg": DinoV2Config(width=1024, depth=24, heads=16),
 }
 
+_EPS = 1e-6
+"""Of the LayerNorms."""
 _OFFSET = 0.1
 """Offset that the authors add to the grid when they resize positions of a model without registers."""
 
 
-class _Embeddings(Dinov2WithRegistersEmbeddings):
-    """transformers' embeddings; without registers, positions are resized by a factor and not antialiased."""
+class _PatchEmbedding(nn.Module):
+    """Patches to tokens."""
 
-    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
-        if self.config.num_register_tokens:
-            return super().interpolate_pos_encoding(embeddings, height, width)  # type: ignore[no-any-return]
-        table, patch = self.position_embeddings, self.config.patch_size
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(3, width, patch, patch)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, C, h, w) from (B, 3, H, W)."""
+        return self.projection(pixels)  # type: ignore[no-any-return]
+
+
+class _Embeddings(nn.Module):
+    """CLS, registers, patch embedding and positions; the mask token is for pre-training."""
+
+    def __init__(self, config: DinoV2Config) -> None:
+        super().__init__()
+        width = config.width
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, width))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, 1 + config.grid**2, width))
+        self.register_tokens = nn.Parameter(torch.zeros(1, config.registers, width))
+        self.patch_embeddings = _PatchEmbedding(width, config.patch)
+        for table in (self.cls_token, self.position_embeddings):
+            nn.init.trunc_normal_(table, std=0.02)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 1 + R + h * w, C) tokens: CLS, registers, patches in row-major order."""
+        patches = self.patch_embeddings(pixels.to(self.cls_token.dtype))
+        position = self.positions((patches.shape[-2], patches.shape[-1]))
+        batch = len(patches)
+        cls = self.cls_token + position[:, :1]
+        patches = patches.flatten(2).transpose(1, 2) + position[:, 1:]
+        return torch.cat([cls.expand(batch, -1, -1), self.register_tokens.expand(batch, -1, -1), patches], dim=1)
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """(1, 1 + h * w, C) positions of CLS and of the patches.
+
+        With registers, the table is resized to the grid and antialiased; without, by a factor and not antialiased.
+        """
+        table = self.position_embeddings
         side = round((table.shape[1] - 1) ** 0.5)
-        if (height // patch, width // patch) == (side, side):
-            return table  # type: ignore[no-any-return]
-        grid = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        factors = tuple((length // patch + _OFFSET) / side for length in (height, width))
-        resized = F.interpolate(grid, scale_factor=factors, mode="bicubic")
+        if grid == (side, side):
+            return table
+        square = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        if self.register_tokens.shape[1]:
+            resized = F.interpolate(square, grid, mode="bicubic", antialias=True)
+        else:
+            factors = tuple((length + _OFFSET) / side for length in grid)
+            resized = F.interpolate(square, scale_factor=factors, mode="bicubic")
         return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: DinoV2Config) -> None:
+        super().__init__()
+        width, hidden = config.width, config.width * config.ffn_ratio
+        self.layer = nn.ModuleList(
+            Block(width, config.heads, FeedForward(width, hidden), eps=_EPS) for _ in range(config.depth)
+        )
+
+
+class _Vit(nn.Module):
+    """The parts under the names of the preset files."""
+
+    def __init__(self, config: DinoV2Config) -> None:
+        super().__init__()
+        self.embeddings = _Embeddings(config)
+        self.encoder = _Encoder(config)
+        self.layernorm = nn.LayerNorm(config.width, eps=_EPS)
 
 
 class DinoV2(nn.Module):
@@ -67,18 +125,7 @@ class DinoV2(nn.Module):
     def __init__(self, config: DinoV2Config) -> None:
         super().__init__()
         self.config = config
-        sizes = Dinov2WithRegistersConfig(
-            hidden_size=config.width,
-            num_hidden_layers=config.depth,
-            num_attention_heads=config.heads,
-            mlp_ratio=config.ffn_ratio,
-            patch_size=config.patch,
-            image_size=config.patch * config.grid,
-            num_register_tokens=config.registers,
-            layer_norm_eps=1e-6,
-        )
-        self.vit = Dinov2WithRegistersModel(sizes)
-        self.vit.embeddings = _Embeddings(sizes)
+        self.vit = _Vit(config)
 
     @property
     def global_tokens(self) -> int:
@@ -111,7 +158,7 @@ class DinoV2(nn.Module):
 
     def record_attention(self) -> AbstractContextManager[list[LastAttention]]:
         """Context in which the last block's attention is recorded, one entry per forward pass."""
-        return record_attention(self.vit.encoder.layer[-1].attention, self.config.heads)
+        return record_attention(self.vit.encoder.layer[-1].get_submodule("attention"), self.config.heads)
 
 
 _RENAMED = {
@@ -138,7 +185,7 @@ _HUB = {
     "attention.attention.value.": "attention.v_proj.",
     "attention.output.dense.": "attention.o_proj.",
 }
-"""Keys in the blocks of the Hugging Face files, where they differ from transformers' modules."""
+"""Keys in the blocks of the Hugging Face files, and ours."""
 
 
 def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

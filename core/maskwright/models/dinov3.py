@@ -1,4 +1,4 @@
-"""DINOv3 vision transformer (Simeoni et al., 2025) on transformers' modules.
+"""DINOv3 vision transformer (Simeoni et al., 2025): rotary positions, storage tokens, layer scale.
 
 `convert_official` renames the keys of the authors' files, which then load exactly. A small model may have
 a convolutional stem in place of the patch convolution: trained from scratch, or a pretrained EfficientNet-Lite trunk.
@@ -6,6 +6,7 @@ a convolutional stem in place of the patch convolution: trained from scratch, or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DINOv3ViTConfig, DINOv3ViTModel
-from transformers.models.dinov3_vit.modeling_dinov3_vit import apply_rotary_pos_emb
 
 from maskwright.errors import BadWeights, ShapeError
 from maskwright.models.efficientnet_lite import LiteConfig, LiteTrunk
+from maskwright.models.vit_block import Block, Rotation, rotate
 
 __all__ = [
     "SPECS",
@@ -110,11 +110,6 @@ class ConvStem(nn.Module):
         self.body = nn.Sequential(*layers)
         self.proj = nn.Conv2d(channels, out, 1)
 
-    @property
-    def weight(self) -> Tensor:
-        """Weight of the last convolution, of which transformers reads the dtype."""
-        return self.proj.weight
-
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, out, H / 2^n, W / 2^n) from (B, 3, H, W), with n entries in `widths`."""
         return self.proj(self.body(pixels))  # type: ignore[no-any-return]
@@ -128,11 +123,6 @@ class TrunkStem(nn.Module):
         self.body = LiteTrunk(config)
         eighth, sixteenth, last = (config.widths[stage] for stage in (2, 4, 6))
         self.proj = nn.Conv2d(4 * eighth + sixteenth + last, out, 1)
-
-    @property
-    def weight(self) -> Tensor:
-        """Weight of the last convolution; transformers reads its dtype."""
-        return self.proj.weight
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (B, 3, H, W) to (B, out, H / 16, W / 16)."""
@@ -148,44 +138,114 @@ def _normalize_channels(features: Tensor) -> Tensor:
     return F.layer_norm(features.permute(0, 2, 3, 1), features.shape[1:2]).permute(0, 3, 1, 2)
 
 
+_EPS = 1e-5
+"""Of the LayerNorms."""
+_STD = 0.02
+"""Standard deviation of initial weights."""
+_BASE = 100.0
+"""Base of the periods of the rotary embedding, which are in halves of the image."""
+_RESCALE = 2.0
+"""In training, coordinates are multiplied by a random factor up to this, or divided by it."""
+
+
+class _Embeddings(nn.Module):
+    """CLS, storage tokens and the patch embedding; the mask token is for pre-training."""
+
+    def __init__(self, config: DinoV3Config) -> None:
+        super().__init__()
+        width = config.width
+        self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.register_tokens = nn.Parameter(torch.empty(1, config.storage_tokens, width))
+        for tokens in (self.cls_token, self.register_tokens):
+            nn.init.trunc_normal_(tokens, std=_STD)
+        self.patch_embeddings: nn.Module = nn.Conv2d(3, width, config.patch, config.patch)
+        if config.trunk is not None:
+            self.patch_embeddings = TrunkStem(config.trunk, width)
+        elif config.stem:
+            if 2 ** len(config.stem) != config.patch:
+                raise ValueError(f"a stem of {len(config.stem)} halvings does not make patches of {config.patch}")
+            self.patch_embeddings = ConvStem(config.stem, width)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, 1 + S + h * w, C) tokens of (B, C, h, w) embedded patches."""
+        first = (part.expand(len(patches), -1, -1) for part in (self.cls_token, self.register_tokens))
+        return torch.cat([*first, patches.flatten(2).transpose(1, 2)], dim=1)
+
+
+class _RotaryEmbedding(nn.Module):
+    """Angles of the patches: an axis at a time, from the patch's centre, -1 to 1 across the image."""
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        powers = torch.arange(head_width // 4, dtype=torch.float32) * (4 / head_width)
+        self.register_buffer("inv_freq", _BASE**-powers, persistent=False)
+        self.inv_freq: Tensor
+
+    def forward(self, grid: tuple[int, int], dtype: torch.dtype) -> Rotation:
+        """Cosines and sines, each (h * w, D), in row-major order."""
+        down, across = ((torch.arange(n, device=self.inv_freq.device) + 0.5) / n * 2 - 1 for n in grid)
+        places = torch.stack(torch.meshgrid(down, across, indexing="ij"), dim=-1).flatten(0, 1)
+        if self.training:
+            # the paper's box jittering, which makes features robust to resolution and aspect ratio
+            exponent = places.new_empty(1).uniform_(-math.log(_RESCALE), math.log(_RESCALE))
+            places = places * exponent.exp()
+        # rows first, then columns, both again for the second coordinate of each rotation
+        angles = (2 * math.pi * places[:, :, None] * self.inv_freq).flatten(1).tile(2)
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+class _Mlp(nn.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(width, hidden)
+        self.down_proj = nn.Linear(hidden, width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.down_proj(F.gelu(self.up_proj(tokens)))  # type: ignore[no-any-return]
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: DinoV3Config) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(
+            Block(
+                config.width, config.heads, _Mlp(config.width, int(config.width * config.ffn_ratio)),
+                eps=_EPS, layer_scale=config.layer_scale, drop_path=config.drop_path,
+            )
+            for _ in range(config.depth)
+        )  # fmt: skip
+
+
+class _Vit(nn.Module):
+    """The parts under the names of the preset files."""
+
+    def __init__(self, config: DinoV3Config) -> None:
+        super().__init__()
+        self.embeddings = _Embeddings(config)
+        self.rope_embeddings = _RotaryEmbedding(config.width // config.heads)
+        self.model = _Encoder(config)
+        self.norm = nn.LayerNorm(config.width, eps=_EPS)
+
+
 class DinoV3(nn.Module):
     """The transformer, for normalised (B, 3, H, W) images with H and W multiples of the patch."""
 
     def __init__(self, config: DinoV3Config) -> None:
         super().__init__()
         self.config = config
-        self.vit = DINOv3ViTModel(
-            DINOv3ViTConfig(
-                hidden_size=config.width,
-                num_hidden_layers=config.depth,
-                num_attention_heads=config.heads,
-                intermediate_size=int(config.width * config.ffn_ratio),
-                patch_size=config.patch,
-                num_register_tokens=config.storage_tokens,
-                layerscale_value=config.layer_scale,
-                drop_path_rate=config.drop_path,
-                layer_norm_eps=1e-5,
-                key_bias=True,  # masked to zero in the authors' file, where it counts as a parameter
-                rope_theta=100.0,
-            )
-        )
-        if config.trunk is not None:
-            self.vit.embeddings.patch_embeddings = TrunkStem(config.trunk, config.width)
-        elif config.stem:
-            if 2 ** len(config.stem) != config.patch:
-                raise ValueError(f"a stem of {len(config.stem)} halvings does not make patches of {config.patch}")
-            self.vit.embeddings.patch_embeddings = ConvStem(config.stem, config.width)
+        self.vit = _Vit(config)
+        for module in self.vit.model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=_STD)
+                nn.init.zeros_(module.bias)
 
     @property
     def global_tokens(self) -> int:
         """Number of tokens before the patches: CLS and storage tokens."""
         return 1 + self.config.storage_tokens
-
-    def _embedded(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        height, width = pixels.shape[-2:]
-        if height % self.config.patch or width % self.config.patch:
-            raise ShapeError(f"image sides must be multiples of {self.config.patch}, got {height} x {width}")
-        return self.vit.embeddings(pixels), self.vit.rope_embeddings(pixels)
 
     def split(self, tokens: Tensor, grid: tuple[int, int]) -> DinoFeatures:
         """Split (B, 1 + S + h * w, C) tokens into CLS, storage tokens and patches."""
@@ -206,33 +266,39 @@ class DinoV3(nn.Module):
         Raises:
             ShapeError: a side is not a multiple of the patch.
         """
-        tokens, rope = self._embedded(pixels)
-        outputs = []
-        for index, block in enumerate(self.vit.model.layer):
-            tokens = block(tokens, position_embeddings=rope)
-            if index in blocks:
-                outputs.append(self.split(self.vit.norm(tokens) if norm else tokens, self.grid(pixels)))
-        return outputs
+        return self._transform(self._embed_patches(pixels), blocks, norm=norm)
 
     def with_stem(self, pixels: Tensor) -> tuple[Tensor, DinoFeatures]:
         """(B, C, h, w) output of the patch embedding, and the tokens of `forward`, in one pass."""
-        recorded: list[Tensor] = []
-        embedding = self.vit.embeddings.patch_embeddings
-        hook = embedding.register_forward_hook(lambda module, inputs, output: recorded.append(output))
-        try:
-            features = self(pixels)
-        finally:
-            hook.remove()
-        return recorded[0], features
+        patches = self._embed_patches(pixels)
+        return patches, self._transform(patches, [self.config.depth - 1], norm=True)[0]
+
+    def _embed_patches(self, pixels: Tensor) -> Tensor:
+        height, width = pixels.shape[-2:]
+        if height % self.config.patch or width % self.config.patch:
+            raise ShapeError(f"image sides must be multiples of {self.config.patch}, got {height} x {width}")
+        embeddings = self.vit.embeddings
+        return embeddings.patch_embeddings(pixels.to(embeddings.cls_token.dtype))  # type: ignore[no-any-return]
+
+    def _transform(self, patches: Tensor, blocks: list[int], *, norm: bool) -> list[DinoFeatures]:
+        grid = patches.shape[-2], patches.shape[-1]
+        tokens = self.vit.embeddings(patches)
+        rotation = self.vit.rope_embeddings(grid, tokens.dtype)
+        outputs = []
+        for index, block in enumerate(self.vit.model.layer):
+            tokens = block(tokens, rotation)
+            if index in blocks:
+                outputs.append(self.split(self.vit.norm(tokens) if norm else tokens, grid))
+        return outputs
 
     def record_attention(self) -> AbstractContextManager[list[LastAttention]]:
         """Context in which the last block's attention is recorded, one entry per forward pass."""
-        return record_attention(self.vit.model.layer[-1].attention, self.config.heads)
+        return record_attention(self.vit.model.layer[-1].get_submodule("attention"), self.config.heads)
 
     def rotate(self, pixels: Tensor, attention: LastAttention) -> LastAttention:
         """`attention` with the rotary embedding applied to queries and keys of the patches."""
-        query, key = apply_rotary_pos_emb(attention.query, attention.key, *self.vit.rope_embeddings(pixels))
-        return LastAttention(query, key, attention.value)
+        rotation = self.vit.rope_embeddings(self.grid(pixels), pixels.dtype)
+        return LastAttention(rotate(attention.query, rotation), rotate(attention.key, rotation), attention.value)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from maskwright.models.channel_norm import ChannelNorm
 from maskwright.models.devices import single_precision
-from maskwright.models.dinov3 import DinoV3, DinoV3Config
+from maskwright.models.dinov3 import ConvStem, DinoV3, DinoV3Config
 from maskwright.models.normalization import normalize
 from maskwright.models.sam_config import SPECS, SamConfig
 from maskwright.models.sam_decoder import MaskDecoder, PromptEncoder, Prompts
@@ -92,12 +92,14 @@ class HybridEncoder(nn.Module):
     @contextmanager
     def _stem(self, *halvings: int) -> Iterator[list[list[Tensor]]]:
         """Context in which the stem's maps after the given halvings are recorded, one list each."""
-        body = self.backbone.vit.embeddings.patch_embeddings.body
+        stem = self.backbone.vit.embeddings.patch_embeddings
+        if not isinstance(stem, ConvStem):
+            raise TypeError("a hybrid encoder needs a convolutional stem")
         recorded: list[list[Tensor]] = [[] for _ in halvings]
         hooks = []
         for halving, into in zip(halvings, recorded, strict=True):
             # each halving has 1 + n modules
-            layer = body[sum(1 + extra for _, extra in self.backbone.config.stem[:halving]) - 1]
+            layer = stem.body[sum(1 + extra for _, extra in self.backbone.config.stem[:halving]) - 1]
             hooks.append(layer.register_forward_hook(lambda module, inputs, output, into=into: into.append(output)))
         try:
             yield recorded

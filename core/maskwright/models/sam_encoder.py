@@ -61,7 +61,7 @@ class VitEncoder(nn.Module):
             tokens = layer(tokens)
             if index in blocks:
                 outputs.append(tokens)
-        return self.neck(tokens.permute(0, 3, 1, 2)), outputs
+        return self.neck(tokens), outputs
 
     def _positions(self, grid: torch.Size) -> Tensor:
         """(1, h, w, width) learned positions of the cells."""
@@ -171,7 +171,7 @@ class _Neck(nn.Module):
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
         self.layer_norm2 = ChannelNorm(out)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, out, h, w) from (B, width, h, w)."""
-        features = self.layer_norm1(self.conv1(features))
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, out, h, w) from (B, h, w, width)."""
+        features = self.layer_norm1(self.conv1(tokens.permute(0, 3, 1, 2)))
         return self.layer_norm2(self.conv2(features))  # type: ignore[no-any-return]

@@ -36,9 +36,7 @@ _building = threading.local()
 def _without_values(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
     if parameter is None or not getattr(_building, "depth", 0):
         return None
-    shape = nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-    shape._is_hf_initialized = True  # type: ignore[attr-defined]  # so that transformers passes it over
-    return shape
+    return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
 
 
 # Once and for all threads: torch walks over its hooks whenever any thread builds a module, which fails when one comes

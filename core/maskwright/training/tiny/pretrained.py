@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import BertConfig, BertModel
 
 from maskwright.errors import MaskwrightError
 from maskwright.models.efficientnet_lite import DenseClassifier, LiteTrunk, convert_published
@@ -137,6 +136,12 @@ class MiniLm:
 
     def __init__(self, archive: Path) -> None:
         """Read the zip with `config.json`, `model.safetensors` and `tokenizer.json`."""
+        try:
+            from transformers import BertConfig, BertModel
+        except ImportError as error:
+            raise MaskwrightError(
+                "Encoding texts needs the package transformers. Run `pip install maskwright[train-tiny]`."
+            ) from error
         with zipfile.ZipFile(archive) as files:
             self._model = BertModel(BertConfig(**json.loads(files.read("config.json"))), add_pooling_layer=False)
             state = load(files.read("model.safetensors"))
