@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from maskwright.models.channel_norm import ChannelNorm
 from maskwright.models.sam_config import SamConfig
 
-__all__ = ["DecoderAttention", "MaskDecoder", "PromptEncoder", "Prompts"]
+__all__ = ["MaskDecoder", "PromptEncoder", "Prompts"]
 
 _MASKS = 4
 """Outputs of the decoder: one for unambiguous prompts, three for a single click."""
@@ -164,7 +164,7 @@ class _TwoWayTransformer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList([_TwoWayLayer(width, heads, hidden), _TwoWayLayer(width, heads, hidden)])
-        self.final_attn_token_to_image = DecoderAttention(width, heads, width // 2)
+        self.final_attn_token_to_image = _Attention(width, heads, width // 2)
         self.layer_norm_final_attn = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, cells: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,14 +184,14 @@ class _TwoWayLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.self_attn = DecoderAttention(width, heads, width)
+        self.self_attn = _Attention(width, heads, width)
         self.layer_norm1 = nn.LayerNorm(width)
-        self.cross_attn_token_to_image = DecoderAttention(width, heads, width // 2)
+        self.cross_attn_token_to_image = _Attention(width, heads, width // 2)
         self.layer_norm2 = nn.LayerNorm(width)
         self.mlp = _Mlp(width, hidden)
         self.layer_norm3 = nn.LayerNorm(width)
         self.layer_norm4 = nn.LayerNorm(width)
-        self.cross_attn_image_to_token = DecoderAttention(width, heads, width // 2)
+        self.cross_attn_image_to_token = _Attention(width, heads, width // 2)
 
     def forward(
         self, tokens: Tensor, cells: Tensor, own: Tensor | None, positions: tuple[Tensor, Tensor]
@@ -218,7 +218,7 @@ class _TwoWayLayer(nn.Module):
         return tokens, self.layer_norm4(cells + mixed)
 
 
-class DecoderAttention(nn.Module):
+class _Attention(nn.Module):
     """Multi-head attention, `inner` wide between the projections."""
 
     def __init__(self, width: int, heads: int, inner: int) -> None:
