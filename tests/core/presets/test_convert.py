@@ -262,7 +262,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, files: list[Path]) -> No
 
 
 def test_unknown_official_preset(tmp_path: Path) -> None:
-    with pytest.raises(MaskwrightError, match=r"nosuch.* dinov3seg-l, dinov3txt-l"):
+    with pytest.raises(MaskwrightError, match=r"nosuch.* sam-b, .*dinov3seg-l"):
         import_preset([], "nosuch", tmp_path)
 
 
