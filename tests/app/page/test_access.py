@@ -14,7 +14,8 @@ from tests.browser import needs_chromium
 pytestmark = [pytest.mark.gui, needs_chromium]
 
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, [role]')]
-    .filter((one) => one.checkVisibility() && !['presentation', 'status', 'alert', 'banner'].includes(one.role))
+    .filter((one) => one.checkVisibility() && !one.closest('[aria-hidden=true]'))
+    .filter((one) => !['presentation', 'status', 'alert', 'banner'].includes(one.role))
     .filter((one) => !(one.ariaLabel || one.textContent.trim() || one.labels?.length || one.title))
     .map((one) => one.outerHTML.slice(0, 120))"""
 FAINT = """() => {
