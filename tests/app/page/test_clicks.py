@@ -81,12 +81,12 @@ def test_signs_a_box_and_taking_back(tab: Any) -> None:
     tab.wait_for_selector("#stage g.negative")
     press(tab, "k")
     click(tab, 190, 50)
-    tab.wait_for_function("document.querySelectorAll('#stage g.negative').length === 2")
+    tab.wait_for_function("() => document.querySelectorAll('#stage g.negative').length === 2")
     press(tab, "z", "z")
-    tab.wait_for_function("document.querySelectorAll('#stage g').length === 0")
+    tab.wait_for_function("() => document.querySelectorAll('#stage g').length === 0")
     assert tab.locator("#stage .mark-box").count() == 1
     press(tab, "Escape")
-    tab.wait_for_function("document.querySelectorAll('#stage .mark-box').length === 0")
+    tab.wait_for_function("() => document.querySelectorAll('#stage .mark-box').length === 0")
 
 
 def test_clicks_correct_the_selected_mask(tab: Any, server: Page, photo: int) -> None:

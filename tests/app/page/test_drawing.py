@@ -95,7 +95,7 @@ def test_points_of_an_outline_can_be_dragged(tab: Any, server: Page, photo: int)
     accept(server, photo, square, "rock")
     select(tab, 90, 90)
     press(tab, "t")
-    tab.wait_for_function("document.querySelectorAll('#stage .mark-handle').length === 4")
+    tab.wait_for_function("() => document.querySelectorAll('#stage .mark-handle').length === 4")
     drag(tab, (120, 120), (160, 160))
     row = wait_stored(tab, server, photo, lambda rows: rows[0].revision == 2)[0]
     assert row.mask.to_array()[150, 150]

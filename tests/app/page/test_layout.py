@@ -48,7 +48,7 @@ def test_the_wheel_zooms_at_the_pointer_and_the_middle_button_moves(tab: Any) ->
     tab.mouse.move(x, y)
     for _ in range(5):
         tab.mouse.wheel(0, -240)
-    tab.wait_for_function("Number(document.querySelector('#stage').dataset.view.split(' ')[0]) > 10")
+    tab.wait_for_function("() => Number(document.querySelector('#stage').dataset.view.split(' ')[0]) > 10")
     there = place(tab, 200, 60)
     assert abs(there[0] - x) + abs(there[1] - y) < 1
     tab.mouse.down(button="middle")
