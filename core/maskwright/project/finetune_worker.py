@@ -31,7 +31,7 @@ from maskwright.presets.folders import CONFIG, find
 from maskwright.presets.loading import load_dinotxt
 from maskwright.presets.weights import save_record
 from maskwright.progress import Progress
-from maskwright.project import Project
+from maskwright.project import Project, jobs
 from maskwright.settings import Settings
 from maskwright.training.finetune import finetune, project_sample, project_source, tuning_config
 from maskwright.training.loop import STATE, RunOptions, TrainProgress
@@ -142,7 +142,7 @@ class _Worker:
         after = self._measure(out, "measuring the result")
         write_card(out, self.run, before, after)
         out.replace(final)
-        for leftover in (STATE, "log.txt"):
+        for leftover in (STATE, "log.txt", jobs.NOTE):
             (final / leftover).unlink(missing_ok=True)
         return after
 

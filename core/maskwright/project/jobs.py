@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Job", "is_alive", "start"]
+__all__ = ["NOTE", "Job", "is_alive", "start"]
 
-_NOTE = "process.json"
+NOTE = "process.json"
 """File beside the log that says which process writes it."""
 
 
@@ -43,7 +43,7 @@ def start(module: str, arguments: Mapping[str, Any], log: Path) -> Job:
         )
     assert process.stdin is not None
     note = {"pid": process.pid, "host": socket.gethostname()}
-    (log.parent / _NOTE).write_text(json.dumps(note), encoding="utf-8")
+    (log.parent / NOTE).write_text(json.dumps(note), encoding="utf-8")
     with process.stdin as line:
         line.write(json.dumps(arguments).encode() + b"\n")
     return Job(process)
@@ -52,7 +52,7 @@ def start(module: str, arguments: Mapping[str, Any], log: Path) -> Job:
 def is_alive(folder: Path) -> bool | None:
     """Whether the process lives that was started last with its log in this folder; None where that cannot be known."""
     try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
         pid, here = int(note["pid"]), note["host"] == socket.gethostname()
     except (OSError, ValueError, KeyError, TypeError):
         return None

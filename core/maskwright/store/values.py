@@ -35,7 +35,6 @@ __all__ = [
     "clean_name",
 ]
 
-_LONGEST_NAME = 200
 LARGEST_ID = 1 << 30
 """The largest id that an import may keep: a server's ids end at twice that, and later rows need ids, too."""
 STATES = ("proposed", "accepted", "rejected", "deleted")
@@ -238,11 +237,6 @@ def clean_name(name: str) -> str:
     normalized = unicodedata.normalize("NFC", name).strip()
     if not normalized:
         raise UsageError("A category needs a name.", 'Type one, for example "cow".')
-    if len(normalized) > _LONGEST_NAME:
-        raise UsageError(
-            f"The category name has {len(normalized)} characters; the limit is {_LONGEST_NAME}.",
-            "Choose a shorter one.",
-        )
     try:
         normalized.encode()
     except UnicodeEncodeError as error:
