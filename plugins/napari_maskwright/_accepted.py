@@ -7,36 +7,46 @@ from collections.abc import Iterable, Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QGroupBox,
     QHBoxLayout,
     QListWidget,
     QListWidgetItem,
+    QMenu,
     QVBoxLayout,
+    QWidget,
 )
 
 from maskwright.session import MaskView
 from napari_maskwright._qt_widgets import MaskList, button, swatch
 
-__all__ = ["AcceptedBox"]
+__all__ = ["LIKE", "AcceptedBox"]
 
-_SELECT_FIRST = "Select an accepted mask first: in the list, or by a click on it while the click tool is off."
+LIKE = {
+    "here": "In this image",
+    "next": "In the next image",
+    "stack": "In all planes of the layer",
+    "propagate": "Follow it through the planes",
+}
+"""Where to find what masks show, with the texts of the menu."""
+_SELECT_FIRST = "Select an accepted mask first: in the list, or by a click on it with the Select tool."
 _DELETE = "Delete the selected masks, in the list also with the Delete key; Undo brings them back."
 _SELECT_ONE = "Select a single mask to show its history."
 
 
-class AcceptedBox(QGroupBox):
+class AcceptedBox(QWidget):
     """Lists the accepted masks."""
 
     selection_changed = Signal(list)
     """Ids of the selected masks."""
     delete_requested = Signal(list)
     """Ids of the masks to delete."""
+    like_requested = Signal(str)
+    """Where to find what the selected masks show: one of `LIKE`."""
     history_requested = Signal(object)
     """Id of the mask whose history to show; None for none."""
 
     def __init__(self) -> None:
-        super().__init__("Accepted masks")
-        self.list = MaskList("Select masks here, or by a click on the image while the click tool is off.")
+        super().__init__()
+        self.list = MaskList("Select masks here, or by a click on the image with the Select tool.")
         self.list.itemSelectionChanged.connect(self._selected)
         self.list.delete_pressed.connect(self._delete)
         self.delete = button("Delete", _SELECT_FIRST, self._delete)
@@ -50,10 +60,17 @@ class AcceptedBox(QGroupBox):
         self.sentences.setMaximumHeight(130)
         self.sentences.setToolTip("History of the selected mask, the oldest step first.")
         self.sentences.setVisible(False)
+        self.like = button("Find like this", _SELECT_FIRST, lambda: None)
+        menu = QMenu(self.like)
+        for name, text in LIKE.items():
+            menu.addAction(text).triggered.connect(lambda _=False, name=name: self.like_requested.emit(name))
+        self.like.setMenu(menu)
         row = QHBoxLayout()
+        row.addWidget(self.like)
         row.addWidget(self.delete)
         row.addWidget(self.history)
         column = QVBoxLayout(self)
+        column.setContentsMargins(8, 0, 0, 4)
         column.addWidget(self.list)
         column.addLayout(row)
         column.addWidget(self.sentences)
@@ -104,6 +121,8 @@ class AcceptedBox(QGroupBox):
         ids = self.ids
         self.delete.setEnabled(bool(ids))
         self.delete.setToolTip(_DELETE if ids else _SELECT_FIRST)
+        self.like.setEnabled(bool(ids))
+        self.like.setToolTip("Find what the selected masks show, by example." if ids else _SELECT_FIRST)
         self.history.setEnabled(len(ids) == 1 or self.history.isChecked())
         several = _SELECT_ONE if ids else _SELECT_FIRST
         self.history.setToolTip("History of the selected mask." if len(ids) == 1 else several)

@@ -1,27 +1,37 @@
-"""The layers of one image in a viewer, and conversion of mouse positions to its pixels."""
+"""The layers of one image in a viewer, and conversion of mouse positions to its pixels.
+
+Layers are made when there is something to draw, and then updated in place: the user's selection, camera, modes,
+opacities and names of other layers stay as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Labels, Points, Shapes
-from napari.utils import DirectLabelColormap
-from numpy.typing import NDArray
+from napari.layers import Image, Points, Shapes
 
-from maskwright.domain import Image
+from maskwright.domain import Image as Pixels
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.session import MaskView
-from napari_maskwright._layers import colors_of, hatched, labels_of, transform_of
+from napari_maskwright._layers import Style, transform_of
+from napari_maskwright._overlay import Overlay, Place, place_layer
 
 if TYPE_CHECKING:
     import napari
 
-__all__ = ["Canvas"]
+__all__ = ["NO_PLACE_IN_3D", "Canvas"]
 
+NO_PLACE_IN_3D = "Turn the 3-D view off (Ctrl+Y): a click there has no place in the plane."
+_SIDE_VIEW = "Show the planes along the layer's last two axes: prompts act on those."
+_MARKER = 12.0
+"""Diameter of a point's marker in pixels of the screen."""
+_POSITIVE, _NEGATIVE = "#009e73", "#d55e00"
+_MARK = "maskwright"
+"""Key in the metadata of layers of docks."""
 _CLEANING = "left unlabelled by cleaning"
-_KINDS = ("image", "proposals", "accepted", "selected", _CLEANING, "clicks", "box")
 
 
 class Canvas:
@@ -29,76 +39,146 @@ class Canvas:
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self._viewer = viewer
-        self.layers: dict[str, Any] = {}
-        """The layers created here, by kind."""
-        self.user_layers: dict[int, Any] = {}
-        """Image layers of the user that were added to the project, by image id."""
+        self._overlays = {
+            kind: Overlay(kind, style, opacity, self._add)
+            for kind, style, opacity in (
+                ("accepted", Style.FILLED, 0.5),
+                ("proposals", Style.PROPOSED, 1.0),
+                ("selected", Style.FILLED, 0.7),
+                (_CLEANING, Style.HATCHED, 0.6),
+            )
+        }
+        self._own: dict[str, Any] = {}
         self.image_layer: Any = None
         """The layer of the image in view; the others lie over it."""
-        self.size_hw = (1, 1)
+        self.index: tuple[int, ...] = ()
+        """The plane in view along the layer's leading axes."""
+        self._place = Place((1, 1), {}, "")
+        self._box: tuple[float, float, float, float] | None = None
+        viewer.scene.camera.events.zoom.connect(self._zoomed)
+        viewer.layers.events.removed.connect(self._removed)
 
-    def show_image(self, image_id: int, image: Image) -> None:
-        """Show the image, in the user's layer if it was added from one that still exists."""
-        for kind in _KINDS:
-            self._remove(kind)
-        layer = self.user_layers.get(image_id)
-        if layer is not None and layer in self._viewer.layers:
-            self.image_layer = layer
-        else:
-            self.image_layer = self._viewer.add_image(image.pixels, name=image.name, rgb=True)
-            self.layers["image"] = self.image_layer
+    @property
+    def layers(self) -> dict[str, Any]:
+        """The layers created here that are in the viewer, by kind."""
+        labels = {kind: overlay.layer for kind, overlay in self._overlays.items() if overlay.layer is not None}
+        return self._own | labels
+
+    @property
+    def accepted(self) -> Overlay:
+        """The accepted masks, in which the user may paint."""
+        return self._overlays["accepted"]
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) of the image in view."""
+        return self._place.size_hw
+
+    def owns(self, layer: Any) -> bool:
+        """Whether a layer was created by a dock, this one or another."""
+        return _MARK in layer.metadata
+
+    def show_image(self, image: Pixels) -> None:
+        """Show an image of the project in a layer of its own, without masks."""
+        layer = self._own.get("image")
+        if layer is None:
+            # ours before it is in the viewer, whose events ask whose it is
+            layer = self._own["image"] = Image(image.pixels, name=image.name, rgb=True, metadata={_MARK: True})
+            with self._selection_kept():
+                self._viewer.add_layer(layer)
             self._viewer.reset_view()
-        self.size_hw = image.size_hw
+        else:
+            fits = layer.data.shape == image.pixels.shape
+            layer.data, layer.name = image.pixels, image.name
+            if not fits:
+                # the camera looks where the other image was
+                self._viewer.reset_view()
+        self.show_plane(layer, (), image.size_hw)
+
+    def show_plane(self, layer: Any, index: tuple[int, ...], size_hw: tuple[int, int]) -> None:
+        """Lie over a plane of a layer, without masks.
+
+        Args:
+            layer: an image layer.
+            index: of the plane along its leading axes.
+            size_hw: (height, width) of the plane.
+        """
+        self._watch(layer)
+        self.image_layer, self.index = layer, index
+        if layer is not self._own.get("image"):
+            self._take_away("image")
+        self._place = Place(size_hw, transform_of(layer, index), layer.name)
+        self.clear()
+
+    def clear(self) -> None:
+        """Draw nothing over the image."""
+        self.show_masks((), (), ())
+        self.show_selected(())
+        self.show_clicks(None)
 
     def show_masks(
         self, accepted: Sequence[MaskView], proposals: Sequence[MaskView], previews: Sequence[MaskView]
     ) -> None:
-        """Draw accepted masks as outlines, proposals filled, and the cleaning preview hatched."""
-        self._draw("accepted", labels_of(accepted, self.size_hw), colors_of(accepted), contour=2, opacity=0.9)
-        self._draw("proposals", labels_of(proposals, self.size_hw), colors_of(proposals), contour=0, opacity=0.6)
-        if previews:
-            self._draw_temporary(_CLEANING, *hatched(previews, self.size_hw))
-        else:
-            self._remove(_CLEANING)
+        """Draw accepted masks filled, proposals with a dashed edge, and the cleaning preview hatched."""
+        for kind, views in (("accepted", accepted), ("proposals", proposals), (_CLEANING, previews)):
+            self._overlays[kind].show(views, self._place)
 
     def show_selected(self, masks: Sequence[MaskView]) -> None:
         """Fill the selected masks."""
-        if masks:
-            self._draw_temporary("selected", labels_of(masks, self.size_hw), colors_of(masks))
-        else:
-            self._remove("selected")
+        self._overlays["selected"].show(masks, self._place)
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
         """Draw positive points as discs, negative points as crosses, and the box."""
         step = prompt.last if prompt is not None else None
         points = step.points if step is not None else ()
-        for kind in ("clicks", "box"):
-            self._remove(kind)
-        if points:
+        self.show_box(step.box if step is not None else None)
+        layer = self._own.get("clicks")
+        if layer is None and not points:
+            return
+        if layer is None:
             layer = Points(
-                [(y - 0.5, x - 0.5) for x, y, _ in points],
-                name=f"{self.image_layer.name} clicks",
-                symbol=["disc" if sign else "cross" for *_, sign in points],
-                face_color=["#009e73" if sign else "#d55e00" for *_, sign in points],
+                np.zeros((0, 2)),
+                name=f"{self._place.name} clicks",
                 border_color="white",
-                size=max(3.0, max(self.size_hw) / 60),
-                **transform_of(self.image_layer),
+                canvas_size_limits=(_MARKER, _MARKER),
+                **self._place.transform,
             )
             layer.editable = False
-            self.layers["clicks"] = self._viewer.add_layer(layer)
-        if step is not None and step.box is not None:
-            x0, y0, x1, y1 = (value - 0.5 for value in step.box)
-            frame = Shapes(
-                [[(y0, x0), (y1, x1)]],
-                shape_type="rectangle",
-                name=f"{self.image_layer.name} box",
+            self._own["clicks"] = self._add(layer)
+        layer.data = np.array([(y - 0.5, x - 0.5) for x, y, _ in points]).reshape(-1, 2)
+        if points:
+            layer.symbol = ["disc" if sign else "cross" for *_, sign in points]
+            layer.face_color = [_POSITIVE if sign else _NEGATIVE for *_, sign in points]
+        # nothing of ours is selected, as points of the user would be
+        layer.selected_data = set()
+        place_layer(layer, self._place, "clicks")
+
+    def show_box(self, box: tuple[float, float, float, float] | None) -> None:
+        """Draw a box (left, top, right, bottom in pixels), or none."""
+        self._box = box
+        layer = self._own.get("box")
+        if layer is None and box is None:
+            return
+        if layer is None:
+            layer = Shapes(
+                ndim=2,
+                name=f"{self._place.name} box",
                 face_color="transparent",
                 edge_color="white",
-                edge_width=max(self.size_hw) / 200,
-                **transform_of(self.image_layer),
+                **self._place.transform,
             )
-            frame.editable = False
-            self.layers["box"] = self._viewer.add_layer(frame)
+            layer.editable = False
+            self._own["box"] = self._add(layer)
+        if box is None:
+            layer.data = []
+        else:
+            x0, y0, x1, y1 = (value - 0.5 for value in box)
+            corners = np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0)])
+            layer.data = []
+            layer.add_rectangles(
+                corners, edge_width=2 * self.pixel_of_screen, edge_color="white", face_color="transparent"
+            )
+        place_layer(layer, self._place, "box")
 
     def toggle_proposals(self) -> None:
         """Hide or show the proposals and the cleaning preview."""
@@ -107,16 +187,32 @@ class Canvas:
         for layer in layers:
             layer.visible = not visible
 
-    def to_pixels(self, position: Any) -> tuple[float, float]:
-        """(x, y) in pixels of the image, with the origin at its corner, of a position in the world."""
-        row, column = self.image_layer.world_to_data(position)[-2:]
+    # positions
+
+    def to_pixels(self, event: Any) -> tuple[float, float] | str:
+        """(x, y) in pixels of the image, with the origin at its corner, of a mouse event, or why there is no place."""
+        layer, dims = self.image_layer, self._viewer.dims
+        displayed = [int(axis) for axis in dims.displayed]
+        if displayed[-2:] != [dims.ndim - 2, dims.ndim - 1] and layer.ndim > 2:
+            return _SIDE_VIEW
+        position = np.asarray(event.position, float)
+        if dims.ndisplay == 3:
+            # napari knows no direction while all layers are flat
+            if layer.ndim > 2 or event.view_direction is None or len(displayed) < 3:
+                return NO_PLACE_IN_3D
+            direction = np.asarray(event.view_direction, float)
+            if abs(direction[displayed[0]]) < 1e-3:
+                return NO_PLACE_IN_3D
+            # the layer's plane lies at 0 of the third axis
+            position = position - position[displayed[0]] / direction[displayed[0]] * direction
+        row, column = layer.world_to_data(position)[-2:]
         return float(column) + 0.5, float(row) + 0.5
 
     @property
-    def click_radius(self) -> float:
-        """How near to a point a click must be to hit it: 8 pixels of the screen, in pixels of the image."""
+    def pixel_of_screen(self) -> float:
+        """Size of a pixel of the screen in pixels of the image."""
         scale = abs(float(self.image_layer.scale[-1])) or 1.0
-        return 8 / (float(self._viewer.scene.camera.zoom) * scale)
+        return 1 / (float(self._viewer.scene.camera.zoom) * scale)
 
     def masks_at(self, masks: Sequence[MaskView], x: float, y: float) -> list[MaskView]:
         """Those of the masks that cover a pixel, the topmost (smallest) first."""
@@ -124,46 +220,87 @@ class Canvas:
         hits = []
         for view in sorted(masks, key=lambda view: view.mask.area):
             left, top, width, height = view.mask.bbox
-            # the box first, because decoding a mask takes a while
             inside = left <= column < left + width and top <= row < top + height
-            if inside and view.mask.to_array()[row, column]:
+            if inside and view.mask.part((column, row, 1, 1)).any():
                 hits.append(view)
         return hits
 
-    def _draw_temporary(self, kind: str, labels: NDArray[np.integer[Any]], colors: Mapping[int | None, str]) -> None:
-        """Draw a layer that comes and goes, without moving the layer selection to it."""
-        selected = set(self._viewer.layers.selection)
-        self._draw(kind, labels, colors, contour=0, opacity=0.6)
-        self._viewer.layers.selection = selected
+    # layers
 
-    def _draw(
-        self,
-        kind: str,
-        labels: NDArray[np.integer[Any]],
-        colors: Mapping[int | None, str],
-        *,
-        contour: int,
-        opacity: float,
-    ) -> None:
-        colormap = DirectLabelColormap(color_dict=dict(colors))
+    def close(self) -> None:
+        """Take everything out of the viewer."""
+        self._viewer.scene.camera.events.zoom.disconnect(self._zoomed)
+        self._viewer.layers.events.removed.disconnect(self._removed)
+        self._watch(None)
+        self.reset()
+
+    def reset(self) -> None:
+        """Show no image: remove all layers created here."""
+        for kind in list(self.layers):
+            self._take_away(kind)
+        self._watch(None)
+        self.image_layer = None
+
+    def _add(self, layer: Any) -> Any:
+        """Add a layer on top, in the place of one of the same name if there is one, without selecting it."""
+        layer.metadata = {_MARK: True}
+        kinds = [kind for kind, mine in self.layers.items() if mine.name == layer.name]
+        with self._selection_kept():
+            for kind in kinds:
+                self._take_away(kind)
+            return self._viewer.add_layer(layer)
+
+    def _take_away(self, kind: str) -> None:
         layer = self.layers.get(kind)
         if layer is not None and layer in self._viewer.layers:
-            layer.data = labels
-            layer.colormap = colormap
-            return
-        layer = Labels(
-            labels,
-            name=f"{self.image_layer.name} {kind}",
-            colormap=colormap,
-            opacity=opacity,
-            **transform_of(self.image_layer),
-        )
-        layer.contour = contour
-        # strokes would not reach the project
-        layer.editable = False
-        self.layers[kind] = self._viewer.add_layer(layer)
+            with self._selection_kept():
+                self._viewer.layers.remove(layer)
+        self._forget(kind)
 
-    def _remove(self, kind: str) -> None:
-        layer = self.layers.pop(kind, None)
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+    def _forget(self, kind: str) -> None:
+        self._own.pop(kind, None)
+        if kind in self._overlays:
+            self._overlays[kind].forget()
+
+    def _removed(self, event: Any) -> None:
+        """A layer was removed, by the user or here."""
+        for kind, layer in list(self.layers.items()):
+            if layer is event.value:
+                self._forget(kind)
+
+    @contextmanager
+    def _selection_kept(self) -> Iterator[None]:
+        layers = self._viewer.layers
+        before, active = set(layers.selection), layers.selection.active
+        yield
+        left = {layer for layer in before if layer in layers}
+        if set(layers.selection) != left:
+            layers.selection = left
+        if active in layers and layers.selection.active is not active:
+            layers.selection.active = active
+
+    # events of the viewer
+
+    def _watch(self, layer: Any) -> None:
+        """Follow the place of this layer in the world, and of no other one."""
+        for old, connect in ((self.image_layer, False), (layer, True)):
+            if old is None:
+                continue
+            for name in ("scale", "translate", "rotate", "shear", "affine", "units", "name"):
+                emitter = getattr(old.events, name)
+                if connect:
+                    emitter.connect(self._moved)
+                else:
+                    emitter.disconnect(self._moved)
+
+    def _moved(self, _: Any = None) -> None:
+        layer = self.image_layer
+        self._place = Place(self.size_hw, transform_of(layer, self.index), layer.name)
+        for kind, mine in self.layers.items():
+            if kind != "image":
+                place_layer(mine, self._place, kind)
+
+    def _zoomed(self, _: Any = None) -> None:
+        layer = self._own.get("box")
+        if layer is not None and self._box is not None and self.image_layer is not None:
+            layer.edge_width = [2 * self.pixel_of_screen] * len(layer.data)

@@ -6,26 +6,28 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maskwright.domain import Image, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import (
     NO_IMAGE,
     NO_OPEN_MASK,
     AnnotationSession,
+    Conflict,
     Decision,
     FinetuneStatus,
+    MaskEdit,
     NothingToUndo,
     OtherImage,
     Pending,
-    Proposals,
     WriteFailure,
     deletion_message,
     plural,
 )
+from napari_maskwright._images import Images
+from napari_maskwright._prompting import Prompting
 from napari_maskwright._screen import Screen, Snapshot
 from napari_maskwright._view import AnnotatorView
-from napari_maskwright._workers import Generation, GenerationProgress, Queue, Search, Watcher, Workers, error_message
+from napari_maskwright._workers import Generation, Queue, Search, Watcher, Workers, error_message
 
 __all__ = ["AnnotatorView", "Controller"]
 
@@ -34,12 +36,14 @@ class Controller:
     """Prompts, decisions and navigation of one window on one project."""
 
     def __init__(self, session: AnnotationSession, view: AnnotatorView) -> None:
-        """Take a session, which is closed with the window, and begin to show its first image."""
+        """Take a session, which is closed with the window, and begin to show its first image or the plane in view."""
         self.session, self._view = session, view
         self._saving: set[ProposalId] = set()
         self._prompts, self._histories = Generation(), Generation()
         self._workers = Workers(view)
-        self._screen = Screen(session, view, self._workers, open_first=self.open_image)
+        self._screen = Screen(session, view, self._workers, open_first=self._open_first)
+        self.images = Images(session, view, self._workers, self._screen, self._prompts)
+        self.prompts = Prompting(session, self._workers, self._screen, self.images, self._prompts)
         self._search = Search(session, view, self._workers)
         self._watcher = Watcher(
             session,
@@ -59,49 +63,25 @@ class Controller:
 
         self._workers.run(lambda: self._screen.read(images=True), opened, "Opening the project", failed=failed)
 
+    def _open_first(self, image_id: int) -> None:
+        self.images.open_first(image_id)
+
     @property
     def image_id(self) -> int | None:
         """The image in view."""
         return self._screen.image_id
 
     @property
+    def unsaved(self) -> str:
+        """What is not written yet, in a sentence; empty when everything is."""
+        return self._pending.message
+
+    @property
     def prompt(self) -> ClickPrompt | None:
         """The clicks on the image in view."""
         return self._screen.prompt
 
-    # images
-
-    def open_image(self, image_id: int) -> None:
-        """Show another image; open proposals of the image in view are left."""
-        read = self._screen.reader(image_id)
-        self._workers.run(
-            lambda: (self.session.images.get(image_id), read()),
-            lambda result: self._screen.show_image(image_id, *result),
-            "Opening the image",
-            stale=self._prompts.begin(),
-        )
-
-    def step(self, by: int) -> None:
-        """Show the next image (1) or the previous one (-1); stays at the ends."""
-        current = self.image_id
-        self._workers.run(
-            lambda: self.session.images.neighbor(current, by),
-            lambda neighbor: self.open_image(neighbor) if neighbor is not None else None,
-        )
-
-    def add_image(self, make: Callable[[], Image], added: Callable[[int], None]) -> None:
-        """Add an image to the project and show it.
-
-        Args:
-            make: returns the image; runs in a thread.
-            added: called with the id before the image is shown.
-        """
-
-        def show(image_id: int) -> None:
-            added(image_id)
-            self.open_image(image_id)
-
-        self._workers.run(lambda: self.session.images.add(make()).id, show, "Adding the image", queue=Queue.MODEL)
+    # search
 
     def find(self, phrase: str) -> None:
         """Rank the project's images for a phrase; replaces a running search, and leaves prompts alone."""
@@ -113,35 +93,30 @@ class Controller:
 
     # prompts
 
-    def propose(self, prompt: TextPrompt) -> None:
-        """Find masks for class names; cancels a prompt that is still running."""
-        if self.image_id is None:
-            self._view.show_error(NO_IMAGE)
-            return
-        image_id, stale = self.image_id, self._prompts.begin()
-        self._workers.run(
-            lambda: self.session.propose_text(image_id, prompt, progress=GenerationProgress(stale)),
-            self._show_proposals,
-            "Finding masks",
-            queue=Queue.MODEL,
-            stale=stale,
-        )
-
     def click(self, x: float, y: float, label: int, *, radius: float = 0.0) -> None:
         """Add a positive (1) or negative (0) point, in pixels, or remove the one that lies within `radius` pixels."""
-        prompt = self._prompt_or_new()
-        if prompt is not None:
+
+        def run(image_id: int) -> None:
+            if image_id != self.image_id:
+                return
+            prompt = self.prompt or ClickPrompt(image_id)
             step = prompt.toggle_point(x, y, label, radius=radius)
             if step is None:
                 self.clear_clicks()
             else:
                 self._run_step(prompt, step)
 
+        self.images.with_image(run)
+
     def box(self, box: tuple[float, float, float, float]) -> None:
         """Set the box around the object: left, top, right, bottom in pixels."""
-        prompt = self._prompt_or_new()
-        if prompt is not None:
-            self._run_step(prompt, prompt.with_box(box))
+
+        def run(image_id: int) -> None:
+            if image_id == self.image_id:
+                prompt = self.prompt or ClickPrompt(image_id)
+                self._run_step(prompt, prompt.with_box(box))
+
+        self.images.with_image(run)
 
     def correct(self, annotation: int) -> None:
         """Let the next clicks correct an accepted mask."""
@@ -177,12 +152,6 @@ class Controller:
         """Show proposals that repeat an accepted mask, which can then be decided on like the others, or hide them."""
         self._screen.show_duplicates(visible=visible)
 
-    def _prompt_or_new(self) -> ClickPrompt | None:
-        if self.image_id is None:
-            self._view.show_error(NO_IMAGE)
-            return None
-        return self.prompt or ClickPrompt(self.image_id)
-
     def _change_prompt(self, prompt: ClickPrompt | None, message: str = "") -> None:
         self._prompts.begin()
         self._replace_prompt(prompt)
@@ -212,11 +181,6 @@ class Controller:
             stale=stale,
         )
 
-    def _show_proposals(self, proposals: Proposals) -> None:
-        # while duplicates are visible, the notice must not say that they are hidden
-        notice = proposals.answer_notice if self._screen.with_duplicates else proposals.notice
-        self._screen.show_proposals(proposals.ids, notice)
-
     # decisions
 
     @property
@@ -234,7 +198,14 @@ class Controller:
         prompt = self.prompt
         clicked = prompt.proposal if prompt is not None else None
         candidates = prompt.candidates if prompt is not None else ()
-        others = [mask.proposal for mask in self._screen.visible if mask.proposal not in candidates]
+        # answers to earlier clicks may still be on the screen for a moment; all other proposals are stored or waiting
+        others = [
+            key
+            for mask in self._screen.visible
+            if (key := mask.proposal) is not None
+            and key not in candidates
+            and (key.annotation_id is not None or key in self._screen.proposals)
+        ]
         decided = [key for key in [clicked, *others] if key and (not ids or key in ids)]
         if not decided:
             self._view.show_error(NO_OPEN_MASK)
@@ -244,6 +215,37 @@ class Controller:
             ours = prompt if clicked in decided else None
             for attempt in self._pending.attempts(Decision(accept, self.image_id, tuple(decided), name, ours)):
                 self._write(attempt)
+
+    def edit(self, edits: Sequence[MaskEdit], category: str, failed: Callable[[], None]) -> bool:
+        """Store strokes of a brush on the image in view.
+
+        Args:
+            edits: what the strokes changed.
+            category: of new masks.
+            failed: called when they could not be stored.
+
+        Returns:
+            False when there is no image to store them for.
+        """
+        image_id = self.image_id
+        if image_id is None:
+            return False
+
+        def refused(error: Exception) -> bool:
+            if isinstance(error, Conflict):
+                # the other version replaces the strokes on the screen
+                self._screen.redraw()
+            failed()
+            return False
+
+        self._workers.run(
+            lambda: self.session.masks.edit(image_id, edits, category),
+            self._screen.show_saved,
+            "Saving",
+            queue=Queue.SAVING,
+            failed=refused,
+        )
+        return True
 
     def retry(self) -> None:
         """Try again to write what could not be written."""
@@ -292,15 +294,16 @@ class Controller:
             return
         self._saving.update(decision.ids)
 
-        def write() -> str:
+        def write() -> tuple[str, bool]:
             sentence = self.session.decide(decision.ids, decision.name, accept=decision.accept)
             self.session.drop_clicks(decision.prompt)
-            return sentence
+            return sentence, bool(self.session.open_proposals(self._screen.proposals, decision.image_id))
 
-        def written(sentence: str) -> None:
+        def written(result: tuple[str, bool]) -> None:
+            sentence, more = result
             self._end_clicks(decision)
             self._screen.set_pending(self._pending.after(decision, None))
-            if not self.session.open_proposals(self._screen.proposals):
+            if not more:
                 # with nothing left to decide, the cleaning preview is of no use either
                 self._screen.proposals = ()
             self._screen.show_saved(sentence)
@@ -380,6 +383,7 @@ class Controller:
         for generation in (self._prompts, self._histories):
             generation.begin()
         self._search.close()
+        self.images.close()
         self._screen.close()
         self._workers.close()
 

@@ -10,265 +10,194 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QGridLayout,
-    QGroupBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QListWidget,
-    QProgressBar,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
 )
 
-from maskwright.session import CLEANING, FINETUNE_ACTIONS, METHODS, NO_IMAGE
+from maskwright.session import NO_IMAGE
 from napari_maskwright._accepted import AcceptedBox
-from napari_maskwright._qt_widgets import ActionBanner, BusyBar, MaskList, WheelFilter, button
+from napari_maskwright._qt_widgets import ActionBanner, BusyBar, MaskList, Section, ToolButtons, WheelFilter, button
+from napari_maskwright._sections import FinetuneBox, ProjectBox, SearchBox, TextOptions
 
-__all__ = ["KEYS", "Form"]
-
-KEYS = {
-    "Q": ("run", "Find masks"),
-    "G": ("accept", "Accept"),
-    "U": ("reject", "Reject"),
-    "N": ("next", "Next image"),
-    "Shift-N": ("previous", "Previous image"),
-    "H": ("hide", "Hide or show proposals"),
-    "W": ("tool", "Click off, point, box"),
-    "K": ("sign", "Positive or negative points"),
-    "J": ("other", "Another mask for the clicks"),
-    "Shift-U": ("undo", "Undo: the last click, else the last step"),
-    "Shift-R": ("redo", "Redo"),
-    "Shift-H": ("clear", "Clear the clicks"),
-}
-"""Key -> (action, description); keys that no napari default uses."""
+__all__ = ["Form"]
 
 
 class Form(QWidget):
-    """Group boxes in a scrolling column; messages, undo and the status line stay visible below it."""
+    """What is used all the time stays visible; the rest folds in a scrolling column between it and the status line."""
 
     triggered = Signal(str)
     """Name of the action of a button or a field."""
 
     def __init__(self) -> None:
         super().__init__()
-        boxes, column = QWidget(), QVBoxLayout()
         self._accepted = AcceptedBox()
-        for box in (
-            self._project_box(),
-            self._search_box(),
-            self._text_box(),
-            self._click_box(),
-            self._proposals_box(),
-            self._accepted,
-            self._finetune_box(),
-        ):
-            column.addWidget(box)
-        column.addStretch()
+        self._project = ProjectBox(self._trigger)
+        self._search = SearchBox(self._trigger)
+        self._text = TextOptions(self._trigger)
+        self._finetuning = FinetuneBox(self._trigger)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(2, 4, 2, 4)
+        outer.setSpacing(4)
+        for row in (self._target_row(), self._text_row(), self._tool_row(), self._click_row()):
+            outer.addLayout(row)
+        outer.addWidget(self._proposals_part())
+        outer.addWidget(self._sections(), 1)
+        self._banners()
+        self._busy = BusyBar()
+        self._busy.setVisible(False)
+        self._status = QLabel("Select an image layer, or open images of a project.")
+        self._status.setWordWrap(True)
+        self._status.setMinimumWidth(1)
+        for part in (self._unsaved, self._other_image, self._create, self._busy):
+            outer.addWidget(part)
+        outer.addLayout(self._undo_row())
+        outer.addWidget(self._status)
+        self._wheel_filter = WheelFilter()
+        for part in self.findChildren(QComboBox) + self.findChildren(QSlider):
+            part.setFocusPolicy(Qt.StrongFocus)
+            part.installEventFilter(self._wheel_filter)
+
+    def _trigger(self, action: str) -> Callable[[], None]:
+        return lambda: self.triggered.emit(action)
+
+    def _sections(self) -> QScrollArea:
+        boxes, column = QWidget(), QVBoxLayout()
         column.setContentsMargins(0, 0, 4, 0)
+        column.setSpacing(2)
+        for title, box in (
+            ("Accepted masks", self._accepted),
+            ("Text options", self._text),
+            ("Project and images", self._project),
+            ("Find images", self._search),
+            ("Fine-tune", self._finetuning),
+        ):
+            column.addWidget(Section(title, box, opened=box is self._accepted))
+        column.addStretch()
         boxes.setLayout(column)
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.NoFrame)
         self._scroll.setWidget(boxes)
-        self._wheel_filter = WheelFilter()
-        for part in boxes.findChildren(QComboBox) + boxes.findChildren(QSlider):
-            part.setFocusPolicy(Qt.StrongFocus)
-            part.installEventFilter(self._wheel_filter)
+        self._scroll.setMinimumHeight(60)
+        return self._scroll
+
+    def _banners(self) -> None:
         self._unsaved = ActionBanner("Try again", "Save the masks that are marked as not saved.")
         self._unsaved.clicked.connect(self._trigger("retry"))
         self._other_image = ActionBanner("Open image", "Show the image that the step was on.")
         self._other_image.clicked.connect(self._trigger("open other image"))
-        self._busy = BusyBar()
-        self._busy.setVisible(False)
-        self._status = QLabel("Open a project to begin.")
-        self._status.setWordWrap(True)
-        outer = QVBoxLayout(self)
-        outer.addWidget(self._scroll)
-        for part in (self._unsaved, self._other_image, self._busy):
-            outer.addWidget(part)
-        outer.addLayout(self._undo_row())
-        outer.addWidget(self._status)
+        self._create = ActionBanner("Create", "Create a project there.")
+        self._create.clicked.connect(self._trigger("create"))
 
-    def _trigger(self, action: str) -> Callable[[], None]:
-        return lambda: self.triggered.emit(action)
-
-    def _undo_row(self) -> QHBoxLayout:
+    def _target_row(self) -> QHBoxLayout:
+        self._target = QComboBox()
+        self._target.setToolTip(
+            "What is segmented: an image layer, in the plane that the sliders show, or the images of the project."
+        )
+        self._target.setMinimumContentsLength(8)
+        self._target.activated.connect(lambda _: self.triggered.emit("target"))
+        self._channels = QComboBox()
+        self._channels.setToolTip("One channel, the one in view, or three channels as red, green and blue.")
+        self._channels.activated.connect(lambda _: self.triggered.emit("channels"))
+        self._channels.setVisible(False)
+        self._target.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Fixed)
         row = QHBoxLayout()
-        self._undo = button("Undo (Shift+U)", "", self._trigger("undo"))
-        self._redo = button("Redo (Shift+R)", "", self._trigger("redo"))
-        for part in (self._undo, self._redo):
-            part.setEnabled(False)
-            part.setToolTip(NO_IMAGE)
+        row.addWidget(self._target, 2)
+        row.addWidget(self._channels, 1)
+        for text, tip, action in (("<", "Previous image (Shift+N)", "previous"), (">", "Next image (N)", "next")):
+            part = button(text, tip, self._trigger(action))
+            part.setFixedWidth(28)
             row.addWidget(part)
         return row
 
-    def _project_box(self) -> QGroupBox:
-        box, grid = QGroupBox("Project"), QGridLayout()
-        self._project = QLineEdit()
-        self._project.setToolTip("Folder of the project, or a database URL; press Enter to open it.")
-        self._project.returnPressed.connect(self._trigger("open"))
-        self._images = QComboBox()
-        self._images.setToolTip("Images of this project.")
-        self._images.setMinimumContentsLength(12)
-        self._images.activated.connect(lambda _: self.triggered.emit("image"))
-        grid.addWidget(self._project, 0, 0, 1, 2)
-        grid.addWidget(button("Open...", "Choose the project's folder.", self._trigger("choose project")), 0, 2)
-        grid.addWidget(self._images, 1, 0)
-        grid.addWidget(button("<", "Previous image (Shift+N)", self._trigger("previous")), 1, 1)
-        grid.addWidget(button(">", "Next image (N)", self._trigger("next")), 1, 2)
-        add = button("Add selected layer", "Add the selected image layer to the project.", self._trigger("add layer"))
-        grid.addWidget(add, 2, 0)
-        export = button("COCO...", "Export the accepted masks as a COCO file.", self._trigger("export"))
-        grid.addWidget(export, 2, 1, 1, 2)
-        grid.setColumnStretch(0, 1)
-        box.setLayout(grid)
-        return box
-
-    def _search_box(self) -> QGroupBox:
-        box, grid = QGroupBox("Find images"), QGridLayout()
-        self._phrase = QLineEdit()
-        self._phrase.setPlaceholderText("a bus in the snow")
-        self._phrase.setToolTip(
-            "Describe what the images show; Enter searches this project. The first search encodes every image once."
-        )
-        self._phrase.returnPressed.connect(self._trigger("find"))
-        self._stop = button("Stop", "Stop the search; the next one continues there.", self._trigger("stop"))
-        self._stop.setEnabled(False)
-        self._matches = QListWidget()
-        self._matches.setToolTip("Images with their score, the best first; double-click or Enter opens one.")
-        self._matches.setVisible(False)
-        self._matches.itemActivated.connect(lambda _: self.triggered.emit("match"))
-        self._search_notice = QLabel()
-        self._search_notice.setWordWrap(True)
-        # a long file name must not make the dock wide
-        self._search_notice.setMinimumWidth(1)
-        self._search_notice.setVisible(False)
-        grid.addWidget(self._phrase, 0, 0)
-        grid.addWidget(button("Find", "Rank the images of this project.", self._trigger("find")), 0, 1)
-        grid.addWidget(self._stop, 0, 2)
-        grid.addWidget(self._matches, 1, 0, 1, 3)
-        grid.addWidget(self._search_notice, 2, 0, 1, 3)
-        grid.setColumnStretch(0, 1)
-        box.setLayout(grid)
-        return box
-
-    def _text_box(self) -> QGroupBox:
-        box, column = QGroupBox("Text prompt"), QVBoxLayout()
+    def _text_row(self) -> QHBoxLayout:
         self._classes = QLineEdit()
-        self._classes.setPlaceholderText("grass, cow, sky")
+        self._classes.setPlaceholderText("words: grass, cow, sky")
         self._classes.setToolTip('Class names, separated by commas; synonyms of one class by "|". Enter finds masks.')
         self._classes.returnPressed.connect(self._trigger("run"))
-        self._background = QCheckBox("Background class")
-        self._background.setChecked(True)
-        self._background.setToolTip(
-            "Pixels that fit none of the names stay unlabelled; off: every pixel gets the best name."
-        )
-        self._instances = QCheckBox("One mask for each object")
-        self._instances.setChecked(True)
-        self._instances.setToolTip("Two cows become two masks; off: one mask for all cows. Grass and sky stay whole.")
-        self._method = QComboBox()
-        for name, method in METHODS.items():
-            self._method.addItem(name, method)
-        self._method.setToolTip("Method for text prompts; automatic: the first one that the model has.")
-        self._cleaning = QComboBox()
-        for name, cleaning in CLEANING.items():
-            self._cleaning.addItem(f"Cleaning: {name.lower()}", cleaning)
-        self._cleaning.setToolTip(
-            "Background cleaning leaves pixels unlabelled that the image encoder does not attend to for any name, and "
-            "draws them hatched in grey. Automatic: the model's own setting. Needs the background class."
-        )
-        self._background.toggled.connect(self._cleaning.setEnabled)
-        self._refine = QCheckBox("Refine contours (PAMR)")
-        self._refine.setToolTip("Contours follow the image's colours; takes longer.")
-        self._threshold = QSlider(Qt.Horizontal)
-        self._threshold.setRange(5, 95)
-        self._threshold.setValue(50)
-        self._threshold.setToolTip("Probability that a class needs; the image is not encoded again.")
-        self._threshold_text = QLabel("0.50")
-        self._threshold.valueChanged.connect(lambda value: self._threshold_text.setText(f"{value / 100:.2f}"))
-        self._threshold.sliderReleased.connect(self._trigger("run"))
+        self._run = button("Find (Q)", "Find masks for the class names.", self._trigger("run"))
+        self._stop_prompt = button("Stop", "Stop the prompt that is running.", self._trigger("stop prompt"))
+        self._stop_prompt.setVisible(False)
         row = QHBoxLayout()
-        row.addWidget(QLabel("Threshold"))
-        row.addWidget(self._threshold)
-        row.addWidget(self._threshold_text)
-        column.addWidget(self._classes)
-        column.addWidget(self._instances)
-        column.addWidget(self._background)
-        column.addWidget(self._cleaning)
-        column.addLayout(row)
-        column.addWidget(self._refine)
-        self._run = button("Find masks (Q)", "Find masks for the class names.", self._trigger("run"))
-        row = QHBoxLayout()
-        row.addWidget(self._method, 1)
-        row.addWidget(self._run, 1)
-        column.addLayout(row)
-        box.setLayout(column)
-        return box
+        row.addWidget(self._classes, 1)
+        everything = button("All", "Find masks of everything in the image, without words.", self._trigger("everything"))
+        everything.setFixedWidth(36)
+        for part in (self._run, everything, self._stop_prompt):
+            row.addWidget(part)
+        return row
 
-    def _click_box(self) -> QGroupBox:
-        box, grid = QGroupBox("Clicks"), QGridLayout()
-        self._tool = QComboBox()
-        self._tool.addItems(["Off (W)", "Point (W)", "Box (W)"])
-        self._tool.setToolTip(
-            "Point: a click adds a positive point, Alt+click a negative one, Ctrl+click corrects an accepted mask. "
-            "Box: drag around the object."
+    def _tool_row(self) -> QHBoxLayout:
+        self._tool = ToolButtons(
+            {
+                "Select": "A click selects an accepted mask; W changes the tool.",
+                "Point": "Click: a positive point, Alt+click: a negative one, Ctrl+click: correct an accepted mask.",
+                "Box": "Drag a box around the object.",
+            }
         )
-        self._subtract = QCheckBox("Subtract (K)")
-        self._subtract.setToolTip("Clicks are negative points, outside the object; Alt+click does the opposite.")
+        self._subtract = QCheckBox("Subtract")
+        self._subtract.setToolTip("Clicks are negative points, outside the object (K); Alt+click does the opposite.")
+        row = QHBoxLayout()
+        row.addWidget(self._tool, 1)
+        row.addWidget(self._subtract)
+        return row
+
+    def _click_row(self) -> QHBoxLayout:
         self._name = QLineEdit()
-        self._name.setPlaceholderText("name")
+        self._name.setMinimumWidth(60)
+        self._name.setPlaceholderText("name of the clicked mask")
         self._name.setToolTip("Category of the clicked mask when it is accepted.")
-        self._suggest = button("Suggest name", "Compare the mask with the project's names.", self._trigger("suggest"))
-        self._other = button("Other (J)", "Another mask that the click may mean.", self._trigger("other"))
-        self._clear = button("Clear (Shift+H)", "Clear the clicks.", self._trigger("clear"))
-        parts = (self._tool, self._subtract, self._name, self._suggest, self._other, self._clear)
-        for number, part in enumerate(parts):
-            grid.addWidget(part, number // 2, number % 2)
+        self._suggest = button("?", "Compare the mask with the project's names.", self._trigger("suggest"))
+        self._other = button("Other", "Another mask that the click may mean (J).", self._trigger("other"))
+        self._clear = button("Clear", "Clear the clicks (Shift+H).", self._trigger("clear"))
+        self._suggest.setFixedWidth(28)
+        row = QHBoxLayout()
+        row.addWidget(self._name, 1)
         for part in (self._suggest, self._other, self._clear):
             part.setEnabled(False)
-        box.setLayout(grid)
-        return box
+            row.addWidget(part)
+        return row
 
-    def _proposals_box(self) -> QGroupBox:
-        box, column = QGroupBox("Proposals"), QVBoxLayout()
-        self._list = MaskList("Select some to accept or reject only these.")
+    def _proposals_part(self) -> QWidget:
+        part, column = QWidget(), QVBoxLayout()
+        column.setContentsMargins(0, 0, 0, 0)
+        self._list = MaskList("Proposals; select some to accept or reject only these.")
         column.addWidget(self._list)
-        row = QHBoxLayout()
         self._accept = button("Accept (G)", "", self._trigger("accept"))
         self._reject = button("Reject (U)", "", self._trigger("reject"))
-        for part in (self._accept, self._reject):
-            part.setEnabled(False)
-            part.setToolTip("No open proposals.")
-            row.addWidget(part)
+        row = QHBoxLayout()
+        for decision in (self._accept, self._reject):
+            decision.setEnabled(False)
+            decision.setToolTip("No open proposals.")
+            row.addWidget(decision)
         column.addLayout(row)
         self._duplicates = QCheckBox("Show duplicates")
         self._duplicates.setToolTip(
             "Proposals that repeat an accepted mask of the same category are hidden; show them here to decide on them."
         )
         self._duplicates.toggled.connect(lambda _: self.triggered.emit("duplicates"))
+        self._duplicates.setVisible(False)
         self._hidden = QLabel()
         self._hidden.setVisible(False)
-        column.addWidget(self._hidden)
-        column.addWidget(self._duplicates)
-        box.setLayout(column)
-        return box
+        row = QHBoxLayout()
+        row.addWidget(self._hidden, 1)
+        row.addWidget(self._duplicates)
+        column.addLayout(row)
+        part.setLayout(column)
+        return part
 
-    def _finetune_box(self) -> QGroupBox:
-        box, column = QGroupBox("Fine-tune"), QVBoxLayout()
-        self._run_line = QLabel("")
-        self._run_line.setWordWrap(True)
-        self._run_bar = QProgressBar()
-        self._run_bar.setVisible(False)
-        column.addWidget(self._run_line)
-        column.addWidget(self._run_bar)
-        self._run_buttons: dict[str, QPushButton] = {}
-        for action, text in FINETUNE_ACTIONS.items():
-            part = button(text, text, self._trigger(action))
-            part.setVisible(False)
-            self._run_buttons[action] = part
-            column.addWidget(part)
-        box.setLayout(column)
-        return box
+    def _undo_row(self) -> QGridLayout:
+        grid = QGridLayout()
+        self._undo: QPushButton = button("Undo", "", self._trigger("undo"))
+        self._redo: QPushButton = button("Redo", "", self._trigger("redo"))
+        for column, part in enumerate((self._undo, self._redo)):
+            part.setEnabled(False)
+            part.setToolTip(NO_IMAGE)
+            grid.addWidget(part, 0, column)
+        return grid

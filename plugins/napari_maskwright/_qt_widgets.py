@@ -9,16 +9,30 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QButtonGroup,
     QFrame,
     QHBoxLayout,
     QLabel,
     QListWidget,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
     QWidget,
 )
 
-__all__ = ["ActionBanner", "BusyBar", "MainThreadInvoker", "MaskList", "WheelFilter", "button", "swatch"]
+__all__ = [
+    "ActionBanner",
+    "BusyBar",
+    "MainThreadInvoker",
+    "MaskList",
+    "Section",
+    "ToolButtons",
+    "WheelFilter",
+    "button",
+    "swatch",
+]
 
 _VISIBLE_ROWS = 7
 """Most rows of a mask list that are visible without scrolling."""
@@ -62,6 +76,72 @@ class WheelFilter(QObject):
         return bool(turned)
 
 
+class Section(QWidget):
+    """A part of the dock under a title that folds it away."""
+
+    def __init__(self, title: str, body: QWidget, *, opened: bool = False) -> None:
+        super().__init__()
+        self.header = QToolButton()
+        self.header.setText(title)
+        self.header.setToolTip(f"Show or hide: {title.lower()}.")
+        self.header.setCheckable(True)
+        self.header.setToolButtonStyle(Qt.ToolButtonTextBesideIcon)
+        self.header.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Fixed)
+        # flat, as a title, in any theme
+        self.header.setStyleSheet("QToolButton { border: none; font-weight: bold; text-align: left; padding: 3px }")
+        self.header.toggled.connect(self._show_body)
+        self._body = body
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.header)
+        column.addWidget(body)
+        self.header.setChecked(opened)
+        self._show_body()
+
+    def _show_body(self) -> None:
+        opened = self.header.isChecked()
+        self.header.setArrowType(Qt.DownArrow if opened else Qt.RightArrow)
+        self._body.setVisible(opened)
+
+
+class ToolButtons(QWidget):
+    """Buttons of which exactly one is pressed."""
+
+    changed = Signal(int)
+
+    def __init__(self, names: dict[str, str]) -> None:
+        """`names` are the buttons' texts and tooltips."""
+        super().__init__()
+        self._group = QButtonGroup(self)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(0)
+        for number, (text, tip) in enumerate(names.items()):
+            part = QPushButton(text)
+            part.setCheckable(True)
+            part.setChecked(not number)
+            part.setToolTip(tip)
+            # as narrow as its text, whatever a theme says
+            part.setMinimumWidth(part.fontMetrics().horizontalAdvance(text) + 8)
+            self._group.addButton(part, number)
+            row.addWidget(part)
+        self._group.idClicked.connect(self.changed.emit)
+
+    def current(self) -> int:
+        """Number of the pressed button, from 0."""
+        return int(self._group.checkedId())
+
+    def press_next(self) -> None:
+        """Press the button after the pressed one, or the first."""
+        self.press((self.current() + 1) % len(self._group.buttons()))
+
+    def press(self, number: int) -> None:
+        """Press a button by its number."""
+        self._group.button(number).setChecked(True)
+        self.changed.emit(number)
+
+
 class ActionBanner(QFrame):
     """A message with a button; hidden while there is no message."""
 
@@ -95,6 +175,9 @@ class MaskList(QListWidget):
 
     delete_pressed = Signal()
 
+    def keyboardSearch(self, search: str) -> None:  # noqa: N802 - Qt's name
+        """Do nothing: letters are keys of the dock, and never change what is selected."""
+
     def __init__(self, tip: str) -> None:
         super().__init__()
         self.setSelectionMode(QAbstractItemView.ExtendedSelection)
@@ -105,9 +188,11 @@ class MaskList(QListWidget):
         self.fit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Emit `delete_pressed` for the Delete key; the list handles the others."""
+        """Emit `delete_pressed` for the Delete key; letters go on to the dock."""
         if event.key() == Qt.Key_Delete:
             self.delete_pressed.emit()
+        elif event.text().isalpha():
+            event.ignore()
         else:
             super().keyPressEvent(event)
 

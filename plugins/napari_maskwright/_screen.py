@@ -79,8 +79,16 @@ class Screen:
         masks = None if view is None else tuple(view())
         return Snapshot(number, self._session.counts(), masks, tuple(self._session.images.titles()) if images else None)
 
-    def show_image(self, image_id: int, image: Image, snapshot: Snapshot) -> None:
-        """Show another image, without clicks."""
+    def show_no_image(self, message: str = "") -> None:
+        """Show that no image is in view, or one that the project does not have."""
+        self.image_id, self.proposals, self.prompt, self._masks, self.visible = None, (), None, (), ()
+        self._reads.begin()
+        self._view.show_no_image()
+        self._view.show_other_image("", None)
+        self.show_message(message)
+
+    def show_image(self, image_id: int, image: Image | None, snapshot: Snapshot) -> None:
+        """Show another image, without clicks; None for one that the window shows already."""
         self.image_id, self._message = image_id, ""
         self.proposals, self.prompt, self._masks = self.pending.ids(image_id), None, ()
         self._view.show_image(image_id, image)
@@ -92,11 +100,18 @@ class Screen:
         if snapshot.change_number < self._newest or not read.issuperset(self.proposals):
             self.reload()
 
-    def show_proposals(self, ids: Sequence[ProposalId], message: str) -> None:
-        """Show the answer to a prompt in place of earlier ones; what is not written yet stays."""
+    def show_proposals(self, image_id: int, ids: Sequence[ProposalId], message: str) -> None:
+        """Show the answer to a prompt on an image; one that is no longer in view shows it when it comes back."""
+        if image_id != self.image_id:
+            self.show_message(message)
+            return
         self.proposals = tuple(ids)
         self.keep(self.pending.ids(self.image_id))
         self.reload(message)
+
+    def redraw(self) -> None:
+        """Draw the image's masks again as the project has them."""
+        self.reload(redraw=True)
 
     def set_prompt(self, prompt: ClickPrompt | None) -> None:
         """Show the clicks; their answer is drawn with the next reload."""

@@ -25,8 +25,14 @@ class AnnotatorView(Protocol):
     def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
         """List the project's images by (title, id)."""
 
-    def show_image(self, image_id: int, image: Image) -> None:
-        """Show another image."""
+    def go_to_plane(self, image_id: int) -> bool:
+        """Move a slider to the plane that an image was taken from; False when the window does not have it."""
+
+    def show_image(self, image_id: int, image: Image | None) -> None:
+        """Show another image; None when the window shows its pixels already."""
+
+    def show_no_image(self) -> None:
+        """Show that no image of the project is in view: no masks, nothing to undo."""
 
     def show_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
         """Draw the accepted masks, the open proposals and the cleaning preview of the image.

@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image as ImageLayer
 from napari.utils.notifications import show_error
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QListWidgetItem
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from maskwright.domain import Image, TextPrompt
-from maskwright.domain.click_prompt import ClickPrompt
+from maskwright.domain import Image
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import (
     FINETUNE_ACTIONS,
     AnnotationSession,
-    FinetuneStatus,
+    LocationKind,
+    MaskEdit,
     MaskView,
     MaskwrightError,
+    ProjectLocation,
+    StackPlane,
     default_project,
-    divide_countable,
-    duplicates_hidden,
 )
-from napari_maskwright._canvas import Canvas
 from napari_maskwright._controller import Controller
-from napari_maskwright._panels import KEYS, Form
-from napari_maskwright._qt_widgets import MainThreadInvoker, swatch
+from napari_maskwright._display import Display
+from napari_maskwright._editing import Editing
+from napari_maskwright._following import Following
+from napari_maskwright._keys import KEYS, KeyBindings
+from napari_maskwright._opening import ProjectOpener
+from napari_maskwright._planes import Plane
+from napari_maskwright._pointer import Pointer, Tool
 
 if TYPE_CHECKING:
     import napari
 
-    from maskwright.session import SearchHit
-
 __all__ = ["KEYS", "AnnotatorWidget"]
 
-_VISIBLE_MATCHES = 5
-"""Most rows of the search result that are visible without scrolling."""
-_OFF, _POINT, _BOX = range(3)
-_CLICK_TOLERANCE = 5
-"""Pixels of the screen that the mouse may move during a click."""
 
-
-class AnnotatorWidget(Form):
-    """Annotation of one project: search, prompts, decisions, fine-tuning."""
+class AnnotatorWidget(Display):
+    """Annotation in one viewer: prompts on layers and project images, decisions, search, fine-tuning."""
 
     def __init__(
         self,
@@ -58,211 +53,262 @@ class AnnotatorWidget(Form):
 
         Args:
             napari_viewer: shows the image and its masks.
-            project: folder or database URL; by default the default project, if it exists.
+            project: folder or database URL, which is created if it is new; by default the default project, which is
+                opened if it exists, and created by the first prompt.
             preset: preset name or checkpoint folder.
             device: as for `Engine.load`.
         """
-        super().__init__()
-        self._viewer, self._preset, self._device = napari_viewer, preset, device
-        self._invoker = MainThreadInvoker()
+        super().__init__(napari_viewer)
         self.controller: Controller | None = None
-        self._canvas = Canvas(napari_viewer)
-        self._layers = self._canvas.layers
-        self._masks: list[MaskView] = []
-        self._titles: Sequence[tuple[str, int]] = ()
-        self._other_image_id: int | None = None
-        callbacks, pressed = napari_viewer.mouse_drag_callbacks, self._mouse_pressed
-        callbacks.append(pressed)
-        # not a bound method of ours: when the signal arrives, this widget is deleted
-        self.destroyed.connect(lambda: callbacks.remove(pressed) if pressed in callbacks else None)
+        self._opener = ProjectOpener(self.call_soon, preset=preset, device=device)
+        self.destroyed.connect(self._opener.cancel)
+        self._following = Following(napari_viewer, self._canvas, self._target, self._channels, self._show_plane)
+        self._pointer = Pointer(napari_viewer, self._canvas, lambda: Tool(self._tool.current()), self)
+        self._keys = KeyBindings(napari_viewer, self._run_by_key)
+        self._editing = Editing(self._canvas.accepted, self._save_strokes, lambda: self.run_action("undo"))
+        self._planes: dict[int, Plane] = {}
+        self._docked = self._closed = False
         self.triggered.connect(self.run_action)
         self._accepted.selection_changed.connect(self._show_selected)
+        self._accepted.like_requested.connect(self._find_like)
         self._accepted.delete_requested.connect(self._delete)
         self._accepted.history_requested.connect(self._request_history)
-        for key, (action, _) in KEYS.items():
-            napari_viewer.bind_key(key, lambda viewer, action=action: self.run_action(action), overwrite=True)
+        for other in self._other_docks():
+            other.give_up_input()
+        self.take_input()
+        self._following.attach()
         location = project or default_project()
-        self._project.setText(location)
+        self._project.location.setText(location)
         if project or (Path(location) / "project.db").exists():
-            self.open_project(location)
+            self.open_project(location, create=bool(project))
 
-    # the view of the controller
+    # opening and closing
 
-    def call_soon(self, call: Callable[[], None]) -> None:
-        """Run on the window's thread; ignored when the window is closed."""
-        try:
-            self._invoker.posted.emit(call)
-        except RuntimeError:
+    def event(self, event: QEvent) -> bool:
+        """End with the dock: napari out of its window when its x is pressed, and does not delete it."""
+        if event.type() == QEvent.ParentChange and hasattr(self, "_docked"):
+            if self.parent() is not None:
+                self._docked = True
+            elif self._docked:
+                self.shut_down()
+        elif event.type() == QEvent.Show and self.window() is not self:
+            self.window().installEventFilter(self)
+        return bool(super().event(event))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        """Ask before a window is closed in which something is not saved."""
+        if event.type() == QEvent.Close and watched is self.window() and self.controller is not None:
+            unsaved = self.controller.unsaved or ("The last stroke is not saved yet." if self._editing.unsaved else "")
+            if (
+                unsaved
+                and QMessageBox.question(self, "Maskwright", f"{unsaved} Close all the same?") != QMessageBox.Yes
+            ):
+                event.ignore()
+                return True
+        return bool(super().eventFilter(watched, event))
+
+    def take_input(self) -> None:
+        """Bind keys and listen to the mouse, as the dock of this viewer that was opened last."""
+        self._pointer.attach()
+        taken = self._keys.attach()
+        if taken:
+            self.show_status(
+                f"Bound to something of your own, and left so: {', '.join(taken)}. The buttons do the same."
+            )
+
+    def give_up_input(self) -> None:
+        """Leave keys and mouse to another dock."""
+        self._pointer.detach()
+        self._keys.detach()
+
+    def _other_docks(self) -> list[AnnotatorWidget]:
+        docks = self._viewer.window.dock_widgets.values()
+        return [dock for dock in docks if isinstance(dock, AnnotatorWidget) and dock is not self and not dock._closed]
+
+    def shut_down(self) -> None:
+        """End everything that belongs to this dock: keys, mouse, threads, layers."""
+        if self._closed:
             return
+        self._editing.close()
+        self._closed = True
+        self.give_up_input()
+        self._following.detach()
+        self._opener.cancel()
+        self.close_project()
+        self._canvas.close()
+        for other in self._other_docks()[-1:]:
+            other.take_input()
 
-    def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
-        """Fill the list of images."""
-        self._images.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
-        if images != self._titles:
-            self._titles = images
-            self._images.clear()
-            for title, image_id in images:
-                self._images.addItem(title, image_id)
-        self._images.setCurrentIndex(self._images.findData(current))
-        self._images.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
-
-    def show_image(self, image_id: int, image: Image) -> None:
-        """Show another image, and allow undo and redo on it."""
-        self._accepted.select(())
-        self._canvas.show_image(image_id, image)
-        self._undo.setEnabled(True)
-        self._undo.setToolTip("Undo the last click, else the last step on this image.")
-        self._redo.setEnabled(True)
-        self._redo.setToolTip("Redo what was undone last.")
+    def go_to_plane(self, image_id: int) -> bool:
+        """Move the sliders to the plane that an image was taken from, if its layer is still there."""
+        plane = self._planes.get(image_id)
+        if plane is None or not self._following.has(plane.layer):
+            return False
+        self._following.go_to(plane)
+        return True
 
     def show_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
-        """Draw the masks, and list the accepted ones and the proposals."""
-        self._masks = list(masks)
-        accepted = [mask for mask in masks if mask.annotation is not None]
-        proposals = [mask for mask in masks if mask.proposal is not None]
-        self._canvas.show_masks(accepted, proposals, [mask for mask in masks if mask.cleaning_preview])
-        pixels = self._canvas.size_hw[0] * self._canvas.size_hw[1]
-        self._accepted.show_masks(accepted, pixels)
-        selected = self._selected_proposals()
-        self._list.clear()
-        for mask in proposals:
-            state = " (not saved)" if mask.proposal in unwritten else " (duplicate)" if mask.duplicate else ""
-            text = _row_text(mask, state, pixels)
-            item = QListWidgetItem(swatch(mask.color), text)
-            item.setData(Qt.UserRole, mask.proposal)
-            item.setToolTip(text)
-            self._list.addItem(item)
-            item.setSelected(mask.proposal in selected)
-        self._list.fit()
-        for button in (self._accept, self._reject):
-            button.setEnabled(bool(proposals))
-            button.setToolTip("All proposals, or those selected in the list." if proposals else "No open proposals.")
+        """Draw the masks, and list them; strokes that are not stored yet stay."""
+        super().show_masks(masks, unwritten)
+        self._editing.saved()
 
-    def show_duplicates(self, count: int) -> None:
-        """Show how many proposals are hidden."""
-        self._hidden.setText(duplicates_hidden(count))
-        self._hidden.setVisible(bool(count))
+    def _save_strokes(self, edits: list[MaskEdit]) -> bool:
+        if self.controller is None:
+            return False
+        category = self._name.text().strip() or "object"
+        return self.controller.edit(edits, category, self._editing.failed)
 
-    def show_clicks(self, prompt: ClickPrompt | None) -> None:
-        """Draw the clicks and the box, and enable their buttons."""
-        self._canvas.show_clicks(prompt)
-        step = prompt.last if prompt is not None else None
-        count = len(step.candidates) if step is not None else 0
-        self._other.setEnabled(count > 1)
-        self._other.setText(
-            f"Mask {step.selected + 1} of {count} (J)" if step is not None and count > 1 else "Other (J)"
-        )
-        self._clear.setEnabled(prompt is not None)
-        self._suggest.setEnabled(count > 0)
+    def _find_like(self, where: str) -> None:
+        """Find what the selected masks show: here, in the next image, or in the planes of the layer."""
+        ids, controller = self._accepted.ids, self.controller
+        if controller is None or not ids:
+            return
+        if where == "here":
+            controller.prompts.like(ids)
+        elif where == "next":
+            controller.images.step(1, lambda: controller.prompts.like(ids))
+        else:
+            planes, place = self._following.planes()
+            if not planes:
+                show_error("This layer has a single plane. Choose a stack or a series in the list of layers.")
+                return
+            stack = [StackPlane(plane.name, plane.read) for plane in planes]
+            if where == "stack":
+                controller.prompts.like_on_planes(ids, stack)
+            else:
+                controller.prompts.propagate(ids[0], stack, place)
 
-    def show_history(self, sentences: Sequence[str]) -> None:
-        """Show the history of the selected mask."""
-        self._accepted.show_history(sentences)
-
-    def show_status(self, text: str) -> None:
-        """Show the status line."""
-        self._status.setText(text)
-
-    def show_busy(self, text: str) -> None:
-        """Show the busy bar with a text, or hide it."""
-        self._busy.setFormat(text)
-        self._busy.setVisible(bool(text))
-
-    def show_searching(self, *, running: bool) -> None:
-        """Enable the button that stops a search."""
-        self._stop.setEnabled(running)
-
-    def show_matches(self, matches: Sequence[SearchHit], notice: str) -> None:
-        """List the images that match a phrase."""
-        self._matches.clear()
-        for match in matches:
-            item = QListWidgetItem(f"{match.score:.2f}  {Path(match.record.file_name).name}")
-            item.setData(Qt.UserRole, match.record.id)
-            self._matches.addItem(item)
-        rows = min(len(matches), _VISIBLE_MATCHES) * self._matches.sizeHintForRow(0)
-        self._matches.setFixedHeight(max(0, rows) + 2 * self._matches.frameWidth() + 4)
-        self._matches.setVisible(bool(matches))
-        self._search_notice.setText(notice)
-        self._search_notice.setVisible(bool(notice))
-
-    def show_finetuning(self, status: FinetuneStatus) -> None:
-        """Show where fine-tuning stands, and the buttons for what can be done now."""
-        self._run_line.setText(status.message)
-        self._run_bar.setVisible(status.share is not None)
-        self._run_bar.setValue(round(100 * (status.share or 0)))
-        for action, button in self._run_buttons.items():
-            button.setVisible(action in status.actions)
-
-    def show_unsaved(self, message: str) -> None:
-        """Show what could not be saved, with the button to try again."""
-        self._unsaved.show_message(message)
-
-    def show_other_image(self, message: str, image_id: int | None) -> None:
-        """Show that a step belongs to another image, with the button that opens it."""
-        self._other_image_id = image_id
-        titles = [title for title, key in self._titles if key == image_id]
-        self._other_image.button.setToolTip(f"Show {titles[0]}." if titles else "Show the image that the step was on.")
-        self._other_image.show_message(message)
-
-    def show_error(self, message: str) -> None:
-        """Show an error as a napari notification."""
-        show_error(message)
+    def show_image(self, image_id: int, image: Image | None) -> None:
+        """Show another image, and allow undo and redo on it."""
+        self._editing.flush()
+        if image is not None:
+            self._following.release()
+        super().show_image(image_id, image)
 
     # actions
 
-    def open_project(self, location: str) -> None:
-        """Open or create a project, and close the one that was open."""
-        try:
-            session = AnnotationSession.open(location, preset=self._preset, device=self._device)
-        except MaskwrightError as error:
-            show_error(str(error))
-            return
-        self.close_project()
-        self._project.setText(location)
-        self.controller = Controller(session, self)
-        self.controller.show_duplicates(visible=self._duplicates.isChecked())
-        # not a bound method of ours: when the signal arrives, this widget is deleted
-        self.destroyed.connect(self.controller.close)
+    def open_project(self, location: str, *, create: bool = False, then: Callable[[], None] = lambda: None) -> None:
+        """Open a project in place of the one that is open.
+
+        Args:
+            location: folder or database URL.
+            create: whether it is created where there is none; else a button offers that.
+            then: called when it is open.
+        """
+
+        def opened(session: AnnotationSession, message: str) -> None:
+            self.show_busy("")
+            self.close_project()
+            self._project.location.setText(location)
+            self.controller = Controller(session, self)
+            self.controller.show_duplicates(visible=self._duplicates.isChecked())
+            # not a bound method of ours: when the signal arrives, this widget is deleted
+            self.destroyed.connect(self.controller.close)
+            plane = self._following.plane()
+            if plane is not None:
+                self._show_plane(plane)
+            self.show_status(message or f"Project {location}.")
+            then()
+
+        def refused(place: ProjectLocation) -> None:
+            self.show_busy("")
+            if place.kind is LocationKind.OTHER:
+                show_error(place.message)
+            else:
+                self._create.show_message(place.message)
+
+        self._create.show_message("")
+        self.show_busy("Opening the project")
+        self._opener.open(location, create=create, opened=opened, refused=refused)
 
     def close_project(self) -> None:
-        """Stop running work and close the project."""
-        if self.controller is not None:
-            self.destroyed.disconnect(self.controller.close)
-            self.controller.close()
-            self.controller = None
-            self.show_searching(running=False)
-            self.show_matches((), "")
-            self.show_unsaved("")
-            self.show_other_image("", None)
+        """Stop running work, close the project, and show nothing of it."""
+        if self.controller is None:
+            return
+        self.destroyed.disconnect(self.controller.close)
+        self.controller.close()
+        self.controller = None
+        self._planes = {}
+        self.show_no_image()
+        if self._following.layer is None:
+            self._canvas.reset()
+        self.show_images((), None)
+        self.show_searching(running=False)
+        self.show_matches((), "")
+        self.show_unsaved("")
+        self.show_other_image("", None)
+        self.show_history(())
+        self.show_busy("")
+
+    def _show_plane(self, plane: Plane | None) -> None:
+        """Show a plane of a layer, or None for the images of the project."""
+        controller = self.controller
+        if plane is not None:
+            self._canvas.show_plane(plane.layer, plane.index, plane.size_hw)
+        if controller is None:
+            return
+        if plane is None:
+            self._canvas.reset()
+            controller.images.show_first()
+        else:
+            controller.images.show_plane(plane.read, lambda image_id: self._planes.__setitem__(image_id, plane))
+
+    def _run_by_key(self, name: str) -> None:
+        """A key counts only while the dock is visible: nobody decides unseen."""
+        if self.isVisibleTo(self.window()):
+            self.run_action(name)
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """The keys work in the dock, too: its fields take letters for themselves, its lists and buttons do not."""
+        parts = [("Control", Qt.ControlModifier), ("Shift", Qt.ShiftModifier)]
+        modifiers = [name for name, modifier in parts if event.modifiers() & modifier]
+        letter = chr(event.key()) if Qt.Key_A <= event.key() <= Qt.Key_Z else ""
+        action = KEYS.get("-".join([*modifiers, letter]))
+        if action is not None:
+            self.run_action(action[0])
+        else:
+            super().keyPressEvent(event)
 
     def run_action(self, name: str) -> None:
         """Run the action of a button, a key or a command."""
         without_project: dict[str, Callable[[], Any]] = {
-            "hide": self._canvas.toggle_proposals,
-            "tool": lambda: self._tool.setCurrentIndex((self._tool.currentIndex() + 1) % self._tool.count()),
-            "sign": self._subtract.toggle,
-            "open": lambda: self.open_project(self._project.text()),
+            "hide": self._canvas.toggle_proposals, "tool": self._tool.press_next, "sign": self._subtract.toggle,
+            "open": lambda: self.open_project(self._project.location.text()),
+            "create": lambda: self.open_project(self._project.location.text(), create=True),
             "choose project": self._choose_project,
-            "add layer": self.add_layer,
-        }
+            "target": self._following.follow_listed,
+            "channels": self._following.channels_changed,
+            "contrast": lambda: self._following.set_display_contrast(on=self._project.contrast.isChecked()),
+        }  # fmt: skip
+        if self._closed:
+            return
+        self._following.settle()
         if name in without_project:
             without_project[name]()
         elif self.controller is None:
-            show_error("Open a project first.")
+            self._open_default(lambda: self.run_action(name))
         elif name in FINETUNE_ACTIONS:
             self.controller.finetune(name)
         else:
             self._run_on_project(self.controller, name)
 
+    def _open_default(self, then: Callable[[], None]) -> None:
+        """Open the project that is named in the dock, which is created if it is the default one, then go on."""
+        location = self._project.location.text().strip() or default_project()
+        self._project.location.setText(location)
+        self.open_project(location, create=location == default_project(), then=then)
+
     def _run_on_project(self, controller: Controller, name: str) -> None:
         actions: dict[str, Callable[[], Any]] = {
             "run": lambda: self._propose(controller),
-            "find": lambda: controller.find(self._phrase.text()),
+            "find": lambda: controller.find(self._search.phrase.text()),
             "stop": controller.stop_search,
-            "match": lambda: controller.open_image(self._matches.currentItem().data(Qt.UserRole)),
-            "image": lambda: controller.open_image(self._images.currentData()),
-            "next": lambda: controller.step(1),
-            "previous": lambda: controller.step(-1),
+            "everything": controller.prompts.everything,
+            "stop prompt": controller.prompts.stop,
+            "match": lambda: controller.images.open(self._search.matches.currentItem().data(Qt.UserRole)),
+            "image": lambda: controller.images.open(self._project.images.currentData()),
+            "next": lambda: controller.images.step(1),
+            "previous": lambda: controller.images.step(-1),
             "open other image": lambda: self._open_other_image(controller),
             "other": controller.next_candidate,
             "clear": controller.clear_clicks,
@@ -278,89 +324,55 @@ class AnnotatorWidget(Form):
         actions[name]()
 
     def _propose(self, controller: Controller) -> None:
-        background = self._background.isChecked()
         try:
-            prompt = TextPrompt.parse(
-                self._classes.text(),
-                method=self._method.currentData(),
-                background=background,
-                threshold=self._threshold.value() / 100 if background else None,
-                cleaning=self._cleaning.currentData() if background else None,
-                refine="pamr" if self._refine.isChecked() else None,
-            )
+            prompt = self._text.prompt(self._classes.text())
         except MaskwrightError as error:
             show_error(str(error))
         else:
-            controller.propose(divide_countable(prompt) if self._instances.isChecked() else prompt)
-
-    def _selected_proposals(self) -> list[ProposalId]:
-        return [item.data(Qt.UserRole) for item in self._list.selectedItems()]
+            controller.prompts.text(prompt)
 
     def _open_other_image(self, controller: Controller) -> None:
         if self._other_image_id is not None:
-            controller.open_image(self._other_image_id)
+            controller.images.open(self._other_image_id)
 
-    def add_layer(self) -> None:
-        """Add the selected image layer to the project; its masks are drawn over that layer."""
-        layer = self._viewer.layers.selection.active
-        if not isinstance(layer, ImageLayer) or self.controller is None:
-            show_error("Select an image layer, and open a project.")
-            return
-        data, rgb, name = layer.data[0] if layer.multiscale else layer.data, layer.rgb, layer.name
-        self.controller.add_image(
-            lambda: Image.from_array(data, rgb=rgb, name=name),
-            lambda image_id: self._canvas.user_layers.__setitem__(image_id, layer),
-        )
+    # the mouse
 
-    def _mouse_pressed(self, viewer: Any, event: Any) -> Iterator[None]:
-        """Handle a press on the canvas until its release; a drag moves the view unless the box tool is on."""
-        tool = self._tool.currentIndex()
-        if event.button != 1 or self.controller is None or self._canvas.image_layer not in viewer.layers:
-            return
-        start, first = event.pos, self._canvas.to_pixels(event.position)
-        opposite = "Alt" in event.modifiers
-        if tool == _BOX:
-            viewer.scene.camera.mouse_pan = False
-        try:
-            yield
-            while event.type == "mouse_move":
-                yield
-        finally:
-            viewer.scene.camera.mouse_pan = True
-        moved = max(abs(now - then) for now, then in zip(event.pos, start, strict=True)) > _CLICK_TOLERANCE
-        (x0, y0), (x1, y1) = first, self._canvas.to_pixels(event.position)
-        if tool == _BOX and moved:
-            self.controller.box((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
-        elif tool == _POINT and not moved and "Control" in event.modifiers:
-            self._correct_at(x0, y0)
-        elif tool == _POINT and not moved:
-            label = int(self._subtract.isChecked() == opposite)
-            self.controller.click(x0, y0, label, radius=self._canvas.click_radius)
-        elif tool == _OFF and not moved:
-            self._select_at(x0, y0)
+    def add_point(self, x: float, y: float, *, opposite: bool, radius: float) -> None:
+        """Add a point of the current sign or its opposite, or remove the one within a radius."""
+        label = int(self._subtract.isChecked() == opposite)
+        self._with_controller(lambda controller: controller.click(x, y, label, radius=radius))
 
-    def _correct_at(self, x: float, y: float) -> None:
+    def add_box(self, box: tuple[float, float, float, float]) -> None:
+        """Draw a box around an object."""
+        self._with_controller(lambda controller: controller.box(box))
+
+    def correct_at(self, x: float, y: float) -> None:
         """Let clicks correct the smallest accepted mask at a pixel."""
         ids = self._accepted_at(x, y)
         if ids and self.controller is not None:
             self.controller.correct(ids[0])
 
-    def _select_at(self, x: float, y: float) -> None:
+    def select_at(self, x: float, y: float) -> None:
         """Select the topmost accepted mask at a pixel; if it is selected already, the one below."""
-        active = self._viewer.layers.selection.active
-        # while the user paints or draws in another layer, a click belongs to that tool
-        if active is not None and str(getattr(active, "mode", "pan_zoom")) != "pan_zoom":
-            return
         ids, before = self._accepted_at(x, y), self._accepted.ids
         place = ids.index(before[0]) + 1 if len(before) == 1 and before[0] in ids else 0
         self._accepted.select([ids[place % len(ids)]] if ids else [])
 
+    def show_refusal(self, message: str) -> None:
+        """Say why a click did nothing."""
+        self.show_status(message)
+
+    def _with_controller(self, then: Callable[[Controller], None]) -> None:
+        self._following.settle()
+        controller = self.controller
+        if controller is not None:
+            then(controller)
+        else:
+            self._open_default(lambda: None if self.controller is None else then(self.controller))
+
     def _accepted_at(self, x: float, y: float) -> list[int]:
         masks = [mask for mask in self._masks if mask.annotation is not None]
         return [mask.annotation for mask in self._canvas.masks_at(masks, x, y) if mask.annotation is not None]
-
-    def _show_selected(self, ids: list[int]) -> None:
-        self._canvas.show_selected([mask for mask in self._masks if mask.annotation in ids])
 
     def _delete(self, ids: list[int]) -> None:
         if self.controller is not None:
@@ -377,18 +389,12 @@ class AnnotatorWidget(Form):
         )
 
     def _choose_project(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Project folder", self._project.text())
+        folder = QFileDialog.getExistingDirectory(self, "Project folder", self._project.location.text())
         if folder:
+            self._project.location.setText(folder)
             self.open_project(folder)
 
     def _choose_export(self, controller: Controller) -> None:
         file, _ = QFileDialog.getSaveFileName(self, "COCO file", "coco.json", "COCO (*.json)")
         if file:
             controller.export(Path(file))
-
-
-def _row_text(mask: MaskView, state: str, pixels: int) -> str:
-    """Such as "cow (duplicate)  12.0 %, score 0.91, out of vocabulary"."""
-    score = "" if mask.mask.score is None else f", score {mask.mask.score:.2f}"
-    vocabulary = ", out of vocabulary" if mask.out_of_vocabulary else ""
-    return f"{mask.mask.category or 'clicked'}{state}  {100 * mask.mask.area / pixels:.1f} %{score}{vocabulary}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from maskwright.session import AnnotationSession
 from napari_maskwright._controller import Controller
 from tests.display import display
 from tests.plugin.window import Window
+
+WINDOW_SIZE = (800, 460)
+"""Size of the window: small, because it is painted without a graphics card."""
 
 __all__ = ["display"]
 
@@ -59,3 +63,37 @@ def talk2dino_controller(place: Path, talking_preset: Path, window: Window) -> I
     window.until(lambda: controller.image_id)
     yield controller
     controller.close()
+
+
+@pytest.fixture
+def viewer(display: None, qapp: Any) -> Iterator[Any]:
+    """A window that is not shown: without a graphics card painting takes most of the time."""
+    import napari
+
+    viewer = napari.Viewer(show=False)
+    viewer.window.resize(*WINDOW_SIZE)
+    yield viewer
+    viewer.close()
+    qapp.processEvents()
+
+
+@pytest.fixture
+def widget(viewer: Any, place: Path, small_preset: Path, qtbot: Any) -> Any:
+    return _docked(viewer, place, small_preset, qtbot)
+
+
+@pytest.fixture
+def talk2dino_widget(viewer: Any, place: Path, talking_preset: Path, qtbot: Any) -> Any:
+    """As `widget`, with a model that has Talk2DINO."""
+    widget = _docked(viewer, place, talking_preset, qtbot)
+    widget._text.objects.setChecked(False)
+    return widget
+
+
+def _docked(viewer: Any, place: Path, preset: Path, qtbot: Any) -> Any:
+    from napari_maskwright._widget import AnnotatorWidget
+
+    widget = AnnotatorWidget(viewer, project=str(place), preset=str(preset), device="cpu")
+    viewer.window.add_dock_widget(widget, name="Maskwright", area="right")
+    qtbot.waitUntil(lambda: widget.controller is not None and widget.controller.image_id is not None, timeout=30_000)
+    return widget

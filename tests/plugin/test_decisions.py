@@ -27,7 +27,7 @@ SAVED = re.compile(r"^Saved \d\d:\d\d:\d\d\. ", re.MULTILINE)
 
 def _propose(controller: Controller, window: Window, words: str = "grass, cow, sky") -> list[ProposalId]:
     before = set(window.proposals)
-    controller.propose(TextPrompt.parse(words))
+    controller.prompts.text(TextPrompt.parse(words))
     window.until(lambda: not before.issuperset(window.proposals) or window.hidden)
     return window.proposals
 
@@ -93,7 +93,7 @@ def test_undo_takes_the_last_click_first_and_then_the_last_step(controller: Cont
 def test_undo_of_a_step_on_another_image_only_offers_to_open_it(controller: Controller, window: Window) -> None:
     first = controller.image_id
     _accept(controller, window, _box(5, 25))
-    controller.step(1)
+    controller.images.step(1)
     window.until(lambda: controller.image_id != first)
     offered = window.view.show_other_image
     controller.undo()
@@ -103,13 +103,13 @@ def test_undo_of_a_step_on_another_image_only_offers_to_open_it(controller: Cont
     assert controller.image_id != first, "it only offers"
     assert _stored(controller) == ["cow"]
     assert not window.view.show_error.called
-    controller.open_image(offered.call_args.args[1])
+    controller.images.open(offered.call_args.args[1])
     window.until(lambda: controller.image_id == first)
     assert offered.call_args.args == ("", None), "the offered was taken"
     controller.undo()
     window.until(lambda: not window.accepted)
     assert _stored(controller) == []
-    controller.step(1)
+    controller.images.step(1)
     window.until(lambda: controller.image_id != first)
     controller.redo()
     window.until(lambda: offered.call_args.args[1] == first)
@@ -211,7 +211,7 @@ def test_duplicates_are_hidden_counted_and_accepted_when_shown(controller: Contr
     ids = _propose(controller, window)
     controller.decide(accept=True)
     window.until(lambda: len(window.accepted) == len(ids))
-    controller.propose(TextPrompt.parse("grass, cow, sky"))
+    controller.prompts.text(TextPrompt.parse("grass, cow, sky"))
     window.until(lambda: window.hidden == len(ids))
     assert window.proposals == []
     assert f"{len(ids)} duplicate{'s' * (len(ids) > 1)} hidden." in window.status
@@ -223,7 +223,7 @@ def test_duplicates_are_hidden_counted_and_accepted_when_shown(controller: Contr
     assert all(view.duplicate for view in window.masks if view.proposal)
     controller.decide(accept=True)
     window.until(lambda: len(window.accepted) == 2 * len(ids))
-    controller.propose(TextPrompt.parse("grass, cow, sky"))
+    controller.prompts.text(TextPrompt.parse("grass, cow, sky"))
     window.until(lambda: len(window.proposals) == len(ids))
     assert "hidden" not in window.status
     controller.show_duplicates(visible=False)
@@ -343,14 +343,14 @@ def test_unsaved_masks_stay_through_other_prompts_and_images(
     assert set(waiting) < set(others)
     assert window.unwritten == set(waiting)
     first = controller.image_id
-    controller.step(1)
+    controller.images.step(1)
     window.until(lambda: controller.image_id != first and not window.masks)
     assert window.unsaved
     assert "1 mask not saved" in window.status
-    controller.step(-1)
-    window.until(lambda: window.proposals == waiting)
+    controller.images.step(-1)
+    window.until(lambda: set(waiting) <= set(window.proposals))
     disk["disk"] = False
-    controller.step(1)
+    controller.images.step(1)
     window.until(lambda: controller.image_id != first)
     controller.retry()
     window.until(lambda: not window.unsaved)
@@ -585,7 +585,7 @@ def test_a_change_between_reading_an_image_and_showing_it_is_seen(
         return views
 
     monkeypatch.setattr(controller.session, "view", slow)
-    controller.open_image(second)
+    controller.images.open(second)
     assert read.wait(10)
     with Project.open(place) as other:
         other.accept(second, _box(5, 25), "cow")
@@ -626,7 +626,7 @@ def test_the_project_is_never_read_or_written_on_the_windows_thread(
     controller.click(30, 20, 1)
     controller.clear_clicks()
     controller.show_duplicates(visible=True)
-    controller.step(1)
+    controller.images.step(1)
     window.settle(1.5)
     assert {thread.name.rsplit("_", 1)[0] for thread in threads} >= {
         "maskwright-watch", "maskwright-read", "maskwright-save", "maskwright-model"
@@ -640,7 +640,7 @@ def test_another_windows_mask_is_seen_while_two_prompts_run(
     slow = Gate(controller.session.propose_text)
     monkeypatch.setattr(controller.session, "propose_text", slow)
     for words in ("cow", "sky"):
-        controller.propose(TextPrompt.parse(words))
+        controller.prompts.text(TextPrompt.parse(words))
     assert slow.reached.wait(10)
     with Project.open(place) as other:
         other.accept(controller.image_id, _box(5, 25), "cow")

@@ -11,9 +11,7 @@ import pytest
 
 from maskwright.project import Project
 from maskwright.session import deletion_message
-from tests.plugin.test_widget import Press, viewer, widget
-
-__all__ = ["viewer", "widget"]
+from tests.plugin.mouse import drawn, press, show
 
 pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("display")]
 
@@ -42,7 +40,7 @@ def _stored(place: Path) -> list[int]:
 
 def _find(widget: Any) -> None:
     widget._classes.setText("grass, cow, sky")
-    widget._background.setChecked(False)
+    widget._text.background.setChecked(False)
     widget.run_action("run")
 
 
@@ -55,14 +53,14 @@ def _press_key(viewer: Any, key: str) -> None:
 def test_undo_and_redo_by_button_and_key(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     _find(widget)
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
-    shapes = np.asarray(widget._layers["proposals"].data) > 0
+    shapes = drawn(widget, "proposals") > 0
     widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() > 0, timeout=20_000)
-    assert not np.asarray(widget._layers["proposals"].data).any()
+    assert not drawn(widget, "proposals").any()
     widget._undo.click()
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=20_000)
-    assert np.array_equal(np.asarray(widget._layers["proposals"].data) > 0, shapes), "a proposal again"
-    assert not np.asarray(widget._layers["accepted"].data).any()
+    assert np.array_equal(drawn(widget, "proposals") > 0, shapes), "a proposal again"
+    assert not drawn(widget, "accepted").any()
     assert widget._status.text().startswith("Undone: accept of ")
     assert _stored(place) == []
     widget._redo.click()
@@ -98,7 +96,7 @@ def test_the_step_of_another_image_is_a_button_away(widget: Any, place: Path, qt
     assert "a.png" in widget._other_image.button.toolTip()
     assert len(_stored(place)) == 1
     widget._other_image.button.click()
-    qtbot.waitUntil(lambda: widget._images.currentData() == first, timeout=20_000)
+    qtbot.waitUntil(lambda: widget._project.images.currentData() == first, timeout=20_000)
     assert widget.controller.image_id == first
     assert not widget._other_image.isVisibleTo(widget)
     assert len(_stored(place)) == 1, "opening it undoes nothing"
@@ -117,14 +115,14 @@ def test_a_selected_mask_is_filled_deleted_and_restored(widget: Any, viewer: Any
     assert box.delete.toolTip()
     selected = set(viewer.layers.selection)
     box.list.setCurrentRow(1)
-    assert np.array_equal(np.asarray(widget._layers["selected"].data) > 0, _box(30, 50))
+    assert np.array_equal(drawn(widget, "selected") > 0, _box(30, 50))
     assert set(viewer.layers.selection) == selected, "a temporary layer takes no selection"
     assert box.delete.isEnabled()
     assert "Undo" in box.delete.toolTip()
     box.delete.click()
     qtbot.waitUntil(lambda: _listed(widget) == [f"{ids[0]}: cow  20.8 %"], timeout=20_000)
     assert _stored(place) == ids[:1]
-    assert "selected" not in widget._layers
+    assert not drawn(widget, "selected").any()
     assert not box.delete.isEnabled()
     assert widget._status.text().startswith(f"{deletion_message(1)}\nSaved ")
     widget._undo.click()
@@ -151,29 +149,30 @@ def test_the_selection_stays_when_another_window_changes_something(widget: Any, 
 
 
 def test_a_click_selects_the_topmost_mask_and_then_the_one_below(widget: Any, viewer: Any, qtbot: Any) -> None:
+    show(viewer)
     large, small = _accept(widget, qtbot, _box(5, 50), _box(10, 20, 8, 16))
     box = widget._accepted
     for expected in ([small], [large], [small]):
-        Press(viewer, [(15, 10), (15, 10)])
+        press(viewer, [(15, 10), (15, 10)])
         assert box.ids == expected
-    Press(viewer, [(40, 20), (40, 20)])
+    press(viewer, [(40, 20), (40, 20)])
     assert box.ids == [large]
-    Press(viewer, [(15, 10), (25, 25), (30, 30)])
+    press(viewer, [(15, 10), (25, 25), (30, 30)])
     assert box.ids == [large], "a drag moves the view"
-    Press(viewer, [(2, 2), (2, 2)])
+    press(viewer, [(2, 2), (2, 2)])
     assert box.ids == []
     for outside in ((-5, 10), (500, 10), (15, -1)):
-        Press(viewer, [outside, outside])
+        press(viewer, [outside, outside])
         assert box.ids == []
     mine = viewer.add_labels(np.zeros((40, 60), int), name="mine")
     mine.mode = "paint"
-    Press(viewer, [(40, 20), (40, 20)])
+    press(viewer, [(40, 20), (40, 20)])
     assert box.ids == [], "while the user paints, a click paints"
     mine.mode = "pan_zoom"
-    Press(viewer, [(40, 20), (40, 20)])
+    press(viewer, [(40, 20), (40, 20)])
     assert box.ids == [large]
     widget.run_action("tool")
-    Press(viewer, [(15, 10), (15, 10)])
+    press(viewer, [(15, 10), (15, 10)])
     assert box.ids == [large], "now a click is a prompt"
     widget.run_action("clear")
 
@@ -222,13 +221,13 @@ def test_the_switch_shows_duplicates(widget: Any, place: Path, qtbot: Any) -> No
     qtbot.waitUntil(lambda: widget._hidden.text() == notice, timeout=60_000)
     assert f"{notice}." in widget._status.text()
     assert widget._list.count() == 0
-    assert not np.asarray(widget._layers["proposals"].data).any()
+    assert not drawn(widget, "proposals").any()
     assert not widget._accept.isEnabled()
     widget._duplicates.click()
     assert widget._hidden.text() == ""
     assert widget._list.count() == number
     assert "(duplicate)" in widget._list.item(0).text()
-    assert np.asarray(widget._layers["proposals"].data).any()
+    assert drawn(widget, "proposals").any()
     widget._list.setCurrentRow(0)
     widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == number + 1, timeout=20_000)
@@ -240,7 +239,7 @@ def test_the_switch_shows_duplicates(widget: Any, place: Path, qtbot: Any) -> No
 def test_a_failed_write_is_marked_and_try_again_saves(widget: Any, place: Path, qtbot: Any) -> None:
     _find(widget)
     qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
-    shapes = np.asarray(widget._layers["proposals"].data).copy()
+    shapes = drawn(widget, "proposals").copy()
     other = sqlite3.connect(place / "project.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     widget.run_action("accept")
@@ -248,7 +247,7 @@ def test_a_failed_write_is_marked_and_try_again_saves(widget: Any, place: Path, 
     assert widget._unsaved.label.text()
     texts = [widget._list.item(n).text() for n in range(widget._list.count())]
     assert all("(not saved)" in text for text in texts)
-    assert np.array_equal(np.asarray(widget._layers["proposals"].data), shapes), "they stay on screen"
+    assert np.array_equal(drawn(widget, "proposals"), shapes), "they stay on screen"
     assert "Saved" not in widget._status.text()
     assert "not saved" in widget._status.text()
     other.rollback()

@@ -1,41 +1,65 @@
-"""Labels and colours of masks in napari's layers."""
+"""Masks as labels, their colours, and large images."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pytest
 
 from maskwright.domain import Mask
 from maskwright.session import MaskView
-from napari_maskwright._layers import colors_of, hatched, labels_of
+from napari_maskwright._layers import Drawing, Numbered, Style
 
 
-def _view(region: Any, color: str) -> MaskView:
-    return MaskView(Mask.from_array(region, category="cow"), color)
+def _drawing(style: Style, *regions: Any) -> Drawing:
+    views = [MaskView(Mask.from_array(region, category="cow"), "#0072b2") for region in regions]
+    items = tuple(Numbered(number, view) for number, view in enumerate(views, start=1))
+    return Drawing(style, items, regions[0].shape)
 
 
 def test_labels_in_the_smallest_type_with_small_masks_on_top() -> None:
     large, small = np.ones((6, 8), bool), np.zeros((6, 8), bool)
     small[2:4, 2:4] = True
-    rows = [_view(small, "#0072b2"), _view(large, "#d55e00")]
-    labels = labels_of(rows, (6, 8))
+    drawing = _drawing(Style.FILLED, small, large)
+    labels = drawing.render((0, 0, 8, 6))
     assert labels.dtype == np.uint8
     assert np.array_equal(labels == 1, small)
     assert np.array_equal(labels == 2, ~small)
-    assert colors_of(rows) == {None: "#00000000", 0: "#00000000", 1: "#0072b2", 2: "#d55e00"}
-    assert labels_of([rows[0]] * 300, (6, 8)).dtype == np.uint16
-    assert not labels_of([], (6, 8)).any()
+    assert drawing.colors == {None: "#00000000", 0: "#00000000", 1: "#0072b2", 2: "#0072b2"}
+    assert _drawing(Style.FILLED, *[small] * 300).dtype == np.uint16
+
+
+def test_a_proposal_has_a_dashed_edge_around_a_pale_inside() -> None:
+    region = np.zeros((300, 200), bool)
+    region[50:250, 20:180] = True
+    drawing = _drawing(Style.PROPOSED, region)
+    labels = drawing.render((0, 0, 200, 300))
+    assert np.array_equal(labels > 0, region)
+    assert (labels[51:249, 21:179] == 2).all()
+    assert set(np.unique(labels[50, 20:180])) == {1, 3}, "white and the colour"
+    assert drawing.colors[2] == "#0072b260"
 
 
 def test_hatching_covers_the_region_in_two_strengths_of_one_colour() -> None:
     region = np.zeros((300, 200), bool)
     region[50:250, 20:180] = True
-    labels, colors = hatched([_view(region, "#808080")], (300, 200))
+    labels = _drawing(Style.HATCHED, region).render((0, 0, 200, 300))
     assert np.array_equal(labels > 0, region)
     assert 0.4 < (labels[region] == 1).mean() < 0.6
-    assert np.array_equal(labels[100, 29:89], np.repeat([2, 1], 3).tolist() * 10), "three pixels of a hundred stripes"
-    assert colors == {None: "#00000000", 0: "#00000000", 1: "#808080", 2: "#80808040"}
-    assert hatched([_view(np.ones((3, 4), bool), "#808080")], (3, 4))[0].tolist() == [
-        [1, 2, 1, 2], [2, 1, 2, 1], [1, 2, 1, 2]
-    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("style", list(Style))
+def test_a_part_is_drawn_as_in_the_whole(style: Style, rng: np.random.Generator) -> None:
+    regions = []
+    for _ in range(4):
+        region = np.zeros((40, 60), bool)
+        top, left = rng.integers(0, 25), rng.integers(0, 40)
+        region[top : top + 14, left : left + 18] = rng.random((14, 18)) > 0.2
+        regions.append(region)
+    drawing = _drawing(style, *regions)
+    whole = drawing.render((0, 0, 60, 40))
+    for x, y, width, height in ((0, 0, 30, 20), (13, 7, 29, 21), (59, 39, 1, 1)):
+        assert np.array_equal(drawing.render((x, y, width, height)), whole[y : y + height, x : x + width])
+    if style is Style.FILLED:
+        assert np.array_equal(drawing.render((0, 0, 60, 40), 4), whole[::4, ::4])

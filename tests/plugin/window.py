@@ -27,6 +27,8 @@ class Window:
         self.status = self.unsaved = self.notice = ""
         self.hidden = 0
         self.matches: Sequence[Any] = ()
+        self.view.go_to_plane.return_value = False
+        self.view.show_no_image.side_effect = lambda: self._show_masks((), ())
         self.view.call_soon.side_effect = self.calls.put
         self.view.show_masks.side_effect = self._show_masks
         self.view.show_status.side_effect = lambda text: setattr(self, "status", text)

@@ -17,6 +17,7 @@ from maskwright.imaging.reading import read_image
 __all__ = ["BoolArray", "Image", "ImageRecord"]
 
 BoolArray = NDArray[np.bool_]
+_HASHED_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +80,7 @@ class Image:
         return cls(decoded.pixels, name, path, hashlib.sha256(data).hexdigest(), decoded.orientation, decoded.captured)
 
     @classmethod
-    def from_array(cls, array: Any, *, rgb: bool, name: str = "") -> Image:
+    def from_array(cls, array: Any, *, rgb: bool, name: str = "", limits: tuple[float, float] | None = None) -> Image:
         """Convert pixels of any number type, such as the data of a napari layer.
 
         Args:
@@ -87,6 +88,7 @@ class Image:
                 rescaled from their 0.1 and 99.9 percentiles to 0 and 255.
             rgb: whether the last axis is colour.
             name: for lists.
+            limits: values to rescale to 0 and 255 in place of the percentiles, also for uint8.
 
         Raises:
             ShapeError: more or fewer axes, as of a stack, or no pixels.
@@ -99,9 +101,9 @@ class Image:
         pixels = np.asarray(array)[..., :3] if rgb else np.asarray(array)
         if not pixels.size:
             raise ShapeError("There are no pixels. Choose another layer.")
-        if pixels.dtype != np.uint8:
-            pixels = to_8bit(pixels)
-        return cls(np.ascontiguousarray(pixels) if rgb else np.repeat(pixels[..., None], 3, axis=2), name)
+        if pixels.dtype != np.uint8 or limits is not None:
+            pixels = to_8bit(pixels, limits)
+        return cls(np.ascontiguousarray(pixels) if rgb else _grey_as_rgb(pixels), name)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -109,9 +111,18 @@ class Image:
         return int(self.pixels.shape[0]), int(self.pixels.shape[1])
 
 
+def _grey_as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) view of a (H, W) plane: three channels in the memory of one."""
+    owned = np.array(pixels, order="C")
+    owned.flags.writeable = False
+    return np.broadcast_to(owned[..., None], (*owned.shape, 3))
+
+
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A read-only copy, or the array itself when it is read-only and owns its data."""
-    if not (array.flags.owndata and not array.flags.writeable):
+    """A read-only copy, or the array itself when it and the array whose data it shows are read-only."""
+    owner = array if array.base is None else array.base
+    locked = isinstance(owner, np.ndarray) and owner.flags.owndata and not owner.flags.writeable
+    if not locked or array.flags.writeable:
         array = array.copy()
         array.flags.writeable = False
     return array
@@ -119,7 +130,9 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 def _array_sha256(pixels: NDArray[np.uint8]) -> str:
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
+    # in parts, because a view in the memory of one channel is three times as large when it is contiguous
+    for top in range(0, len(pixels), _HASHED_ROWS):
+        digest.update(np.ascontiguousarray(pixels[top : top + _HASHED_ROWS]).data)
     return digest.hexdigest()
 
 

@@ -36,6 +36,19 @@ class Mask:
         return cls(category, _rle.encode(np.asarray(mask)), score)
 
     @classmethod
+    def from_part(
+        cls,
+        part: BoolArray,
+        xy: tuple[int, int],
+        size_hw: tuple[int, int],
+        *,
+        category: str | None = None,
+        score: float | None = None,
+    ) -> Mask:
+        """Build a mask of a (H, W) image from the boolean array of a part of it, whose left top pixel is `xy`."""
+        return cls(category, _rle.encode_box(part, *xy, size_hw), score)
+
+    @classmethod
     def from_rle(
         cls, rle: Rle, *, category: str | None, score: float | None, area: int, bbox: tuple[int, int, int, int]
     ) -> Mask:
@@ -48,6 +61,10 @@ class Mask:
     def to_array(self) -> BoolArray:
         """Decode to a boolean (H, W) array."""
         return _rle.decode(self.rle)
+
+    def part(self, box: tuple[int, int, int, int] | None = None) -> BoolArray:
+        """Decode the part inside a box (x, y, width, height), by default `bbox`, to a boolean (height, width) array."""
+        return _rle.decode_box(self.rle, self.bbox if box is None else box)
 
 
 def iou(first: BoolArray, second: BoolArray) -> float:

@@ -14,7 +14,19 @@ from numpy.typing import NDArray
 
 from maskwright.errors import InvalidMask
 
-__all__ = ["Rle", "area", "bbox", "compressed", "decode", "encode", "runs_from_text", "runs_to_text"]
+__all__ = [
+    "Rle",
+    "area",
+    "bbox",
+    "compressed",
+    "decode",
+    "decode_box",
+    "encode",
+    "encode_box",
+    "runs_from_text",
+    "runs_to_text",
+    "sample",
+]
 
 
 class Rle(TypedDict):
@@ -45,6 +57,66 @@ def decode(rle: Rle) -> NDArray[np.bool_]:
     runs = _checked_runs(rle)
     flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return flat.reshape((height, width), order="F")
+
+
+def decode_box(rle: Rle, box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """The part of a mask inside a box (x, y, width, height); time and memory grow with the box's columns only.
+
+    Args:
+        rle: the mask.
+        box: inside the mask, in pixels.
+
+    Returns:
+        Boolean (height, width) array.
+    """
+    rows = rle["size"][0]
+    x, y, width, height = box
+    start, stop = x * rows, (x + width) * rows
+    ends = np.cumsum(runs_from_text(rle["counts"]))
+    first, last = np.searchsorted(ends, start, "right"), np.searchsorted(ends, stop, "left")
+    bounds = np.clip(ends[first : last + 1], start, stop)
+    lengths = bounds - np.concatenate([[start], bounds[:-1]])
+    columns = np.repeat(np.arange(first, first + len(lengths)) % 2 == 1, lengths).reshape(width, rows)
+    return np.ascontiguousarray(columns[:, y : y + height].T)
+
+
+def sample(rle: Rle, rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Values of a mask on a grid, without decoding the rest of it.
+
+    Args:
+        rle: the mask.
+        rows: (h,) indices, ascending.
+        columns: (w,) indices, ascending.
+
+    Returns:
+        Boolean (h, w) array.
+    """
+    ends = np.cumsum(runs_from_text(rle["counts"]))
+    places = columns[:, None].astype(np.int64) * rle["size"][0] + rows
+    inside: NDArray[np.bool_] = np.searchsorted(ends, places.ravel(), "right") % 2 == 1
+    return inside.reshape(places.shape).T
+
+
+def encode_box(part: NDArray[np.bool_], x: int, y: int, size_hw: tuple[int, int]) -> Rle:
+    """Compressed RLE of a mask that has pixels only inside a box, of which `part` is the content.
+
+    Args:
+        part: boolean (height, width) array.
+        x: left column of the box.
+        y: top row of the box.
+        size_hw: (H, W) of the mask; the box lies inside.
+    """
+    rows, width = size_hw
+    columns = np.zeros((part.shape[1], rows), np.bool_)
+    columns[:, y : y + part.shape[0]] = part.T
+    flat, start = columns.ravel(), x * rows
+    edges = np.flatnonzero(np.diff(flat, prepend=False)) + start
+    stop, end = start + flat.size, rows * width
+    # a mask that reaches the end of the box ends there, unless the image ends, too
+    closing = [stop] if flat.size and flat[-1] and stop < end else []
+    bounds = np.concatenate([edges, closing, [end]]).astype(np.int64)
+    runs = bounds - np.concatenate([[0], bounds[:-1]])
+    return {"size": [rows, width], "counts": runs_to_text(runs)}
 
 
 def compressed(segmentation: Mapping[str, Any]) -> Rle:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import PurePath, PurePosixPath
 
-__all__ = ["DistinctNames", "fitting", "free_name", "numbered", "plain_name", "plain_text", "stem_key"]
+__all__ = ["DistinctNames", "file_stem", "fitting", "free_name", "numbered", "plain_name", "plain_text", "stem_key"]
 
 _LONGEST = 255
 """Bytes of one file name on the usual Linux file systems."""
@@ -19,6 +19,12 @@ def fitting(stem: str, ending: str) -> str:
     while len(os.fsencode(stem + ending)) > _LONGEST:
         stem = stem[:-1]
     return stem
+
+
+def file_stem(name: str) -> str:
+    """A name of anything, such as a layer, as the stem of a file name that every system allows."""
+    allowed = "".join("_" if letter in '<>:"/\\|?*' or ord(letter) < 32 else letter for letter in plain_text(name))
+    return allowed.strip(" .") or "image"
 
 
 def numbered(path: str) -> Iterator[str]:

@@ -138,7 +138,7 @@ class ImageMatcher:
             return _of(known, "content")
         opened = Image.open(file)
         # a PNG that Maskwright wrote for an array is identified by its pixels
-        by_pixels = bool(image.sha256) and file.stem == image.sha256 == Image(opened.pixels).sha256
+        by_pixels = bool(image.sha256) and image.sha256 == Image(opened.pixels).sha256
         warnings = () if by_pixels or image.sha256 in ("", opened.sha256) else (_OTHER_BYTES,)
         if known:
             return _of(known, "content", *warnings)

@@ -99,7 +99,7 @@ class ImageCollection:
         record = self._store.images.get(image_id)
         file = self.file_of(record)
         image = Image.open(file)
-        if image.sha256 != record.sha256 and file.stem == record.sha256:
+        if image.sha256 != record.sha256 and record.sha256 in (file.stem, Image(image.pixels).sha256):
             # a PNG written by `register`: its record has the SHA-256 of the pixels, not of the file
             image = replace(image, sha256=record.sha256)
         if image.sha256 != record.sha256 or image.size_hw != (record.height, record.width):
@@ -183,6 +183,9 @@ class ImageCollection:
                 image = Image.open(file)
             except MaskwrightError:
                 continue
+            if Image(image.pixels).sha256 == record.sha256:
+                self.files.restore(file, self.folder / record.file_name, image.sha256)
+                return True
             if image.size_hw == (record.height, record.width) and not self._store.images.by_sha256(image.sha256):
                 self.files.restore(file, self.folder / record.file_name, image.sha256)
                 self._store.images.relocate(record.id, user_name(), sha256=image.sha256)
@@ -235,7 +238,7 @@ class ImageCollection:
             stored_name = record.file_name
         finally:
             # no row, or another process was faster; a file of the user, or one that another process may use, stays
-            if source not in (None, file) and stored_name != name:
+            if source != file and stored_name != name and file.stem != image.sha256:
                 file.unlink(missing_ok=True)
         return record
 

@@ -25,9 +25,12 @@ from maskwright.session.comparison import Side
 from maskwright.session.countable import countable_names, divide_countable
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
-from maskwright.session.masks import StoredMask
+from maskwright.session.locations import LocationKind, ProjectLocation
+from maskwright.session.masks import MaskEdit, StoredMask
 from maskwright.session.messages import (
     CLOSED_PROPOSAL,
+    FIRST_IMAGE,
+    LAST_IMAGE,
     NO_IMAGE,
     NO_OPEN_MASK,
     deletion_message,
@@ -36,6 +39,7 @@ from maskwright.session.messages import (
 )
 from maskwright.session.pending import Decision, Pending, WriteFailure
 from maskwright.session.presets import PRESET_ACTIONS, PresetInfo
+from maskwright.session.propagation import PropagationResult, StackPlane, propagate
 from maskwright.session.session import AnnotationSession, default_project
 from maskwright.session.views import MaskView, Proposal, Proposals, visible
 from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
@@ -50,6 +54,8 @@ __all__ = [
     "CLOSED_PROPOSAL",
     "EXPORT_FORMATS",
     "FINETUNE_ACTIONS",
+    "FIRST_IMAGE",
+    "LAST_IMAGE",
     "METHODS",
     "NO_IMAGE",
     "NO_OPEN_MASK",
@@ -72,7 +78,9 @@ __all__ = [
     "ImageFilter",
     "ImageSummary",
     "ImportReport",
+    "LocationKind",
     "Logins",
+    "MaskEdit",
     "MaskView",
     "MaskwrightError",
     "NothingToUndo",
@@ -80,12 +88,15 @@ __all__ = [
     "Pending",
     "PresetInfo",
     "Progress",
+    "ProjectLocation",
     "ProjectUnwritable",
+    "PropagationResult",
     "Proposal",
     "Proposals",
     "SearchHit",
     "SearchResult",
     "Side",
+    "StackPlane",
     "StoredMask",
     "Upload",
     "UsageError",
@@ -96,6 +107,7 @@ __all__ = [
     "divide_countable",
     "duplicates_hidden",
     "plural",
+    "propagate",
     "visible",
 ]
 

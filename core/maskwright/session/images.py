@@ -35,7 +35,22 @@ class SessionImages:
 
     def add(self, image: Image | Path) -> ImageRecord:
         """Add an image or an image file to the project; raises MaskwrightError with what is wrong with it."""
-        return self._project.images.register(image if isinstance(image, Image) else Image.open(image))
+        opened = image if isinstance(image, Image) else Image.open(image)
+        record = self._project.images.register(opened)
+        self._remember(record.id, opened)
+        return record
+
+    def add_folder(self, folder: Path) -> list[str]:
+        """Add every image file of a folder; returns what is wrong with those that were not added."""
+        return [result.problem for result in self._project.images.add(folder) if result.record is None]
+
+    def known(self, image: Image) -> int | None:
+        """Id of the image with this content, whose pixels are then in memory; None when the project has none."""
+        record = self._project.store.images.by_sha256(image.sha256)
+        if record is None:
+            return None
+        self._remember(record.id, image)
+        return record.id
 
     def add_uploads(self, uploads: Sequence[Upload], *, progress: Progress = NO_PROGRESS) -> list[AddResult]:
         """Add files that somebody sent, also those in zip archives; one result for each image file."""
@@ -73,11 +88,14 @@ class SessionImages:
                 self._pixels.move_to_end(image_id)
                 return self._pixels[image_id]
         image = self._project.images.open(image_id)
+        self._remember(image_id, image)
+        return image
+
+    def _remember(self, image_id: int, image: Image) -> None:
         with self._lock:
             self._pixels[image_id] = image
             while len(self._pixels) > _MOST_IMAGES:
                 self._pixels.popitem(last=False)
-        return image
 
     def encoded(self, image_id: int) -> EncodedImage:
         """An image as a browser shows it: upright, at its full size; raises MaskwrightError when it is missing."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from maskwright.domain import Annotation, Mask, PromptKind
 from maskwright.domain.proposal_id import ProposalId
+from maskwright.errors import Conflict
 from maskwright.project import Project, user_name
 from maskwright.session.duplicates import duplicates
+from maskwright.session.messages import edit_message
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.views import Proposals
 from maskwright.store import Correction, NewAnnotation
 
-__all__ = ["SessionMasks", "StoredMask"]
+__all__ = ["MaskEdit", "SessionMasks", "StoredMask"]
 
 _VISIBLE = ("accepted", "proposed")
 
@@ -31,6 +34,18 @@ class StoredMask:
     """Categories that it is a reference of."""
     negative_reference_of: tuple[str, ...] = ()
     """Categories that it shows what they are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskEdit:
+    """A mask that was changed or made with a brush."""
+
+    annotation_id: int | None
+    """The accepted mask; None for a new one."""
+    before: Mask | None
+    """Its pixels as the user saw them."""
+    after: Mask
+    """Its pixels now; none deletes it."""
 
 
 class SessionMasks:
@@ -69,13 +84,16 @@ class SessionMasks:
             for a in annotations
         ]
 
-    def propose(self, answer: Proposals, *, annotator: str = "") -> list[StoredMask]:
+    def propose(
+        self, answer: Proposals, *, instead: Mapping[ProposalId, Mask] = MappingProxyType({}), annotator: str = ""
+    ) -> list[StoredMask]:
         """Store the answer to a prompt as proposals, in place of those that the same prompt left open before.
 
         So they survive a restart, and every window of the project shows them. No step for undo.
 
         Args:
             answer: of words, an example, or everything; its proposals leave the session's memory.
+            instead: masks to store in the place of some proposals' own, such as a part of them.
             annotator: the user; by default the user of this computer.
 
         Returns:
@@ -83,7 +101,8 @@ class SessionMasks:
         """
         user, prediction = annotator or user_name(), answer.prediction
         opened = self._open.take([proposal.id for proposal in answer.all])
-        drafts = [proposal.annotation(None, user, "proposed") for proposal in opened]
+        chosen = [replace(proposal, mask=instead.get(proposal.id, proposal.mask)) for proposal in opened]
+        drafts = [proposal.annotation(None, user, "proposed") for proposal in chosen]
         try:
             rows = self._project.store.predictions.add(
                 answer.image_id, drafts, None, user, source=prediction.kind.source, names=prediction.categories,
@@ -127,6 +146,44 @@ class SessionMasks:
         correction = Correction(annotation_id, revision, mask, {"source": "manual"})
         (corrected,) = self._project.store.masks.decide("accepted", annotator or user_name(), corrections=[correction])
         return corrected
+
+    def edit(self, image_id: int, edits: Sequence[MaskEdit], category: str, *, annotator: str = "") -> str:
+        """Store what a brush changed: revisions of masks and new masks in one step, masks without pixels deleted.
+
+        Args:
+            image_id: the image.
+            edits: on accepted masks of this image.
+            category: of new masks.
+            annotator: the user; by default the user of this computer.
+
+        Returns:
+            A sentence that says what was done.
+
+        Raises:
+            Conflict: somebody else has changed one of the masks since; nothing was overwritten.
+        """
+        user, store = annotator or user_name(), self._project.store.masks
+        corrections, emptied = [], dict[int, int | None]()
+        for edit in edits:
+            if edit.annotation_id is None:
+                continue
+            now = store.get(edit.annotation_id)
+            if edit.before is None or now.mask.rle != edit.before.rle or now.state != "accepted":
+                raise Conflict("Somebody else has changed that mask. Their version is on the screen now.")
+            if edit.after.area:
+                corrections.append(Correction(now.id, now.revision, edit.after, {"source": "manual"}))
+            else:
+                emptied[now.id] = now.revision
+        new = [
+            NewAnnotation(image_id, category, edit.after, "manual", {"source": "manual"}, user)
+            for edit in edits
+            if edit.annotation_id is None and edit.after.area
+        ]
+        if new or corrections:
+            store.decide("accepted", user, new=new, corrections=corrections)
+        if emptied:
+            store.set_states(emptied, "deleted", user)
+        return edit_message(changed=len(corrections), added=len(new), deleted=len(emptied))
 
     def reclassify(
         self, annotations: Mapping[int, int | None], category: str, *, annotator: str = ""

@@ -10,12 +10,15 @@ from maskwright.store import Counts
 
 __all__ = [
     "CLOSED_PROPOSAL",
+    "FIRST_IMAGE",
+    "LAST_IMAGE",
     "NO_IMAGE",
     "NO_OPEN_MASK",
     "answer_notice",
     "decision_message",
     "deletion_message",
     "duplicates_hidden",
+    "edit_message",
     "image_title",
     "plural",
     "project_counts",
@@ -24,6 +27,8 @@ __all__ = [
 
 NO_IMAGE = "Open or select an image first."
 NO_OPEN_MASK = "There is no open mask. Type class names and press Find masks first, or click."
+FIRST_IMAGE = "This is the first image of the project."
+LAST_IMAGE = "This is the last image of the project."
 CLOSED_PROPOSAL = "That proposal is no longer open. Run the prompt again."
 
 
@@ -53,6 +58,12 @@ def decision_message(masks: int, *, accept: bool, repeated: Sequence[str] = ()) 
 def deletion_message(masks: int) -> str:
     """Such as "Deleted 3 masks; Undo restores them."."""
     return f"Deleted {plural(masks, 'mask')}; Undo restores {'it' if masks == 1 else 'them'}."
+
+
+def edit_message(*, changed: int, added: int, deleted: int) -> str:
+    """Such as "Edited 2 masks. Added 1 mask."."""
+    parts = (("Edited", changed), ("Added", added), ("Deleted", deleted))
+    return " ".join(f"{verb} {plural(count, 'mask')}." for verb, count in parts if count)
 
 
 def unwritten(reason: str, masks: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maskwright.domain import Reference
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
@@ -18,6 +20,10 @@ class SessionReferences:
     def get(self, annotation_id: int) -> Reference:
         """An accepted mask with its image; raises MaskwrightError when it is not accepted."""
         return self._project.reference(annotation_id)
+
+    def resolve(self, references: Sequence[int | Reference]) -> list[Reference]:
+        """References as they are, and accepted masks by their ids as references."""
+        return [self.get(key) if isinstance(key, int) else key for key in references]
 
     def of(self, category: str) -> tuple[list[Reference], list[Reference]]:
         """Positive and negative references of a category; see `Project.references`."""

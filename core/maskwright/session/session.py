@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskwright.domain import Annotation, Image, Mask, Prediction, TextPrompt
+from maskwright.domain import Annotation, Image, Mask, Prediction, Reference, TextPrompt
 from maskwright.domain.click_prompt import ClickPrompt, ClickStep
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.errors import MaskwrightError
@@ -82,17 +82,20 @@ class AnnotationSession:
         """Masks that the project stores: list, propose, draw, correct, delete."""
 
     @classmethod
-    def open(cls, project: str, *, preset: str = "tiny", device: str = "auto") -> AnnotationSession:
+    def open(
+        cls, project: str, *, preset: str = "tiny", device: str = "auto", create: bool = True
+    ) -> AnnotationSession:
         """Open or create a project; the model is loaded when it is first needed.
 
         Args:
             project: folder or database URL.
             preset: preset name or checkpoint folder.
             device: as for `Engine.load`.
+            create: whether a project that does not exist is created.
 
         Raises:
             PresetMissing: there is no such preset on this computer.
-            BadProject, ProjectUnwritable: the project cannot be used.
+            BadProject, ProjectUnwritable: the project cannot be used, or it does not exist.
         """
         find(preset, Settings.load())
 
@@ -101,7 +104,7 @@ class AnnotationSession:
 
             return Engine.load(name, device)
 
-        return cls(load, Project.open(project, create=True), preset)
+        return cls(load, Project.open(project, create=create), preset)
 
     def close(self) -> None:
         """Close the project."""
@@ -145,20 +148,20 @@ class AnnotationSession:
     def propose_reference(
         self,
         image_id: int,
-        references: Sequence[int],
+        references: Sequence[int | Reference],
         *,
-        negative_references: Sequence[int] = (),
+        negative_references: Sequence[int | Reference] = (),
         progress: Progress = NO_PROGRESS,
     ) -> Proposals:
         """A mask of what accepted masks show.
 
         Args:
             image_id: the image to search.
-            references: ids of accepted masks of the object.
+            references: ids of accepted masks of the object, or masks that the project need not have.
             negative_references: ids of accepted masks of what it is not.
             progress: reports and cancels.
         """
-        positive, negative = ([self.references.get(key) for key in ids] for ids in (references, negative_references))
+        positive, negative = map(self.references.resolve, (references, negative_references))
         return self._propose(
             "example",
             image_id,

@@ -115,6 +115,25 @@ def test_runs_that_wrap_around_to_the_right_sum_are_refused() -> None:
         rle.decode({"size": [3, 4], "counts": rle.runs_to_text(runs)})
 
 
+@given(masks, st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_part_is_the_same_as_of_the_whole(mask: np.ndarray, data: st.DataObject) -> None:
+    height, width = mask.shape
+    x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    w, h = data.draw(st.integers(1, width - x)), data.draw(st.integers(1, height - y))
+    part = mask[y : y + h, x : x + w]
+    assert np.array_equal(rle.decode_box(rle.encode(mask), (x, y, w, h)), part)
+    grid = rle.sample(rle.encode(mask), np.arange(y, y + h, 3), np.arange(x, x + w, 2))
+    assert np.array_equal(grid, part[::3, ::2])
+    alone = np.zeros_like(mask)
+    alone[y : y + h, x : x + w] = part
+    assert rle.encode_box(part, x, y, (height, width)) == rle.encode(alone)
+    assert np.array_equal(Mask.from_part(part, (x, y), (height, width)).to_array(), alone)
+    whole = Mask.from_array(mask)
+    left, top, wide, high = whole.bbox
+    assert np.array_equal(whole.part(), mask[top : top + high, left : left + wide])
+
+
 @pytest.mark.parametrize("hw", [(1, 1), (1, 7), (7, 1), (640, 480)])
 @pytest.mark.parametrize("kind", ["empty", "full", "random", "corner"])
 def test_extremes(hw: tuple[int, int], kind: str, rng: np.random.Generator) -> None:
