@@ -6,7 +6,9 @@ import asyncio
 import json
 import statistics
 import time
-from typing import Any
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -21,6 +23,14 @@ from maskwright_app.server import page_app
 from maskwright_app.ui.events import Events
 from tests.app.ui.conftest import ADDRESS
 from tests.core.session.conftest import ScriptedEngine, box
+
+T = TypeVar("T")
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread: an open Playwright browser keeps a loop running in the main one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def test_a_client_that_leaves_stops_the_model_within_a_second(
@@ -64,7 +74,7 @@ def test_a_client_that_leaves_stops_the_model_within_a_second(
 
         await page_app(session)(scope, receive, send)
 
-    asyncio.run(visit())
+    _run(visit())
     assert stopped[0] - left[0] < 1
     assert project.annotations(1, ["proposed"]) == []
 
@@ -88,7 +98,7 @@ def test_changes_by_anybody_and_progress_arrive_as_events(session: AnnotationSes
                 events.close()
         return seen
 
-    seen = asyncio.run(asyncio.wait_for(listen(), 60))
+    seen = _run(asyncio.wait_for(listen(), 60))
     kinds = [kind for kind, _ in seen]
     assert kinds[0] == "change"
     assert (

@@ -221,7 +221,7 @@ def test_refinement_none_is_none(run: Run, labelled: Path, words: tuple[object, 
 
 def test_what_a_preset_says_of_itself(run: Run, talking_preset: Path, home: Path) -> None:
     told = run("models", "info", talking_preset).out
-    assert "segments by word and by example and by click" in told
+    assert "segments by text and by example and by click" in told
     assert "Talk2DINO" in told
     bad = shutil.copytree(talking_preset, home / "bad")
     (bad / "talk2dino.safetensors").write_bytes(b"")
