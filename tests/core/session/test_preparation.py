@@ -87,6 +87,7 @@ def test_closing_ends_the_thread(engine: _SlowEngine) -> None:
     _until(lambda: engine.started == [1])
     preparation.close()
     assert engine.given_up == [1]
-    assert not [thread for thread in threading.enumerate() if thread.name == "maskwright-prepare"]
+    assert preparation._thread is not None
+    assert not preparation._thread.is_alive()
     preparation.show(2)
     assert engine.started == [1]
