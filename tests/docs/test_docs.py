@@ -74,6 +74,9 @@ def test_no_file_of_ours_names_a_registry_or_a_machine() -> None:
     pattern = re.compile(r"(pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org|/work/|/home/\w+/)")
     for folder in ("app", "core", "plugins", "docs", ".ci"):
         for file in (ROOT / folder).rglob("*"):
+            # what `npm ci` installs for the checks of the page is not ours
+            if "node_modules" in file.parts:
+                continue
             if file.suffix in {".py", ".md", ".yaml", ".toml", ".txt", ""} and file.is_file():
                 assert not pattern.search(file.read_text(encoding="utf-8")), file
     for name in ("README.md", "launch.py", "pyproject.toml", "constraints.txt", "CHANGELOG.md", "CONTRIBUTING.md"):
