@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.app.page.conftest import browser, new_image, open_tab, server
+from tests.app.page.conftest import new_image, open_tab, server
 from tests.display import display
 
-__all__ = ["browser", "display", "new_image", "open_tab", "server"]
+__all__ = ["display", "new_image", "open_tab", "server"]

@@ -17,7 +17,6 @@ from maskwright.project import Project
 from maskwright.store import NewAnnotation
 from maskwright_app.samples import samples
 from tests.app.conftest import Page, served
-from tests.browser import CHROMIUM
 
 ADDRESS = ""
 _numbers = itertools.count(1)
@@ -27,18 +26,6 @@ _numbers = itertools.count(1)
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with served(tmp_path_factory.mktemp("page") / "projekt ü #3", "--device", "cpu") as page:
         yield page
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("no Chromium; install it with `apt-get install chromium`")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
