@@ -47,7 +47,7 @@ class Following:
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SETTLED_MS)
-        self._timer.timeout.connect(self._settled)
+        self._timer.timeout.connect(self._follow)
         self._events = [
             (viewer.layers.events.inserted, self._listed),
             (viewer.layers.events.removed, self._removed),
@@ -193,13 +193,13 @@ class Following:
         self._canvas.show_plane(plane.layer, plane.index, plane.size_hw)
         self._timer.start()
 
-    def settle(self) -> None:
+    def follow_now(self) -> None:
         """Show the plane in view now, if the slider was just moved: what comes next is meant for it."""
         if self._timer.isActive():
             self._timer.stop()
-            self._settled()
+            self._follow()
 
-    def _settled(self) -> None:
+    def _follow(self) -> None:
         plane = self.plane()
         if plane is not None:
             self._show(plane)

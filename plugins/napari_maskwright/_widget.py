@@ -282,7 +282,7 @@ class AnnotatorWidget(Display):
         }  # fmt: skip
         if self._closed:
             return
-        self._following.settle()
+        self._following.follow_now()
         if name in without_project:
             without_project[name]()
         elif self.controller is None:
@@ -363,7 +363,7 @@ class AnnotatorWidget(Display):
         self.show_status(message)
 
     def _with_controller(self, then: Callable[[Controller], None]) -> None:
-        self._following.settle()
+        self._following.follow_now()
         controller = self.controller
         if controller is not None:
             then(controller)

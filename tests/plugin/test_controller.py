@@ -131,7 +131,7 @@ def test_a_stopped_search_ends_and_shows_nothing(
     assert not window.searching
     assert window.activities[-1] == ""
     slow.go.set()
-    window.settle(1.0)
+    window.process_events(1.0)
     assert window.matches == ()
     assert "Stopped" in window.notice
     assert slow.calls == 1, "the second image was not read"
@@ -161,7 +161,7 @@ def test_a_new_search_replaces_the_running_one(
     assert window.searching
     slow.go.set()
     window.until(lambda: window.matches)
-    window.settle()
+    window.process_events()
     assert [progress.cancelled() for progress in progresses] == [True, False]
     assert window.matches == real("the sky").hits
     assert window.matches != real("a cow").hits
@@ -175,7 +175,7 @@ def test_a_search_and_a_prompt_leave_each_other_alone(
     talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
     talk2dino_controller.find("the sky")
-    window.settle()
+    window.process_events()
     talk2dino_controller.prompts.text(TextPrompt.parse("cow, sky"))
     window.until(lambda: window.proposals)
     assert window.searching
@@ -253,7 +253,7 @@ def test_a_stale_answer_is_dropped(controller: Controller, window: Window, monke
     controller.prompts.text(TextPrompt.parse("sky"))
     window.until(lambda: window.proposals)
     go.set()
-    window.settle(1.0)
+    window.process_events(1.0)
     assert {view.mask.category for view in window.masks} == {"sky"}
 
 
@@ -278,19 +278,19 @@ def test_a_new_prompt_cancels_the_running_one(
 def test_next_and_previous_stay_at_the_ends(controller: Controller, window: Window) -> None:
     first = controller.image_id
     controller.images.step(-1)
-    window.settle()
+    window.process_events()
     assert controller.image_id == first
     controller.images.step(1)
     window.until(lambda: controller.image_id != first)
     second = controller.image_id
     controller.images.step(1)
-    window.settle()
+    window.process_events()
     assert controller.image_id == second
 
 
 @pytest.mark.alone
 def test_another_windows_mask_appears_within_two_seconds(controller: Controller, window: Window, place: Path) -> None:
-    window.settle(1.2)
+    window.process_events(1.2)
     with Project.open(place) as other:
         other.accept(controller.image_id, np.ones((40, 60), bool), "cow")
     began = time.monotonic()
@@ -321,7 +321,7 @@ def test_closing_during_a_prompt_and_a_search_leaves_no_thread_and_shows_nothing
     while set(threading.enumerate()) - before and time.monotonic() < end:
         time.sleep(0.05)
     assert not {t.name for t in set(threading.enumerate()) - before if t.name.startswith("maskwright")}
-    window.settle()
+    window.process_events()
     drawn = [call for call in window.view.mock_calls[shown:] if not call[0].startswith("call_soon")]
     assert drawn == []
 
@@ -350,7 +350,7 @@ def test_clicks_are_added_undone_and_accepted_under_a_name(controller: Controlle
     controller.correct(accepted)
     controller.click(50, 35, 0)
     window.until(lambda: controller.prompt and controller.prompt.last.candidates)
-    window.settle()
+    window.process_events()
     assert len(window.masks) == len(window.proposals) == 1, "the correction stands in place of the mask"
     controller.decide(accept=True)
     window.until(lambda: window.accepted)

@@ -82,7 +82,7 @@ def test_undo_takes_the_last_click_first_and_then_the_last_step(controller: Cont
     assert controller.prompt.last.points == ((30, 20, 1),)
     controller.undo()
     assert not controller.prompt.steps
-    window.settle(1.0)
+    window.process_events(1.0)
     assert window.accepted == [accepted], "so far only clicks were undone"
     controller.undo()
     window.until(lambda: not window.accepted)
@@ -136,7 +136,7 @@ def test_undo_waits_for_the_accept_before_it(
     assert slow.reached.wait(10)
     controller.decide(accept=True)
     controller.undo()
-    window.settle()
+    window.process_events()
     slow.go.set()
     window.until(lambda: window.status.startswith("Undone"))
     assert _stored(controller) == ["earlier"], "the accept was undone, and not the step before it"
@@ -200,7 +200,7 @@ def test_the_history_of_a_mask_and_of_none(
     controller.history(None)
     assert shown.call_args.args == ((),)
     slow.go.set()
-    window.settle()
+    window.process_events()
     assert shown.call_args.args == ((),), "the mask is no longer selected"
 
 
@@ -296,7 +296,7 @@ def test_the_status_says_saved_only_after_the_write_returned(
     monkeypatch.setattr(controller.session, "decide", slow)
     controller.decide(accept=True)
     assert slow.reached.wait(10)
-    window.settle()
+    window.process_events()
     assert not any("Saved" in str(call) for call in window.view.show_status.call_args_list)
     slow.go.set()
     window.until(lambda: "Saved" in window.status)
@@ -368,7 +368,7 @@ def test_an_unsaved_duplicate_is_shown_once_and_stays(
     _refusing(controller, monkeypatch)
     controller.decide(accept=True)
     window.until(lambda: window.unsaved)
-    window.settle()
+    window.process_events()
     assert window.proposals == repeated
     controller.show_duplicates(visible=False)
     assert window.proposals == repeated, "unsaved masks are never hidden"
@@ -387,7 +387,7 @@ def test_an_unsaved_clicked_mask_keeps_its_name(
     controller.click(5, 5, 1)
     window.until(lambda: controller.prompt and controller.prompt.last.candidates)
     controller.clear_clicks()
-    window.settle()
+    window.process_events()
     (waiting,) = window.proposals
     disk["disk"] = False
     controller.decide([waiting], name="something else", accept=True)
@@ -408,7 +408,7 @@ def test_an_unsaved_decision_can_be_undone_or_reversed(
     controller.undo()
     assert window.unsaved == ""
     assert not window.unwritten
-    window.settle()
+    window.process_events()
     assert window.proposals == ids
     assert _stored(controller) == ["cow"], "saved masks stay"
     disk["disk"] = True
@@ -510,7 +510,7 @@ def _conflict(controller: Controller, window: Window) -> tuple[Mask, int]:
 
 def test_only_what_changed_is_drawn_again(controller: Controller, window: Window, place: Path, tmp_path: Path) -> None:
     _accept(controller, window, _box(5, 25))
-    window.settle(1.2)
+    window.process_events(1.2)
     drawn, listed = window.view.show_masks, window.view.show_images
     first, second = (record.id for record in controller.session.project.images.all())
     assert controller.image_id == first
@@ -523,15 +523,15 @@ def test_only_what_changed_is_drawn_again(controller: Controller, window: Window
         cow = _box(30, 50)
         other.accept(second, cow, "cow")
         window.until(lambda: "2 accepted masks" in window.status, 2)
-        window.settle(0.6)
+        window.process_events(0.6)
         assert count() == before, "it is not in view; the counts are new"
         other.accept(first, cow, "cow")
         window.until(lambda: len(window.accepted) == 2, 2)
-        window.settle(0.6)
+        window.process_events(0.6)
         assert count() == (before[0] + 1, before[1])
         other.accept(second, _box(1, 9), "sky")
         window.until(lambda: "sky 1" in window.status, 2)
-        window.settle(0.6)
+        window.process_events(0.6)
         assert count() == (before[0] + 1, before[1]), "a category that is not in view changes no drawing"
         other.store.categories.change("cow", "bob", color="#123456")
         window.until(lambda: {view.color for view in window.masks} == {"#123456"}, 2)
@@ -551,18 +551,18 @@ def test_of_our_own_changes_each_is_drawn_once(controller: Controller, window: W
     _propose(controller, window)
     controller.decide(accept=True)
     window.until(lambda: window.accepted)
-    window.settle(1.2)
+    window.process_events(1.2)
     drawn = window.view.show_masks.call_count
     controller.undo()
     window.until(lambda: window.proposals)
-    window.settle(1.2)
+    window.process_events(1.2)
     assert window.view.show_masks.call_count == drawn + 1
 
 
 def test_after_too_many_changes_everything_is_read_again(
     controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window.settle(1.2)
+    window.process_events(1.2)
     drawn = window.view.show_masks.call_count
     number = controller.session.change_number() + 1
     monkeypatch.setattr(
@@ -627,7 +627,7 @@ def test_the_project_is_never_read_or_written_on_the_windows_thread(
     controller.clear_clicks()
     controller.show_duplicates(visible=True)
     controller.images.step(1)
-    window.settle(1.5)
+    window.process_events(1.5)
     assert {thread.name.rsplit("_", 1)[0] for thread in threads} >= {
         "maskwright-watch", "maskwright-read", "maskwright-save", "maskwright-model"
     }  # fmt: skip

@@ -75,7 +75,7 @@ class Window:
             assert time.monotonic() < end, "timeout"
             self._call()
 
-    def settle(self, seconds: float = 0.3) -> None:
+    def process_events(self, seconds: float = 0.3) -> None:
         """Run the window's calls for a while."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

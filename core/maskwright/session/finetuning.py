@@ -70,21 +70,16 @@ class Finetuning:
         Raises:
             MaskwrightError: the action is no longer possible, or it failed.
         """
-        runs, status = self._project.runs, self.status()
+        status = self.status()
         if action not in status.actions:
             raise MaskwrightError("That is no longer possible.", "See what the run says now.")
-        name, user = str(status.run), user_name()
         match action:
             case "start":
                 self.start()
-            case "cancel":
-                self.cancel(name)
-            case "resume":
-                runs.resume(name, user=user)
-            case "use":
-                runs.activate(name, user=user)
             case "back":
-                runs.activate(self._previous_model(), user=user)
+                self._project.runs.activate(self._previous_model(), user=user_name())
+            case _:
+                self.act_on(action, str(status.run))
 
     def runs(self) -> list[Run]:
         """All runs, the latest first."""
@@ -106,7 +101,7 @@ class Finetuning:
         """What the scores of a run say, or why they say nothing; empty for one that is not done."""
         if run.state != "done" or run.before is None or run.after is None:
             return ""
-        if not (run.plan.measure_on or run.plan.judged_by):
+        if not self.is_judged(run):
             return _no_judgement(run)
         worse = " The old model is the better one; keep it." if _is_worse(run.before, run.after) else ""
         return f"{_scores(run, run.before, run.after)}{worse}"
@@ -125,7 +120,7 @@ class Finetuning:
         runs, user = self._project.runs, user or user_name()
         match action:
             case "cancel":
-                runs.cancel(name)
+                self.cancel(name)
             case "resume":
                 runs.resume(name, user=user)
             case "use":

@@ -49,16 +49,7 @@ def make_plan(
     classes_of: dict[int, set[str]] = {}
     for annotation in used:
         classes_of.setdefault(annotation.image_id, set()).add(annotation.category)
-    images = len({annotation.image_id for annotation in annotations})
-    if images < _MIN_IMAGES:
-        raise MaskwrightError(
-            f"Training needs at least {_MIN_IMAGES} annotated images; you have {images}. Accept masks on more images."
-        )
-    if len(classes_of) < _MIN_IMAGES:
-        raise MaskwrightError(
-            f"Training needs at least {_MIN_MASKS} masks of a class, on {_MIN_IMAGES} images. "
-            f"Accept more masks of {', '.join(left_out or categories)}."
-        )
+    _check_enough(annotations, classes_of, left_out or categories)
     validation = (
         _validation_images(
             classes_of,
@@ -79,6 +70,22 @@ def make_plan(
         background=len(categories) == 1,
         seed=seed,
     )
+
+
+def _check_enough(
+    annotations: Sequence[AnnotationKey], classes_of: Mapping[int, set[str]], scarce: Sequence[str]
+) -> None:
+    """Raise MaskwrightError with what is missing for training; `scarce` are the classes that need more masks."""
+    images = len({annotation.image_id for annotation in annotations})
+    if images < _MIN_IMAGES:
+        raise MaskwrightError(
+            f"Training needs at least {_MIN_IMAGES} annotated images; you have {images}. Accept masks on more images."
+        )
+    if len(classes_of) < _MIN_IMAGES:
+        raise MaskwrightError(
+            f"Training needs at least {_MIN_MASKS} masks of a class, on {_MIN_IMAGES} images. "
+            f"Accept more masks of {', '.join(scarce)}."
+        )
 
 
 def _validation_images(
