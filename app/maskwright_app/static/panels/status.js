@@ -2,6 +2,7 @@
 import { markImage, nextUnreviewed, removeImage, turnImage } from "../actions/images.js";
 import { el, icon, iconButton, say } from "../dom.js";
 import { send } from "../server.js";
+import { plural } from "../text.js";
 import { HINTS } from "./toolbar.js";
 
 /** @typedef {import("../page.js").Page} Page */
@@ -41,7 +42,7 @@ export function createStatus(page) {
   page.store.watch(["project", "user", "login"], () => {
     const { project: now, user: name, login } = page.state;
     const counts = now?.counts ?? {};
-    say(project, now ? `${now.name}: ${counts.masks ?? 0} masks in ${counts.images ?? 0} images` : "");
+    say(project, now ? `${now.name}: ${plural(counts.masks ?? 0, "mask")} in ${plural(counts.images ?? 0, "image")}` : "");
     project.title = now?.folder ?? "";
     say(user, name ?? "");
     logout.hidden = !login;
