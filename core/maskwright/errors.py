@@ -115,6 +115,15 @@ class ImageUnreadable(MaskwrightError):
         )
 
 
+class FileNotReadable(MaskwrightError):
+    """A file that this user may not read."""
+
+    def __init__(self, file: object) -> None:
+        super().__init__(
+            f"'{file}' is not readable. It belongs to another user: ask for the right to read it, or for a copy."
+        )
+
+
 class UnsupportedImage(MaskwrightError):
     """A file type that is not supported."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.errors import ImageUnreadable, MaskwrightError, ShapeError
+from maskwright.errors import FileNotReadable, ImageUnreadable, MaskwrightError, ShapeError
 from maskwright.imaging.normalization import to_8bit
 from maskwright.imaging.reading import read_image
 
@@ -60,7 +60,7 @@ class Image:
             ImageUnreadable: the file is damaged, empty or not an image.
             UnsupportedImage: a file type that is known but not read.
             ImageTooLarge: more pixels than the limit.
-            MaskwrightError: there is no such file.
+            MaskwrightError: there is no such file, or it may not be read.
         """
         path = Path(path)
         try:
@@ -69,6 +69,8 @@ class Image:
             raise MaskwrightError(f"There is no file {path}. Check the name.") from error
         except IsADirectoryError as error:
             raise MaskwrightError(f"{path} is a folder, not an image. Name one file.") from error
+        except PermissionError as error:
+            raise FileNotReadable(path) from error
         except OSError as error:
             raise ImageUnreadable(path.name) from error
         return cls.from_bytes(data, path.name, path=path)

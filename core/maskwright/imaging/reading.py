@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
-from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
+from maskwright.errors import FileNotReadable, ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
 from maskwright.imaging.normalization import to_8bit
 from maskwright.settings import Settings
 
@@ -114,6 +114,8 @@ def read_mask(file: Path) -> NDArray[np.bool_]:
             values = np.asarray(opened)
     except FileNotFoundError as error:
         raise MaskwrightError(f"There is no file {file}. Check the name.") from error
+    except PermissionError as error:
+        raise FileNotReadable(file) from error
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Pillow.DecompressionBombError) as error:
         raise ImageUnreadable(file.name) from error
     # the last of two or four channels is alpha

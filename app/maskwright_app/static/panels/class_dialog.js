@@ -29,8 +29,9 @@ export function editClass(page, one) {
       return true;
     });
     if (!done) return;
-    dialog.close();
+    // closed last: a key pressed right after means what was saved
     await page.attempt(() => Promise.all([refreshState(page), refreshMasks(page)]));
+    dialog.close();
     page.saved();
   };
   const save = change(() => send("PATCH", `/ui/classes/${one.id}`, {
