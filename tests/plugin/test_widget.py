@@ -250,6 +250,8 @@ def test_two_widgets(widget: Any, viewer: Any, place: Path, small_preset: Path, 
     viewer.window.add_dock_widget(second, name="second", area="right")
     qtbot.waitUntil(lambda: second.controller is not None and second.controller.image_id is not None, timeout=30_000)
     _find(widget, qtbot)
+    widget.run_action("accept")
+    qtbot.waitUntil(lambda: drawn(second, "accepted").any(), timeout=20_000)
 
 
 def _everything(widget: Any) -> None:
@@ -348,10 +350,10 @@ def test_closing_the_window_during_a_fine_tuning_run_leaves_it_whole(
     qtbot.waitUntil(lambda: "training, step" in widget._finetuning.line.text(), timeout=60_000)
     widget.close_project()
     with Project.open(two_class_project) as project:
-        assert project.runs.get("run-1").state == "running"
-        assert not project.runs.folder_of("run-1").exists()
+        # it goes on in its own process, and may be through by now
         project.runs.cancel("run-1")
-        qtbot.waitUntil(lambda: project.runs.get("run-1").state == "cancelled", timeout=20_000)
+        qtbot.waitUntil(lambda: project.runs.get("run-1").state in ("cancelled", "done"), timeout=20_000)
+        assert project.runs.folder_of("run-1").exists() == (project.runs.get("run-1").state == "done")
         assert project.status().accepted == {"meadow": 6, "air": 6}
 
 

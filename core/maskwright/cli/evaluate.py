@@ -73,10 +73,7 @@ def evaluate(
     from maskwright.evaluation.protocol import ImageSelection
 
     background = unlabelled is _Unlabelled.background
-    if task is not _Task.text and (method or background or things or table or instances or cleaning is not None):
-        raise UsageError("--method, --unlabelled, --things, --cleaning, --instances and --table go with --task text.")
-    if task is _Task.click and refine:
-        raise UsageError("--refine goes with --task text and example. Leave it out.")
+    _check(task, method or background or things or table or instances or cleaning is not None, refine)
     if cleaning is not None and not (things or background or table):
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or instances or cleaning is not None):
@@ -106,6 +103,13 @@ def evaluate(
                 selection=selection, progress=bar,
             )  # fmt: skip
         _print_text(rows, as_json=as_json, table=table)
+
+
+def _check(task: _Task, of_text: object, refine: str | None) -> None:
+    if task is not _Task.text and of_text:
+        raise UsageError("--method, --unlabelled, --things, --cleaning, --instances and --table go with --task text.")
+    if task is _Task.click and refine:
+        raise UsageError("--refine goes with --task text and example. Leave it out.")
 
 
 def _print_text(rows: list[Scores], *, as_json: bool, table: bool) -> None:

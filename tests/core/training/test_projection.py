@@ -525,14 +525,21 @@ def test_in_a_whole_preset_only_the_projection_is_replaced(whole: Path, folder: 
 def test_a_projection_of_another_width_can_be_put_into_a_whole_preset(
     whole: Path, folder: Path, tmp_path: Path
 ) -> None:
-    train_projection([folder], whole, tmp_path / "mine", replace(WHOLE, hidden=None))
-    load(tmp_path / "mine")
+    taught = train_projection([folder], whole, tmp_path / "mine", replace(WHOLE, hidden=None))
+    loaded = load(tmp_path / "mine").talk2dino
+    assert loaded is not None
+    projection = loaded.model.projection.state_dict()
+    assert {name: value.shape for name, value in projection.items()} == {
+        name: value.shape for name, value in _weights(taught).items()
+    }
 
 
 @needs_vocabulary
 def test_a_whole_preset_can_be_taught_again_into_the_same_folder(whole: Path, folder: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
-        train_projection([folder], whole, tmp_path / "mine", replace(WHOLE, seed=seed))
+    first, second = (
+        _weights(train_projection([folder], whole, tmp_path / "mine", replace(WHOLE, seed=seed))) for seed in (0, 1)
+    )
+    assert not _equal(first, second)
 
 
 @needs_vocabulary
