@@ -10,8 +10,9 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox
 
+from maskwright.domain import PlaneRecord
 from napari_maskwright._canvas import Canvas
-from napari_maskwright._planes import Plane, axis_names, channel_axes, plane_in_view
+from napari_maskwright._planes import Plane, axis_names, channel_axes, companions, plane_in_view
 
 if TYPE_CHECKING:
     import napari
@@ -21,6 +22,8 @@ __all__ = ["Following"]
 _SETTLED_MS = 80
 """Milliseconds without another move after which a plane is read: a slider that is dragged passes many."""
 _PROJECT = "Images of the project"
+_LAYERS = "layers"
+"""Choice of channels: all visible layers that lie over each other."""
 
 
 class Following:
@@ -105,9 +108,15 @@ class Following:
         """The plane in view; None while images of the project are."""
         if self.layer is None:
             return None
-        composite = self._channels.currentData() if self._channels.count() else None
+        choice = self._channels.currentData() if self._channels.count() else None
+        channels = companions(self.layer, self._image_layers()) if choice == _LAYERS else ()
+        composite = choice if isinstance(choice, int) else None
         return plane_in_view(
-            self.layer, self._viewer.dims.point, composite=composite, display_contrast=self.display_contrast
+            self.layer,
+            self._viewer.dims.point,
+            composite=composite,
+            contrast=self.display_contrast,
+            channels=channels,
         )
 
     def go_to(self, plane: Plane) -> None:
@@ -135,6 +144,18 @@ class Following:
         ]
         return planes, plane.index[axis]
 
+    def find(self, record: PlaneRecord | None) -> Plane | None:
+        """The plane of a layer in the viewer with this name, these axes and this size of a pixel, or None."""
+        if record is None or None in record.index:
+            return None
+        index = tuple(int(place or 0) for place in record.index)
+        for layer in self._image_layers():
+            plane = Plane(layer, index)
+            same = plane.record.stack() == record.stack() and all(map(int.__lt__, index, plane.leading_shape))
+            if same and len(index) == layer.ndim - 2:
+                return plane
+        return None
+
     def has(self, layer: Any) -> bool:
         """Whether a layer is still in the viewer."""
         return any(layer is other for other in self._image_layers())
@@ -158,12 +179,15 @@ class Following:
         box.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
         axes = channel_axes(self.layer) if self.layer is not None else []
         names = axis_names(self.layer) if axes else ()
-        items = [("One channel", None)] + [(f"Composite of {names[axis]}", axis) for axis in axes]
+        items: list[tuple[str, int | str | None]] = [("One channel", None)]
+        items += [(f"Composite of {names[axis]}", axis) for axis in axes]
+        if self.layer is not None and companions(self.layer, layers):
+            items.append(("Composite of the visible layers", _LAYERS))
         if [self._channels.itemText(n) for n in range(self._channels.count())] != [text for text, _ in items]:
             self._channels.clear()
             for text, axis in items:
                 self._channels.addItem(text, axis)
-        self._channels.setVisible(bool(axes))
+        self._channels.setVisible(len(items) > 1)
 
     # events of the viewer
 

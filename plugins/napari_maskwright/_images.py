@@ -53,12 +53,16 @@ class Images:
 
     def open(self, image_id: int, then: Callable[[], None] = lambda: None) -> None:
         """Show another image, then call `then`; open proposals of the image in view come back with it."""
-        if self._view.go_to_plane(image_id):
+        if self._view.go_to_plane(image_id, None):
             then()
             return
         read = self._screen.reader(image_id)
 
         def show(result: tuple[Image, Snapshot]) -> None:
+            record = result[0].plane
+            if record is not None and self._view.go_to_plane(image_id, record):
+                then()
+                return
             self._plane = None
             self._screen.show_image(image_id, *result)
             then()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from maskwright.domain import Image
+from maskwright.domain import Image, PlaneRecord
 
-__all__ = ["Plane", "axis_names", "channel_axes", "plane_in_view"]
+__all__ = ["Plane", "axis_names", "channel_axes", "companions", "pixel_size", "plane_in_view"]
 
 _MOST_CHANNELS = 16
 """An axis with more positions is no axis of channels."""
 _COLORS = 3
 """Channels that a composite shows: red, green, blue."""
+_ENDS = ((0, 0), (1, 0), (0, 1))
+"""A pixel, the one below it and the one to its right."""
 _DEFAULT_AXES = {1: ("Z",), 2: ("T", "Z"), 3: ("T", "C", "Z")}
 
 
@@ -27,14 +31,18 @@ class Plane:
     """Along the layer's leading axes."""
     composite: int | None = None
     """Axis whose first three positions are shown as red, green and blue."""
-    contrast: tuple[float, float] | None = None
-    """Limits of the display to use; None for the percentiles of the plane."""
+    contrast: bool = False
+    """Whether the limits of the display are used in place of percentiles of the plane."""
+    channels: tuple[Any, ...] = ()
+    """Layers that are added in the colours of their colormaps, `layer` among them; none for `layer` alone."""
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Equal for the same pixels of the same layer."""
+        """Equal for the same pixels of the same layers."""
         index = tuple(-1 if axis == self.composite else place for axis, place in enumerate(self.index))
-        return id(self.layer), index, self.composite, self.contrast
+        layers = self.channels or (self.layer,)
+        colors = tuple(_color(layer) for layer in self.channels)
+        return tuple(map(id, layers)), index, self.composite, tuple(map(self._limits, layers)), colors
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -48,11 +56,23 @@ class Plane:
         return tuple(int(length) for length in _finest(self.layer).shape[: len(self.index)])
 
     @property
+    def record(self) -> PlaneRecord:
+        """What the project keeps of it: layer, file, axes, index, size of a pixel, contrast."""
+        layers = self.channels or (self.layer,)
+        return PlaneRecord(
+            " + ".join(str(layer.name) for layer in layers),
+            str(self.layer.source.path or ""),
+            axis_names(self.layer),
+            tuple(None if axis == self.composite else place for axis, place in enumerate(self.index)),
+            pixel_size(self.layer),
+            str(self.layer.units[-1]),
+            self._limits(self.layer),
+        )
+
+    @property
     def name(self) -> str:
         """The layer's name, with the plane's axes and index if it has any, such as "cells t3 z12"."""
-        places = zip(axis_names(self.layer), self.index, strict=True)
-        parts = [f"{name.lower()}{place}" for axis, (name, place) in enumerate(places) if axis != self.composite]
-        return " ".join([str(self.layer.name), *parts])
+        return self.record.name
 
     def read(self) -> Image:
         """The pixels as an image; takes a while.
@@ -61,34 +81,71 @@ class Plane:
             ShapeError: there are no pixels.
         """
         data, rgb = _finest(self.layer), bool(self.layer.rgb)
-        if self.composite is None:
-            return Image.from_array(data[self.index], rgb=rgb, name=self.name, limits=self.contrast)
-        channels = [
-            Image.from_array(
-                data[tuple(n if axis == self.composite else place for axis, place in enumerate(self.index))],
-                rgb=False,
-                limits=self.contrast,
-            ).pixels[..., 0]
-            for n in range(min(_COLORS, data.shape[self.composite]))
-        ]
-        channels += [np.zeros_like(channels[0])] * (_COLORS - len(channels))
-        return Image(np.stack(channels, axis=-1), self.name)
+        if self.channels:
+            image = Image(self._added(), self.name)
+        elif self.composite is None:
+            image = Image.from_array(data[self.index], rgb=rgb, name=self.name, limits=self._limits(self.layer))
+        else:
+            places = (
+                tuple(n if axis == self.composite else place for axis, place in enumerate(self.index))
+                for n in range(min(_COLORS, data.shape[self.composite]))
+            )
+            channels = [self._grey(self.layer, data[place]) for place in places]
+            channels += [np.zeros_like(channels[0])] * (_COLORS - len(channels))
+            image = Image(np.stack(channels, axis=-1), self.name)
+        return replace(image, plane=self.record)
+
+    def _added(self) -> NDArray[np.uint8]:
+        """(H, W, 3) sum of the channels in their colours."""
+        total: NDArray[np.float32] | None = None
+        for layer in self.channels:
+            grey = self._grey(layer, _finest(layer)[self.index])
+            part = np.multiply(grey[..., None], _color(layer), dtype=np.float32)
+            total = part if total is None else total + part
+        assert total is not None
+        return total.clip(0, 255).astype(np.uint8)
+
+    def _grey(self, layer: Any, plane: Any) -> NDArray[np.uint8]:
+        return Image.from_array(plane, rgb=False, limits=self._limits(layer)).pixels[..., 0]
+
+    def _limits(self, layer: Any) -> tuple[float, float] | None:
+        if not self.contrast or layer.rgb:
+            return None
+        low, high = layer.contrast_limits
+        return float(low), float(high)
 
 
-def plane_in_view(layer: Any, point: tuple[float, ...], *, composite: int | None, display_contrast: bool) -> Plane:
-    """The plane of a layer at a point of the viewer.
+def _color(layer: Any) -> tuple[float, ...]:
+    """Red, green and blue of a layer's brightest pixels, from 0 to 1."""
+    return tuple(float(value) for value in np.asarray(layer.colormap.map(np.array([1.0])))[0, :_COLORS])
 
-    Args:
-        layer: an image layer.
-        point: in the world.
-        composite: axis whose first positions are shown as colours.
-        display_contrast: use the layer's contrast limits in place of percentiles.
-    """
+
+def pixel_size(layer: Any) -> tuple[float, float]:
+    """Height and width of a pixel of a layer, in its units."""
+    corner, down, right = (np.asarray(layer.data_to_world((0,) * (layer.ndim - 2) + end)) for end in _ENDS)
+    return float(np.linalg.norm(down - corner)), float(np.linalg.norm(right - corner))
+
+
+def companions(layer: Any, layers: Sequence[Any]) -> tuple[Any, ...]:
+    """The visible grey layers of the same shape and place as a layer, itself among them: channels of one image."""
+    if layer.rgb:
+        return ()
+
+    def place(other: Any) -> tuple[Any, ...]:
+        corners = [other.data_to_world((0,) * (other.ndim - 2) + end) for end in _ENDS]
+        return tuple(_finest(other).shape), tuple(np.round(np.ravel(corners), 6))
+
+    mine = place(layer)
+    same = tuple(other for other in layers if not other.rgb and other.visible and place(other) == mine)
+    return same if len(same) > 1 and any(other is layer for other in same) else ()
+
+
+def plane_in_view(layer: Any, point: tuple[float, ...], **options: Any) -> Plane:
+    """The plane of an image layer at a point of the world; `options` are further fields of `Plane`."""
     shape = _finest(layer).shape[: layer.ndim - 2]
     place = np.rint(np.asarray(layer.world_to_data(point))[: len(shape)]).astype(int) if shape else ()
     index = tuple(int(np.clip(value, 0, length - 1)) for value, length in zip(place, shape, strict=True))
-    limits = tuple(float(value) for value in layer.contrast_limits) if display_contrast and not layer.rgb else None
-    return Plane(layer, index, composite, limits if limits is None else (limits[0], limits[1]))
+    return Plane(layer, index, **options)
 
 
 def axis_names(layer: Any) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from maskwright.domain import Image
+from maskwright.domain import Image, PlaneRecord
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import FinetuneStatus, MaskView
@@ -25,8 +25,13 @@ class AnnotatorView(Protocol):
     def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
         """List the project's images by (title, id)."""
 
-    def go_to_plane(self, image_id: int) -> bool:
-        """Move a slider to the plane that an image was taken from; False when the window does not have it."""
+    def go_to_plane(self, image_id: int, record: PlaneRecord | None) -> bool:
+        """Move the sliders to the plane that an image was taken from; False when the window does not have it.
+
+        Args:
+            image_id: the image.
+            record: what the project knows of the plane; None for nothing, or not yet.
+        """
 
     def show_image(self, image_id: int, image: Image | None) -> None:
         """Show another image; None when the window shows its pixels already."""

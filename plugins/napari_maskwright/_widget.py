@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from maskwright.domain import Image
+from maskwright.domain import Image, PlaneRecord
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import (
     FINETUNE_ACTIONS,
@@ -139,9 +139,9 @@ class AnnotatorWidget(Display):
         for other in self._other_docks()[-1:]:
             other.take_input()
 
-    def go_to_plane(self, image_id: int) -> bool:
-        """Move the sliders to the plane that an image was taken from, if its layer is still there."""
-        plane = self._planes.get(image_id)
+    def go_to_plane(self, image_id: int, record: PlaneRecord | None) -> bool:
+        """Move the sliders to the plane that an image was taken from, if its layer is there."""
+        plane = self._planes.get(image_id) or self._following.find(record)
         if plane is None or not self._following.has(plane.layer):
             return False
         self._following.go_to(plane)

@@ -6,6 +6,7 @@ from maskwright.domain.annotation import Annotation, AnnotationKey, Category, Re
 from maskwright.domain.finetune_run import FinetunePlan, Run, RunProgress
 from maskwright.domain.image import Image, ImageRecord
 from maskwright.domain.mask import Mask
+from maskwright.domain.plane import PlaneRecord
 from maskwright.domain.prediction import Prediction
 from maskwright.domain.prompts import ClassName, EverythingPrompt, Reference, ReferencePrompt, TextPrompt
 from maskwright.domain.provenance import ModelRef, PromptKind, Provenance
@@ -23,6 +24,7 @@ __all__ = [
     "InstanceScores",
     "Mask",
     "ModelRef",
+    "PlaneRecord",
     "Prediction",
     "PromptKind",
     "Provenance",

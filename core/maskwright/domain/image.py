@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskwright.domain.plane import PlaneRecord
 from maskwright.errors import FileNotReadable, ImageUnreadable, MaskwrightError, ShapeError
-from maskwright.imaging.normalization import to_8bit
+from maskwright.imaging.normalization import contrast_limits, to_8bit
 from maskwright.imaging.reading import read_image
 
 __all__ = ["BoolArray", "Image", "ImageRecord"]
@@ -40,6 +41,10 @@ class Image:
     """EXIF orientation of the file; `pixels` are upright already."""
     captured: str = ""
     """EXIF date and time of capture; empty when unknown."""
+    plane: PlaneRecord | None = None
+    """Where it lies in a stack, if it was read from one."""
+    contrast: tuple[float, float] | None = None
+    """Of a part of an image: the limits of the whole, which models stretch the contrast from."""
 
     def __post_init__(self) -> None:
         pixels = np.asarray(self.pixels)
@@ -107,6 +112,32 @@ class Image:
             pixels = to_8bit(pixels, limits)
         return cls(np.ascontiguousarray(pixels) if rgb else _grey_as_rgb(pixels), name)
 
+    def part(self, xywh: tuple[int, int, int, int]) -> Image:
+        """The pixels in a box (x, y, width, height), known by the image's content and the box."""
+        x, y, width, height = xywh
+        pixels, limits = self.pixels[y : y + height, x : x + width], self.contrast or contrast_limits(self.pixels)
+        return Image(pixels, self.name, sha256=f"{self.sha256}/{x},{y},{width},{height}", contrast=limits)
+
+    def reduced(self, factor: int) -> Image:
+        """A smaller image, of which each pixel is the mean of a square of pixels; made in memory of its own size."""
+        if factor == 1:
+            return self
+        height, width = self.size_hw
+        small = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
+        ends = np.minimum(np.arange(factor, width + factor, factor), width)
+        for row in range(len(small)):
+            rows = self.pixels[row * factor : (row + 1) * factor]
+            sums = np.add.reduceat(rows.sum(axis=0, dtype=np.uint32), np.arange(0, width, factor), axis=0)
+            small[row] = sums / (len(rows) * np.diff(ends, prepend=0)[:, None])
+        limits = self.contrast or contrast_limits(self.pixels)
+        return Image(small, self.name, sha256=f"{self.sha256}/{factor}", contrast=limits)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the pixels; three channels may share the memory of one."""
+        owner = self.pixels if self.pixels.base is None else self.pixels.base
+        return int(getattr(owner, "nbytes", self.pixels.nbytes))
+
     @property
     def size_hw(self) -> tuple[int, int]:
         """(height, width) in pixels."""
@@ -149,3 +180,5 @@ class ImageRecord:
     height: int
     orientation: int
     captured: str
+    plane: PlaneRecord | None = None
+    """Where it lies in a stack, if it was read from one."""

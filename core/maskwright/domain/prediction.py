@@ -37,7 +37,8 @@ class Prediction:
     `instances`, one mask per object, disjoint within a class, the classes in prompt order and the largest object first
     (the label map shows the classes). None for text without it and for references."""
     unlabelled_by_cleaning: NDArray[np.bool_] | None = None
-    """(H, W) pixels that have a category without background cleaning and none with it; None when it was not used."""
+    """(H, W) pixels that have a category without background cleaning and none with it; None when it was not used,
+    and of an image in tiles."""
     note: str = ""
     """A sentence to show with the result, such as that another method stood in; usually empty."""
 

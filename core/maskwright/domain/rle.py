@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+_BLOCK = 1 << 24
+"""Pixels of a mask that are encoded at once."""
+
+
 class Rle(TypedDict):
     """Compressed RLE of COCO files; size is [height, width]."""
 
@@ -38,10 +42,16 @@ class Rle(TypedDict):
 
 def runs_of(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Column-major run lengths of a (H, W) mask, background first."""
-    flat = mask.ravel(order="F")
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    runs = np.diff(np.concatenate([[0], edges, [flat.size]]))
-    return np.concatenate([[0], runs]) if flat.size and flat[0] else runs
+    rows, columns = mask.shape
+    block = max(1, _BLOCK // max(1, rows))
+    edges, last = list[NDArray[np.int64]](), False
+    # in blocks of columns, so that the memory does not grow with the mask
+    for first in range(0, columns, block):
+        flat = mask[:, first : first + block].ravel(order="F")
+        edges.append(np.flatnonzero(np.diff(flat, prepend=last)) + first * rows)
+        last = bool(flat[-1]) if flat.size else last
+    # a mask that begins with its own pixels has an edge at 0, and so an empty first run
+    return np.diff(np.concatenate([[0], *edges, [mask.size]]))
 
 
 def encode(mask: NDArray[np.bool_]) -> Rle:

@@ -58,14 +58,16 @@ class DinoTxtMethod:
         return None if self.high_resolution else self.preset.settings.cleaning
 
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.uint8], progress: Progress) -> Pyramid | Clusters:
+    def encode(
+        self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None = None
+    ) -> Pyramid | Clusters:
         """Encode the windows of an (H, W, 3) image, or at high resolution cluster the features of its crops."""
         if self.high_resolution:
-            return self._encode_clusters(pixels, progress)
+            return self._encode_clusters(pixels, progress, limits)
         protocol, sides = self.preset.settings.protocol, self.preset.settings.protocol.short_sides
         levels = []
         for number, side in enumerate(sides):
-            image = self._resized(pixels, side)
+            image = self._resized(pixels, side, limits)
             positions = slide((image.shape[-2], image.shape[-1]), protocol.window, protocol.stride)
             part = progress.part(number, len(sides))
             windows = encode_windows(image, protocol.window, positions, self._encode_batch, part)
@@ -95,10 +97,10 @@ class DinoTxtMethod:
         weight = F.interpolate(region, maps.shape[-2:], mode="area")[0, 0]
         return [float(value) for value in (maps * weight).sum(dim=(1, 2)) / weight.sum()]
 
-    def _resized(self, pixels: NDArray[np.uint8], short_side: int) -> Tensor:
+    def _resized(self, pixels: NDArray[np.uint8], short_side: int, limits: tuple[float, float] | None) -> Tensor:
         settings = self.preset.settings
         size = slide_size((pixels.shape[0], pixels.shape[1]), short_side, settings.protocol.window)
-        image = preprocess(pixels, self.device, stretch=settings.stretch)
+        image = preprocess(pixels, self.device, stretch=settings.stretch, limits=limits)
         return F.interpolate(image, size=size, mode="bicubic", antialias=True)
 
     def _encode_batch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,11 +111,13 @@ class DinoTxtMethod:
             features = model.encode_image(batch.to(next(model.parameters()).dtype)).patch_map().float()
         return features, cls_attention(seen[0], backbone.global_tokens).float()
 
-    def _encode_clusters(self, pixels: NDArray[np.uint8], progress: Progress) -> Clusters:
+    def _encode_clusters(
+        self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None
+    ) -> Clusters:
         """High-resolution inference: distorted crops of three scales, averaged and clustered."""
         settings = self.preset.settings
         features = dense_features(
-            self._resized(pixels, max(settings.protocol.short_sides))[0],
+            self._resized(pixels, max(settings.protocol.short_sides), limits)[0],
             lambda crop: self._encode_batch(crop)[0],
             settings.high_resolution,
             window=settings.protocol.window,

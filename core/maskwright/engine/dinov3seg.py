@@ -83,9 +83,11 @@ class Dinov3SegMethod:
         return self.preset.settings.cleaning
 
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.uint8], progress: Progress) -> SegEmbedding:
+    def encode(
+        self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None = None
+    ) -> SegEmbedding:
         """Encode an (H, W, 3) image at every size of the protocol."""
-        image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch)
+        image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch, limits=limits)
         sides = sorted(self.preset.settings.protocol.sides)
         with _half(self.device, self.preset.model):
             return SegEmbedding(

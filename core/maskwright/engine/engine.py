@@ -266,7 +266,7 @@ class Engine:
         """Encode an image ahead of its first click; raises Cancelled between two layers of the encoder on request."""
         progress.check()
         with self._lock:
-            self._click_segmenter().embedding(image, progress)
+            self._click_segmenter().prepare(image, progress)
 
     def segment_everything(
         self,

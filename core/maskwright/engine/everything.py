@@ -17,7 +17,7 @@ from maskwright.presets.config import SamSettings
 from maskwright.presets.loading import LoadedSam
 from maskwright.progress import Progress
 
-__all__ = ["click_each", "distinct", "generate_masks", "resolve", "stability_scores"]
+__all__ = ["click_each", "distinct", "generate_masks", "is_duplicate", "resolve", "stability_scores"]
 
 _BATCH, _CPU_BATCH = 64, 8
 """Points that are decoded at a time; 64 outgrow the caches of a CPU, which then takes 1.6 times as long."""
@@ -125,6 +125,13 @@ def stability_scores(logits: Tensor, offset: float) -> Tensor:
     """(N,) stability scores: IoU of the masks at logits above `offset` and above minus that."""
     inner, outer = (logits > offset).flatten(1).sum(dim=1), (logits > -offset).flatten(1).sum(dim=1)
     return inner / outer.clamp(min=1)
+
+
+def is_duplicate(common: int, first: int, second: int) -> bool:
+    """Whether two masks with these areas and this number of common pixels count as the same object."""
+    smaller, larger = sorted((first, second))
+    contained = common >= _CONTAINED * smaller and smaller >= _SIMILAR_AREA * larger
+    return contained or common >= _DUPLICATE_IOU * (first + second - common)
 
 
 def distinct(masks: Tensor) -> list[int]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from maskwright import __version__
 from maskwright.domain import Image, Prediction, PromptKind, Provenance, Reference, ReferencePrompt
 from maskwright.engine.cache import EmbeddingCache, EmbeddingKey, load_tensor, save_tensor
+from maskwright.engine.tiles import SIDE, Tile, around, grid, is_large, whole
 from maskwright.errors import BadPrompt
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models import insid3
@@ -28,6 +29,8 @@ from maskwright.progress import Progress
 
 __all__ = ["ReferenceSegmenter"]
 
+_LEAST_SHARE = 0.5
+"""Of the highest confidence in a tile of a large image: below it the mask of a tile does not count."""
 _PAMR_SIDE = 512
 """Side at which PAMR refines at most: its weights are 48 numbers a pixel."""
 
@@ -61,13 +64,20 @@ class ReferenceSegmenter:
             progress.check()
             progress.report(done, len(references) + 1, "Encoding")
             encoded.append(self._encode_reference(reference))
-        progress.check()
-        target = self._features(image)
-        progress.report(len(references) + 1, len(references) + 1, "Encoding")
         positive, negative = encoded[: len(prompt.references)], encoded[len(prompt.references) :]
-        mask, score = self._segment(image, target, positive, negative, prompt.refine)
+        side = max(SIDE, *(max(_tile_of(reference)[2:4]) for reference in prompt.references))
+        tiles = grid(image.size_hw, side) if is_large(image.size_hw) else [whole(image.size_hw)]
+        found: list[tuple[Tile, NDArray[np.bool_], float]] = []
+        for done, tile in enumerate(tiles):
+            progress.check()
+            part = tile.of(image)
+            mask, confidence = self._segment(part, self._features(part), positive, negative, prompt.refine)
+            found.append((tile, mask, confidence))
+            steps = len(references) + len(tiles)
+            progress.report(len(references) + done + 1, steps, "Encoding")
+        label_map, score = _joined(found, image.size_hw)
         return Prediction(
-            label_map=mask.astype(np.int32),
+            label_map=label_map,
             categories=(prompt.category or prompt.references[0].mask.category or "object",),
             scores=(score,),
             max_scores=(score,),
@@ -114,8 +124,9 @@ class ReferenceSegmenter:
         return mask, segmentation.confidence if mask.any() else 0.0
 
     def _encode_reference(self, reference: Reference) -> EncodedReference:
-        features = self._features(reference.image)
-        mask = torch.from_numpy(reference.mask.to_array()).to(features.original.device)
+        tile = _tile_of(reference)
+        features = self._features(tile.of(reference.image))
+        mask = torch.from_numpy(tile.sample(reference.mask)).to(features.original.device)
         grid_mask = insid3.grid_mask(mask, self._preset.settings.method.size, features.grid_hw)
         return insid3.encode_reference(features, grid_mask)
 
@@ -124,7 +135,7 @@ class ReferenceSegmenter:
 
         def encode() -> PatchFeatures:
             settings = self._preset.settings
-            pixels = stretch_contrast(image.pixels) if settings.stretch else image.pixels
+            pixels = stretch_contrast(image.pixels, image.contrast) if settings.stretch else image.pixels
             square = square_input(_unit_range(pixels, self._device), settings.method.size)
             return insid3.encode(self._dense_features(square), self._complement_basis())
 
@@ -152,6 +163,31 @@ class ReferenceSegmenter:
             basis = insid3.positional_basis(self._dense_features(black), settings.method.components)
             save_tensor(file, "basis", basis)
         return basis
+
+
+def _tile_of(reference: Reference) -> Tile:
+    """The part of the reference image that is encoded: of a large one, that around the mask."""
+    x, y, width, height = reference.mask.bbox
+    return next(around(reference.image.size_hw, (x, y, x + width, y + height)))
+
+
+def _joined(
+    found: Sequence[tuple[Tile, NDArray[np.bool_], float]], size_hw: tuple[int, int]
+) -> tuple[NDArray[np.int32], float]:
+    """(H, W) label map of an image from the masks of its tiles, and the confidence in it.
+
+    A tile in which the confidence is less than half of the highest shows something else.
+    """
+    highest = max(confidence for _, _, confidence in found)
+    kept = [(tile, mask) for tile, mask, confidence in found if mask.any() and confidence >= _LEAST_SHARE * highest]
+    # of a large image only the part with the masks takes memory
+    label_map = np.zeros(size_hw, np.int32)
+    for tile, mask in kept:
+        left, top, right, bottom = tile.edges
+        pixels = mask.repeat(tile.factor, axis=0).repeat(tile.factor, axis=1) if tile.factor > 1 else mask
+        label_map[top:bottom, left:right][pixels[: tile.height, : tile.width]] = 1
+    label_map.flags.writeable = False
+    return label_map, highest
 
 
 def _identity(reference: Reference) -> dict[str, str]:

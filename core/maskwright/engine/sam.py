@@ -61,9 +61,21 @@ class MaskCandidate(NamedTuple):
 
 @torch.inference_mode()
 def encode(
-    preset: LoadedSam, pixels: NDArray[np.uint8], device: torch.device, *, progress: Progress = NO_PROGRESS
+    preset: LoadedSam,
+    pixels: NDArray[np.uint8],
+    device: torch.device,
+    *,
+    limits: tuple[float, float] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> SamEmbedding:
     """Encode an (H, W, 3) image, its longest side resized to that of the input.
+
+    Args:
+        preset: SAM.
+        pixels: of the image.
+        device: of the model.
+        limits: of the contrast, where the preset stretches it; None takes the image's own.
+        progress: cancels.
 
     Raises:
         Cancelled: on request, between two layers of the encoder.
@@ -73,7 +85,7 @@ def encode(
     scale = settings.model.longest / max(height, width)
     size = max(1, math.floor(height * scale + 0.5)), max(1, math.floor(width * scale + 0.5))
     # Pillow's filter, as the authors' predictor: it averages when it makes smaller
-    image = Pillow.fromarray(stretch_contrast(pixels) if settings.stretch else pixels)
+    image = Pillow.fromarray(stretch_contrast(pixels, limits) if settings.stretch else pixels)
     resized = np.array(image.resize(size[::-1], Pillow.Resampling.BILINEAR))
     batch = torch.from_numpy(resized).to(device).permute(2, 0, 1)[None].float()
     encoder = preset.model.image_encoder

@@ -47,11 +47,13 @@ class Talk2DinoMethod:
         return self.preset.settings.cleaning
 
     @torch.inference_mode()
-    def encode(self, pixels: NDArray[np.uint8], progress: Progress) -> EncodedWindows:
+    def encode(
+        self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None = None
+    ) -> EncodedWindows:
         """Encode the windows of an (H, W, 3) image; patch features are not normalised."""
         settings, protocol = self.preset.settings, self.preset.settings.protocol
         size = slide_size((pixels.shape[0], pixels.shape[1]), protocol.short_side, protocol.window, protocol.longest)
-        image = preprocess(pixels, self.device, stretch=settings.stretch)
+        image = preprocess(pixels, self.device, stretch=settings.stretch, limits=limits)
         # the release does not antialias, which benchmark images forgive and large photographs do not
         image = F.interpolate(image, size, mode="bilinear", antialias=True)
         image = image.to(next(self.preset.model.visual.parameters()).dtype)

@@ -17,7 +17,9 @@ from maskwright.engine.dinov3seg import Dinov3SegMethod
 from maskwright.engine.instances import ObjectDivider
 from maskwright.engine.label_map import Labels, label, refine
 from maskwright.engine.talk2dino import Talk2DinoMethod
-from maskwright.engine.text_method import TextMethod
+from maskwright.engine.text_method import Scores, TextMethod
+from maskwright.engine.text_tiles import label_tiles, objects_of_tiles
+from maskwright.engine.tiles import is_large
 from maskwright.errors import InvalidMask, MaskwrightError, UsageError
 from maskwright.models.talk2dino import LAMBDA
 from maskwright.models.text_cleaning import clean_text
@@ -86,14 +88,18 @@ class TextSegmenter:
         cleaning = None if prompt.minimum_probability is None else _cleaning_weight(method, requested=prompt.cleaning)
         contours = prompt.refine or (_REFINEMENT_OF_OBJECTS if prompt.divided else None)
         classes = self._class_embeddings(method, prompt.classes)
-        embedding = self._embedding(method, image, progress)
+        threshold, large = prompt.minimum_probability or 0.0, is_large(image.size_hw)
+
+        def scores(part: Image, weight: float | None, steps: Progress) -> Scores:
+            found = method.scores(self._embedding(method, part, steps), classes, cleaning=weight)
+            return found if contours is None else refine(found, part.pixels, contours, threshold)
 
         def labels(weight: float | None) -> Labels:
-            scores = method.scores(embedding, classes, cleaning=weight)
-            threshold = prompt.minimum_probability or 0.0
-            if contours is not None:
-                scores = refine(scores, image.pixels, contours, threshold)
-            return label(scores, image.size_hw, threshold)
+            if large:
+                return label_tiles(
+                    image, len(classes), lambda part, steps: scores(part, weight, steps), threshold, progress
+                )
+            return label(scores(image, weight, progress), image.size_hw, threshold)
 
         result = labels(cleaning)
         parameters: dict[str, Any] = {"cleaning": cleaning, "refine": contours}
@@ -108,7 +114,9 @@ class TextSegmenter:
             out_of_vocabulary=tuple(c.name for c in prompt.classes if not self._in_vocabulary(c)),
             provenance=_provenance(method.ref, name, image, prompt, parameters),
             overlapping_masks=_masks(image, prompt, result, divider, progress) if prompt.divided else None,
-            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (result.label_map == 0) if cleaning else None,
+            unlabelled_by_cleaning=(labels(0.0).label_map > 0) & (result.label_map == 0)
+            if cleaning and not large
+            else None,
             note=_UNTRAINED if self._preset.untrained and name == "dinotxt" and not requested else "",
         )
 
@@ -130,7 +138,7 @@ class TextSegmenter:
 
     def _embedding(self, method: TextMethod, image: Image, progress: Progress) -> Any:
         key = EmbeddingKey(image.sha256, method.ref, method.procedure)
-        return self._embeddings.get_or_make(key, lambda: method.encode(image.pixels, progress))
+        return self._embeddings.get_or_make(key, lambda: method.encode(image.pixels, progress, image.contrast))
 
     def _class_embeddings(self, method: TextMethod, classes: Sequence[ClassName]) -> Tensor:
         """(T, ...) embeddings of the classes, each cached on its own."""
@@ -162,6 +170,9 @@ def _masks(
     """The objects of each divided class, and the regions of the others, in prompt order."""
     masks: list[Mask] = []
     for number, (name, score) in enumerate(zip(prompt.names, labels.scores, strict=True), start=1):
+        if name in prompt.divided and is_large(image.size_hw):
+            masks += objects_of_tiles(image, number, name, labels, divider, progress)
+            continue
         region = labels.label_map == number
         if name in prompt.divided:
             masks += divider.objects(image, region, labels.probability, name, progress)

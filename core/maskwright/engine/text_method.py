@@ -50,12 +50,13 @@ class TextMethod(Protocol):
         """The preset's weight of background cleaning; None where the method does not support it."""
         ...
 
-    def encode(self, pixels: NDArray[np.uint8], progress: Progress) -> Any:
+    def encode(self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None = None) -> Any:
         """Encode an image.
 
         Args:
             pixels: (H, W, 3) RGB.
             progress: reports encoder passes, and cancels between them.
+            limits: of the contrast, where the preset stretches it; None takes the image's own.
 
         Returns:
             The embedding: nested tuples of tensors.
@@ -77,9 +78,11 @@ class TextMethod(Protocol):
         ...
 
 
-def preprocess(pixels: NDArray[np.uint8], device: torch.device, *, stretch: bool) -> Tensor:
+def preprocess(
+    pixels: NDArray[np.uint8], device: torch.device, *, stretch: bool, limits: tuple[float, float] | None = None
+) -> Tensor:
     """(1, 3, H, W) normalised float32 from (H, W, 3) pixels, whose contrast may be stretched first."""
-    array = stretch_contrast(pixels) if stretch else pixels
+    array = stretch_contrast(pixels, limits) if stretch else pixels
     return normalize(torch.from_numpy(array.copy()).to(device).permute(2, 0, 1)[None].float() / 255)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import rle
+from maskwright.domain import PlaneRecord, rle
 from maskwright.errors import BadCoco, InvalidMask
 from maskwright.formats.labelled_folder import read_coco
 from maskwright.formats.segmentation import draw_polygons
@@ -62,6 +62,8 @@ class CocoImage:
     orientation: int
     captured: str
     rows: tuple[Row, ...]
+    plane: PlaneRecord | None = None
+    """Where it lies in a stack, as our own export writes it."""
 
     @property
     def inside(self) -> PurePosixPath | None:
@@ -171,7 +173,15 @@ def _image(row: Row, rows: tuple[Row, ...]) -> CocoImage:
         orientation if type(orientation) is int and 1 <= orientation <= 8 else 1,
         plain(captured) if isinstance(captured, str) else "",
         rows,
+        _plane(row.get("plane")),
     )
+
+
+def _plane(value: object) -> PlaneRecord | None:
+    try:
+        return PlaneRecord.from_dict(json.loads(plain(json.dumps(value, ensure_ascii=False))))
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _pixels(value: object) -> int:

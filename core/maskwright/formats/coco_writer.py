@@ -175,7 +175,7 @@ def _images(
         other = stems.setdefault(str(PurePosixPath(image.file_name).with_suffix("")), image.file_name)
         if other != image.file_name:
             summary.same_stem.append(f"{other} and {image.file_name}")
-        yield {
+        row = {
             "id": image.id,
             "file_name": image.file_name,
             "width": image.width,
@@ -187,6 +187,7 @@ def _images(
             "sha256": image.sha256,
             "exif_orientation": image.orientation,
         }
+        yield row if image.plane is None else row | {"plane": image.plane.to_dict()}
 
 
 def _annotation(annotation: Annotation, options: CocoOptions, summary: CocoSummary) -> dict[str, Any]:

@@ -174,8 +174,9 @@ class ImageMatcher:
             return None
         height, width = image.size_hw
         new = NewImage(
-            image.sha256, _inside_images(image), width, height, image.orientation, image.captured, id=_own_id(image)
-        )
+            image.sha256, _inside_images(image), width, height, image.orientation, image.captured, id=_own_id(image),
+            plane=image.plane,
+        )  # fmt: skip
         return Match(NO_FILE, image.size_hw, 1, new=new, warnings=(reason,) if reason else ())
 
 
@@ -191,8 +192,9 @@ def _by_name(records: Sequence[ImageRecord]) -> dict[str, ImageRecord | None]:
 def _new(image: CocoImage, sha256: str, opened: Image) -> NewImage:
     height, width = opened.size_hw
     return NewImage(
-        sha256, _inside_images(image), width, height, opened.orientation, opened.captured, id=_own_id(image)
-    )
+        sha256, _inside_images(image), width, height, opened.orientation, opened.captured, id=_own_id(image),
+        plane=image.plane,
+    )  # fmt: skip
 
 
 def _own_id(image: CocoImage) -> int | None:

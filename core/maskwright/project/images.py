@@ -82,7 +82,14 @@ class ImageCollection:
         Raises:
             ProjectUnwritable: the project cannot be written.
         """
-        return self._store.images.by_sha256(image.sha256) or self._store_image(image, copy=True)
+        known = self._store.images.by_sha256(image.sha256)
+        if known is None:
+            return self._store_image(image, copy=True)
+        if image.plane is None or known.plane is not None:
+            return known
+        # it was added before, without the stack that it belongs to
+        new = NewImage(image.sha256, known.file_name, known.width, known.height, plane=image.plane)
+        return self._store.images.add(new)
 
     def open(self, image_id: int) -> Image:
         """Read an image of the project.
@@ -107,7 +114,7 @@ class ImageCollection:
                 f"The image file {record.file_name} was changed after it was added.",
                 "Put the old file back, or add the new one under another name.",
             )
-        return image
+        return image if record.plane is None else replace(image, plane=record.plane)
 
     def file_of(self, record: ImageRecord) -> Path:
         """The file of an image; raises MaskwrightError when it is missing."""
@@ -233,7 +240,9 @@ class ImageCollection:
         # a PNG of pixels is upright
         orientation, alias = (image.orientation, self._alias(source)) if source else (1, "")
         try:
-            new = NewImage(image.sha256, name, width, height, orientation, image.captured, alias, user_name())
+            new = NewImage(
+                image.sha256, name, width, height, orientation, image.captured, alias, user_name(), plane=image.plane
+            )  # fmt: skip
             record = self._store.images.add(new)
             stored_name = record.file_name
         finally:

@@ -20,13 +20,14 @@ from maskwright.store import ImageFilter, ImageSummary
 
 __all__ = ["SessionImages"]
 
-_MOST_IMAGES = 8
+_MOST_BYTES = 256 * 2**20
+"""Of pixels in memory; the latest image stays even if it is larger."""
 _THUMBNAIL = 256
 """Longer side of a thumbnail in pixels."""
 
 
 class SessionImages:
-    """Images of a project; the pixels of the last few stay in memory. Safe to share between threads."""
+    """Images of a project; the pixels of the latest stay in memory. Safe to share between threads."""
 
     def __init__(self, project: Project) -> None:
         self._project = project
@@ -93,8 +94,9 @@ class SessionImages:
 
     def _remember(self, image_id: int, image: Image) -> None:
         with self._lock:
+            self._pixels.pop(image_id, None)
             self._pixels[image_id] = image
-            while len(self._pixels) > _MOST_IMAGES:
+            while len(self._pixels) > 1 and sum(kept.memory for kept in self._pixels.values()) > _MOST_BYTES:
                 self._pixels.popitem(last=False)
 
     def encoded(self, image_id: int) -> EncodedImage:

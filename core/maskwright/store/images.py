@@ -192,6 +192,8 @@ def add_image(db: Session, new: NewImage) -> ImageRow:
         db.add(EventRow(at=at, user=new.user, kind="image_added", image_id=row.id))
     elif row.review == "deleted":
         _change_review(db, row, "", new.user, None)
+    if new.plane is not None and row.plane is None:
+        row.plane = new.plane.to_dict()
     if new.alias and db.get(AliasRow, (row.id, new.alias)) is None:
         db.add(AliasRow(image_id=row.id, path=new.alias))
     return row

@@ -9,7 +9,17 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, ForeignKey, Index, MetaData, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from maskwright.domain import Annotation, Category, FinetunePlan, ImageRecord, Mask, Run, RunProgress, Scores
+from maskwright.domain import (
+    Annotation,
+    Category,
+    FinetunePlan,
+    ImageRecord,
+    Mask,
+    PlaneRecord,
+    Run,
+    RunProgress,
+    Scores,
+)
 from maskwright.domain.rle import Rle
 from maskwright.store.values import Change, Checkpoint, NewAnnotation, NewImage, NewRun
 
@@ -68,6 +78,8 @@ class ImageRow(Base):
     proposed: Mapped[int] = mapped_column(default=0, server_default="0")
     # empty, or one of REVIEWS; a deleted image is kept for undo, and comes back when it is added again
     review: Mapped[str] = mapped_column(default="", server_default="")
+    # where it lies in a stack
+    plane: Mapped[dict[str, Any] | None]
 
     @classmethod
     def from_domain(cls, new: NewImage, at: str) -> ImageRow:
@@ -81,12 +93,14 @@ class ImageRow(Base):
             orientation=new.orientation,
             captured=new.captured,
             added_at=at,
+            plane=None if new.plane is None else new.plane.to_dict(),
         )
 
     def to_domain(self) -> ImageRecord:
         """The image as a value."""
+        plane = PlaneRecord.from_dict(self.plane)
         return ImageRecord(
-            self.id, self.sha256, self.file_name, self.width, self.height, self.orientation, self.captured
+            self.id, self.sha256, self.file_name, self.width, self.height, self.orientation, self.captured, plane
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from maskwright.domain import FinetunePlan, ImageRecord, Mask
+from maskwright.domain import FinetunePlan, ImageRecord, Mask, PlaneRecord
 from maskwright.errors import InvalidMask, MaskwrightError, UsageError
 
 __all__ = [
@@ -61,6 +61,7 @@ class NewImage:
     alias: str = ""
     user: str = ""
     id: int | None = None
+    plane: PlaneRecord | None = None
 
     def __post_init__(self) -> None:
         # cameras pad the time with NUL, which PostgreSQL refuses

@@ -102,10 +102,11 @@ def test_an_accepted_mask_is_corrected(tiny: Engine, disc: mw.Image) -> None:
 
 def test_going_on_from_an_answer_uses_its_logits(engine: Engine, disc: mw.Image) -> None:
     start = engine.segment_click(disc, [(100, 60)]).masks()[0]
-    known = engine._clicks.mask_or_logits(disc, start)
-    assert isinstance(known, torch.Tensor)
+    known = engine._clicks.known_logits(disc, start)
+    assert known is not None
+    assert isinstance(known.logits, torch.Tensor)
     other = mw.Mask.from_array(disc.pixels[:, :, 0] > 100)
-    assert np.array_equal(engine._clicks.mask_or_logits(disc, other), other.to_array())
+    assert engine._clicks.known_logits(disc, other) is None
 
 
 def test_a_mask_becomes_logits_that_give_it_back(tiny: Engine, disc: mw.Image) -> None:

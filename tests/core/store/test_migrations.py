@@ -32,7 +32,7 @@ NEXT = """
 import sqlalchemy as sa
 
 revision = "0.99_next"
-down_revision = "0.8_review"
+down_revision = "0.9_planes"
 
 
 def upgrade(op):
