@@ -179,10 +179,10 @@ def _joined(
     A tile in which the confidence is less than half of the highest shows something else.
     """
     highest = max(confidence for _, _, confidence in found)
-    kept = [(tile, mask) for tile, mask, confidence in found if mask.any() and confidence >= _LEAST_SHARE * highest]
+    counted = [(tile, mask) for tile, mask, confidence in found if mask.any() and confidence >= _LEAST_SHARE * highest]
     # of a large image only the part with the masks takes memory
     label_map = np.zeros(size_hw, np.int32)
-    for tile, mask in kept:
+    for tile, mask in counted:
         left, top, right, bottom = tile.edges
         pixels = mask.repeat(tile.factor, axis=0).repeat(tile.factor, axis=1) if tile.factor > 1 else mask
         label_map[top:bottom, left:right][pixels[: tile.height, : tile.width]] = 1

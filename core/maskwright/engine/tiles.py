@@ -187,20 +187,20 @@ class Piece(NamedTuple):
 
 
 def keep_distinct(
-    pieces: Iterable[Piece], same: Callable[[int, int, int], bool], kept: Sequence[Piece] = ()
+    pieces: Iterable[Piece], same: Callable[[int, int, int], bool], earlier: Sequence[Piece] = ()
 ) -> list[Piece]:
     """Pieces without those that repeat an earlier one.
 
     Args:
         pieces: the best first.
         same: takes the number of common pixels, the area of a piece and that of an earlier one.
-        kept: pieces to come before.
+        earlier: pieces to come before.
 
     Returns:
-        `kept`, and the new ones.
+        `earlier`, and the new ones.
     """
-    result, areas = list(kept), [piece.area for piece in kept]
-    boxes = np.array([piece.edges for piece in kept], np.int64).reshape(-1, 4)
+    result, areas = list(earlier), [piece.area for piece in earlier]
+    boxes = np.array([piece.edges for piece in earlier], np.int64).reshape(-1, 4)
     for piece in pieces:
         area = piece.area
         if any(same(_common(piece, result[n]), area, areas[n]) for n in _touching(piece, boxes)):

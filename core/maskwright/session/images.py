@@ -96,7 +96,7 @@ class SessionImages:
         with self._lock:
             self._pixels.pop(image_id, None)
             self._pixels[image_id] = image
-            while len(self._pixels) > 1 and sum(kept.memory for kept in self._pixels.values()) > _MOST_BYTES:
+            while len(self._pixels) > 1 and sum(image.memory for image in self._pixels.values()) > _MOST_BYTES:
                 self._pixels.popitem(last=False)
 
     def encoded(self, image_id: int) -> EncodedImage:
