@@ -158,9 +158,22 @@ class VisualModel(nn.Module):
         """Context in which the backbone's last attention is recorded; see `DinoV3.record_attention`."""
         return self.backbone.record_attention()
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The backbone's transformer blocks."""
+        return self.backbone.vit.model.layer
+
     def forward(self, pixels: Tensor) -> DinoFeatures:
         """Tokens of normalised (B, 3, H, W) images after the head."""
-        raw = self.backbone(pixels)
+        return self._after_head(self.backbone(pixels))
+
+    def with_taps(self, pixels: Tensor, blocks: list[int]) -> tuple[list[DinoFeatures], DinoFeatures]:
+        """Tokens after the backbone's given zero-based blocks, without a norm, and those of `forward`, in one pass."""
+        *taps, end = self.backbone.intermediate(pixels, [*blocks, self.config.depth - 1], norm=False)
+        tokens = self.backbone.vit.norm(torch.cat([end.cls[:, None], end.storage, end.patches], dim=1))
+        return taps, self._after_head(self.backbone.split(tokens, end.grid))
+
+    def _after_head(self, raw: DinoFeatures) -> DinoFeatures:
         # the paper drops the storage tokens before the head; the released code does so after it
         tokens = self.head(torch.cat([raw.cls[:, None], raw.storage, raw.patches], dim=1))
         return self.backbone.split(tokens, raw.grid)

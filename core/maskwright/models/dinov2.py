@@ -156,6 +156,19 @@ class DinoV2(nn.Module):
                 outputs.append(DinoFeatures(normed[:, 0], normed[:, 1:first], normed[:, first:], grid))
         return outputs
 
+    def with_taps(self, pixels: Tensor, blocks: list[int]) -> tuple[list[DinoFeatures], DinoFeatures]:
+        """Tokens after the given zero-based blocks, without a norm, and those of `forward`, in one pass."""
+        last = self.config.depth - 1
+        *taps, end = self.intermediate(pixels, [*blocks, last], norm=False)
+        normed = self.vit.layernorm(torch.cat([end.cls[:, None], end.storage, end.patches], dim=1))
+        first = self.global_tokens
+        return taps, DinoFeatures(normed[:, 0], normed[:, 1:first], normed[:, first:], end.grid)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks."""
+        return self.vit.encoder.layer
+
     def record_attention(self) -> AbstractContextManager[list[LastAttention]]:
         """Context in which the last block's attention is recorded, one entry per forward pass."""
         return record_attention(self.vit.encoder.layer[-1].get_submodule("attention"), self.config.heads)

@@ -11,15 +11,18 @@ from maskwright.models.dinotxt import DinoTxtConfig, HeadConfig, TextConfig
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.efficientnet_lite import LiteConfig
+from maskwright.models.ovs_dino import HeadsConfig
 from maskwright.models.sam import SPECS as SAM
 
 __all__ = [
     "RELEASED_LR",
     "TINY_DINOTXT",
     "TINY_DINOV3SEG",
+    "TINY_OVS",
     "TINY_SEG",
     "ClickConfig",
     "CropSchedule",
+    "OvsConfig",
     "Schedule",
     "SegConfig",
     "TrainConfig",
@@ -166,3 +169,46 @@ TINY_SEG = SegConfig(
     frozen_encoders=True, feature_mixing=0.5, new_early=True, text_every=4, prompt=None,
 )  # fmt: skip
 """dinov3.seg of the bundled preset."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OvsConfig(Schedule):
+    """Training of OVS-DINO; the defaults are the paper's, or the choice made where it is silent."""
+
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    steps: int = 46_225
+    """25 epochs of 118,287 images."""
+    batch: int = 64
+    lr: float = 1e-4
+    pretrained_lr_scale: float = 0.1
+    """For DINO's last blocks."""
+    weight_decay: float = 1e-4
+    warmup: float = 0.04
+    """One epoch of 25."""
+    ema: float = 0.0
+    size: int = 448
+    """Side in pixels of the square that images are stretched to for DINO."""
+    teacher_size: int = 1024
+    """The same for SAM."""
+    mask_side: int = 448
+    """Side of the masks that logits are compared with."""
+    trained_blocks: int = 3
+    """Blocks of DINO, from the end, that the segmentation loss trains; with 0 (Table 3, "frozen DINO") the maps of
+    every image are computed once."""
+    nouns: int = 10
+    """Largest number of an image's own nouns asked in a step."""
+    negatives: int = 0
+    """Number of nouns asked whose target is empty; only of those that a labelled folder surely does not show there."""
+    align: float = 1.0
+    """Weight of the alignment; 0 is Table 2's "w/o SA"."""
+    middle: Literal["encoder", "sam"] = "encoder"
+    """What the decoder reads: F_middle, or SAM's embedding (Table 2, "w/o Encoder")."""
+    mirror: float = 0.5
+    """Probability that an image is mirrored."""
+
+
+TINY_OVS = OvsConfig(
+    heads=HeadsConfig(width=384, text=384, taps=(1, 2), pointwise=True, text_part="local", identity=True),
+    steps=600, batch=16, lr=1e-3, ema=0.99, teacher_size=896, mask_side=112, trained_blocks=0, negatives=4,
+)  # fmt: skip
+"""OVS-DINO of the bundled preset, on the frozen encoders of its dino.txt, whose answers it starts from."""
