@@ -99,9 +99,9 @@ def _image(row: LabelledImage, own: dict[int, int], complete: NDArray[np.int64],
             noun = own[annotation["category_id"]]
             masks[noun] = masks[noun] | mask if noun in masks else mask
     scored = ~(crowds & ~scored) if every_pixel else scored
-    kept = {noun: rle.encode(mask) for noun, mask in masks.items() if mask.any()}
-    absent = np.setdiff1d(complete, list(kept))
-    return NounImage(row.file, kept, None if scored.all() else rle.encode(scored), absent)
+    own_masks = {noun: rle.encode(mask) for noun, mask in masks.items() if mask.any()}
+    absent = np.setdiff1d(complete, list(own_masks))
+    return NounImage(row.file, own_masks, None if scored.all() else rle.encode(scored), absent)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
