@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
+from maskwright_app.security import _login_page
 from tests.app.conftest import Page
-from tests.app.page.conftest import ADDRESS, accept, disc, press, propose, wait_stored
+from tests.app.node import node_modules
+from tests.app.page.conftest import ADDRESS, accept, click, disc, drag, press, propose, wait_stored
 from tests.browser import needs_chromium
 
 pytestmark = [pytest.mark.gui, needs_chromium]
 
-NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, [role]')]
-    .filter((one) => one.checkVisibility() && !one.closest('[aria-hidden=true]'))
-    .filter((one) => !['presentation', 'status', 'alert', 'banner'].includes(one.role))
-    .filter((one) => !(one.ariaLabel || one.textContent.trim() || one.labels?.length || one.title))
-    .map((one) => one.outerHTML.slice(0, 120))"""
+PANELS = ("settings", "batch", "files", "finetune", "compare")
+SERIOUS = """async () => {
+    const { violations } = await axe.run({ resultTypes: ['violations'] });
+    return violations.filter(({ impact }) => ['serious', 'critical'].includes(impact))
+        .map(({ id, nodes }) => [id, ...nodes.slice(0, 3).map((node) => node.html.slice(0, 120))]);
+}"""
 FAINT = """() => {
     const parse = (text) => text.match(/[\\d.]+/g).map(Number);
     const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
@@ -42,26 +45,66 @@ FAINT = """() => {
 }"""
 
 
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_every_control_has_a_name_and_every_text_contrast(
-    open_tab: Callable[..., Any], server: Page, photo: int, scheme: str
+def found(tab: Any) -> list[str]:
+    """What axe calls serious, and text without contrast in one of the themes."""
+    if not tab.evaluate("'axe' in window"):
+        tab.evaluate((node_modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+    problems = [str(row) for row in tab.evaluate(SERIOUS)]
+    for theme in ("light", "dark"):
+        tab.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        problems += [f"{theme} {row}" for row in tab.evaluate(FAINT)]
+    return problems
+
+
+def test_axe_finds_nothing_serious_in_any_state(
+    open_tab: Callable[..., Any], new_image: Callable[..., int], server: Page
 ) -> None:
+    photo, _ = new_image(), new_image()
     propose(server, photo, cow=(disc(100, 100, 30), 0.8))
     accept(server, photo, disc(200, 100, 30), "rock")
-    tab = open_tab(photo, color_scheme=scheme)
+    tab = open_tab(photo)
+
+    def show_dialog(opener: str) -> None:
+        tab.locator(opener).first.click()
+        tab.wait_for_selector("dialog[open]")
+
+    def start_clicks() -> None:
+        press(tab, "Escape", "Escape", "c")
+        click(tab, 250, 200)
+        tab.wait_for_selector("#keep:not([disabled])")
+
+    def start_drawing() -> None:
+        press(tab, "Escape", "b")
+        drag(tab, (250, 200), (270, 200))
+        tab.wait_for_selector("#action-bar #keep")
+
+    def fail() -> None:
+        press(tab, "Escape")
+        tab.route("**/ui/prompts/everything", lambda route: route.fulfill(status=507, json={"error": "Full."}))
+        press(tab, "o")
+        tab.wait_for_selector(".notice.error")
+
     tab.wait_for_selector("#masks .mask-row >> nth=1")
-    press(tab, "j")
-    tab.wait_for_selector("#action-bar #accept")
-    states: list[Callable[[], Any]] = [
-        lambda: None,
-        lambda: tab.click("#open-settings"),
-        lambda: press(tab, "Escape", "?"),
-    ]
-    for show in states:
+    states: dict[str, Callable[[], Any]] = {
+        "masks": lambda: press(tab, "j"),
+        "history": lambda: (press(tab, "s"), click(tab, 200, 100), show_dialog("#history")),
+        "class": lambda: (press(tab, "Escape"), show_dialog(".class-row .edit")),
+        "clicks": start_clicks,
+        "drawing": start_drawing,
+        "error": fail,
+        **{name: lambda name=name: tab.click(f"#open-{name}") for name in PANELS},  # type: ignore[misc]
+        "help": lambda: press(tab, "Escape", "?"),
+        "no masks": lambda: (press(tab, "Escape", "n"), tab.wait_for_selector("#masks .empty")),
+    }
+    problems: dict[str, str] = {}
+    for name, show in states.items():
         show()
         tab.wait_for_timeout(100)
-        assert tab.evaluate(NAMELESS) == []
-        assert tab.evaluate(FAINT) == []
+        problems |= {problem: name for problem in found(tab) if problem not in problems}
+    tab.set_content(_login_page("Wrong name or password.").body.decode())
+    problems |= dict.fromkeys(found(tab), "login")
+    said = "\n".join(f"{name}: {problem}" for problem, name in problems.items())
+    assert not said, said
 
 
 def test_a_walk_with_keys_alone(open_tab: Callable[..., Any], new_image: Callable[..., int], server: Page) -> None:
@@ -93,6 +136,8 @@ def test_help_lists_the_keys_and_first_steps_come_once(browser: Any, server: Pag
     context = browser.new_context()
     tab = context.new_page()
     tab.goto(f"{server.url}{ADDRESS}#{photo}")
+    tab.wait_for_selector("#walk-next")
+    assert found(tab) == []
     for _ in range(3):
         tab.click("#walk-next")
     tab.wait_for_selector(".walk", state="detached")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maskwright.project import Project
 from tests.app.conftest import Page
-from tests.app.page.conftest import add_class, click, place, press
+from tests.app.page.conftest import accept, add_class, click, disc, place, press
 from tests.browser import needs_chromium
 
 pytestmark = [pytest.mark.gui, needs_chromium]
@@ -85,3 +87,52 @@ def test_a_phone_has_targets_for_fingers(open_tab: Callable[..., Any], photo: in
     tab.touchscreen.tap(*place(tab, 160, 120))
     tab.wait_for_selector("#stage g.positive")
     tab.wait_for_selector("#keep:not([disabled])")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_a_long_name_stays_in_its_column(
+    open_tab: Callable[..., Any], photo: int, server: Page, width: int, height: int
+) -> None:
+    accept(server, photo, disc(160, 120, 40), "very" * 50)
+    tab = open_tab(photo, viewport={"width": width, "height": height})
+    if width < 720:
+        tab.click("#tabs [data-tab=masks]")
+    tab.locator("#masks .mask-row", has_text="veryvery").click()
+    tab.locator("#action-bar", has_text="veryvery").wait_for()
+    outside = tab.evaluate(
+        """() => ['#side', '#images', '#action-bar', '#top', '#tag'].flatMap((name) => {
+            const panel = document.querySelector(name);
+            if (!panel.checkVisibility()) return [];
+            const { left, right } = panel.getBoundingClientRect();
+            const inside = [panel, ...panel.querySelectorAll('*')].filter((one) => one.checkVisibility());
+            return inside.map((one) => [one, one.getBoundingClientRect()])
+                .filter(([, box]) => box.right > Math.min(right, innerWidth) + 1 || box.left < Math.max(0, left) - 1)
+                .map(([one]) => `${name}: ${one.className} ${one.textContent.slice(0, 20)}`);
+        })"""
+    )
+    assert outside == []
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_an_image_whose_file_is_missing_says_so_and_shows_no_other(
+    open_tab: Callable[..., Any], new_image: Callable[..., int], server: Page
+) -> None:
+    first, second = new_image(), new_image()
+    with Project.open(server.project) as project:
+        record = next(record for record in project.images.all() if record.id == second)
+        (server.project / record.file_name).unlink()
+    tab = open_tab(first)
+    press(tab, "n")
+    notice = tab.locator(".notice.error", has_text="meadow")
+    notice.wait_for()
+    tab.wait_for_function("id => location.hash === `#${id}`", arg=second)
+    assert Path(record.file_name).name in notice.inner_text()
+    assert Path(record.file_name).name in tab.inner_text("#image-name")
+    painted = tab.evaluate(
+        """() => {
+            const canvas = document.querySelector('#stage canvas');
+            const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+            return data.some((value) => value > 0);
+        }"""
+    )
+    assert not painted

@@ -21,8 +21,7 @@ export function editClass(page, one) {
   hotkey.value = one.hotkey ? String(one.hotkey) : "";
   const others = page.state.classes.filter((/** @type {Class} */ other) => other.id !== one.id);
   const also = el("input", { class: "field", value: one.synonyms.join(" | "), id: "class-synonyms", placeholder: "calf | bull", maxlength: "400" });
-  const target = () => el("select", {}, ...others.map((/** @type {Class} */ other) => el("option", { value: String(other.id) }, other.name)));
-  const into = target();
+  const into = el("select", { "aria-label": "Class that it is merged into" }, ...others.map((/** @type {Class} */ other) => el("option", { value: String(other.id) }, other.name)));
   const change = (/** @type {() => Promise<any>} */ act) => async () => {
     const done = await page.attempt(async () => {
       await act();

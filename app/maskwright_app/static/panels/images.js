@@ -15,7 +15,7 @@ const PHONE_STEP = 138;
 /** @param {Page} page */
 export function createImages(page) {
   const panel = /** @type {HTMLElement} */ (document.getElementById("images"));
-  const list = el("div", { class: "images-list", role: "list", "aria-label": "Images of the project" });
+  const list = el("div", { class: "images-list", role: "group", "aria-label": "Images of the project" });
   const inner = el("div", { role: "presentation" });
   list.append(inner);
   panel.append(head(page), list, foot(page));
@@ -70,7 +70,7 @@ export function createImages(page) {
 function thumb(page, item) {
   const picture = el("img", { src: item.thumbnail, alt: "", loading: "lazy", decoding: "async" });
   const button = el("button", { type: "button", class: "thumb", title: item.title, on: { click: () => void page.open(item.id) } },
-    picture, el("span", { class: "badge" }), el("span", { class: "caption" }, el("span"), el("span")));
+    picture, el("span", { class: "badge" }), el("span", { class: "caption" }, el("span"), el("span"), el("span", { class: "unseen" })));
   return button;
 }
 
@@ -80,15 +80,14 @@ function thumb(page, item) {
  * @param {boolean} current
  */
 function updateThumb(element, item, current) {
-  const [title, count] = element.querySelectorAll(".caption span");
+  const [title, count, unit] = element.querySelectorAll(".caption span");
   say(title, shorten(item.title, 22));
   say(count, item.masks ? String(item.masks) : "");
+  say(unit, item.masks ? "masks" : "no masks");
   const badge = /** @type {HTMLElement} */ (element.querySelector(".badge"));
   badge.className = `badge ${item.status}`;
   badge.hidden = item.status === "none";
   say(badge, item.status === "proposed" ? `${item.proposals} open` : item.status === "done" ? "✓" : STATUS[item.status]);
-  const what = item.status === "none" ? "no masks" : STATUS[item.status];
-  element.setAttribute("aria-label", `${item.title}: ${what}, ${item.masks} masks, ${item.proposals} proposals`);
   element.setAttribute("aria-current", String(current));
 }
 

@@ -17,7 +17,7 @@ export function createMasks(page, side) {
   const title = el("h2", {}, "Masks");
   const sort = el("select", { "aria-label": "Order of the masks", id: "sort", on: { change: () => page.store.merge("review", { sort: sort.value }) } },
     el("option", { value: "score" }, "by certainty"), el("option", { value: "area" }, "by size"), el("option", { value: "name" }, "by class"));
-  const list = el("div", { class: "mask-list", role: "listbox", "aria-label": "Masks of the image", id: "masks", tabindex: "0", on: { keydown: (/** @type {KeyboardEvent} */ event) => move(page, event) } });
+  const list = el("div", { class: "mask-list", "aria-label": "Masks of the image", id: "masks", tabindex: "0", on: { keydown: (/** @type {KeyboardEvent} */ event) => move(page, event) } });
   const section = el("section", { class: "section masks", "aria-label": "Masks" }, el("header", {}, title, sort), list);
   side.append(section, decisions(page));
   page.store.watch(["masks", "display", "classes", "names", "review", "image", "click"], () => {
@@ -28,6 +28,8 @@ export function createMasks(page, side) {
     });
     list.querySelector(".empty")?.remove();
     if (!items.length) list.append(emptyState(page));
+    // a grid without rows is none
+    list.setAttribute("role", items.length ? "grid" : "group");
     markRows(page, list);
   });
   page.store.watch(["selected", "hovered"], () => {
@@ -78,13 +80,14 @@ function maskRow(page, key) {
   const accept = el("button", { type: "button", class: "icon-button accept", tabindex: "-1", on: { click: act(() => void decide(page, "accept", [mask()])) } }, icon("check"));
   const reject = el("button", { type: "button", class: "icon-button reject", tabindex: "-1", on: { click: act(() => remove(page, key)) } }, icon("cross"));
   return el("div", {
-    class: "mask-row", role: "option",
+    class: "mask-row", role: "row", id: `mask-${key}`,
     on: {
       click: () => select(page, key, { reveal: true }),
       pointerenter: () => page.store.set({ hovered: key }),
       pointerleave: () => page.store.set({ hovered: null }),
     },
-  }, el("span", { class: "swatch" }), el("span", { class: "name" }), el("span", { class: "score" }), accept, reject);
+  }, el("span", { class: "swatch", role: "gridcell" }), el("span", { class: "name", role: "gridcell" }), el("span", { class: "score", role: "gridcell" }),
+  el("span", { class: "row", role: "gridcell" }, accept, reject));
 }
 
 /**
@@ -105,11 +108,13 @@ function remove(page, key) {
  * @param {Mask} mask
  */
 function updateRow(page, element, mask) {
-  const [swatch, name, score, accept, reject] = /** @type {HTMLElement[]} */ ([...element.children]);
+  const [swatch, name, score, buttons] = /** @type {HTMLElement[]} */ ([...element.children]);
+  const [accept, reject] = /** @type {HTMLElement[]} */ ([...buttons.children]);
   const text = nameOf(page, mask);
   const proposed = mask.state !== "accepted";
   swatch.className = `swatch${proposed ? " dashed" : ""}`;
   swatch.style.setProperty("--color", maskColor(page, mask));
+  swatch.setAttribute("aria-label", proposed ? "proposal" : "accepted");
   const unknown = proposed && page.state.unknownWords.includes(mask.category);
   const marks = [unknown ? " ?" : "", mask.reference_of.length ? " ★" : "", mask.duplicate ? " (duplicate)" : ""].join("");
   say(name, (text || "no name") + marks);
@@ -121,8 +126,6 @@ function updateRow(page, element, mask) {
   accept.setAttribute("aria-label", `Accept ${text}`);
   reject.title = proposed ? "Reject (U)" : "Delete (Del)";
   reject.setAttribute("aria-label", `${proposed ? "Reject" : "Delete"} ${text}`);
-  const certainty = mask.score === null ? "" : `, certainty ${mask.score.toFixed(2)}`;
-  element.setAttribute("aria-label", `${text || "no name"}, ${proposed ? "proposal" : "accepted"}${certainty}`);
 }
 
 /**
@@ -131,8 +134,10 @@ function updateRow(page, element, mask) {
  */
 function markRows(page, list) {
   const { selected, hovered } = page.state;
+  if (selected) list.setAttribute("aria-activedescendant", `mask-${selected}`);
+  else list.removeAttribute("aria-activedescendant");
   for (const element of /** @type {HTMLElement[]} */ ([...list.children])) {
-    if (element.role !== "option" && element.getAttribute("role") !== "option") continue;
+    if (element.getAttribute("role") !== "row") continue;
     const chosen = String(element.dataset.key === selected);
     if (element.getAttribute("aria-selected") !== chosen) element.setAttribute("aria-selected", chosen);
     element.classList.toggle("hovered", element.dataset.key === hovered);

@@ -33,7 +33,7 @@ function viewBar(page, over) {
     el("button", { type: "button", class: "icon-button", id: "zoom-out", "aria-label": "Zoom out", title: "Zoom out (-)", on: { click: () => page.stage.zoom(1 / 1.5) } }, "−"),
     el("button", { type: "button", class: "icon-button", id: "zoom-in", "aria-label": "Zoom in", title: "Zoom in (+)", on: { click: () => page.stage.zoom(1.5) } }, "+"),
     iconButton("fit", "Whole image (0)", () => page.stage.fit(), { id: "fit" }),
-    el("button", { type: "button", class: "icon-button extra", id: "actual", "aria-label": "One to one", title: "One to one (Shift+0)", on: { click: () => page.stage.actualSize() } }, "1:1"));
+    el("button", { type: "button", class: "icon-button extra", id: "actual", "aria-label": "1:1, one to one", title: "One to one (Shift+0)", on: { click: () => page.stage.actualSize() } }, "1:1"));
   over.append(bar);
   page.store.watch(["image", "display"], () => {
     bar.hidden = !page.state.image;
@@ -114,7 +114,7 @@ function tag(page, over) {
     const [x, y] = mask.bbox;
     const { width, height } = page.stage.window;
     const place = toScreen(page.stage.view, x, y);
-    label.style.left = `${Math.min(width - 120, Math.max(6, place.x))}px`;
+    label.style.left = `${Math.max(6, Math.min(width - label.offsetWidth - 6, place.x))}px`;
     label.style.top = `${Math.min(height - 30, Math.max(52, place.y - 28))}px`;
   });
 }
