@@ -213,13 +213,18 @@ def _distinct(candidates: Iterable[_Object]) -> list[_Object]:
 
 
 def _joined(objects: list[_Object]) -> list[_Object]:
-    """Objects with the small pieces of the watershed beside them, such as a hoof that a rein cuts off."""
+    """Objects without the specks, which are much smaller pieces of the watershed that no mask of SAM fits.
+
+    A speck beside a larger object, such as a hoof that a rein cuts off, is a part of it; the others are errors of the
+    region.
+    """
     from scipy.ndimage import binary_dilation
 
     areas = [int(found.mask.sum()) for found in objects]
-    attached: set[int] = set()
+    specks: set[int] = set()
     for place, piece in enumerate(objects):
         if piece.logits is None and max(areas) >= _LARGER * areas[place]:
+            specks.add(place)
             around = binary_dilation(piece.mask, np.ones((3, 3)))
             beside = [
                 other for other, found in enumerate(objects)
@@ -227,11 +232,10 @@ def _joined(objects: list[_Object]) -> list[_Object]:
             ]  # fmt: skip
             if beside:
                 # to the first, which ranks highest
-                attached.add(place)
                 owner = objects[beside[0]]
                 parts = piece.mask if owner.attached is None else owner.attached | piece.mask
                 objects[beside[0]] = owner._replace(attached=parts)
-    return [found for place, found in enumerate(objects) if place not in attached]
+    return [found for place, found in enumerate(objects) if place not in specks]
 
 
 @torch.inference_mode()

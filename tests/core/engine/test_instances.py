@@ -84,6 +84,16 @@ def test_a_mask_of_the_whole_stands_for_all_its_pieces(
     assert len(divide(engine, image, LEFT | RIGHT)) == 1
 
 
+def test_a_speck_that_no_mask_fits_is_no_object(
+    engine: Engine, image: mw.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_clicks(monkeypatch, engine, LEFT, quality=0.95)
+    apart, far_smaller = disc(100, 30, 14), disc(70, 50, 3)
+    found = divide(engine, image, LEFT | apart | far_smaller)
+    assert len(found) == 2
+    assert not any((mask & far_smaller).any() for mask in found)
+
+
 def test_a_mask_outside_the_region_is_no_object(
     engine: Engine, image: mw.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
