@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maskwright.domain import EverythingPrompt
 from maskwright.engine.sam import MaskCandidate, SamEmbedding, to_input_pixels
-from maskwright.models.sam import Prompts, postprocess
+from maskwright.models.sam import Attended, Prompts, postprocess
 from maskwright.presets.config import SamSettings
 from maskwright.presets.loading import LoadedSam
 from maskwright.progress import Progress
@@ -46,7 +46,9 @@ def click_each(
     points: NDArray[np.float64],
     size_hw: tuple[int, int],
     progress: Progress,
-) -> Iterator[tuple[Tensor, Tensor]]:
+    *,
+    least_iou: float,
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """Decode a click at every point on its own.
 
     Args:
@@ -55,9 +57,10 @@ def click_each(
         points: (N, 2) x and y in pixels of the image.
         size_hw: of the image.
         progress: reports points, and cancels between batches of them.
+        least_iou: a point whose three masks all have a lower predicted IoU is left out.
 
     Yields:
-        For each batch of B points (B, 3, 4h, 4w) logits and (B, 3) predicted IoU.
+        For each batch the indices of B points, (B, 3, 4h, 4w) logits and (B, 3) predicted IoU.
     """
     prompts = to_input_pixels(points, size_hw, embedding)[:, None]
     batch_size = _CPU_BATCH if prompts.device.type == "cpu" else _BATCH
@@ -66,8 +69,12 @@ def click_each(
         progress.report(first, len(prompts), "Segmenting")
         batch = prompts[first : first + batch_size]
         labels = torch.ones(batch.shape[:2], dtype=torch.int64, device=batch.device)
-        logits, scores = preset.model.decode(embedding.features, Prompts(batch, labels))
-        yield logits[:, 1:], scores[:, 1:]
+        attended = preset.model.attend(embedding.features, Prompts(batch, labels))
+        kept = (attended.iou[:, 1:] >= least_iou).any(dim=1)
+        if kept.any():
+            attended = Attended(*(part[kept] for part in attended))
+            indices = first + kept.nonzero()[:, 0].cpu().numpy()
+            yield indices, preset.model.mask_decoder.masks(attended)[:, 1:], attended.iou[:, 1:]
     progress.report(len(prompts), len(prompts), "Segmenting")
 
 
@@ -91,14 +98,17 @@ def generate_masks(
     config = preset.settings.model
     h, w = (-(-side // (config.stride // 4)) for side in embedding.input_hw)
     good_logits, good_scores = [], []
-    for all_logits, all_scores in click_each(preset, embedding, points, size_hw, progress):
+    least_iou = prompt.pred_iou_thresh or 0.0
+    for _, all_logits, all_scores in click_each(preset, embedding, points, size_hw, progress, least_iou=least_iou):
         # without the padding beside the image
         logits, scores = all_logits[:, :, :h, :w].flatten(0, 1), all_scores.flatten()
         stability = stability_scores(logits, preset.settings.stability_score_offset)
-        good = (scores >= (prompt.pred_iou_thresh or 0.0)) & (stability >= (prompt.stability_score_thresh or 0.0))
+        good = (scores >= least_iou) & (stability >= (prompt.stability_score_thresh or 0.0))
         good &= (logits > 0).flatten(1).any(dim=1)
         good_logits.append(logits[good])
         good_scores.append(stability[good])
+    if not good_logits:
+        return []
     logits, stability = torch.cat(good_logits), torch.cat(good_scores)
     order = stability.argsort(descending=True)
     logits, stability = logits[order], stability[order]

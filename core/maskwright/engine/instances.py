@@ -150,19 +150,22 @@ class ObjectDivider:
         if self._clicks is None or not len(clicked):
             return
         points = centers(pieces)[clicked] / np.array(region.shape[::-1]) * np.array(image.size_hw[::-1])
-        numbers = iter(clicked + 1)
         settings, embedding = self._clicks.preset.settings, self._clicks.embedding(image)
-        for logits, scores in click_each(self._clicks.preset, embedding, points, image.size_hw, progress):
+        best = {number: _Object(_PIECE, pieces == number, None) for number in clicked + 1}
+        clicks = click_each(
+            self._clicks.preset, embedding, points, image.size_hw, progress, least_iou=min(_ACCEPTED)[0]
+        )  # fmt: skip
+        for indices, logits, scores in clicks:
             stable = stability_scores(logits.flatten(0, 1), settings.stability_score_offset).view(scores.shape)
             masks = (_upsample(logits, embedding, region.shape, self._clicks) > 0).cpu().numpy()
             for index, quality in enumerate((scores * stable).cpu().numpy()):
-                number = next(numbers)
-                best = _Object(_PIECE, pieces == number, None)
+                number = int(clicked[indices[index]]) + 1
                 for n, mask in enumerate(masks[index]):
                     rank = _fit(mask, _Piece(pieces, number), region, float(quality[n]))
-                    if rank > best.rank:
-                        best = _Object(rank, mask.copy(), logits[index : index + 1, n : n + 1].clone())
-                yield best
+                    if rank > best[number].rank:
+                        found = logits[index : index + 1, n : n + 1].clone()
+                        best[number] = _Object(rank, mask.copy(), found)
+        yield from best.values()
 
     def _full_size(self, image: Image, found: _Object, region: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(H, W) pixels of an object in the image."""

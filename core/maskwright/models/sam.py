@@ -19,13 +19,14 @@ from maskwright.models.devices import single_precision
 from maskwright.models.dinov3 import ConvStem, DinoV3, DinoV3Config
 from maskwright.models.normalization import normalize
 from maskwright.models.sam_config import SPECS, SamConfig
-from maskwright.models.sam_decoder import MaskDecoder, PromptEncoder, Prompts
+from maskwright.models.sam_decoder import Attended, MaskDecoder, PromptEncoder, Prompts
 from maskwright.models.sam_encoder import VitEncoder
 from maskwright.models.state_dict import check_exactly
 from maskwright.models.tiny_vit import TinyVit, fold_batch_norms
 
 __all__ = [
     "SPECS",
+    "Attended",
     "HybridEncoder",
     "MobileEncoder",
     "Prompts",
@@ -164,12 +165,18 @@ class Sam(nn.Module):
         Returns:
             (B, 4, 4h, 4w) logits and (B, 4) predicted IoU.
         """
+        attended = self.attend(embedding, prompts, offset=offset)
+        return self.mask_decoder.masks(attended), attended.iou
+
+    def attend(self, embedding: Tensor, prompts: Prompts, *, offset: tuple[int, int] = (0, 0)) -> Attended:
+        """All of `decode` but the masks, which take a third of its time; `mask_decoder.masks` makes those of some."""
         # half precision would shift the points
         with single_precision(embedding.device):
             sparse, dense = self.prompt_encoder(prompts)
-        count = next(len(part) for part in prompts if part is not None)
-        image = (embedding + dense).expand(count, -1, -1, -1)
+        image = embedding + dense
         positions = self.positions((image.shape[-2], image.shape[-1]), offset)
+        if sparse is None:
+            sparse = image.new_zeros(len(image), 0, image.shape[1])
         return self.mask_decoder(image, positions, sparse)  # type: ignore[no-any-return]
 
 

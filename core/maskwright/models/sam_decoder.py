@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from maskwright.models.channel_norm import ChannelNorm
 from maskwright.models.sam_config import SamConfig
 
-__all__ = ["MaskDecoder", "PromptEncoder", "Prompts"]
+__all__ = ["Attended", "MaskDecoder", "PromptEncoder", "Prompts"]
 
 _MASKS = 4
 """Outputs of the decoder: one for unambiguous prompts, three for a single click."""
@@ -120,6 +120,17 @@ class _MaskEmbedding(nn.Module):
         return self.conv3(quarter)  # type: ignore[no-any-return]
 
 
+class Attended(NamedTuple):
+    """Tokens and image after the transformer: what the masks are made of."""
+
+    tokens: Tensor
+    """(B, 5 + T, C): the token of the IoU, four of the masks, those of the prompt"""
+    image: Tensor
+    """(B, C, h, w)"""
+    iou: Tensor
+    """(B, 4) predicted IoU of the masks"""
+
+
 class MaskDecoder(nn.Module):
     """Masks and their predicted IoU from an image and prompts."""
 
@@ -135,27 +146,27 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(_Head(width, width, width // 8, 3) for _ in range(_MASKS))
         self.iou_prediction_head = _Head(width, config.iou_hidden, _MASKS, config.iou_depth)
 
-    def forward(self, image: Tensor, positions: Tensor, sparse: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Decode prompts.
+    def forward(self, image: Tensor, positions: Tensor, sparse: Tensor) -> Attended:
+        """Let prompts and image attend to each other, and predict the IoU of the masks to come.
 
         Args:
-            image: (B, C, h, w) image embedding plus dense prompt embedding.
+            image: (B, C, h, w) image embedding plus dense prompt embedding; (1, C, h, w) when all prompts share it.
             positions: (1, C, h, w) position encoding of the cells.
-            sparse: (B, T, C) prompt tokens.
-
-        Returns:
-            (B, 4, 4h, 4w) logits and (B, 4) predicted IoU.
+            sparse: (B, T, C) prompt tokens; T may be 0.
         """
-        tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(image), -1, -1)
-        if sparse is not None:
-            tokens = torch.cat([tokens, sparse], dim=1)
+        outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(sparse), -1, -1)
         cells, positions = (map_.flatten(2).transpose(1, 2) for map_ in (image, positions))
-        tokens, cells = self.transformer(tokens, cells, positions)
-        large = self.upscale_conv1(cells.transpose(1, 2).unflatten(2, image.shape[-2:]))
+        tokens, cells = self.transformer(torch.cat([outputs, sparse], dim=1), cells, positions)
+        grid = cells.transpose(1, 2).unflatten(2, image.shape[-2:])
+        return Attended(tokens, grid, self.iou_prediction_head(tokens[:, 0]))
+
+    def masks(self, attended: Attended) -> Tensor:
+        """(B, 4, 4h, 4w) logits of the masks."""
+        large = self.upscale_conv1(attended.image)
         large = F.gelu(self.upscale_conv2(F.gelu(self.upscale_layer_norm(large))))
-        weights = [head(tokens[:, 1 + index]) for index, head in enumerate(self.output_hypernetworks_mlps)]
-        masks = torch.einsum("bnc,bchw->bnhw", torch.stack(weights, dim=1), large)
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        heads = enumerate(self.output_hypernetworks_mlps, start=1)
+        weights = [head(attended.tokens[:, index]) for index, head in heads]
+        return torch.einsum("bnc,bchw->bnhw", torch.stack(weights, dim=1), large)
 
 
 class _TwoWayTransformer(nn.Module):
@@ -168,8 +179,9 @@ class _TwoWayTransformer(nn.Module):
         self.layer_norm_final_attn = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, cells: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, C) tokens and (B, h * w, C) cells, each informed by the other; (1, h * w, C) positions of the cells.
+        """(B, T, C) tokens and (B, h * w, C) cells, each informed by the other.
 
+        Cells that all prompts share go in once, (1, h * w, C); (1, h * w, C) are the positions of the cells.
         The initial tokens are the positions of the tokens: with them they keep what the prompt was.
         """
         prompt = tokens
@@ -200,7 +212,7 @@ class _TwoWayLayer(nn.Module):
 
         Args:
             tokens: (B, T, C)
-            cells: (B, h * w, C)
+            cells: (B, h * w, C), or (1, h * w, C)
             own: (B, T, C) positions in the self-attention. None in the first layer, where the tokens are their own
                 positions still; its self-attention then replaces the tokens instead of being added to them.
             positions: (B, T, C) of the tokens and (1, h * w, C) of the cells, in the attention between the two.
@@ -230,9 +242,10 @@ class _Attention(nn.Module):
         self.out_proj = nn.Linear(inner, width)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, N, C) from (B, N, C) queries and (B, M, C) keys and values."""
+        """(B, N, C) from (B, N, C) queries and (B, M, C) keys and values; B of one side may be 1."""
+        count = max(len(query), len(key))
         query, key, value = (
-            projected.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            projected.expand(count, -1, -1).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for projected in (self.q_proj(query), self.k_proj(key), self.v_proj(value))
         )
         if self.training:

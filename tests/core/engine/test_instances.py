@@ -42,16 +42,16 @@ def answer_clicks(monkeypatch: pytest.MonkeyPatch, engine: Engine, mask: NDArray
     assert engine._clicks is not None
     side = engine._clicks.preset.settings.model.size
 
-    def clicks(preset: Any, embedding: Any, points: Any, *_: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def clicks(preset: Any, embedding: Any, points: Any, *_: Any, **__: Any) -> Iterator[tuple[Any, ...]]:
         plane = torch.full((1, 1, side, side), -9.0)
         height, width = embedding.input_hw
         small = torch.from_numpy(mask)[None, None].float()
         plane[..., :height, :width] = torch.nn.functional.interpolate(small, (height, width)) * 18 - 9
         cells = 4 * embedding.features.shape[-1]
         quarter = torch.nn.functional.interpolate(plane, (cells, cells), mode="area")
-        for _point in points:
+        for place in range(len(points)):
             logits = torch.cat([quarter, -quarter, torch.full_like(quarter, -9.0)], dim=1)
-            yield logits, torch.tensor([[quality, 0.1, 0.1]])
+            yield [place], logits, torch.tensor([[quality, 0.1, 0.1]])
 
     monkeypatch.setattr(instances, "click_each", clicks)
 
