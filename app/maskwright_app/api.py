@@ -58,7 +58,7 @@ class Api:
         Args:
             image: id of a project image, or an uploaded file, which is added to the project.
             words: class names separated by commas; synonyms of one class by "|".
-            method: dinov3seg, dinotxt or talk2dino; by default the first one that the preset has.
+            method: dinov3seg, dinotxt, talk2dino or ovs-dino; by default the first one that the preset has.
             background: leave pixels unlabelled that fit none of the classes.
             threshold: probability that a class needs, 0 to 1; implies background.
             refine: "pamr" or "crf" makes contours follow the edges of the image.

@@ -21,7 +21,9 @@ def bench(
         typer.Option(min=1, help="Rounds, of which the median is taken; default: 5, or 50 clicks."),
     ] = None,
     preset: Preset = "tiny",
-    method: Annotated[str | None, typer.Option(help="With --task text: dinov3seg, dinotxt or talk2dino.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="With --task text: dinov3seg, dinotxt, talk2dino or ovs-dino.")
+    ] = None,
     random_weights: Annotated[
         bool,
         typer.Option("--random-weights", help="With --task text: dinov3.seg of published size, random weights."),

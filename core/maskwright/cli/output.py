@@ -54,7 +54,7 @@ Cleaning = Annotated[
 Device = Annotated[str, typer.Option(callback=_check_device, help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Method = Annotated[
-    str | None, typer.Option(help="dinov3seg (the default where the preset has it), dinotxt or talk2dino.")
+    str | None, typer.Option(help="dinov3seg (the default where the preset has it), dinotxt, talk2dino or ovs-dino.")
 ]
 Preset = Annotated[str, typer.Option(help="Preset name or checkpoint folder.")]
 ProjectFolder = Annotated[str, typer.Argument(help="The project: its folder, or a database URL.")]

@@ -1,7 +1,8 @@
-"""`train`: dinov3.seg from labelled images."""
+"""`train`: dinov3.seg from labelled images, or OVS-DINO from masks of nouns."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +19,19 @@ Background = Annotated[
 ]
 
 
+class _Task(StrEnum):
+    dinov3seg = "dinov3seg"
+    ovs = "ovs"
+
+
 def train(
     data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json.")],
     out: Annotated[
-        Path, typer.Option(help="Preset with dino.txt and SAM, which gets dinov3.seg; an unfinished run is resumed.")
+        Path, typer.Option(help="Preset with encoders and SAM, which gets the model; an unfinished run is resumed.")
     ],
+    task: Annotated[
+        _Task, typer.Option(help="dinov3seg, or ovs: OVS-DINO from masks of nouns, such as those of pseudo-masks.")
+    ] = _Task.dinov3seg,
     weight: Weight = None,
     background: Background = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Number of training steps.")] = None,
@@ -33,16 +42,18 @@ def train(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train dinov3.seg on labelled images: an imported dinov3seg-l as published, else one on frozen encoders."""
-    from maskwright.training.recipes import TrainingJob, train_dinov3seg
+    """Train dinov3.seg or OVS-DINO on labelled images: imported parts as published, else on frozen encoders."""
+    from maskwright.training.recipes import TrainingJob, train_dinov3seg, train_ovs_dino
 
+    if task is _Task.ovs and weight:
+        raise UsageError("--weight is for dinov3seg: OVS-DINO sees every image once an epoch. Leave it out.")
     shares = batch_shares(data, weight, background)
     with progress_bar("Steps") as bar:
         job = TrainingJob(
             folders=data, out=out, weights=shares, background=frozenset(background or []), steps=steps,
             minutes=minutes, seed=seed, device=device, log=print_message, progress=bar,
         )  # fmt: skip
-        finished = train_dinov3seg(job)
+        finished = (train_ovs_dino if task is _Task.ovs else train_dinov3seg)(job)
     text = f"{'Finished' if finished else 'Stopped early; the same command resumes'}: {out}"
     print_result({"preset": str(out.resolve()), "finished": finished}, text, as_json=as_json)
 

@@ -23,7 +23,7 @@ __all__ = [
     "parse_class_names",
 ]
 
-TEXT_METHODS = ("dinov3seg", "dinotxt", "talk2dino")
+TEXT_METHODS = ("dinov3seg", "dinotxt", "talk2dino", "ovs-dino")
 """Methods for text prompts; a preset's default is the first that it has."""
 REFINEMENTS = ("pamr", "crf")
 """Mask refinements: contours follow the edges of the image."""

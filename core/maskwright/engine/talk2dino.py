@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import ModelRef
 from maskwright.engine.text_method import Scores, preprocess
-from maskwright.imaging.geometry import slide, slide_size
-from maskwright.models.sliding_window import EncodedWindows, average_windows, encode_windows
+from maskwright.engine.windows import SlidingWindows
+from maskwright.models.sliding_window import EncodedWindows
 from maskwright.models.talk2dino import class_attention, clean, scores
 from maskwright.presets.config import WindowProtocol
 from maskwright.presets.loading import LoadedTalk2Dino
@@ -51,14 +50,8 @@ class Talk2DinoMethod:
         self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None = None
     ) -> EncodedWindows:
         """Encode the windows of an (H, W, 3) image; patch features are not normalised."""
-        settings, protocol = self.preset.settings, self.preset.settings.protocol
-        size = slide_size((pixels.shape[0], pixels.shape[1]), protocol.short_side, protocol.window, protocol.longest)
-        image = preprocess(pixels, self.device, stretch=settings.stretch, limits=limits)
-        # the release does not antialias, which benchmark images forgive and large photographs do not
-        image = F.interpolate(image, size, mode="bilinear", antialias=True)
-        image = image.to(next(self.preset.model.visual.parameters()).dtype)
-        positions = slide(size, protocol.window, protocol.stride)
-        return encode_windows(image, protocol.window, positions, self._encode_batch, progress)
+        image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch, limits=limits)
+        return self._windows().encode(image, self._encode_batch, progress)
 
     @torch.inference_mode()
     def class_embedding(self, synonyms: Sequence[str]) -> Tensor:
@@ -69,20 +62,22 @@ class Talk2DinoMethod:
     @torch.inference_mode()
     def scores(self, embedding: EncodedWindows, classes: Tensor, *, cleaning: float | None) -> Scores:
         """Scores of (T, C) classes, averaged where windows overlap; the preset's threshold is a probability of 0.5."""
-        settings, side = self.preset.settings, self.preset.settings.protocol.window
+        settings = self.preset.settings
 
         def predict(features: Tensor, attention: Tensor) -> Tensor:
             maps = scores(features[None], classes)[0]
             if cleaning:
                 attended = class_attention(features, attention, classes, formula=settings.formula)
                 maps = clean(maps, attended, weight=cleaning, formula=settings.formula)
-            return F.interpolate(maps[None], (side, side), mode="bilinear", align_corners=True)[0]
+            return maps
 
-        maps = (predict(*window) for window in zip(embedding.features, embedding.attention, strict=True))
         return Scores(
-            average_windows(maps, embedding.positions, embedding.resized_hw),
+            self._windows().scores(embedding, predict, align_corners=True),
             probability=lambda plane: ((plane - settings.threshold) * settings.logit_scale).sigmoid(),
         )
+
+    def _windows(self) -> SlidingWindows:
+        return SlidingWindows(self.preset.settings.protocol, next(self.preset.model.visual.parameters()).dtype)
 
     def _encode_batch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, h, w) patch features and (B, heads, h * w) attention logits of CLS to them."""

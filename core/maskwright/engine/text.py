@@ -16,6 +16,7 @@ from maskwright.engine.dinotxt import DinoTxtMethod
 from maskwright.engine.dinov3seg import Dinov3SegMethod
 from maskwright.engine.instances import ObjectDivider
 from maskwright.engine.label_map import Labels, label, refine
+from maskwright.engine.ovs_dino import OvsDinoMethod
 from maskwright.engine.talk2dino import Talk2DinoMethod
 from maskwright.engine.text_method import Scores, TextMethod
 from maskwright.engine.text_tiles import label_tiles, objects_of_tiles
@@ -28,7 +29,8 @@ from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["TextOptions", "TextSegmenter"]
 
-_DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO"}
+_DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO", "ovs-dino": "OVS-DINO"}
+_TRAIN_OVS = "Train it with `maskwright train DATA --task ovs --out FOLDER`."
 _UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt stands in for it, zero-shot."
 _CACHED_CLASSES = 4096
 _REFINEMENT_OF_OBJECTS = "pamr"
@@ -59,6 +61,9 @@ class TextSegmenter:
             self.methods["dinotxt"] = self._dinotxt
         if preset.talk2dino is not None:
             self.methods["talk2dino"] = Talk2DinoMethod(preset.talk2dino, device)
+        if preset.ovs_dino is not None:
+            sam = preset.sam if preset.ovs_dino.settings.middle == "sam" else None
+            self.methods["ovs-dino"] = OvsDinoMethod(preset.ovs_dino, device, sam.model.image_encoder if sam else None)
         self._classes = LruCache[tuple[str, tuple[str, ...]], Tensor](_CACHED_CLASSES)
         names = None if preset.dinotxt is None else preset.dinotxt.settings.vocabulary
         self._vocabulary = None if names is None else {clean_text(name) for name in names}
@@ -69,12 +74,17 @@ class TextSegmenter:
             raise UsageError(f"There is no text method {method}. Choose one of: {', '.join(TEXT_METHODS)}.")
         if high_resolution and method not in (None, "dinotxt"):
             raise UsageError("High resolution is a procedure of dino.txt. Use it with the method dinotxt.")
+        waits = method in (None, "ovs-dino") and self._preset.ovs_dino_waits and not high_resolution
+        if waits and (method or not self.methods):
+            raise MaskwrightError(f"The OVS-DINO of the preset {self._preset.ref.name} waits for training.", _TRAIN_OVS)
         if high_resolution or not self.methods:
             return self._require_dinotxt().name
         if method is None:
             return next(iter(self.methods))
         if method == "dinov3seg" and self._preset.untrained:
             return "dinotxt"
+        if method == "ovs-dino" and method not in self.methods:
+            raise MaskwrightError(f"The preset {self._preset.ref.name} has no OVS-DINO.", _TRAIN_OVS)
         if method not in self.methods:
             raise MaskwrightError(no_method(self._preset.ref.name, _DISPLAY_NAMES[method]))
         return method

@@ -8,7 +8,6 @@ Shapes: B images, C channels of DINO, D of the text embedding, E of SAM's, (h, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -315,6 +314,7 @@ class OvsDino(nn.Module):
         text = local_half(text) if self.heads.config.text_part == "local" else F.normalize(text, dim=-1)
         return F.normalize(text.mean(dim=0), dim=-1)
 
-    def last_blocks(self, count: int) -> Sequence[nn.Module]:
-        """The last blocks of DINO, which the segmentation loss trains (three in the paper)."""
-        return list(self.visual.blocks)[len(self.visual.blocks) - count :]
+    def trained_parts(self, blocks: int) -> nn.ModuleDict:
+        """`heads`, and as `blocks` the last blocks of DINO, which the segmentation loss trains (three in the paper)."""
+        last = list(self.visual.blocks)[len(self.visual.blocks) - blocks :]
+        return nn.ModuleDict({"heads": self.heads, "blocks": nn.ModuleList(last)})

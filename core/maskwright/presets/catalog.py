@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from maskwright.errors import PresetMissing
 from maskwright.files.hashing import sha256_of
+from maskwright.presets.config import OVS_DINO, OVS_ENCODERS
 from maskwright.presets.config_io import sections
 from maskwright.presets.folders import CONFIG, find, installed, tasks
 from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings
@@ -66,6 +67,10 @@ def _describe_installed(folder: Path, values: dict[str, Any], lines: list[str]) 
         lines.append(f"text prompts use {'dinov3.seg' if trained else 'dino.txt until dinov3.seg is trained'}")
     if "talk2dino" in parts:
         lines.append("Talk2DINO also takes text prompts (--method talk2dino) and finds images by a phrase")
+    if OVS_DINO in parts:
+        lines.append("OVS-DINO also takes text prompts (--method ovs-dino)")
+    elif OVS_ENCODERS in parts:
+        lines.append("OVS-DINO waits for training (maskwright train --task ovs)")
     card = folder / "README.md"
     lines += [f"model card: {card}"] if card.is_file() else []
 

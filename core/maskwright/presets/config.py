@@ -13,17 +13,22 @@ from maskwright.models.dinotxt_highres import HighResolution
 from maskwright.models.dinov3 import DinoV3Config
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.insid3 import Insid3Config
+from maskwright.models.ovs_dino import EncodersConfig, HeadsConfig
 from maskwright.models.sam import SamConfig
 from maskwright.models.talk2dino import LAMBDA, THRESHOLD, Formula, ProjectionConfig, Talk2DinoConfig
 
 __all__ = [
     "JSON_KEY",
+    "OVS_DINO",
+    "OVS_ENCODERS",
     "TALK2DINO",
     "BackboneSettings",
     "DinoTxtSettings",
     "Dinov3SegProtocol",
     "Dinov3SegSettings",
     "Insid3Settings",
+    "OvsDinoSettings",
+    "OvsEncodersSettings",
     "SamSettings",
     "SlideProtocol",
     "Talk2DinoSettings",
@@ -34,6 +39,8 @@ JSON_KEY = "json_key"
 """Metadata of a field: its key in `config.json` where that is not the field's name."""
 TALK2DINO = "talk2dino"
 """Talk2DINO's entry in `config.json`."""
+OVS_DINO, OVS_ENCODERS = "ovs-dino", "ovs-dino-encoders"
+"""OVS-DINO's trained parts, and the encoders that they are trained on where these are not dino.txt's."""
 
 
 def stored_as(key: str, default: Any) -> Any:
@@ -171,7 +178,7 @@ class Dinov3SegSettings:
 
 @dataclass(frozen=True, slots=True)
 class WindowProtocol:
-    """Sliding-window inference of Talk2DINO; the defaults are the published ones."""
+    """Sliding-window inference of Talk2DINO and OVS-DINO; the defaults are the published ones."""
 
     short_side: int = 448
     """The image's short side is resized to this, in pixels."""
@@ -216,3 +223,41 @@ class Talk2DinoSettings:
     def encoders_sha256(self) -> str:
         """Hash of the weights of both encoders, which stay the same when the projection is trained again."""
         return self.built_on or self.sha256
+
+
+@dataclass(frozen=True, slots=True)
+class OvsEncodersSettings:
+    """Encoders that OVS-DINO is trained on: DINOv2 and CLIP's text tower."""
+
+    model: EncodersConfig
+    weights: str
+    sha256: str
+    tokenizer: str
+    """File name of the tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class OvsDinoSettings:
+    """Settings of a trained OVS-DINO."""
+
+    heads: HeadsConfig
+    weights: str
+    """File name of what was trained: the heads, and DINO's last blocks."""
+    sha256: str
+    built_on: str
+    """SHA-256 of the weights of the encoders."""
+    prompts: tuple[str, ...]
+    """Prompt templates, with {} for the class name."""
+    trained_blocks: int = 3
+    """Number of DINO's last blocks among the weights."""
+    protocol: WindowProtocol = field(default_factory=WindowProtocol)
+    stretch: bool = False
+    """Stretch the image's contrast first, as in the training of the bundled model."""
+    threshold: float = 0.5
+    """Probability below which a pixel is background: it becomes one of 0.5."""
+    cleaning: float = 0.0
+    """Weight of background cleaning, which the paper does not use."""
+    middle: Literal["encoder", "sam"] = "encoder"
+    """What the decoder reads: F_middle, or the embedding of the preset's SAM (the rows of Tables 2 and 4)."""
+    teacher_size: int = 1024
+    """Side in pixels of SAM's input in training."""

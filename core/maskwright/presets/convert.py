@@ -21,9 +21,11 @@ from maskwright.files.atomic import write_text
 from maskwright.files.hashing import sha256_of
 from maskwright.models.anyup import AnyUp
 from maskwright.models.anyup import convert_official as convert_anyup
+from maskwright.models.clip_text import ClipText
 from maskwright.models.clip_text import convert_hub as convert_clip_hub
 from maskwright.models.clip_text import convert_official as convert_clip
 from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
+from maskwright.models.dinov2 import DinoV2
 from maskwright.models.dinov2 import convert_hub as convert_dinov2_hub
 from maskwright.models.dinov2 import convert_official as convert_dinov2
 from maskwright.models.dinov3 import SPECS as BACKBONES
@@ -31,6 +33,8 @@ from maskwright.models.dinov3 import DinoV3, DinoV3Config, convert_hub, convert_
 from maskwright.models.dinov3seg import SPECS as SEG_SPECS
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.models.insid3 import Insid3Config, components_for
+from maskwright.models.ovs_dino import SPECS as OVS_SPECS
+from maskwright.models.ovs_dino import EncodersConfig
 from maskwright.models.sam import SPECS as SAM_SPECS
 from maskwright.models.sam import Sam, SamConfig
 from maskwright.models.sam import convert_hub as convert_sam_hub
@@ -40,12 +44,20 @@ from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
 from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
-from maskwright.presets.config import TALK2DINO, Insid3Settings
+from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Insid3Settings
 from maskwright.presets.config_io import to_plain
 from maskwright.presets.official import OFFICIAL
 from maskwright.presets.weights import read_official, save_part, write_part
 
-__all__ = ["import_dinotxt", "import_dinov3seg", "import_insid3", "import_preset", "import_sam", "import_talk2dino"]
+__all__ = [
+    "import_dinotxt",
+    "import_dinov3seg",
+    "import_insid3",
+    "import_ovs_dino",
+    "import_preset",
+    "import_sam",
+    "import_talk2dino",
+]
 
 _BACKBONE = "visual_model.backbone."
 
@@ -82,6 +94,9 @@ def _import_kind(paths: Sequence[Path], name: str, folder: Path) -> None:
     elif kind == "talk2dino":
         threshold = THRESHOLD_L if name.endswith("-l") else THRESHOLD
         import_talk2dino(paths, folder, TALK2DINO_SPECS[size], threshold=threshold)
+    elif kind == "ovs":
+        size = size.removeprefix("dino-")
+        import_ovs_dino(paths, folder, OVS_SPECS[size], SAM_SPECS[f"vit{size}"])
     elif kind == "dinov3seg":
         import_dinov3seg(paths, folder, SEG_SPECS["vitl16"])
     else:
@@ -189,6 +204,37 @@ def import_talk2dino(
             shutil.copyfile(vocabulary, folder / vocabulary.name)
         save_part(folder, TALK2DINO, model.state_dict(), settings, dtype=torch.float32)
     return folder
+
+
+def import_ovs_dino(paths: Sequence[Path], folder: Path, config: EncodersConfig, sam: SamConfig) -> Path:
+    """Make a preset to train OVS-DINO on, from DINOv2, CLIP, SAM and vocabulary; raises BadWeights.
+
+    Its authors publish no weights. Until it is trained, it answers clicks with its SAM.
+    """
+    for path in paths:
+        _require(path)
+    teachers = [path for path in paths if _kind(path) == "sam"]
+    if len(teachers) != 1:
+        raise UsageError(f"{folder.name} needs one file of SAM; {len(teachers)} were given.")
+    state: dict[str, Tensor] = {}
+    vocabulary: Path | None = None
+    for path in paths:
+        if path.suffix in _VOCABULARIES:
+            vocabulary = path
+        elif path not in teachers:
+            state |= _converted(path, _talk2dino_names)
+    if vocabulary is None:
+        raise BadWeights(_NO_VOCABULARY)
+    clip_tokenizer(vocabulary, context=config.text.context)
+    with without_initialization():
+        encoders = nn.ModuleDict({"visual": DinoV2(config.dinov2), "text": ClipText(config.text)})
+    _load(encoders, state, folder)
+    with _writing(folder):
+        with suppress(shutil.SameFileError):
+            shutil.copyfile(vocabulary, folder / vocabulary.name)
+        entry = {"model": to_plain(config), "tokenizer": vocabulary.name}
+        save_part(folder, OVS_ENCODERS, encoders.state_dict(), entry, dtype=torch.float32)
+    return import_sam(teachers, folder, sam)
 
 
 def _talk2dino_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,9 @@ from maskwright.settings import Settings
 __all__ = ["CONFIG", "TASKS", "bundled", "find", "installed", "tasks"]
 
 CONFIG = "config.json"
-TASKS: dict[Task, set[str]] = {"text": {"dinotxt", "talk2dino"}, "example": {"dinotxt", "insid3"}, "click": {"sam"}}
+TASKS: dict[Task, set[str]] = {
+    "text": {"dinotxt", "talk2dino", "ovs-dino"}, "example": {"dinotxt", "insid3"}, "click": {"sam"},
+}  # fmt: skip
 """Entries of `config.json` that make a preset answer a kind of prompt."""
 
 

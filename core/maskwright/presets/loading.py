@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +12,29 @@ from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.errors import BadWeights, MaskwrightError
+from maskwright.models.clip_text import ClipText
 from maskwright.models.dinotxt import DinoTxt
+from maskwright.models.dinov2 import DinoV2
 from maskwright.models.dinov3 import DinoV3
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.efficientnet_lite import LiteTrunk
 from maskwright.models.insid3 import Insid3Config, components_for
+from maskwright.models.ovs_dino import Heads, HeadsConfig, OvsDino
 from maskwright.models.sam import Sam
 from maskwright.models.state_dict import load_exactly, without_initialization
 from maskwright.models.talk2dino import Projection, Talk2Dino
 from maskwright.models.tiny_vit import TinyVit
 from maskwright.models.tokenizer import Tokenizer, clip_tokenizer
 from maskwright.presets.config import (
+    OVS_DINO,
+    OVS_ENCODERS,
     TALK2DINO,
     BackboneSettings,
     DinoTxtSettings,
     Dinov3SegSettings,
     Insid3Settings,
+    OvsDinoSettings,
+    OvsEncodersSettings,
     SamSettings,
     Talk2DinoSettings,
 )
@@ -38,6 +46,7 @@ __all__ = [
     "LoadedDinoTxt",
     "LoadedDinov3Seg",
     "LoadedInsid3",
+    "LoadedOvsDino",
     "LoadedSam",
     "LoadedTalk2Dino",
     "Preset",
@@ -46,6 +55,8 @@ __all__ = [
     "load",
     "load_dinotxt",
     "load_dinov3seg",
+    "load_ovs_dino",
+    "load_ovs_encoders",
     "load_sam",
     "load_talk2dino",
     "needs_single_precision",
@@ -82,6 +93,7 @@ LoadedInsid3: TypeAlias = Loaded[Insid3Settings, DinoV3]
 LoadedSam: TypeAlias = Loaded[SamSettings, Sam]
 LoadedDinov3Seg: TypeAlias = Loaded[Dinov3SegSettings, Dinov3Seg]
 LoadedTalk2Dino: TypeAlias = Loaded[Talk2DinoSettings, Talk2Dino]
+LoadedOvsDino: TypeAlias = Loaded[OvsDinoSettings, OvsDino]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +106,16 @@ class Preset:
     sam: LoadedSam | None = None
     dinov3seg: LoadedDinov3Seg | None = None
     talk2dino: LoadedTalk2Dino | None = None
+    ovs_dino: LoadedOvsDino | None = None
     untrained: bool = False
     """It holds the parts of a dinov3.seg that is yet to be trained."""
+    ovs_dino_waits: bool = False
+    """It holds the encoders of an OVS-DINO that is yet to be trained."""
 
     @property
     def models(self) -> list[nn.Module]:
         """The networks, each once."""
-        loaded = (self.dinotxt, self.sam, self.dinov3seg, self.talk2dino)
+        loaded = (self.dinotxt, self.sam, self.dinov3seg, self.talk2dino, self.ovs_dino)
         models: list[nn.Module] = [part.model for part in loaded if part is not None]
         return models if self.dinotxt or not self.insid3 else [*models, self.insid3.model]
 
@@ -117,7 +132,7 @@ class Preset:
                 encoders.append(model.image_encoder)
             elif isinstance(model, Dinov3Seg):
                 encoders += [model.vlm, model.spe]
-            elif isinstance(model, Talk2Dino):
+            elif isinstance(model, Talk2Dino | OvsDino):
                 encoders.append(model.visual)
             else:
                 encoders.append(model)
@@ -174,11 +189,18 @@ def load(folder: Path) -> Preset:
         # nothing uses these weights before their training, but a damaged file should be noticed
         read_weights(folder / settings.weights, settings.sha256)
     talk2dino = load_talk2dino(folder, dinotxt) if TALK2DINO in data else None
-    first = dinotxt or insid3 or sam or talk2dino
+    ovs_dino = load_ovs_dino(folder, dinotxt) if OVS_DINO in data else None
+    if ovs_dino is not None and ovs_dino.settings.middle == "sam" and sam is None:
+        raise damaged(folder, KeyError("sam"))
+    waits = OVS_ENCODERS in data and ovs_dino is None
+    if waits:
+        # as for dinov3.seg
+        read_weights(folder / data[OVS_ENCODERS]["weights"], data[OVS_ENCODERS]["sha256"])
+    first = dinotxt or insid3 or sam or talk2dino or ovs_dino
     if first is None:
         raise damaged(folder, KeyError("dinotxt"))
     untrained = settings is not None and dinov3seg is None
-    return Preset(first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, untrained=untrained)
+    return Preset(first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, ovs_dino, untrained, waits)
 
 
 def load_dinotxt(folder: Path) -> LoadedDinoTxt:
@@ -189,7 +211,7 @@ def load_dinotxt(folder: Path) -> LoadedDinoTxt:
         MaskwrightError: the preset is one without a text model.
     """
     data = sections(folder)
-    if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO}:
+    if "dinotxt" not in data and data.keys() & {"insid3", "sam", TALK2DINO, OVS_DINO}:
         raise MaskwrightError(f"The preset {folder.name} has no text model. For words use tiny or dinov3txt-l.")
     settings = section(folder, data, "dinotxt", DinoTxtSettings)
     with without_initialization():
@@ -299,6 +321,59 @@ def load_talk2dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedTalk2Di
         raise damaged(folder, KeyError("model"))
     model.eval().requires_grad_(requires_grad=False)
     return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, tokenizer)
+
+
+def load_ovs_dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedOvsDino:
+    """Build the OVS-DINO of a preset and load its weights.
+
+    Args:
+        folder: of the preset.
+        dinotxt: the preset's dino.txt, whose encoders it may have been trained on.
+
+    Raises:
+        BadWeights: settings or weights are damaged, or made for other weights of the encoders.
+    """
+    settings = section(folder, sections(folder), OVS_DINO, OvsDinoSettings)
+    state = read_weights(folder / settings.weights, settings.sha256)
+    model, tokenizer, sha256 = load_ovs_encoders(folder, settings.heads, dinotxt)
+    if settings.built_on != sha256:
+        raise BadWeights(
+            f"The OVS-DINO of {folder.name} was made for other weights of its encoders.",
+            "Train it again (maskwright train --task ovs), or get the preset again.",
+        )
+    if settings.trained_blocks:
+        # dino.txt keeps its own blocks
+        model.visual = copy.deepcopy(model.visual)
+    load_exactly(model.trained_parts(settings.trained_blocks), state, what=folder.name)
+    model.eval().requires_grad_(requires_grad=False)
+    return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, tokenizer)
+
+
+def load_ovs_encoders(
+    folder: Path, heads: HeadsConfig, dinotxt: LoadedDinoTxt | None
+) -> tuple[OvsDino, Tokenizer, str]:
+    """An OVS-DINO with a preset's encoders and new heads, its tokenizer, and the hash of the encoders' weights.
+
+    The encoders are those imported for it, else those of dino.txt.
+
+    Raises:
+        MaskwrightError: the preset has neither.
+        BadWeights: they are damaged.
+    """
+    data = sections(folder)
+    if OVS_ENCODERS in data:
+        stored = section(folder, data, OVS_ENCODERS, OvsEncodersSettings)
+        with without_initialization():
+            visual, text = DinoV2(stored.model.dinov2), ClipText(stored.model.text)
+        model = OvsDino(visual, text, Heads(heads))
+        encoders = nn.ModuleDict({"visual": model.visual, "text": model.text})
+        load_exactly(encoders, read_weights(folder / stored.weights, stored.sha256), what=folder.name)
+        tokenizer = clip_tokenizer(folder / stored.tokenizer, context=stored.model.text.context)
+        return model, tokenizer, stored.sha256
+    if dinotxt is None:
+        raise MaskwrightError(f"The preset {folder.name} has no text and image encoders.", "Use tiny or ovs-dino-b.")
+    model = OvsDino(dinotxt.model.visual_model, dinotxt.model.text_model, Heads(heads))
+    return model, dinotxt.tokenizer, dinotxt.settings.sha256
 
 
 def _load_weights(model: nn.Module, folder: Path, stored: BackboneSettings | SamSettings | DinoTxtSettings) -> None:

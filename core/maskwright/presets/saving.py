@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.talk2dino import Projection, ProjectionConfig
-from maskwright.presets.config import TALK2DINO
+from maskwright.presets.config import OVS_DINO, TALK2DINO, OvsDinoSettings
 from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import LoadedDinoTxt, load_dinotxt, load_sam, shared_weights
 from maskwright.presets.weights import read_weights, save_part
 
-__all__ = ["save_dinov3seg", "save_projection"]
+__all__ = ["save_dinov3seg", "save_ovs_dino", "save_projection"]
 
 
 def save_dinov3seg(folder: Path, model: Dinov3Seg, settings: Mapping[str, Any], *, dtype: torch.dtype) -> None:
@@ -75,3 +76,15 @@ def save_projection(
         "stretch": dinotxt.settings.stretch,
     }
     save_part(folder, TALK2DINO, projection.state_dict(), entry, dtype=torch.float16)
+
+
+def save_ovs_dino(folder: Path, parts: nn.Module, settings: OvsDinoSettings, *, dtype: torch.dtype) -> None:
+    """Write the trained parts of an OVS-DINO beside the encoders that the preset has.
+
+    Args:
+        folder: of the preset.
+        parts: as `OvsDino.trained_parts` returns them.
+        settings: entry of `config.json`; file and hash of the weights are filled in.
+        dtype: of the stored tensors.
+    """
+    save_part(folder, OVS_DINO, parts.state_dict(), to_plain(settings), dtype=dtype)

@@ -111,7 +111,13 @@ __all__ = [
     "visible",
 ]
 
-METHODS = {"Automatic": None, "dinov3.seg": "dinov3seg", "dino.txt": "dinotxt", "Talk2DINO": "talk2dino"}
+METHODS = {
+    "Automatic": None,
+    "dinov3.seg": "dinov3seg",
+    "dino.txt": "dinotxt",
+    "Talk2DINO": "talk2dino",
+    "OVS-DINO": "ovs-dino",
+}
 """Text methods by the name they are shown under; automatic is the preset's first."""
 CLEANING = {"Automatic": None, "On": True, "Off": False}
 """Background cleaning by the name it is shown under; automatic is what the preset says."""

@@ -24,6 +24,7 @@ _METHODS = {
     "dinov3seg": Choice("dinov3seg", "dinov3.seg", "Refines the comparison with the words; the sharpest contours."),
     "dinotxt": Choice("dinotxt", "dino.txt", "Compares the words with each patch of the image; knows the most words."),
     "talk2dino": Choice("talk2dino", "Talk2DINO", "Maps CLIP's words to the image; also searches images by a phrase."),
+    "ovs-dino": Choice("ovs-dino", "OVS-DINO", "Compares the words with features whose edges were taught by SAM."),
 }
 CLEANINGS = (
     Choice("on", "On", "Pixels that stand out from the main object as background are left out."),

@@ -154,9 +154,9 @@ def _export(out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence
     # steps of RELEASED_LR are smaller than the resolution of half precision
     dtype = torch.float32 if settings.released else torch.float16
     save_part(out, "dinotxt", ema.model.state_dict(), to_plain(tuned), dtype=dtype)
-    # models that were not trained are copied; dinov3.seg and Talk2DINO are tied to the weights they were built on
+    # models that were not trained are copied; these are tied to the weights they were built on
     for part, config in sections(base.folder).items():
-        if part not in ("dinotxt", "dinov3seg", "talk2dino"):
+        if part not in ("dinotxt", "dinov3seg", "talk2dino", "ovs-dino"):
             if "weights" in config:
                 shutil.copyfile(base.folder / config["weights"], out / config["weights"])
             write_part(out, part, config)

@@ -32,21 +32,10 @@ from maskwright.training.config import OvsConfig
 from maskwright.training.loop import RunOptions, Trainer
 from maskwright.training.noun_masks import NounBatch, NounImages, NounSteps, square_pixels
 
-__all__ = ["OvsObjective", "OvsParts", "OvsRun", "frozen_maps", "noun_vectors", "train"]
+__all__ = ["OvsObjective", "OvsRun", "frozen_maps", "noun_vectors", "train"]
 
 STATE = "ovs-dino.pt"
 _SIMILAR = 1e-6
-
-
-class OvsParts(nn.Module):
-    """What is trained: the heads, and the last blocks of DINO."""
-
-    def __init__(self, model: OvsDino, trained_blocks: int) -> None:
-        super().__init__()
-        model.requires_grad_(requires_grad=False)
-        self.heads = model.heads
-        self.blocks = nn.ModuleList(model.last_blocks(trained_blocks))
-        self.requires_grad_(requires_grad=True)
 
 
 class OvsObjective:
@@ -138,8 +127,6 @@ class OvsRun:
     """With pretrained encoders."""
     sam: nn.Module
     """Image encoder of SAM."""
-    vectors: Tensor
-    """(V, D) unit vectors of the nouns."""
     data: NounImages
     out: Path
     """Folder of the run; one in it is resumed."""
@@ -149,11 +136,12 @@ class OvsRun:
     """Stretch the contrast of images first."""
 
 
-def train(run: OvsRun, config: OvsConfig, options: RunOptions) -> tuple[OvsParts, bool]:
+def train(run: OvsRun, vectors: Tensor, config: OvsConfig, options: RunOptions) -> tuple[nn.ModuleDict, bool]:
     """Train the heads of a model, or resume the run that its folder holds.
 
     Args:
         run: Model, teacher and data.
+        vectors: (V, D) unit vectors of the nouns.
         config: Settings.
         options: Device and callbacks.
 
@@ -168,9 +156,10 @@ def train(run: OvsRun, config: OvsConfig, options: RunOptions) -> tuple[OvsParts
     run.sam.to(options.device).eval().requires_grad_(requires_grad=False)
     run.out.mkdir(parents=True, exist_ok=True)
     cached = [] if config.trained_blocks else frozen_maps(run, config, options)
-    parts = OvsParts(run.model, config.trained_blocks)
-    trainer = Trainer(parts, config, run.out, options.device, state=STATE, pretrained=list(parts.blocks))
-    objective = OvsObjective(run.model, None if cached else run.sam, run.vectors, config, options.device)
+    run.model.requires_grad_(requires_grad=False)
+    parts = run.model.trained_parts(config.trained_blocks).requires_grad_(requires_grad=True)
+    trainer = Trainer(parts, config, run.out, options.device, state=STATE, pretrained=[parts["blocks"]])
+    objective = OvsObjective(run.model, None if cached else run.sam, vectors, config, options.device)
     finished = trainer.run(NounSteps(run.data, config, stretch=run.stretch, cached=cached), objective, options)
     return trainer.ema, finished
 
@@ -199,7 +188,8 @@ def frozen_maps(run: OvsRun, config: OvsConfig, options: RunOptions) -> list[Pat
         size = (config.size, config.size)
         features = run.model.taps(F.interpolate(pixels, size, mode="bilinear", antialias=True))
         grid = middle_grid((features.last.shape[-2], features.last.shape[-1]))
-        target = sam_middle(run.sam, pixels, config.teacher_size, grid)
+        with torch.autocast(pixels.device.type, dtype=torch.bfloat16):
+            target = sam_middle(run.sam, pixels, config.teacher_size, grid)
         maps = torch.cat([*features.taps, features.last]).half().cpu().numpy()
         _save(file, maps, target[0].half().cpu().numpy())
     return files

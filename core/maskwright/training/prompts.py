@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
-__all__ = ["PROMPTS", "drawn_prompts", "templates"]
+__all__ = ["PROMPTS", "drawn_prompts", "named_templates", "templates"]
 
 PROMPTS = ("{}", "a photo of a {}.", "A photo of a {} in the scene")
 """Templates that inference averages; training draws from these and from all published templates."""
@@ -18,6 +18,12 @@ def templates() -> list[str]:
     """All published prompt templates."""
     table = json.loads((files("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
     return [text for texts in table.values() for text in texts]
+
+
+def named_templates(name: str) -> list[str]:
+    """One of the published lists of prompt templates, such as "imagenet_80"."""
+    table = json.loads((files("maskwright_assets") / "prompt_templates.json").read_text(encoding="utf-8"))
+    return list(table[name])
 
 
 def drawn_prompts(texts: Sequence[Sequence[str]], published: Sequence[str], rng: np.random.Generator) -> Iterator[str]:

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
-from maskwright.errors import MaskwrightError
+import torch
+
+from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.presets.config import TALK2DINO
+from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, OvsDinoSettings, WindowProtocol
 from maskwright.presets.config_io import sections
 from maskwright.presets.folders import CONFIG
-from maskwright.presets.loading import dinotxt_settings, dinov3seg_settings, load, sam_settings
-from maskwright.presets.saving import save_projection
+from maskwright.presets.loading import (
+    dinotxt_settings,
+    dinov3seg_settings,
+    load,
+    load_dinotxt,
+    load_ovs_encoders,
+    load_sam,
+    sam_settings,
+)
+from maskwright.presets.saving import save_ovs_dino, save_projection
+from maskwright.presets.weights import save_record
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.training import dinov3seg, projection
+from maskwright.training import dinov3seg, ovs_dino, projection
 from maskwright.training.captions import read_captions
-from maskwright.training.config import TINY_SEG, SegConfig
+from maskwright.training.config import TINY_OVS, TINY_SEG, OvsConfig, SegConfig
 from maskwright.training.data import Source, read_source
 from maskwright.training.loop import RunOptions, TimeLimit, TrainProgress
+from maskwright.training.noun_masks import read_noun_images
 from maskwright.training.projection import ProjectionResult, ProjectionSettings
+from maskwright.training.prompts import named_templates
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["TrainingJob", "gallery_images", "on_encoders_of", "train_dinov3seg", "train_projection"]
+__all__ = [
+    "TrainingJob",
+    "gallery_images",
+    "on_encoders_of",
+    "ovs_config",
+    "train_dinov3seg",
+    "train_ovs_dino",
+    "train_projection",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +192,77 @@ def train_projection(
         shutil.copytree(base, out, dirs_exist_ok=True)
     save_projection(out, result.projection, result.config, preset.dinotxt, size=settings.size)
     return result
+
+
+def train_ovs_dino(job: TrainingJob, config: OvsConfig | None = None) -> bool:
+    """Train OVS-DINO on the encoders of the preset in `job.out`, with the preset's SAM as teacher.
+
+    Args:
+        job: Folders of masks by noun, and output folder; `weights` is not used.
+        config: Settings; None: the paper's on imported encoders, else those of the bundled preset.
+
+    Returns:
+        Whether the last step was reached, and so OVS-DINO was written; otherwise the same job resumes.
+
+    Raises:
+        MaskwrightError: There is no mask to train on; or `job.out` has no encoders and SAM, or holds another run.
+    """
+    config = config or ovs_config(job.out)
+    config = replace(config, steps=job.steps or config.steps, seed=job.seed)
+    data = read_noun_images(job.folders, job.background, gallery_images())
+    job.log(f"{len(data.images)} images, {len(data.nouns)} nouns; {data.without_masks} images without a mask left out")
+    torch.manual_seed(config.seed)
+    parts = sections(job.out)
+    dinotxt = load_dinotxt(job.out) if OVS_ENCODERS not in parts else None
+    model, tokenizer, sha256 = load_ovs_encoders(job.out, config.heads, dinotxt)
+    if dinotxt is not None and config.trained_blocks:
+        # dino.txt keeps its own blocks
+        model.visual = copy.deepcopy(model.visual)
+    sam = load_sam(job.out)
+    prompts = named_templates("imagenet_80") if dinotxt is None else dinotxt.settings.prompts
+    options = job.options()
+    stretch = dinotxt is not None and dinotxt.settings.stretch
+    run = ovs_dino.OvsRun(model, sam.model.image_encoder, data, job.out, f"{sha256} {sam.settings.sha256}", stretch)
+    try:
+        vectors = ovs_dino.noun_vectors(model, tokenizer, prompts, data.nouns, options)
+        trained, finished = ovs_dino.train(run, vectors, config, options)
+    except Cancelled:
+        return False
+    if finished:
+        settings = OvsDinoSettings(
+            config.heads, "", "", sha256, tuple(prompts), config.trained_blocks,
+            WindowProtocol(config.size, 2048, config.size, config.size // 2), stretch,
+            middle=config.middle, teacher_size=config.teacher_size,
+        )  # fmt: skip
+        save_ovs_dino(job.out, trained, settings, dtype=torch.float16)
+        save_record(job.out / "ovs-dino.json", config.record() | {"nouns": list(data.nouns)})
+    return finished
+
+
+def ovs_config(folder: Path) -> OvsConfig:
+    """Settings for the preset in `folder`: the paper's where its encoders were imported, else the bundled preset's.
+
+    Raises:
+        MaskwrightError: It has no SAM, or no encoders of text and images.
+    """
+    parts = sections(folder) if (folder / CONFIG).is_file() else {}
+    if "sam" not in parts or not parts.keys() & {OVS_ENCODERS, "dinotxt"}:
+        raise MaskwrightError(
+            f"There is no preset with SAM and encoders in {folder} to train OVS-DINO on.",
+            "Put a copy of tiny there, or import ovs-dino-b.",
+        )
+    middle = sam_settings(folder).model.out
+    if OVS_ENCODERS in parts:
+        config = OvsConfig()
+        return replace(config, heads=replace(config.heads, middle=middle))
+    settings = dinotxt_settings(folder)
+    width, depth = settings.model.backbone.width, settings.model.backbone.depth
+    heads = replace(
+        TINY_OVS.heads, width=width, text=width, middle=middle, taps=tuple(range(1, depth)),
+        groups=math.gcd(TINY_OVS.heads.groups, width), scale=settings.background_scale,
+        bias=-settings.background_scale * settings.threshold,
+    )  # fmt: skip
+    return replace(TINY_OVS, heads=heads)
 
 
 def gallery_images() -> frozenset[str]:

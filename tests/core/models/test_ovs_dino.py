@@ -28,7 +28,7 @@ from maskwright.models.sam import Sam, SamConfig
 from maskwright.models.tiny_vit import TinyVitConfig
 from maskwright.training.config import OvsConfig
 from maskwright.training.noun_masks import NounBatch
-from maskwright.training.ovs_dino import OvsObjective, OvsParts
+from maskwright.training.ovs_dino import OvsObjective
 
 SMALL = HeadsConfig(width=24, text=12, middle=8, taps=(2, 4), groups=4)
 ENCODERS = EncodersConfig(
@@ -166,7 +166,8 @@ CONFIG = OvsConfig(heads=SMALL, steps=4, batch=2, size=56, teacher_size=128, mas
 
 
 def _objective(model: OvsDino, teacher: Sam, config: OvsConfig) -> OvsObjective:
-    OvsParts(model, config.trained_blocks)
+    model.requires_grad_(requires_grad=False)
+    model.trained_parts(config.trained_blocks).requires_grad_(requires_grad=True)
     vectors = F.normalize(torch.randn(2, 12, generator=torch.Generator().manual_seed(3)), dim=-1)
     return OvsObjective(model, teacher.image_encoder, vectors, config, "cpu")
 
