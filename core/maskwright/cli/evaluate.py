@@ -44,6 +44,10 @@ _Instances = Annotated[
     bool, typer.Option("--instances", help="text: one mask per object, scored by F1, mean IoU and PQ as well.")
 ]
 
+_Boundary = Annotated[
+    bool, typer.Option("--boundary", help="text: boundary IoU as well, within 2 % of the diagonal of contours.")
+]
+
 
 def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with images/ and COCO annotations.json.")],
@@ -64,6 +68,7 @@ def evaluate(
         typer.Option(help="text: pamr, crf or none (the default); example: crf (the default), pamr or none."),
     ] = None,
     instances: _Instances = False,
+    boundary: _Boundary = False,
     table: Annotated[bool, typer.Option("--table", help="With and without cleaning, with and without pamr.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Largest number of images or episodes.")] = None,
     seed: Annotated[int, typer.Option(help="Seed for drawing images or episodes.")] = 0,
@@ -73,11 +78,13 @@ def evaluate(
     from maskwright.evaluation.protocol import ImageSelection
 
     background = unlabelled is _Unlabelled.background
-    _check(task, method or background or things or table or instances or cleaning is not None, refine)
+    _check(task, method or background or things or table or instances or boundary or cleaning is not None, refine)
     if cleaning is not None and not (things or background or table):
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
-    if table and (refine or instances or cleaning is not None):
-        raise UsageError("--table measures all settings of --cleaning and --refine. Leave them and --instances out.")
+    if table and (refine or instances or boundary or cleaning is not None):
+        raise UsageError(
+            "--table measures all settings of --cleaning and --refine. Leave them, --instances and --boundary out."
+        )
     contours = refinement(refine or ("crf" if task is _Task.example else "none"))
     selection = ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things)
     model = load_engine(preset, device)
@@ -96,7 +103,7 @@ def evaluate(
     else:
         from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing, evaluate_text
 
-        variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours, instances),)
+        variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours, instances, boundary),)
         with progress_bar("Images") as bar:
             rows = evaluate_text(
                 model, data, method=method, background=table or background, variants=variants,
@@ -107,7 +114,9 @@ def evaluate(
 
 def _check(task: _Task, of_text: object, refine: str | None) -> None:
     if task is not _Task.text and of_text:
-        raise UsageError("--method, --unlabelled, --things, --cleaning, --instances and --table go with --task text.")
+        raise UsageError(
+            "--method, --unlabelled, --things, --cleaning, --instances, --boundary and --table go with --task text."
+        )
     if task is _Task.click and refine:
         raise UsageError("--refine goes with --task text and example. Leave it out.")
 
@@ -116,6 +125,7 @@ def _print_text(rows: list[Scores], *, as_json: bool, table: bool) -> None:
     if not table:
         (scores,) = rows
         head = f"mIoU {scores.miou:.3f} over {scores.classes} classes, pixel accuracy {scores.pixel_accuracy:.3f}"
+        head += f", boundary IoU {scores.boundary_iou:.3f}" if scores.boundary_iou is not None else ""
         head += f", background {scores.background:.3f}" if scores.background is not None else ""
         head += f", {scores.images} images"
         if scores.instances is not None:

@@ -48,6 +48,8 @@ class Scores:
     """Background cleaning as requested; None is the preset's default."""
     refine: str | None = None
     """Mask refinement, or None."""
+    boundary_iou: float | None = None
+    """Mean boundary IoU of the classes with ground truth, 0 to 1; None where it was not measured."""
     instances: InstanceScores | None = None
     """Quality of single objects, where it was measured."""
     weights: str | None = None
@@ -62,10 +64,9 @@ class Scores:
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `weights` and `instances` only where there are any."""
+        """Plain values for JSON; `weights`, `instances` and `boundary_iou` only where there are any."""
         data = asdict(self)
-        if self.instances is None:
-            del data["instances"]
-        if self.weights is None:
-            del data["weights"]
+        for name in ("weights", "instances", "boundary_iou"):
+            if data[name] is None:
+                del data[name]
         return data

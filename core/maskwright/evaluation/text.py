@@ -15,7 +15,7 @@ from maskwright.domain.rle import Rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.instances import InstanceCounts
-from maskwright.evaluation.metrics import IGNORED, Confusion
+from maskwright.evaluation.metrics import IGNORED, BoundaryCounts, Confusion
 from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
 from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage, label_map
 from maskwright.formats.segmentation import mask_of
@@ -33,6 +33,8 @@ class PostProcessing(NamedTuple):
     """Mask refinement, or None."""
     instances: bool = False
     """One mask per object, which are scored as well: of the things where the folder marks any, else of all classes."""
+    boundary: bool = False
+    """Boundary IoU as well."""
 
 
 class AnnotatedObjects(NamedTuple):
@@ -119,7 +121,15 @@ def evaluate_text(
             labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORED)
             yield LabelledImageData(image, labels, _objects(data, row, image.size_hw) if objects else {})
 
-    return score_text(engine, names, prompts, labelled(), total=len(images), progress=progress)
+    return score_text(
+        engine,
+        names,
+        prompts,
+        labelled(),
+        total=len(images),
+        boundary=any(v.boundary for v in variants),
+        progress=progress,
+    )
 
 
 def _countable(data: LabelledFolder, names: Sequence[str]) -> tuple[str, ...]:
@@ -146,6 +156,7 @@ def score_text(
     labelled: Iterable[LabelledImageData],
     *,
     total: int,
+    boundary: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> list[Scores]:
     """Segment each image with each prompt and compare with its labels.
@@ -156,19 +167,23 @@ def score_text(
         prompts: Prompts on the same classes, which differ in their options.
         labelled: Images with their labels and, for prompts for objects, their objects.
         total: Number of images.
+        boundary: Measure boundary IoU as well.
         progress: Reports images; cancels between them.
 
     Returns:
         Scores of each prompt.
     """
     confusions = [Confusion(len(names)) for _ in prompts]
+    edges = [BoundaryCounts(len(names)) for _ in prompts]
     instances = [{name: InstanceCounts() for name in prompt.divided} for prompt in prompts]
     done = 0
     for image, ground_truth, objects in labelled:
         progress.report(done, total)
-        for prompt, confusion, counts in zip(prompts, confusions, instances, strict=True):
+        for prompt, confusion, edge, counts in zip(prompts, confusions, edges, instances, strict=True):
             prediction = engine.segment(image, prompt, progress=progress.quiet())
             confusion.add(ground_truth, prediction.label_map)
+            if boundary:
+                edge.add(ground_truth, prediction.label_map)
             masks = prediction.masks() if counts else []
             for name, count in counts.items():
                 single, crowds = objects.get(name, AnnotatedObjects([], []))
@@ -176,15 +191,19 @@ def score_text(
         done += 1
     progress.report(done, total)
 
-    def scores(prompt: TextPrompt, confusion: Confusion, counts: Mapping[str, InstanceCounts]) -> Scores:
+    def scores(
+        prompt: TextPrompt, confusion: Confusion, edge: BoundaryCounts, counts: Mapping[str, InstanceCounts]
+    ) -> Scores:
         background, *iou = confusion.iou()
         known = [value for value in iou if value is not None]
+        of_edges = [value for value in edge.iou() if value is not None]
         return Scores(
             method=engine.text_method(prompt.method),
             preset=engine.model.name,
             images=done,
             classes=len(known),
             miou=float(np.mean(known)) if known else 0.0,
+            boundary_iou=float(np.mean(of_edges)) if of_edges else None,
             pixel_accuracy=confusion.accuracy(),
             per_class=dict(zip(names, iou, strict=True)),
             background=background if prompt.background else None,
@@ -193,4 +212,4 @@ def score_text(
             instances=InstanceCounts.summary(counts) if counts else None,
         )
 
-    return [scores(*row) for row in zip(prompts, confusions, instances, strict=True)]
+    return [scores(*row) for row in zip(prompts, confusions, edges, instances, strict=True)]

@@ -209,6 +209,6 @@ class OvsConfig(Schedule):
 
 TINY_OVS = OvsConfig(
     heads=HeadsConfig(width=384, text=384, taps=(1, 2), pointwise=True, text_part="local", identity=True),
-    steps=160, batch=8, lr=1e-3, warmup=0.1, ema=0.97, teacher_size=896, mask_side=112, trained_blocks=0, negatives=4,
+    steps=120, batch=8, lr=1e-3, warmup=0.1, ema=0.95, teacher_size=896, mask_side=112, trained_blocks=0, negatives=4,
 )  # fmt: skip
 """OVS-DINO of the bundled preset, on the frozen encoders of its dino.txt, whose answers it starts from."""

@@ -32,6 +32,9 @@ def test_objects_are_scored_as_well(run: Run, labelled: Path, small_preset: Path
     assert answer["instances"]["objects"] > 0
     assert set(answer["instances"]["per_class"]["cow"]) == {"f1", "mean_iou", "pq"}
     assert "PQ" in run(*words, "--task", "text", "--instances").out
+    edges = run(*words, "--task", "text", "--boundary", "--json").json
+    assert 0 <= edges["boundary_iou"] <= 1
+    assert f"boundary IoU {edges['boundary_iou']:.3f}" in run(*words, "--task", "text", "--boundary").out
     assert "instances" not in run(*words, "--task", "text", "--json").json
     assert run(*words, "--task", "click", "--instances").status == 2
 

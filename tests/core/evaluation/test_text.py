@@ -16,7 +16,7 @@ import maskwright as mw
 from maskwright.domain import ModelRef, Prediction, PromptKind, Provenance, Scores, TextPrompt, rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
-from maskwright.evaluation.metrics import Confusion
+from maskwright.evaluation.metrics import BoundaryCounts, Confusion
 from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing, evaluate_text
 from maskwright.formats.labelled_folder import LabelledFolder, held_out
@@ -385,3 +385,41 @@ def test_missing_picture(folder: Path) -> None:
     (folder / "images" / "b.png").unlink()
     with pytest.raises(MaskwrightError, match=r"There is no file .*b\.png"):
         measure(Known(ANSWERS), folder)
+
+
+def test_boundary_iou_is_that_of_rings() -> None:
+    """A square of 20 in an image of 60 x 80: the ring is 2 pixels wide, as 2 % of the diagonal."""
+    true = np.zeros((60, 80), np.int16)
+    true[20:40, 20:40] = 1
+    shifted = np.roll(true, 1, axis=1)
+    ring = 20**2 - 16**2
+    counts = BoundaryCounts(2)
+    counts.add(true, shifted)
+    # of the left and right sides one of two columns agrees; of the top and bottom all but the ends
+    inner = np.zeros_like(true, dtype=bool)
+    inner[22:38, 22:38] = True
+    both = ((true == 1) & ~inner & (shifted == 1) & ~np.roll(inner, 1, axis=1)).sum()
+    assert counts.iou() == [pytest.approx(both / (2 * ring - both)), None]
+    assert 0.5 < both / (2 * ring - both) < 0.9
+    thick = BoundaryCounts(1)
+    thick.add(true, np.where(true == 1, 1, 0))
+    assert thick.iou() == [1.0]
+    ignored = BoundaryCounts(1)
+    ignored.add(np.where(true == 1, true, -1), np.ones_like(true))
+    assert ignored.iou() == [1.0], "what is predicted on pixels that are not counted does not matter"
+
+
+def test_boundary_iou_is_measured_on_request(tmp_path: Path) -> None:
+    square = ["AAA.", "AAA.", "...."]
+    folder = write(tmp_path / "d", {"a.png": (3, 4)}, [{"image_id": 1, "category_id": COW, **_segmentation(square)}])
+    engine = Known({"a.png": [[2, 2, 2, 0], [2, 2, 2, 0], [0, 0, 0, 0]]})
+    (plain,) = evaluate_text(engine, folder)  # type: ignore[arg-type]
+    assert plain.boundary_iou is None
+    assert "boundary_iou" not in plain.to_dict()
+    (found,) = evaluate_text(engine, folder, variants=[PostProcessing(boundary=True)])  # type: ignore[arg-type]
+    assert found.to_dict()["boundary_iou"] == 1.0
+    assert Scores.from_dict(found.to_dict()) == found
+
+
+def _segmentation(rows: Sequence[str]) -> dict[str, Any]:
+    return {"id": 1, "segmentation": _mask(rows, "A")}
