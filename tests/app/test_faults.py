@@ -72,7 +72,7 @@ FAULTS = {
         "app/page/test_layout.py::test_a_long_name_stays_in_its_column",
     ),
     "two windows on one mask overwrite each other": (
-        "app/page/test_drawing.py::test_two_people_on_one_mask_never_overwrite_each_other",
+        "walks/test_browser.py::test_two_people_on_one_mask_never_overwrite_each_other",
     ),
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -126,28 +125,3 @@ def test_a_proposal_can_be_corrected_before_it_is_accepted(tab: Any, server: Pag
     row = wait_stored(tab, server, photo, lambda rows: len(rows) == 1)[0]
     assert row.category == "cow"
     assert row.mask.area > larger
-
-
-@pytest.mark.parametrize("answer", ["Keep mine", "Take theirs"])
-def test_two_people_on_one_mask_never_overwrite_each_other(
-    open_tab: Callable[..., Any], server: Page, photo: int, answer: str
-) -> None:
-    accept(server, photo, disc(100, 100, 30), "rock")
-    mine, theirs = open_tab(photo), open_tab(photo)
-    # the news that the other has changed the mask does not arrive in time
-    mine.route("**/ui/images/*/masks", lambda route: None)
-    for tab in (mine, theirs):
-        select(tab, 100, 100)
-        press(tab, "b")
-    drag(theirs, (110, 100), (200, 100))
-    wait_stored(theirs, server, photo, lambda rows: rows[0].revision == 2)
-    drag(mine, (100, 110), (100, 200))
-    button = mine.locator(".notice button", has_text=answer)
-    button.wait_for()
-    assert not stored(server, photo)[0].mask.to_array()[190, 100], "nothing is overwritten without a word"
-    button.click()
-    mine.locator("#saved", has_text="Saved").wait_for()
-    last = 3 if answer == "Keep mine" else 2
-    row = wait_stored(mine, server, photo, lambda rows: rows[0].revision == last)[0]
-    assert row.mask.to_array()[190, 100] == (answer == "Keep mine")
-    assert row.mask.to_array()[100, 195] == (answer == "Take theirs")
