@@ -12,6 +12,7 @@ import typer
 from maskwright import __version__
 from maskwright.cli import (
     ablate,
+    analyse,
     bench,
     click,
     doctor,
@@ -80,6 +81,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 """Name of each command, its function, and the arguments of its example."""
 app.add_typer(project.app, name="project")
 app.add_typer(models.app, name="models")
+app.add_typer(analyse.app, name="analyse")
 for _name, (_command, _arguments) in _COMMANDS.items():
     app.command(
         _name, epilog=f"Example: maskwright {_name} {_arguments}", cls=like.PairsCommand if _name == "like" else None

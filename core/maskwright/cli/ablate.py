@@ -1,7 +1,8 @@
-"""`ablate`: dinov3.seg trained with one part left out at a time."""
+"""`ablate`: dinov3.seg or OVS-DINO trained with one part left out at a time."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,20 @@ from maskwright.cli.train import Background, Weight, batch_shares
 __all__ = ["ablate"]
 
 
+class _Paper(StrEnum):
+    dinov3seg = "dinov3seg"
+    ovs_dino = "ovs-dino"
+
+
 def ablate(
     data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json to train on.")],
     measure: Annotated[list[Path], typer.Option(help="Labelled folder whose held-out images are measured.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained variants; unfinished ones in it are resumed.")],
-    base: Annotated[str, typer.Option(help="Preset whose dino.txt and SAM every variant starts from.")] = "tiny",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each of the four variants.")] = 400,
+    paper: Annotated[
+        _Paper, typer.Option(help="Model: dinov3seg (its Table 3), or ovs-dino (its Tables 2 to 4, with boundary IoU).")
+    ] = _Paper.dinov3seg,
+    base: Annotated[str, typer.Option(help="Preset whose encoders and SAM every variant starts from.")] = "tiny",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each variant.")] = 400,
     weight: Weight = None,
     background: Background = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Largest number of images per folder.")] = None,
@@ -26,9 +35,9 @@ def ablate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train dinov3.seg with one part left out at a time, and print the mIoU of each variant."""
+    """Train a model with one part left out at a time, and print the mIoU of each variant."""
     from maskwright.presets.folders import find
-    from maskwright.project.ablation import ablate, as_table
+    from maskwright.project.ablation import ablate, ablate_ovs, as_table
     from maskwright.settings import Settings
     from maskwright.training.recipes import TrainingJob
 
@@ -44,5 +53,6 @@ def ablate(
             log=print_message,
             progress=bar,
         )
-        rows = ablate(find(base, Settings.load()), job, measure, limit=limit)
+        measured = ablate_ovs if paper is _Paper.ovs_dino else ablate
+        rows = measured(find(base, Settings.load()), job, measure, limit=limit)
     print_result([row.to_dict() for row in rows], as_table(rows), as_json=as_json)

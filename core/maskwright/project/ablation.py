@@ -1,4 +1,4 @@
-"""Ablation of dinov3.seg (the paper's Table 3): train it with one part left out at a time, and measure each variant.
+"""Ablations: dinov3.seg (its Table 3) and OVS-DINO (its Tables 2 to 4), trained with one part left out at a time.
 
 It uses both training and evaluation, which do not know each other, so it stands in the room above them.
 """
@@ -7,25 +7,34 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.evaluation.protocol import ImageSelection
-from maskwright.evaluation.text import evaluate_text
+from maskwright.evaluation.text import PostProcessing, evaluate_text
+from maskwright.presets.config import OVS_DINO
 from maskwright.presets.config_io import sections
+from maskwright.presets.folders import CONFIG
 from maskwright.presets.loading import sam_settings
 from maskwright.presets.weights import write_part
-from maskwright.training.config import TINY_SEG, SegConfig
-from maskwright.training.recipes import TrainingJob, train_dinov3seg
+from maskwright.training.config import TINY_SEG, OvsConfig, SegConfig
+from maskwright.training.recipes import TrainingJob, ovs_config, train_dinov3seg, train_ovs_dino
 
-__all__ = ["ROWS", "AblationRow", "ablate", "as_table"]
+__all__ = ["OVS_ROWS", "ROWS", "AblationRow", "ablate", "ablate_ovs", "as_table"]
 
 ZERO_SHOT, ALL, AGGREGATION = "dino.txt, zero-shot", "dinov3.seg", "without aggregation"
 ROWS = (ZERO_SHOT, ALL, "without text ensemble", "without early refinement", "without focal and dice", AGGREGATION)
 """Variants: zero-shot baseline, whole model, and the model without one part at a time."""
+OVS_ALL, AT_TEST = "OVS-DINO", "SAM at test"
+OVS_ROWS = (
+    ZERO_SHOT, OVS_ALL, "without SAM alignment", "without encoder", "without preservation gate", "fewer layers",
+    "frozen DINO", AT_TEST,
+)  # fmt: skip
+"""Variants of OVS-DINO: baseline where the base has a dino.txt, whole model, Table 2, Table 3, and Table 4, which gives
+the trained model SAM's embedding. Where DINO is frozen anyway, "frozen DINO" is the whole model and is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,8 @@ class AblationRow:
     name: str
     miou: dict[str, float]
     """By name of the labelled folder."""
+    boundary_iou: dict[str, float] = field(default_factory=dict)
+    """The same; empty where it was not measured."""
 
     @property
     def mean(self) -> float:
@@ -102,12 +113,84 @@ def ablate(
     return results
 
 
-def _copy_base(base: Path, folder: Path) -> None:
-    """Copy all parts of the base except dinov3.seg; parts that the folder has already are kept."""
+def ablate_ovs(
+    base: Path, job: TrainingJob, measure: Sequence[Path], *, limit: int | None = None, config: OvsConfig | None = None
+) -> list[AblationRow]:
+    """Train and measure every variant of OVS-DINO: mIoU and boundary IoU on held-out images.
+
+    Args:
+        base: Folder of the preset with encoders and SAM that every variant starts from.
+        job: As for `ablate`.
+        measure: As for `ablate`.
+        limit: As for `ablate`.
+        config: Settings of the whole model; None: those for the base.
+
+    Raises:
+        MaskwrightError: The base has no encoders or no SAM, or a folder has no images or masks.
+    """
+    config = config or ovs_config(base)
+    job = replace(job, maps=job.out / "maps")
+    results: list[AblationRow] = []
+    for name, (variant, settings) in _ovs_variants(config).items():
+        folder = base
+        if name == ZERO_SHOT:
+            if "dinotxt" not in sections(base):
+                continue
+        else:
+            folder = job.out / variant.replace(" ", "-")
+            if OVS_DINO not in (sections(folder) if (folder / CONFIG).is_file() else {}):
+                job.log(f"{variant}: training in {folder}")
+                _copy_base(base, folder, without=(OVS_DINO,))
+                if not train_ovs_dino(replace(job, out=folder), settings):
+                    return results
+        if name == AT_TEST:
+            folder = _with_middle_of_sam(folder, job.out / name.replace(" ", "-"))
+        engine = Engine.load(folder, job.device)
+        method = "dinotxt" if name == ZERO_SHOT else OVS_DINO
+        row = AblationRow(name, {}, {})
+        for data in measure:
+            selection = ImageSelection(only_held_out=True, limit=limit, seed=job.seed)
+            edges = (PostProcessing(boundary=True),)
+            (score,) = evaluate_text(engine, data, method=method, variants=edges, selection=selection)
+            row.miou[data.name], row.boundary_iou[data.name] = score.miou, score.boundary_iou or 0.0
+        job.log(f"{row.name}: mIoU {row.miou}, boundary IoU {row.boundary_iou}")
+        results.append(row)
+    return results
+
+
+def _ovs_variants(config: OvsConfig) -> dict[str, tuple[str, OvsConfig]]:
+    """By row: the name of the variant to train, and its settings."""
+    heads = config.heads
+    variants = {
+        OVS_ALL: config,
+        "without SAM alignment": replace(config, align=0.0),
+        "without encoder": replace(config, align=0.0, middle="sam"),
+        "without preservation gate": replace(config, heads=replace(heads, gate=False)),
+        # (3, 6, 9) of twelve blocks, as the paper's row; every second of the taps elsewhere
+        "fewer layers": replace(
+            config, heads=replace(heads, taps=(3, 6, 9) if heads.taps == (2, 4, 6, 8, 10) else heads.taps[1::2])
+        ),
+        "frozen DINO": replace(config, trained_blocks=0),
+    }
+    if not config.trained_blocks:
+        del variants["frozen DINO"]
+    rows = {name: (name, settings) for name, settings in variants.items()}
+    return {ZERO_SHOT: (ZERO_SHOT, config), **rows, AT_TEST: (OVS_ALL, config)}
+
+
+def _with_middle_of_sam(folder: Path, into: Path) -> Path:
+    """Copy of the preset whose decoder reads SAM's embedding instead of F_middle (Table 4)."""
+    shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt", "maps"))
+    write_part(into, OVS_DINO, {**sections(into)[OVS_DINO], "middle": "sam"})
+    return into
+
+
+def _copy_base(base: Path, folder: Path, without: tuple[str, ...] = ("dinov3seg",)) -> None:
+    """Copy the parts of the base except the trained ones; parts that the folder has already are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     existing = sections(folder) if (folder / "config.json").exists() else {}
     for part, config in sections(base).items():
-        if part != "dinov3seg" and part not in existing:
+        if part not in (*without, *existing):
             for file in (config.get("weights"), config.get("tokenizer")):
                 if file is not None:
                     shutil.copyfile(base / file, folder / file)
@@ -123,10 +206,15 @@ def _with_catseg_inference(folder: Path, into: Path) -> Path:
 
 
 def as_table(rows: Sequence[AblationRow]) -> str:
-    """The rows as a Markdown table."""
+    """The rows as a Markdown table; boundary IoU, where it was measured, follows mIoU behind a slash."""
+    if not rows:
+        return "No variant is finished; the same command resumes."
     names = list(rows[0].miou)
+
+    def cell(row: AblationRow, name: str) -> str:
+        edges = f" / {row.boundary_iou[name]:.3f}" if row.boundary_iou else ""
+        return f"{row.miou[name]:.3f}{edges}"
+
     lines = [f"| | {' | '.join(names)} | mean |", "| --- |" + " --- |" * (len(names) + 1)]
-    lines += [
-        f"| {row.name} | {' | '.join(f'{row.miou[name]:.3f}' for name in names)} | {row.mean:.3f} |" for row in rows
-    ]
+    lines += [f"| {row.name} | {' | '.join(cell(row, name) for name in names)} | {row.mean:.3f} |" for row in rows]
     return "\n".join(lines)

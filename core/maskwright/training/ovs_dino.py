@@ -134,6 +134,8 @@ class OvsRun:
     """Hash of the weights of all encoders, for the cache of a frozen DINO."""
     stretch: bool
     """Stretch the contrast of images first."""
+    maps: Path
+    """Folder for the maps of a frozen DINO, which several runs may share."""
 
 
 def train(run: OvsRun, vectors: Tensor, config: OvsConfig, options: RunOptions) -> tuple[nn.ModuleDict, bool]:
@@ -167,8 +169,7 @@ def train(run: OvsRun, vectors: Tensor, config: OvsConfig, options: RunOptions) 
 @torch.no_grad()
 def frozen_maps(run: OvsRun, config: OvsConfig, options: RunOptions) -> list[Path]:
     """One file per image with a frozen DINO's maps and SAM's embedding, in half precision; missing ones are made."""
-    folder = run.out / "maps"
-    folder.mkdir(exist_ok=True)
+    run.maps.mkdir(parents=True, exist_ok=True)
     files = []
     images = run.data.images
     for number, image in enumerate(images):
@@ -179,7 +180,7 @@ def frozen_maps(run: OvsRun, config: OvsConfig, options: RunOptions) -> list[Pat
             run.encoders, run.stretch, config.size, config.teacher_size, config.heads.taps, image.file.name,
             stamp and (stamp.st_size, stamp.st_mtime_ns),
         ))  # fmt: skip
-        file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+        file = run.maps / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
         files.append(file)
         if file.exists():
             continue

@@ -76,6 +76,8 @@ class TrainingJob:
     """Called with a line of text now and then."""
     progress: Progress = NO_PROGRESS
     """Reports steps."""
+    maps: Path | None = None
+    """OVS-DINO: folder for the maps of a frozen DINO, which several runs may share; None: in `out`."""
 
     def labelled(self, *, stretch: bool = True) -> tuple[list[Source], Vocabulary]:
         """The folders as sources of labelled pixels, and their classes."""
@@ -222,7 +224,10 @@ def train_ovs_dino(job: TrainingJob, config: OvsConfig | None = None) -> bool:
     prompts = named_templates("imagenet_80") if dinotxt is None else dinotxt.settings.prompts
     options = job.options()
     stretch = dinotxt is not None and dinotxt.settings.stretch
-    run = ovs_dino.OvsRun(model, sam.model.image_encoder, data, job.out, f"{sha256} {sam.settings.sha256}", stretch)
+    run = ovs_dino.OvsRun(
+        model, sam.model.image_encoder, data, job.out, f"{sha256} {sam.settings.sha256}", stretch,
+        job.maps or job.out / "maps",
+    )  # fmt: skip
     try:
         vectors = ovs_dino.noun_vectors(model, tokenizer, prompts, data.nouns, options)
         trained, finished = ovs_dino.train(run, vectors, config, options)
