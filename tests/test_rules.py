@@ -65,7 +65,7 @@ def _canonical(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("core", ["test", "train-tiny"]), ("app", ["app"]), ("plugins", ["napari"])],
+    [("core", ["heic", "test", "train-tiny"]), ("app", ["app"]), ("plugins", ["napari"])],
     ids=lambda value: str(value),
 )
 def test_third_party_imports_are_declared(folder: str, extras: list[str]) -> None:

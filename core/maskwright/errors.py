@@ -128,7 +128,8 @@ class UnsupportedImage(MaskwrightError):
     """A file type that is not supported."""
 
     def __init__(self, name: str, supported: Iterable[str]) -> None:
-        super().__init__(f"{name}: this file type is not supported. Supported: {', '.join(supported)}.")
+        extra = " `pip install 'maskwright[heic]'` adds HEIC." if name.lower().endswith((".heic", ".heif")) else ""
+        super().__init__(f"{name}: this file type is not supported. Supported: {', '.join(supported)}.{extra}")
 
 
 class ImageTooLarge(MaskwrightError):

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Category, Device, Json, Preset, load_engine, print_result, progress_bar
+from maskwright.cli.output import (
+    Category,
+    Device,
+    Json,
+    Preset,
+    load_engine,
+    print_message,
+    print_result,
+    progress_bar,
+)
 from maskwright.errors import BadPrompt
 
 __all__ = ["click"]
@@ -46,6 +55,8 @@ def click(
     if not everything and not points and corners is None:
         raise BadPrompt("Add --point X,Y on the object, --box X0,Y0,X1,Y1 around it, or --everything.")
     opened = Image.open(image)
+    if opened.pages_notice:
+        print_message(opened.pages_notice)
     engine = load_engine(preset, device)
     if everything:
         with progress_bar("Points") as bar:

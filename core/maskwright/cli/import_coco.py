@@ -1,4 +1,4 @@
-"""`maskwright import`: masks of a COCO file into a project."""
+"""`maskwright import`: masks of a file or folder of another tool into a project."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LINES = 20
 
 def import_coco(
     project: Annotated[str, typer.Argument(help="The project: its folder, or a database URL; created when missing.")],
-    file: Annotated[Path, typer.Argument(help="COCO instances file; its images lie in images/ beside it.")],
+    file: Annotated[Path, typer.Argument(help="COCO, CVAT, VIA, LabelMe or VOC file, YOLO's data.yaml, or a folder.")],
     images: Annotated[Path | None, typer.Option(help="Another folder to look for the images in.")] = None,
     as_proposals: Annotated[
         bool, typer.Option("--as-proposals", help="Import every mask as a proposal to decide on.")
@@ -32,17 +32,23 @@ def import_coco(
     groups_as_objects: Annotated[
         bool, typer.Option("--groups-as-objects", help="Treat iscrowd 1 as an ordinary mask, as CVAT writes it.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take known masks that differ in the file as corrections.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Import the masks of a COCO file, all or nothing; importing the same file again adds nothing."""
+    """Import masks of COCO, YOLO, LabelMe, CVAT, Pascal VOC, Cityscapes, Supervisely or VIA, all or nothing.
+
+    Importing the same file again adds nothing.
+    """
     from maskwright.project import Project
     from maskwright.project.coco_import import ImportOptions
     from maskwright.store.location import exists
 
     if images is not None and not images.is_dir():
         raise MaskwrightError(f"There is no folder {images}. Check the name.")
-    options = ImportOptions(images and images.absolute(), as_proposals, rotate, groups_as_objects, dry_run)
+    options = ImportOptions(images and images.absolute(), as_proposals, rotate, groups_as_objects, update, dry_run)
     with ExitStack() as stack:
         if dry_run and not exists(project):
             # analyze against an empty project, without creating one
@@ -51,7 +57,8 @@ def import_coco(
         imported = opened.exchange.import_coco(
             file, options=options, progress=stack.enter_context(progress_bar("Images"))
         )
-    for lines in (imported.warnings, imported.skipped):
+    # first what changes labels, then what is cosmetic
+    for lines in (imported.warnings, imported.skipped, imported.notes):
         for line in lines[:_LINES]:
             print_message(line)
         if len(lines) > _LINES:

@@ -89,6 +89,8 @@ def like(
             bar.report(number, len(files))
             try:
                 image = Image.open(file)
+                if image.pages_notice:
+                    print_message(image.pages_notice)
                 expected = engine.provenance(image, prompt)
                 written = None if force else written_before(image, out / subfolder, category, expected)
                 if written is None:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maskwright.cli.output import Json, ProjectFolder, print_message, print_result, progress_bar
+from maskwright.cli.project_images import register
 from maskwright.errors import MaskwrightError
 
 __all__ = ["app"]
+
+_SHOWN = 5
+
+
+class _Pages(StrEnum):
+    first = "first"
+    all = "all"
+
 
 app = typer.Typer(
     help="Create a project, add and list images, back up and restore.",
@@ -36,20 +46,34 @@ def project_add(
     folder: ProjectFolder,
     files: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
     link: Annotated[bool, typer.Option("--link", help="Link to the images instead of copying them.")] = False,
+    pages: Annotated[
+        _Pages, typer.Option(help="Of a TIFF with several pages: the first, or all as images.")
+    ] = _Pages.first,
     as_json: Json = False,
 ) -> None:
     """Add images; files that cannot be read are listed and skipped."""
     from maskwright.project import Project
 
     with Project.open(folder) as project:
-        results = [row for file in files for row in project.add(file, copy=not link)]
+        all_pages = pages is _Pages.all
+        results = [row for file in files for row in project.images.add(file, copy=not link, all_pages=all_pages)]
+        passed_over = [path for file in files if file.is_dir() for path in project.images.passed_over(file)]
     problems = [row.problem for row in results if row.problem]
     for line in [*problems, *(row.notice for row in results if row.notice)]:
         print_message(line)
+    if any(row.notice and not row.problem and "pages" in row.notice for row in results):
+        print_message("--pages all adds every page as an image.")
+    if passed_over:
+        names = ", ".join(path.name for path in passed_over[:_SHOWN])
+        more = f" and {len(passed_over) - _SHOWN} more" if len(passed_over) > _SHOWN else ""
+        print_message(f"Passed over, because they are no images: {names}{more}.")
     added = sum(row.new for row in results)
     known = len(results) - added - len(problems)
     text = f"{added} images added, {known} known already, {len(problems)} could not be read."
-    print_result({"added": added, "known": known, "problems": problems}, text, as_json=as_json)
+    value = {"added": added, "known": known, "problems": problems}
+    if passed_over:
+        value["passed_over"] = [str(path) for path in passed_over]
+    print_result(value, text, as_json=as_json)
     if problems or not results:
         if not results:
             print_message("There are no images in that folder. Check its name.")
@@ -180,6 +204,9 @@ def project_purge(
     note = f" Backup: {backup}." if backup else ""
     value = {"removed": removed, "backup": str(backup) if backup else None}
     print_result(value, f"{removed} masks removed.{note}", as_json=as_json)
+
+
+register(app)
 
 
 def _copies(folder: Path) -> list[dict[str, object]]:

@@ -61,6 +61,8 @@ def segment(
         instances=instances,
     )
     opened = Image.open(image)
+    if opened.pages_notice:
+        print_message(opened.pages_notice)
     engine = load_engine(preset, device)
     with progress_bar("Encoding") as bar:
         prediction = engine.segment(opened, prompt, progress=bar)

@@ -45,6 +45,8 @@ class Image:
     """Where it lies in a stack, if it was read from one."""
     contrast: tuple[float, float] | None = None
     """Of a part of an image: the limits of the whole, which models stretch the contrast from."""
+    pages: int = 1
+    """Number of pages of the file, such as the planes of a TIFF, of which this is one."""
 
     def __post_init__(self) -> None:
         pixels = np.asarray(self.pixels)
@@ -55,11 +57,12 @@ class Image:
             object.__setattr__(self, "sha256", _array_sha256(self.pixels))
 
     @classmethod
-    def open(cls, path: str | Path) -> Image:
+    def open(cls, path: str | Path, *, page: int = 0) -> Image:
         """Read an image file and turn it upright (EXIF).
 
         Args:
             path: JPEG, PNG, TIFF or another supported format.
+            page: of a file with several, from 0; any but the first is known by its pixels, not by the file's bytes.
 
         Raises:
             ImageUnreadable: the file is damaged, empty or not an image.
@@ -78,13 +81,19 @@ class Image:
             raise FileNotReadable(path) from error
         except OSError as error:
             raise ImageUnreadable(path.name) from error
+        if page:
+            decoded = read_image(data, path.name, page=page)
+            return cls(decoded.pixels, path.name, pages=decoded.pages)
         return cls.from_bytes(data, path.name, path=path)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str, *, path: Path | None = None) -> Image:
         """Decode the bytes of an image file; raises as `open` does."""
         decoded = read_image(data, name)
-        return cls(decoded.pixels, name, path, hashlib.sha256(data).hexdigest(), decoded.orientation, decoded.captured)
+        sha256 = hashlib.sha256(data).hexdigest()
+        return cls(
+            decoded.pixels, name, path, sha256, decoded.orientation, decoded.captured, pages=decoded.pages
+        )
 
     @classmethod
     def from_array(cls, array: Any, *, rgb: bool, name: str = "", limits: tuple[float, float] | None = None) -> Image:
@@ -137,6 +146,11 @@ class Image:
         """Bytes of the pixels; three channels may share the memory of one."""
         owner = self.pixels if self.pixels.base is None else self.pixels.base
         return int(getattr(owner, "nbytes", self.pixels.nbytes))
+
+    @property
+    def pages_notice(self) -> str:
+        """A message for the user where the file has further pages; empty otherwise."""
+        return f"{self.name} has {self.pages} pages, such as planes of a stack; the first is used." * (self.pages > 1)
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -12,6 +13,8 @@ __all__ = ["DistinctNames", "file_stem", "fitting", "free_name", "numbered", "pl
 
 _LONGEST = 255
 """Bytes of one file name on the usual Linux file systems."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices."""
 
 
 def fitting(stem: str, ending: str) -> str:
@@ -23,8 +26,12 @@ def fitting(stem: str, ending: str) -> str:
 
 def file_stem(name: str) -> str:
     """A name of anything, such as a layer, as the stem of a file name that every system allows."""
-    allowed = "".join("_" if letter in '<>:"/\\|?*' or ord(letter) < 32 else letter for letter in plain_text(name))
-    return allowed.strip(" .") or "image"
+    return _allowed(plain_text(name).replace("/", "_")).strip(" .") or "image"
+
+
+def _allowed(text: str) -> str:
+    """The text with "_" for every letter that a name on Windows cannot have; a slash stays."""
+    return "".join("_" if letter in '<>:"\\|?*' or ord(letter) < 32 else letter for letter in text)
 
 
 def numbered(path: str) -> Iterator[str]:
@@ -54,9 +61,17 @@ def plain_text(text: str) -> str:
 
 
 def plain_name(name: str) -> str:
-    """A file name or relative path that means the same on every system."""
-    # a backslash is a letter on Linux and separates folders on Windows
-    return plain_text(name).replace("\\", "_")
+    """A file name or relative path that every system takes, with the same meaning.
+
+    Windows refuses some letters, the names of devices, and a blank or dot at the end of a name.
+    """
+    parts = _allowed(plain_text(name)).split("/")
+    return "/".join(f"_{part}" if _RESERVED.fullmatch(part) else _without_end(part) for part in parts)
+
+
+def _without_end(part: str) -> str:
+    cut = part.rstrip(" .")
+    return cut or part.replace(" ", "_").replace(".", "_") if part not in ("", ".", "..") else part
 
 
 class DistinctNames:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from maskwright.formats.folder_dataset import FolderDataset
+from maskwright.formats.folder_dataset import FolderDataset, Subsets
 
 __all__ = ["areas_csv"]
 
@@ -17,9 +17,9 @@ _COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def areas_csv(dataset: FolderDataset) -> Iterator[str]:
+def areas_csv(dataset: FolderDataset, subsets: Subsets) -> Iterator[str]:
     """Lines of the table: areas and boxes in pixels of the upright image, the share of the image from 0 to 1."""
-    yield _line(_COLUMNS)
+    yield _line((*_COLUMNS, "split") if subsets else _COLUMNS)
     for image in dataset.images():
         pixels = image.width * image.height
         for row in dataset.of_image(image.id):
@@ -29,7 +29,7 @@ def areas_csv(dataset: FolderDataset) -> Iterator[str]:
                 image.id, _text(image.file_name), image.width, image.height, row.id, _text(row.category), mask.area,
                 f"{mask.area / pixels:.6f}", *mask.bbox, score, row.source, _text(row.annotator), row.updated_at,
             )  # fmt: skip
-            yield _line(values)
+            yield _line((*values, subsets[image.id]) if subsets else values)
 
 
 def _line(values: tuple[object, ...]) -> str:

@@ -17,11 +17,13 @@ from maskwright.files.atomic import json_text
 from maskwright.formats.contours import outline, shift, simplify
 from maskwright.formats.segmentation import polygons_to_rle
 
-__all__ = ["CocoOptions", "CocoSummary", "Dataset", "coco_text", "prediction_text", "provenance_lines"]
+__all__ = ["FROZEN_COLOR", "CocoOptions", "CocoSummary", "Dataset", "coco_text", "prediction_text", "provenance_lines"]
 
 FORMAT_VERSION = "1.0"
 SEGMENTATIONS = ("rle", "rle-list", "polygon")
 HOLES = ("rle", "fill")
+FROZEN_COLOR = "color"
+"""Key of a category's color in a frozen version; other files have no place for it that readers agree on."""
 _NEVER = "1970-01-01T00:00:00.000Z"
 
 
@@ -67,6 +69,8 @@ class CocoOptions:
     """Leave out images without a mask."""
     all_categories: bool = False
     """Keep categories without a mask."""
+    colors: bool = False
+    """Write the colors of categories, for a frozen version."""
 
     def __post_init__(self) -> None:
         for what, value, known in (("segmentation", self.segmentation, SEGMENTATIONS), ("holes", self.holes, HOLES)):
@@ -96,6 +100,7 @@ def coco_text(
     options: CocoOptions | None = None,
     summary: CocoSummary | None = None,
     copied: Mapping[int, ImageRecord] | None = None,
+    subsets: Mapping[int, str] | None = None,
 ) -> Iterator[str]:
     """Yield the text of the file in pieces.
 
@@ -104,16 +109,22 @@ def coco_text(
         options: how masks are written, and which images and categories.
         summary: is filled in.
         copied: records, by image id, of images that were copied for this export.
+        subsets: "train", "val" or "test" by image id, when there is a split.
     """
     options, summary = options or CocoOptions(), summary or CocoSummary()
     yield '{"info":' + json_text(_info(options.description, dataset.newest()))
     yield ',"licenses":' + json_text([{"id": 0, "name": "", "url": ""}])
-    yield from _list("images", _images(dataset, options, summary, copied or {}))
+    rows = _images(dataset, options, summary, copied or {})
+    yield from _list("images", ({**row, "split": subsets[row["id"]]} if subsets else row for row in rows))
     yield from _list("annotations", (_annotation(annotation, options, summary) for annotation in dataset.annotations()))
     used = dataset.used()
     yield from _list(
         "categories",
-        (_category(category) for category in dataset.categories() if category.id in used or options.all_categories),
+        (
+            _category(category, options)
+            for category in dataset.categories()
+            if category.id in used or options.all_categories
+        ),
     )
     yield "}\n"
 
@@ -264,5 +275,6 @@ def _text(provenance: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _category(category: Category) -> dict[str, Any]:
-    return {"id": category.id, "name": category.name, "supercategory": category.supercategory}
+def _category(category: Category, options: CocoOptions) -> dict[str, Any]:
+    row = {"id": category.id, "name": category.name, "supercategory": category.supercategory}
+    return {**row, FROZEN_COLOR: category.color} if options.colors else row

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,12 @@ from maskwright.domain import Mask
 from maskwright.domain.mask import iou
 from maskwright.formats.segmentation import draw_polygons
 
-__all__ = ["Contour", "fill_holes", "outline", "rings_of", "shift", "simplify"]
+__all__ = ["Contour", "bridged_rings", "fill_holes", "outline", "rings_of", "shift", "simplify"]
 
 _LEAST_IOU = 0.98
 
 Point = tuple[int, int]
+FloatPoint = tuple[float, float]
 Edges = dict[Point, list[Point]]
 
 
@@ -25,15 +27,58 @@ def rings_of(mask: NDArray[np.bool_]) -> list[list[int]] | None:
 
     Parts that touch only at a corner are separate rings; each ring has a point at every turn.
     """
-    edges = _edges(mask)
     rings = []
+    for ring in _closed_walks(mask):
+        if _twice_area(ring) < 0:
+            return None
+        rings.append([coordinate for point in ring for coordinate in point])
+    return rings
+
+
+def _closed_walks(mask: NDArray[np.bool_]) -> Iterator[list[Point]]:
+    edges = _edges(mask)
     for start in sorted(edges):
         while edges[start]:
-            ring = _ring(edges, start)
-            if _twice_area(ring) < 0:
-                return None
-            rings.append([coordinate for point in ring for coordinate in point])
-    return rings
+            yield _ring(edges, start)
+
+
+def bridged_rings(mask: Mask) -> list[list[float]]:
+    """Rings of a mask as flat [x0, y0, ...] in pixels of its image; each hole is joined to the ring around it.
+
+    The bridge goes to the left from the middle of the hole's leftmost pixel edge, there and back, and has no width: the
+    area is the mask's, and every reader that fills by crossings sees the hole.
+    """
+    x, y, w, h = mask.bbox
+    outer: list[list[FloatPoint]] = []
+    holes: list[list[FloatPoint]] = []
+    for walk in _closed_walks(mask.to_array()[y : y + h, x : x + w]):
+        ring: list[FloatPoint] = [(float(left), float(top)) for left, top in walk]
+        (outer if _twice_area(walk) > 0 else holes).append(ring)
+    # from left to right: what a bridge meets is left of its hole, so that it is part of an outer ring already
+    for hole in sorted(holes, key=min):
+        _join(outer, hole)
+    return [[value + (y if place % 2 else x) for place, value in enumerate(chain(*ring))] for ring in outer]
+
+
+def _join(rings: list[list[FloatPoint]], hole: list[FloatPoint]) -> None:
+    """Insert a hole into the ring that a line to the left of it meets first."""
+    # the hole's first corner is its leftmost, and there the uppermost; the edge below it goes down or up
+    start = hole.index(min(hole))
+    left, top = hole[start]
+    level = top + 0.5
+    ring, place, across = max(
+        (
+            (ring, place, x0)
+            for ring in rings
+            for place, ((x0, y0), (x1, y1)) in enumerate(zip(ring, ring[1:] + ring[:1], strict=True))
+            if x0 == x1 < left and min(y0, y1) < level < max(y0, y1)
+        ),
+        key=lambda found: found[2],
+    )
+    ends_here = hole[start - 1][0] == left
+    walk = hole[start:] + hole[:start] if ends_here else hole[start + 1 :] + hole[: start + 1]
+    gate, door = (across, level), (left, level)
+    ring[place + 1 : place + 1] = [gate, door, *walk, door, gate]
 
 
 class Contour(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from maskwright.domain import ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import replacing
 from maskwright.files.hashing import sha256_of
-from maskwright.files.names import DistinctNames
+from maskwright.files.names import DistinctNames, plain_name
 from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["ImageCopies"]
@@ -27,12 +28,21 @@ _LEAST_LOSS: dict[str, dict[str, Any]] = {"JPEG": {"quality": 95, "subsampling":
 class ImageCopies:
     """Copies a project's images into a folder, under names that differ without their suffixes, too (rule X-5)."""
 
-    def __init__(self, project: Path, folder: Path, *, total: int = 0, progress: Progress = NO_PROGRESS) -> None:
+    def __init__(
+        self,
+        project: Path,
+        folder: Path,
+        *,
+        name_of: Callable[[ImageRecord], str] = lambda record: record.file_name,
+        total: int = 0,
+        progress: Progress = NO_PROGRESS,
+    ) -> None:
         """Take the project's folder and the target folder.
 
         Args:
             project: folder of the project.
             folder: to copy into.
+            name_of: the path of an image's copy in the folder.
             total: how many images the project has, for `progress`.
             progress: reports images.
 
@@ -43,7 +53,7 @@ class ImageCopies:
             raise MaskwrightError(
                 f"{folder} holds the project's own images.", "Choose another folder for an export with images."
             )
-        self._project, self._folder = project, folder
+        self._project, self._folder, self._name_of = project, folder, name_of
         self._names = DistinctNames()
         self.total, self._done, self._progress = total, 0, progress
         self.missing: list[str] = []
@@ -58,7 +68,7 @@ class ImageCopies:
         self._progress.report(self._done, self.total)
         self._done += 1
         source = self._project / record.file_name
-        name = self._names.free(record.file_name)
+        name = self._names.free(plain_name(self._name_of(record)))
         if not source.is_file():
             self.missing.append(record.file_name)
             return replace(record, file_name=name)

@@ -17,7 +17,17 @@ from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.formats.segmentation import mask_of
 from maskwright.imaging.geometry import components
 
-__all__ = ["LabelledFolder", "LabelledImage", "held_out", "label_map", "objects", "rasterize", "read_coco"]
+__all__ = [
+    "LabelledFolder",
+    "LabelledImage",
+    "held_out",
+    "label_map",
+    "load_json",
+    "objects",
+    "rasterize",
+    "read_coco",
+    "require_lists",
+]
 
 
 def held_out(file_name: str) -> bool:
@@ -87,6 +97,23 @@ class LabelledFolder:
         return iter(self.images)
 
 
+def load_json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        MaskwrightError: there is no such file.
+        BadCoco: not JSON.
+    """
+    if not file.is_file():
+        raise MaskwrightError(f"There is no file {file}.", "Check the name.")
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise BadCoco(f"{file} is not a COCO dataset: it is nested too deep.", "Choose another file.") from error
+    except (OSError, ValueError) as error:
+        raise BadCoco(f"{file} is not a JSON file ({error}).", "Export it again.") from error
+
+
 def read_coco(file: Path, keys: Sequence[str] = ("images", "annotations", "categories")) -> dict[str, Any]:
     """The content of a COCO file.
 
@@ -98,18 +125,16 @@ def read_coco(file: Path, keys: Sequence[str] = ("images", "annotations", "categ
         MaskwrightError: there is no such file.
         BadCoco: not JSON, or a list is missing.
     """
-    if not file.is_file():
-        raise MaskwrightError(f"There is no file {file}.", "Check the name.")
-    try:
-        data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
-    except RecursionError as error:
-        raise BadCoco(f"{file} is not a COCO dataset: it is nested too deep.", "Choose another file.") from error
-    except (OSError, ValueError) as error:
-        raise BadCoco(f"{file} is not a JSON file ({error}).", "Export it again.") from error
+    data: dict[str, Any] = load_json(file)
+    require_lists(data, keys)
+    return data
+
+
+def require_lists(data: Any, keys: Sequence[str]) -> None:
+    """Raise BadCoco unless the content of a JSON file is an object with these lists."""
     for key in keys:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise BadCoco(f"This JSON is not a COCO dataset: {key} is missing.", "Choose another file.")
-    return data
 
 
 def label_map(

@@ -5,25 +5,56 @@ from __future__ import annotations
 import io
 import threading
 import warnings
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import ImageOps, UnidentifiedImageError, features
 
 from maskwright.errors import FileNotReadable, ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
 from maskwright.imaging.normalization import to_8bit
 from maskwright.settings import Settings
 
-__all__ = ["ORIENTATION", "SUFFIXES", "DecodedImage", "is_image_file", "open_image", "read_image", "read_mask"]
+__all__ = [
+    "ORIENTATION",
+    "SUFFIXES",
+    "DecodedImage",
+    "file_kind",
+    "is_image_file",
+    "open_image",
+    "read_image",
+    "read_mask",
+]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-_KNOWN_BUT_NOT_READ = (".heic", ".heif", ".avif", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg")
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+_AVIF, _HEIF = (".avif",), (".heic", ".heif")
+_READS_AVIF, _READS_HEIF = features.check("avif"), find_spec("pillow_heif") is not None
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp",
+    *(_AVIF if _READS_AVIF else ()), *(_HEIF if _READS_HEIF else ()),
+)  # fmt: skip
+_NOT_READ = (*_AVIF, *_HEIF, ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg", ".psd", ".dng", ".cr2",
+             ".nef", ".jp2", ".jxl", ".dcm", ".nii", ".czi", ".lif", ".nd2", ".svs")  # fmt: skip
+_FORMATS = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    *(("AVIF",) if _READS_AVIF else ()),
+    *(("HEIF",) if _READS_HEIF else ()),
+)
+_PAGED = ("TIFF", "WEBP", "PNG")
+"""Formats whose further frames are images of their own; those of a phone's JPEG are previews."""
 ORIENTATION, _EXIF_IFD, _CAPTURED = 0x0112, 0x8769, 0x9003
+_SUBFILE, _REDUCED = 254, 1
+"""A TIFF page that is a smaller copy of another says so there."""
 _LIMIT_LOCK = threading.Lock()
+
+Kind = Literal["image", "unsupported", "other"]
 
 
 class DecodedImage(NamedTuple):
@@ -35,34 +66,64 @@ class DecodedImage(NamedTuple):
     """EXIF orientation, 1 to 8, already applied to `pixels`."""
     captured: str
     """EXIF date and time of capture, or empty."""
+    pages: int = 1
+    """Number of pages of the file, such as the planes of a TIFF."""
 
 
 def is_image_file(path: Path) -> bool:
     """Whether a scan of a folder includes this file."""
-    return path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    return not path.name.startswith(".") and path.is_file() and file_kind(path) == "image"
 
 
-def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -> DecodedImage:
-    """Decode the first page of an image file.
+def file_kind(path: Path) -> Kind:
+    """What a file is, by its suffix, and without a known one by its first bytes.
+
+    Returns:
+        "image"; "unsupported" for an image, video or document of images that is not read; or "other".
+    """
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return "image"
+    if suffix in _NOT_READ:
+        return "unsupported"
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError:
+        return "other"
+    if start.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")) or start[8:12] == b"WEBP":
+        return "image"
+    brand = start[8:12] if start[4:8] == b"ftyp" else b""
+    if brand in (b"heic", b"heix", b"mif1", b"msf1"):
+        return "image" if _READS_HEIF else "unsupported"
+    if brand == b"avif":
+        return "image" if _READS_AVIF else "unsupported"
+    return "unsupported" if start.startswith((b"GIF8", b"%PDF")) else "other"
+
+
+def read_image(data: bytes, name: str, *, max_megapixels: float | None = None, page: int = 0) -> DecodedImage:
+    """Decode one page of an image file.
 
     Args:
         data: bytes of the file.
-        name: name of the file, for messages and for its suffix.
+        name: name of the file, for messages.
         max_megapixels: limit of width times height, by default that of the settings.
+        page: of a file with several, from 0.
 
     Raises:
         UnsupportedImage: a known type of file that is not read.
-        ImageUnreadable: damaged, empty or not an image.
+        ImageUnreadable: damaged, empty or not an image, or without this page.
         ImageTooLarge: more pixels than the limit; raised before they are decoded.
     """
     limit = Settings.load().max_megapixels if max_megapixels is None else max_megapixels
-    if Path(name).suffix.lower() in _KNOWN_BUT_NOT_READ:
-        raise UnsupportedImage(Path(name).name, SUFFIXES)
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd tags; a damaged file raises one of our errors instead
             warnings.simplefilter("ignore")
             opened = open_image(data)
+            frames = _full_frames(opened)
+            if page or frames[0]:
+                opened.seek(frames[page])
             megapixels = opened.width * opened.height / 1e6
             if megapixels > limit:
                 raise ImageTooLarge(Path(name).name, megapixels, limit)
@@ -72,12 +133,42 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None) -
             upright = ImageOps.exif_transpose(opened)
     except MaskwrightError:
         raise
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, IndexError, UnidentifiedImageError, EOFError) as error:
+        if isinstance(error, UnidentifiedImageError) and Path(name).suffix.lower() in _NOT_READ:
+            raise UnsupportedImage(Path(name).name, SUFFIXES) from error
         raise ImageUnreadable(Path(name).name) from error
     # a damaged file may hold any value there
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
-    return DecodedImage(_pillow_rgb8(upright), orientation, captured if isinstance(captured, str) else "")
+    captured = captured if isinstance(captured, str) else ""
+    return DecodedImage(_pillow_rgb8(upright), orientation, captured, len(frames))
+
+
+def _full_frames(opened: Pillow.Image) -> list[int]:
+    """The frames of a file that are pages of their own, not smaller copies; at least the first."""
+    number = getattr(opened, "n_frames", 1) if opened.format in _PAGED else 1
+    if number == 1 or opened.format != "TIFF":
+        return list(range(number))
+    frames = []
+    for frame in range(number):
+        try:
+            opened.seek(frame)
+            kind = getattr(opened, "tag_v2", {}).get(_SUBFILE, 0)
+        except (OSError, SyntaxError, ValueError, EOFError):
+            # what follows is damaged
+            break
+        if not (isinstance(kind, int) and kind & _REDUCED):
+            frames.append(frame)
+    opened.seek(0)
+    return frames or [0]
+
+
+@cache
+def _register_heif() -> None:
+    if _READS_HEIF:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
 
 
 def open_image(data: bytes) -> Pillow.Image:
@@ -86,6 +177,7 @@ def open_image(data: bytes) -> Pillow.Image:
     Raises:
         OSError, SyntaxError, ValueError: not one of the formats that are read.
     """
+    _register_heif()
     with _LIMIT_LOCK:
         before = Pillow.MAX_IMAGE_PIXELS
         Pillow.MAX_IMAGE_PIXELS = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -44,10 +45,11 @@ from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
 from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
+from maskwright.presets.checkpoint_files import read_checkpoint, weight_files
 from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Insid3Settings
 from maskwright.presets.config_io import to_plain
 from maskwright.presets.official import OFFICIAL
-from maskwright.presets.weights import read_official, save_part, write_part
+from maskwright.presets.weights import save_part, write_part
 
 __all__ = [
     "import_dinotxt",
@@ -58,6 +60,8 @@ __all__ = [
     "import_sam",
     "import_talk2dino",
 ]
+
+log = logging.getLogger(__name__)
 
 _BACKBONE = "visual_model.backbone."
 
@@ -79,6 +83,7 @@ def import_preset(paths: Sequence[Path], name: str, into: Path) -> Path:
     if name not in OFFICIAL:
         raise UsageError(f"There is no official preset {name}. Known: {', '.join(OFFICIAL)}.")
     folder = into / name
+    paths = weight_files(paths)
     _import_kind(paths, name, folder)
     with _writing(folder):
         write_text(folder / "README.md", _model_card(name, paths))
@@ -257,7 +262,7 @@ def _talk2dino_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _kind(path: Path) -> str:
     if path.suffix in _VOCABULARIES or not path.stat().st_size:
         return "dino.txt"
-    names = set(read_official(path))
+    names = set(read_checkpoint(path))
     if names & {_VISION, "image_encoder.pos_embed"}:
         return "sam"
     return "anyup" if any(name.endswith("key_features_encoder.0.basis") for name in names) else "dino.txt"
@@ -351,7 +356,9 @@ def _converted(
     """An authors' file with our keys; raises BadWeights where a tensor is too misshapen to be split."""
     if not path.stat().st_size:
         raise BadWeights(f"{path.name} is empty. Download it again.")
-    state = read_official(path)
+    state = read_checkpoint(path)
+    if state.left_out:
+        log.warning("%s: %s beside the weights was left out.", path.name, ", ".join(state.left_out))
     try:
         return (convert or _dinotxt_names)(state)
     except (RuntimeError, ValueError, IndexError) as error:

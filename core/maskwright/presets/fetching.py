@@ -16,11 +16,11 @@ from torch import Tensor
 from maskwright.errors import BadWeights, MaskwrightError, NoDiskSpace, Unreachable, UsageError
 from maskwright.models.talk2dino import SPECS, convert_official, find_projection
 from maskwright.models.tokenizer import read_merges
+from maskwright.presets.checkpoint_files import read_checkpoint
 from maskwright.presets.convert import import_preset
 from maskwright.presets.hub import HubFile, locate, save_tensors
 from maskwright.presets.official import OFFICIAL, OfficialFile
 from maskwright.presets.transfer import Remote, download
-from maskwright.presets.weights import read_official
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.settings import Settings
 
@@ -192,7 +192,7 @@ class _Download:
         if self.file.part == "vocabulary":
             found = hashlib.sha256("\n".join(read_merges(path)).encode()).hexdigest()
         else:
-            found = values_sha256(convert_official(read_official(path)))
+            found = values_sha256(convert_official(read_checkpoint(path)))
         if found != self.file.values_sha256:
             path.unlink()
             raise BadWeights(

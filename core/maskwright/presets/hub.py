@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     HTTPError,
     OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
@@ -27,7 +28,7 @@ from maskwright.files.atomic import replacing
 from maskwright.presets.transfer import Remote, download, has_digest, read_range, unreachable
 from maskwright.progress import Progress
 
-__all__ = ["HubFile", "locate", "save_tensors"]
+__all__ = ["HubFile", "locate", "push_dataset", "save_tensors"]
 
 _HEADER_LENGTH = 8
 """Bytes at the beginning of a safetensors file that hold the length of its header."""
@@ -199,3 +200,31 @@ def _reader(found: HubFile) -> Callable[[int, int], bytes]:
             return stream.read(stop - start)
 
     return read
+
+
+def push_dataset(folder: Path, repository: str) -> str:
+    """Upload a folder as a dataset of the hub, which is made as a private one where there is none.
+
+    Args:
+        folder: with all its files.
+        repository: such as "name/streets".
+
+    Returns:
+        Its address.
+
+    Raises:
+        AccessRefused: nobody is logged in, or the account may not write there.
+        Unreachable: the hub does not answer.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
+        api.upload_folder(repo_id=repository, repo_type="dataset", folder_path=folder)
+    except (HfHubHTTPError, HFValidationError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise AccessRefused(repository, f"{constants.ENDPOINT}/datasets/{repository}") from error
+        raise Unreachable(f"The hub refused {repository}: {str(error).splitlines()[0]}") from error
+    except (HTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise unreachable(constants.ENDPOINT, error) from error
+    return f"{constants.ENDPOINT}/datasets/{repository}"

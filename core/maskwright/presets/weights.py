@@ -16,10 +16,8 @@ from maskwright.errors import BadWeights
 from maskwright.files.atomic import atomic_save
 from maskwright.files.hashing import sha256_of
 from maskwright.presets.folders import CONFIG
-from maskwright.presets.torchscript import is_archive, read_archive
 
 __all__ = [
-    "read_official",
     "read_weights",
     "save_part",
     "save_record",
@@ -83,25 +81,3 @@ def read_weights(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
         cause = getattr(error, "strerror", None) or str(error)
         raise BadWeights(f"Cannot read the weights {file}: {cause}. Get the file again.") from error
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def read_official(file: Path) -> dict[str, Tensor]:
-    """State dict of an authors' file: safetensors, a TorchScript archive, or a pickle in weights-only mode.
-
-    Raises:
-        BadWeights: the file cannot be read, or holds more than tensors.
-    """
-    if file.suffix == ".safetensors":
-        return read_weights(file)
-    try:
-        if is_archive(file):
-            return read_archive(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds for a file that is not a plain state dict
-        cause = (str(error).splitlines() or ["no reason given"])[0]
-        raise BadWeights(f"Cannot read {file.name} as a file of weights: {cause}") from error
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise BadWeights(f"{file.name} holds no plain table of weights.")
-    return state

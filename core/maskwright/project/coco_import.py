@@ -1,4 +1,4 @@
-"""Import of a COCO file: analyze every image and row, then apply all of it at once, or only report it.
+"""Import of annotations: analyze every image and row, then apply all of it at once, or only report it.
 
 Nothing is written before the whole file was analyzed (rule X-18), so a dry run reports what the import would do.
 """
@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.formats.coco_reader import CocoFile, CocoImage, excerpt, plain, provenance_beside
+from maskwright.formats.reading import read_source
+from maskwright.formats.source import SourceImage, excerpt, plain
 from maskwright.progress import Progress
-from maskwright.project.coco_rows import ImportOptions, RowReader, frame_of, is_id, some
+from maskwright.project.coco_rows import ImportOptions, RowReader, is_id
+from maskwright.project.findings import some
 from maskwright.project.image_folder import ImageFolder
 from maskwright.project.image_matching import NO_FILE, ImageMatcher, Match, Unmatched
+from maskwright.project.orientation import Orientations
 from maskwright.store import ImportCounts, NewCategory, NewDataset, NewImage, Store
 from maskwright.store.values import clean_name
 
@@ -51,6 +54,13 @@ class ImportResult:
     skipped: tuple[str, ...] = ()
     """Rows that were skipped, each with the reason."""
     warnings: tuple[str, ...] = ()
+    """What changes labels, or may: a sentence for each kind."""
+    notes: tuple[str, ...] = ()
+    """What changes no mask."""
+    details: tuple[str, ...] = ()
+    """Every sentence of a kind that is true of several rows."""
+    changed: int = 0
+    """Known masks that differ in the file: those that were corrected with `update`, or could be."""
     dry_run: bool = False
 
 
@@ -63,19 +73,21 @@ class CocoImport:
         Args:
             store: of the project.
             files: the project's image files.
-            file: the COCO file.
+            file: of any format that is read, or its folder.
             options: of the import.
             user: who imports it.
 
         Raises:
-            BadCoco: not a COCO file.
+            BadCoco: it cannot be read.
         """
         self._store, self._files, self._options, self._user = store, files, options, plain(user)
-        self._coco, self._name = CocoFile.read(file), plain(file.name)
-        self._skipped, self._warnings = list(self._coco.skipped), list[str]()
+        self._source, self._name = read_source(file), plain(file.name)
+        self._skipped, self._warnings, self._notes = list(self._source.skipped), list[str](), list[str]()
         self._missing, self._ambiguous, self._unreadable = list[str](), list[str](), list[str]()
         self._matches: list[Match] = []
         self._places: dict[str, int] = {}
+        self._labels: list[SourceImage] = []
+        self._named = list[str]()
         self._methods: Counter[str] = Counter()
 
     def analyze(self, progress: Progress) -> None:
@@ -86,22 +98,22 @@ class CocoImport:
             MaskwrightError: none of its images was found.
         """
         self._names = self._category_names()
-        provenance = provenance_beside(self._coco.file)
-        self._rows = RowReader(self._name, self._names, self._options, self._user, provenance)
-        matcher = ImageMatcher(self._store, self._coco.file, self._options.images)
-        total = len(self._coco.images)
-        for done, image in enumerate(self._coco.images):
-            progress.report(done, total)
-            self._analyze_image(image, matcher.find(image))
-        progress.report(total, total)
-        if total and not self._methods:
-            raise MaskwrightError(self._none_found(total))
-        self._warnings += self._rows.warnings
+        self._rows = RowReader(self._name, self._names, self._options, self._user, self._source.provenance)
+        matcher, images = ImageMatcher(self._store, self._source, self._options.images), self._source.images
+        pairs: list[tuple[SourceImage, Match]] = []
+        for done, image in enumerate(images):
+            progress.report(done, len(images))
+            pairs += self._matched(image, matcher.find(image))
+        if images and not pairs:
+            raise MaskwrightError(self._none_found(len(images)))
+        orientations = Orientations(pairs, rotate=self._options.rotate, stretched=self._source.stretched)
+        for image, match in pairs:
+            self._read_rows(image, match, orientations)
+        progress.report(len(images), len(images))
         self._skipped += self._rows.skipped
-        if self._missing:
-            self._warnings.append(self._some_missing(total))
-        self._warnings += [f"{name}: several images have this name; it was skipped." for name in self._ambiguous]
-        self._warnings += self._rows.id_warnings()
+        self._warnings = [*self._image_lines(len(images)), *orientations.lines(), *self._warnings]
+        self._warnings += [*self._group_lines(), *self._source.not_kept]
+        self._warnings += self._rows.findings.lines()
 
     def apply(self) -> ImportResult:
         """Copy the image files, then write every row in one transaction; after an error neither remains.
@@ -113,7 +125,7 @@ class CocoImport:
         copies: list[tuple[Path, str]] = []
         try:
             images = [match.known or self._copy(match, copies) for match in self._matches]
-            counts = self._store.imports.add(self._dataset(images))
+            counts = self._store.imports.add(self._dataset(images), update=self._options.update)
         finally:
             self._remove_unused(copies)
         return self._result(counts, dry_run=False)
@@ -135,17 +147,21 @@ class CocoImport:
             missing=tuple(self._missing),
             ambiguous=tuple(self._ambiguous),
             skipped=tuple(self._skipped),
-            warnings=tuple(self._warnings),
+            warnings=(*self._changed_lines(counts), *self._warnings),
+            notes=tuple(self._cosmetic_lines()),
+            details=tuple(self._rows.findings.details()),
+            changed=len(counts.changed),
             dry_run=dry_run,
         )
 
     def _dataset(self, images: list[NewImage | int]) -> NewDataset:
-        keep_ids = all(is_id(category.id, _LARGEST_CATEGORY) for category in self._coco.categories)
+        keep_ids = all(is_id(category.id, _LARGEST_CATEGORY) for category in self._source.categories)
         categories = [
             NewCategory(self._names[category.id], category.supercategory, category.id if keep_ids else None)
-            for category in self._coco.categories
+            for category in self._source.categories
         ]
-        return NewDataset(images, categories, self._rows.masks, self._rows.boxes, self._name, self._user)
+        compare = not self._options.as_proposals
+        return NewDataset(images, categories, self._rows.masks, self._rows.boxes, self._name, self._user, compare)
 
     def _copy(self, match: Match, copies: list[tuple[Path, str]]) -> NewImage:
         """Copy a new image's file; the image then has the name of the copy."""
@@ -176,7 +192,7 @@ class CocoImport:
     def _category_names(self) -> dict[Any, str]:
         """The project's spelling of each category, by its id in the file."""
         try:
-            cleaned = [(category.id, clean_name(category.name)) for category in self._coco.categories]
+            cleaned = [(category.id, clean_name(category.name)) for category in self._source.categories]
         except MaskwrightError as error:
             raise BadCoco(f"A category of {self._name} has no valid name: {error}") from error
         similar = self._store.categories.similar(name for _, name in cleaned)
@@ -190,42 +206,99 @@ class CocoImport:
                 f"{excerpt(name)} and {excerpt(other)}, which the project has, differ in capitals only."
                 for other in similar[name]
             ]
-        large = [category.id for category in self._coco.categories if not is_id(category.id, _LARGEST_CATEGORY)]
+        large = [category.id for category in self._source.categories if not is_id(category.id, _LARGEST_CATEGORY)]
         if large:
-            self._warnings.append(
-                f"The category ids {some(large)} cannot be kept; all categories get new ones, from 1."
-            )
+            self._notes.append(f"The category ids {some(large)} cannot be kept; all categories get new ones, from 1.")
         return dict(cleaned)
 
-    def _analyze_image(self, image: CocoImage, match: Match | Unmatched) -> None:
+    def _matched(self, image: SourceImage, match: Match | Unmatched) -> list[tuple[SourceImage, Match]]:
+        """The image with its match, or nothing, where the reason is noted."""
         if isinstance(match, Unmatched):
             if match.reason:
                 self._unreadable.append(f"{image.label}: {match.reason}")
                 self._rows.skipped.append(self._unreadable[-1])
             else:
                 (self._ambiguous if match.ambiguous else self._missing).append(image.label)
-            return
+            return []
         self._methods[match.method] += 1
         if match.method == NO_FILE:
             self._missing.append(image.label)
-        self._rows.warnings += [f"{image.label}: {warning}" for warning in match.warnings]
+        if match.by_name:
+            self._named.append(image.label)
+        for warning in match.warnings:
+            self._rows.findings.add(f"{image.label}: {warning}", warning.partition(";")[0])
+        return [(image, match)]
+
+    def _read_rows(self, image: SourceImage, match: Match, orientations: Orientations) -> None:
         try:
-            frame = frame_of(image, match, rotate=self._options.rotate)
+            frame = orientations.frame(image, match)
         except BadCoco as error:
             self._rows.skipped.append(f"{image.label}: {error}")
             return
-        self._rows.read(image, frame, self._place_of(match))
+        self._rows.read(image, frame, self._place_of(image, match))
 
-    def _place_of(self, match: Match) -> int:
+    def _place_of(self, image: SourceImage, match: Match) -> int:
         """The index of an image in the dataset, which has it once although the file may list it twice."""
-        key = match.new.sha256 if match.new else str(match.known)
-        place = self._places.setdefault(key, len(self._matches))
+        place = self._places.setdefault(match.key, len(self._matches))
         if place == len(self._matches):
             self._matches.append(match)
-        elif match.source and not self._matches[place].source:
+            self._labels.append(image)
+            return place
+        first = self._labels[place]
+        if first.name == image.name:
+            self._rows.findings.add(
+                f"{image.label} stands in the file under the ids {excerpt(first.id)} and {excerpt(image.id)}: the "
+                "masks of both are on one image. Check them: one image may have taken the other's place",
+                "two ids",
+            )
+        else:
+            same = f"{first.label} and {image.label} are the same image, which has the masks of both"
+            self._rows.findings.add(same, "same image", cosmetic=True)
+        if match.source and not self._matches[place].source:
             # only this entry's file was found
             self._matches[place] = match
         return place
+
+    def _image_lines(self, total: int) -> list[str]:
+        """What to say of images that were not found, or not for certain."""
+        lines = [self._some_missing(total)] if self._missing else []
+        lines += [f"{name}: several images have this name; it was skipped." for name in self._ambiguous]
+        if self._named:
+            lines.append(
+                f"{len(self._named)} of {total} images were found by their file name alone ({some(self._named)}): "
+                "check that they are the right ones."
+            )
+        return lines
+
+    def _group_lines(self) -> list[str]:
+        groups, masks = self._rows.groups, len(self._rows.masks)
+        if not groups or self._options.groups_as_objects:
+            return [f"{groups} of {masks} masks are marked as groups and became objects."] if groups else []
+        return [
+            f"{groups} of {masks} masks are groups (iscrowd 1), which training and YOLO leave out. Where a tool such "
+            "as CVAT marks every brushed mask so, --groups-as-objects makes them objects."
+        ]
+
+    def _cosmetic_lines(self) -> list[str]:
+        cosmetic = self._rows.findings.lines(cosmetic=True)
+        return [*self._notes, *self._rows.id_lines(), *cosmetic, *self._source.also_not_kept]
+
+    def _changed_lines(self, counts: ImportCounts) -> list[str]:
+        """What to say of known masks that differ in the file."""
+        lines = []
+        if counts.changed:
+            what = (
+                "were corrected as in the file; undo takes that back"
+                if self._options.update
+                else "differ in the file and were left as they are; --update takes them as corrections"
+            )
+            lines.append(f"{len(counts.changed)} masks of the project {what} ({some(counts.changed)}).")
+        if counts.newer:
+            lines.append(
+                f"{len(counts.newer)} masks were changed in the project after the file was written, and stay as they "
+                f"are ({some(counts.newer)})."
+            )
+        return lines
 
     def _none_found(self, total: int) -> str:
         if self._missing:

@@ -1,34 +1,34 @@
-"""Annotation rows of a COCO file as masks and boxes of a project."""
+"""Annotation rows of a file as masks and boxes of a project."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from maskwright.domain import Mask
 from maskwright.errors import BadCoco, MaskwrightError
-from maskwright.formats.coco_reader import CocoImage, Frame, box_of, excerpt, is_number, plain, region_of
-from maskwright.project.image_matching import Match
+from maskwright.formats.regions import Frame, NoOutline, box_of, has_outline, region_of
+from maskwright.formats.source import SourceImage, excerpt, is_number, plain
+from maskwright.project.findings import Findings, some
 from maskwright.store import STATES, BoxPrompt, NewAnnotation
 from maskwright.store.values import LARGEST_ID, SOURCES
 
-__all__ = ["ImportOptions", "RowReader", "frame_of", "is_id", "some"]
+__all__ = ["ImportOptions", "RowReader", "is_id"]
 
 _DIFFERENCE = 0.02
 """Relative difference of areas and boxes beyond which there is a warning."""
-_EXAMPLES = 3
 _UID = re.compile(r"[0-9a-f]{32}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How a COCO file is imported."""
+    """How a file of annotations is imported."""
 
     images: Path | None = None
     """A folder to search for the images, besides the places near the file."""
@@ -38,6 +38,8 @@ class ImportOptions:
     """Rotate masks that were made before the EXIF orientation was applied, or whose width and height are swapped."""
     groups_as_objects: bool = False
     """Import `iscrowd` 1 as an ordinary mask, for tools that set it for every brushed mask."""
+    update: bool = False
+    """Take masks that the project has, but that differ in the file, as corrections."""
     dry_run: bool = False
     """Only report what would be imported."""
 
@@ -56,7 +58,7 @@ class RowReader:
         """Take the context of the rows.
 
         Args:
-            file_name: of the COCO file, for the provenance.
+            file_name: of the file, for the provenance.
             category_names: the project's spelling by the file's category id.
             options: of the import.
             user: annotator of masks that name none.
@@ -66,13 +68,14 @@ class RowReader:
         self._user, self._provenance_by_uid = user, provenance
         self.masks: list[NewAnnotation] = []
         self.boxes: list[BoxPrompt] = []
-        self.warnings: list[str] = []
+        self.findings = Findings()
         self.skipped: list[str] = []
+        self.groups = 0
         self._ids: set[int] = set()
         self._uids: set[str] = set()
         self._invalid_ids, self._repeated_ids = 0, list[int]()
 
-    def read(self, image: CocoImage, frame: Frame, place: int) -> None:
+    def read(self, image: SourceImage, frame: Frame, place: int) -> None:
         """Collect the rows of one image, whose index in the dataset is `place`."""
         for row in image.rows:
             label = f"{image.label}, annotation {excerpt(row.get('id'))}"
@@ -81,8 +84,8 @@ class RowReader:
             except MaskwrightError as error:
                 self.skipped.append(f"{label}: {error}")
 
-    def id_warnings(self) -> list[str]:
-        """Warnings about ids that could not be kept, after all rows were read."""
+    def id_lines(self) -> list[str]:
+        """What to say of ids that could not be kept, after all rows were read."""
         warnings = []
         if self._repeated_ids:
             warnings.append(
@@ -96,14 +99,29 @@ class RowReader:
 
     def _read_row(self, row: Mapping[str, Any], frame: Frame, place: int, label: str) -> None:
         category = self._names[row["category_id"]]
-        if not row.get("segmentation"):
+        if not has_outline(row):
             self.boxes.append(self._box(row, frame, place, category))
             return
-        region = region_of(row, frame)
-        self.warnings += [f"{label}: {warning}" for warning in region.warnings]
+        try:
+            region = region_of(row, frame)
+        except NoOutline as error:
+            self.boxes.append(self._box_instead(row, frame, place, category, error))
+            self.findings.add(f"{label}: {error}; its box became a prompt", "box instead")
+            return
+        for warning in region.warnings:
+            self.findings.add(f"{label}: {warning}", warning.partition(" by ")[0])
         mask = Mask.from_array(region.mask, score=self._score(row, label))
         self._compare(row, mask, frame, label)
         self.masks.append(self._annotation(row, mask, place, category))
+
+    def _box_instead(
+        self, row: Mapping[str, Any], frame: Frame, place: int, category: str, error: NoOutline
+    ) -> BoxPrompt:
+        """The box of a row whose outline encloses nothing; raises the reason when it has no box either."""
+        try:
+            return self._box(row, frame, place, category)
+        except BadCoco:
+            raise error from None
 
     def _box(self, row: Mapping[str, Any], frame: Frame, place: int, category: str) -> BoxPrompt:
         box = box_of(row, frame)
@@ -114,10 +132,10 @@ class RowReader:
 
     def _score(self, row: Mapping[str, Any], label: str) -> float | None:
         score = row.get("score")
-        if not is_number(score):
+        if score is None:
             return None
-        if not 0 <= score <= 1:
-            self.warnings.append(f"{label}: its score {excerpt(score)} is not from 0 to 1 and was ignored")
+        if not is_number(score) or not 0 <= score <= 1:
+            self.findings.add(f"{label}: its score {excerpt(score)} is not from 0 to 1 and was ignored", "score")
             return None
         return float(score)
 
@@ -125,14 +143,16 @@ class RowReader:
         """Warn where the file's area or box is not that of its mask."""
         area = row.get("area")
         if is_number(area) and abs(area - mask.area) > _DIFFERENCE * mask.area:
-            self.warnings.append(f"{label}: its area is {area:g} in the file, but the mask has {mask.area} pixels")
+            sentence = f"{label}: its area is {area:g} in the file, but the mask has {mask.area} pixels"
+            self.findings.add(sentence, "area", cosmetic=True)
         box = box_of(row, frame)
         if box is not None:
             difference = max(abs(theirs - ours) for theirs, ours in zip(box, mask.bbox, strict=True))
             # corners of polygons are between pixels
             if difference > 1 + _DIFFERENCE * max(mask.bbox[2:]):
                 rounded = [round(value, 1) for value in box]
-                self.warnings.append(f"{label}: the file's box is {rounded}, the mask's {list(mask.bbox)}")
+                sentence = f"{label}: the file's box is {rounded}, the mask's {list(mask.bbox)}"
+                self.findings.add(sentence, "box", cosmetic=True)
 
     def _own_id(self, key: object) -> int | None:
         """The row's id, unless an earlier row has it or no project can have it."""
@@ -154,6 +174,8 @@ class RowReader:
         self._uids.add(uid)
         state = "proposed" if is_number(row.get("score")) else "accepted"
         source = attributes.get("source")
+        group = str(row.get("iscrowd")) in ("1", "1.0", "True", "true")
+        self.groups += group
         own_fields: dict[str, Any] = {}
         if ours:
             state = attributes["status"] if attributes.get("status") in STATES else state
@@ -166,7 +188,7 @@ class RowReader:
             self._provenance(row, attributes, uid if ours else ""),
             plain(str(attributes.get("annotator") or self._user)),
             "proposed" if self._options.as_proposals else state,
-            row.get("iscrowd") == 1 and not self._options.groups_as_objects,
+            group and not self._options.groups_as_objects,
             id=self._own_id(row.get("id")),
             **own_fields,
         )
@@ -182,39 +204,9 @@ class RowReader:
         return {key: plain(text) for key, text in texts.items() if isinstance(text, str) and text}
 
 
-def frame_of(image: CocoImage, match: Match, *, rotate: bool) -> Frame:
-    """How the masks of a file lie on the matched image.
-
-    Raises:
-        BadCoco: they do not fit; the message is the reason alone.
-    """
-    file_hw, image_hw = image.size_hw, match.size_hw
-    frame = Frame(image_hw, match.orientation, rotate=rotate)
-    if file_hw in (None, image_hw):
-        return frame
-    sizes = f"the size in the file is {_shape(file_hw)}, that of the upright image {_shape(image_hw)}"
-    if file_hw != image_hw[::-1]:
-        raise BadCoco(sizes)
-    if match.orientation < 5:
-        if rotate:
-            return frame
-        raise BadCoco(f"{sizes}: its width and height are swapped; --rotate turns them")
-    if rotate:
-        return replace(frame, turned=True)
-    raise BadCoco(
-        f"{sizes} (turned by EXIF orientation {match.orientation}); the masks were made before turning, --rotate turns "
-        "them"
-    )
-
-
 def is_id(value: object, largest: int = LARGEST_ID) -> TypeGuard[int]:
     """Whether a project can have this id."""
     return type(value) is int and 1 <= value <= largest
-
-
-def some(values: Sequence[object]) -> str:
-    """The first few values, for a message."""
-    return ", ".join(map(excerpt, values[:_EXAMPLES])) + (", ..." if len(values) > _EXAMPLES else "")
 
 
 def _own_fields(uid: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,7 +226,3 @@ def _is_time(value: object) -> bool:
 
 def _plain_id(value: object) -> int | str:
     return value if is_id(value) else excerpt(value)
-
-
-def _shape(size_hw: tuple[int, int]) -> str:
-    return f"{size_hw[1]} x {size_hw[0]}"

@@ -45,8 +45,10 @@ class ImageFolder:
             ProjectUnwritable: the folder cannot be written.
             MaskwrightError: the source changed meanwhile.
         """
-        if source and source.is_relative_to(self.folder) and plain_name(source.as_posix()) == source.as_posix():
-            return source
+        if source and source.is_relative_to(self.folder):
+            inside = source.relative_to(self.folder).as_posix()
+            if plain_name(inside) == inside:
+                return source
         with _writing(self.folder / f"{image.sha256}.png") as png:
             if source is None:
                 if image.name and Image(image.pixels).sha256 == image.sha256:

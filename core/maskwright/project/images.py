@@ -10,14 +10,14 @@ from pathlib import Path
 from maskwright.domain import Image, ImageRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.files.names import plain_text
-from maskwright.imaging.reading import is_image_file
+from maskwright.imaging.reading import file_kind
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.image_folder import ImageFolder, sha256_if_readable
 from maskwright.store import ImageSummary, NewImage, Store
 
 __all__ = ["AddResult", "ImageCollection", "RelinkResult", "user_name"]
 
-_NOT_SCANNED = ("exports", "checkpoints", "backups")
+_NOT_SCANNED = ("exports", "checkpoints", "backups", "versions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +54,30 @@ class ImageCollection:
         self.files = ImageFolder(folder / "images")
         self._store = store
 
-    def add(self, path: str | Path, *, copy: bool = True) -> list[AddResult]:
+    def add(self, path: str | Path, *, copy: bool = True, all_pages: bool = False) -> list[AddResult]:
         """Add an image file, or every image in a folder and its subfolders, in the order of their names.
 
         Args:
             path: file or folder.
             copy: copy files into the project's `images/`; otherwise only link to them.
+            all_pages: add every page of a file with several as an image of its own, saved as PNG; otherwise the first.
 
         Returns:
-            One result for each file; a file that cannot be read does not stop the others.
+            One result for each file or page; a file that cannot be read does not stop the others. Files of a folder
+            that are images, but of a kind that is not read, are among them.
 
         Raises:
             ProjectUnwritable: the project cannot be written; files added so far stay.
         """
         path = Path(path).expanduser().absolute()
-        return [self._add_file(file, copy=copy) for file in (self._scan(path) if path.is_dir() else [path])]
+        if not path.is_dir():
+            return self._add_file(path, copy=copy, all_pages=all_pages)
+        files = self._scan(path, ("image", "unsupported"))
+        return [result for file in files for result in self._add_file(file, copy=copy, all_pages=all_pages)]
+
+    def passed_over(self, folder: str | Path) -> list[Path]:
+        """The files of a folder and its subfolders that are no images, hidden ones excepted."""
+        return self._scan(Path(folder).expanduser().absolute(), ("other",))
 
     def register(self, image: Image) -> ImageRecord:
         """The record of an image, which is added when its content is new.
@@ -154,7 +163,7 @@ class ImageCollection:
             ProjectUnwritable: the project cannot be written; files restored so far stay.
         """
         missing, home = self.missing(), Path(folder).expanduser().absolute()
-        files = self._scan(home) if missing else []
+        files = self._scan(home, ("image",)) if missing else []
         by_sha256: dict[str, Path] = {}
         for done, file in enumerate(files):
             progress.report(done, len(files))
@@ -171,6 +180,31 @@ class ImageCollection:
             else:
                 still_missing.append(record.file_name)
         return RelinkResult(tuple(by_content), tuple(by_path), tuple(still_missing))
+
+    def replace(self, image_id: int, file: str | Path) -> ImageRecord:
+        """Give an image of the project another file of the same size, such as a better version; its masks stay.
+
+        The old file stays in the folder: frozen versions refer to it.
+
+        Raises:
+            MaskwrightError: the file cannot be read, has another size, or is an image of the project already.
+            ProjectUnwritable: the project cannot be written.
+        """
+        record, image = self._store.images.get(image_id), Image.open(Path(file).expanduser().absolute())
+        known = self._store.images.by_sha256(image.sha256)
+        if known:
+            raise MaskwrightError(f"{image.name} is image {known.id} of the project already.", "Choose another file.")
+        if image.size_hw != (record.height, record.width):
+            raise MaskwrightError(
+                f"{image.name} has {image.size_hw[1]} x {image.size_hw[0]} pixels, {record.file_name} "
+                f"{record.width} x {record.height}: its masks would not fit.",
+                "Choose a file of the same size, or add it as another image.",
+            )
+        copy = self.files.place(image.path, image, copy=True)
+        name = copy.relative_to(self.folder).as_posix()
+        return self._store.images.relocate(
+            image_id, user_name(), file_name=name, sha256=image.sha256, orientation=image.orientation
+        )
 
     def _restore(self, record: ImageRecord, file: Path | None) -> bool:
         """Copy a missing file back if its content is the record's."""
@@ -199,25 +233,39 @@ class ImageCollection:
                 return True
         return False
 
-    def _scan(self, folder: Path) -> list[Path]:
+    def _scan(self, folder: Path, kinds: tuple[str, ...]) -> list[Path]:
         excluded = [self.folder / name for name in _NOT_SCANNED]
-        files = (file for file in folder.rglob("*") if is_image_file(file))
-        return sorted(file for file in files if not any(file.is_relative_to(path) for path in excluded))
+        files = (file for file in folder.rglob("*") if not file.name.startswith(".") and file.is_file())
+        found = (file for file in files if file_kind(file) in kinds)
+        return sorted(file for file in found if not any(file.is_relative_to(path) for path in excluded))
 
-    def _add_file(self, file: Path, *, copy: bool) -> AddResult:
+    def _add_file(self, file: Path, *, copy: bool, all_pages: bool) -> list[AddResult]:
         try:
-            return self._register_file(file, copy=copy)
+            if not all_pages:
+                return [self._register_file(file, copy=copy)]
+            first = Image.open(file)
+            if first.pages == 1:
+                return [self._register_file(file, copy=copy)]
+            pages = [first, *(Image.open(file, page=page) for page in range(1, first.pages))]
         except (BadProject, ProjectUnwritable):
             raise
         except MaskwrightError as error:
-            return AddResult(file, None, problem=plain_text(str(error)))
+            return [AddResult(file, None, problem=plain_text(str(error)))]
+        return [self._register_page(file, page, number) for number, page in enumerate(pages, start=1)]
+
+    def _register_page(self, file: Path, page: Image, number: int) -> AddResult:
+        image = Image(page.pixels, f"{file.stem} page {number}")
+        known = self._store.images.by_sha256(image.sha256)
+        return AddResult(file, known or self._store_image(image, copy=True), new=known is None)
 
     def _register_file(self, file: Path, *, copy: bool) -> AddResult:
         sha256, alias = sha256_if_readable(file), self._alias(file)
         known = self._store.images.by_sha256(sha256) if sha256 else None
         if known is None:
-            record = self._store_image(Image.open(file), copy=copy)
-            return AddResult(file, record, new=True, notice=self._changed_notice(alias, record))
+            image = Image.open(file)
+            record = self._store_image(image, copy=copy)
+            notices = (self._changed_notice(alias, record), image.pages_notice)
+            return AddResult(file, record, new=True, notice=" ".join(filter(None, notices)))
         if not (self.folder / known.file_name).exists():
             self.files.restore(file, self.folder / known.file_name, known.sha256)
         # only the alias is new

@@ -18,6 +18,7 @@ from maskwright.project.exchange import Exchange
 from maskwright.project.finetune_runs import FinetuneRun, Runs
 from maskwright.project.history import describe
 from maskwright.project.images import AddResult, ImageCollection, user_name
+from maskwright.project.versions import Versions
 from maskwright.store import Counts, NewAnnotation, Store, UndoStep, check_mask
 from maskwright.store.location import locate, make_folders
 
@@ -42,6 +43,8 @@ class Project:
         """Images: add, open, list, relink."""
         self.exchange = Exchange(self.images, store)
         """Export to and import from other tools."""
+        self.versions = Versions(self.images, store)
+        """Frozen versions and their differences."""
         self.runs = Runs(where, folder, store)
         """Fine-tuning runs."""
 

@@ -10,11 +10,15 @@ from maskwright.errors import UsageError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions, ImportResult
+from maskwright.project.export_formats import FORMATS
 from maskwright.session.messages import plural
 
 __all__ = ["EXPORT_FORMATS", "ImportReport", "SessionExchange"]
 
-EXPORT_FORMATS = ("coco", "yolo", "masks", "csv")
+EXPORT_FORMATS = {name: form for name, form in FORMATS.items() if name != "predictions"}
+"""Formats that a front end offers, in this order, by name."""
+_LINES = 20
+"""Lines of skipped rows that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,10 @@ class ImportReport:
         ):
             if number:
                 lines.append(f"{number} {what}.")
-        return [*lines, *r.warnings, *r.skipped]
+        skipped = list(r.skipped[:_LINES])
+        if len(r.skipped) > _LINES:
+            skipped.append(f"... and {len(r.skipped) - _LINES} more that were skipped.")
+        return [*lines, *r.warnings, *skipped, *r.notes]
 
 
 class SessionExchange:
@@ -50,7 +57,7 @@ class SessionExchange:
         Args:
             format: one of EXPORT_FORMATS.
             folder: an empty folder to write to.
-            images: with the images, as a zip archive; YOLO always has them.
+            images: with the images, as a zip archive; formats that are a folder always have them, except label images.
             progress: reports images.
 
         Returns:

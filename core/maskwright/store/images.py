@@ -128,8 +128,8 @@ class ImageStore:
             _change_review(db, row, "deleted", user, step)
             return accepted
 
-    def relocate(self, image_id: int, user: str, **changes: str) -> ImageRecord:
-        """Change the `file_name` of an image, or its `sha256` where another file takes its place."""
+    def relocate(self, image_id: int, user: str, **changes: str | int) -> ImageRecord:
+        """Change the `file_name` of an image, or `sha256` and `orientation` where another file takes its place."""
         with self._transactions.writing() as db:
             row = queries.image_row(db, image_id)
             before: dict[str, Any] = {name: getattr(row, name) for name in changes}

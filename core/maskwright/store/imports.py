@@ -14,7 +14,7 @@ from maskwright.store import history, queries
 from maskwright.store.images import add_image
 from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, ImageRow, PromptRow, now
 from maskwright.store.transactions import Transactions
-from maskwright.store.values import LARGEST_ID, BoxPrompt, NewAnnotation, NewImage
+from maskwright.store.values import LARGEST_ID, BoxPrompt, NewAnnotation, NewImage, check_mask
 
 __all__ = ["ImportCounts", "ImportStore", "NewCategory", "NewDataset"]
 
@@ -39,6 +39,8 @@ class NewDataset:
     boxes: Sequence[BoxPrompt] = ()
     file: str = ""
     user: str = ""
+    compare_states: bool = True
+    """Whether another state than a known mask has is a difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,25 @@ class ImportCounts:
     """Masks that the project had."""
     boxes: int
     """Boxes that were added."""
+    changed: tuple[str, ...] = ()
+    """Masks of the project that differ in the file, each with what differs."""
+    newer: tuple[str, ...] = ()
+    """Those of them that were changed in the project since, and are never overwritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """A mask of the project that is not as in the file."""
+
+    row: AnnotationRow
+    draft: NewAnnotation
+    fields: dict[str, Any]
+    """New values by column; a category by its name."""
+
+    @property
+    def label(self) -> str:
+        names = {"counts": "outline", "category": "class", "crowd": "group", "state": "state"}
+        return f"{self.draft.category} {self.row.id}: {' and '.join(names[name] for name in self.fields)}"
 
 
 class ImportStore:
@@ -59,8 +80,13 @@ class ImportStore:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
-    def add(self, new: NewDataset) -> ImportCounts:
-        """Add what the project does not have: a mask is the same by `uid`, or else by image, category and pixels."""
+    def add(self, new: NewDataset, *, update: bool = False) -> ImportCounts:
+        """Add what the project does not have: a mask is the same by `uid`, or else by image, category and pixels.
+
+        Args:
+            new: the dataset.
+            update: correct masks that differ in the dataset, in one step for undo.
+        """
         with self._transactions.writing() as db:
             ids = _IdAssignment(db)
             for category in ids.own_first(CategoryRow, new.categories):
@@ -69,6 +95,9 @@ class ImportStore:
                 )
             images = _image_ids(db, ids, new.images)
             drafts = [replace(draft, image_id=images[draft.image_id]) for draft in new.annotations]
+            changed, newer = _differences(db, drafts, new)
+            if update:
+                _correct(db, changed, new)
             missing = list(_missing_masks(db, drafts))
             for part in ids.in_batches(AnnotationRow, missing):
                 history.add_masks(db, part)
@@ -76,7 +105,7 @@ class ImportStore:
             if missing or boxes:
                 after = {"file": new.file, "masks": len(missing), "boxes": boxes}
                 db.add(EventRow(at=now(), user=new.user, kind="imported", after=after))
-            return ImportCounts(len(missing), len(drafts) - len(missing), boxes)
+            return ImportCounts(len(missing), len(drafts) - len(missing), boxes, _labels(changed), _labels(newer))
 
     def count_new(self, new: NewDataset) -> ImportCounts:
         """The counts that `add` would return; nothing is written."""
@@ -86,7 +115,8 @@ class ImportStore:
         boxes = [replace(box, image_id=images[box.image_id]) for box in new.boxes]
         with self._transactions.reading() as db:
             missing = len(list(_missing_masks(db, drafts)))
-            return ImportCounts(missing, len(drafts) - missing, len(list(_missing_boxes(db, boxes))))
+            changed, newer = map(_labels, _differences(db, drafts, new))
+            return ImportCounts(missing, len(drafts) - missing, len(list(_missing_boxes(db, boxes))), changed, newer)
 
     def image_of_masks(self, uids: Sequence[str]) -> ImageRecord | None:
         """The image of the first of these masks that the project has, or None."""
@@ -151,6 +181,51 @@ class _IdAssignment:
         if highest:
             sequence = f"{table.__tablename__}_id_seq"
             self._db.execute(text("SELECT setval(:sequence, :highest)"), {"sequence": sequence, "highest": highest})
+
+
+def _labels(differences: Sequence[_Difference]) -> tuple[str, ...]:
+    return tuple(difference.label for difference in differences)
+
+
+def _differences(
+    db: Session, drafts: Sequence[NewAnnotation], new: NewDataset
+) -> tuple[list[_Difference], list[_Difference]]:
+    """Known masks that differ in the file, and those of them that were changed in the project since."""
+    by_uid = {draft.uid: draft for draft in drafts if draft.uid}
+    query = select(AnnotationRow, CategoryRow.name).join(CategoryRow, CategoryRow.id == AnnotationRow.category_id)
+    changed: list[_Difference] = []
+    newer: list[_Difference] = []
+    for part in queries.parts(list(by_uid)):
+        for row, category in db.execute(query.where(AnnotationRow.uid.in_(part)).order_by(AnnotationRow.id)):
+            draft = by_uid[row.uid]
+            values = {
+                "counts": (draft.mask.rle["counts"], row.counts),
+                "category": (draft.category, category),
+                "crowd": (draft.crowd, row.crowd),
+                "state": (draft.state if new.compare_states else row.state, row.state),
+            }
+            fields = {name: theirs for name, (theirs, ours) in values.items() if theirs != ours}
+            if fields and row.image_id == draft.image_id:
+                (newer if row.revision > draft.revision else changed).append(_Difference(row, draft, fields))
+    return changed, newer
+
+
+def _correct(db: Session, differences: Sequence[_Difference], new: NewDataset) -> None:
+    """Give masks the values of the file, as one step of the user."""
+    if not differences:
+        return
+    step = history.begin_step(db, new.user, "correction", (difference.row.image_id for difference in differences))
+    details = {"provenance": {"source": "import", "file": new.file}}
+    for difference in differences:
+        row, fields = difference.row, dict(difference.fields)
+        if "counts" in fields:
+            image = queries.image_row(db, row.image_id)
+            check_mask(difference.draft.mask, (image.height, image.width))
+            # a score is a model's estimate for the mask that it proposed
+            fields["score"] = None
+        if "category" in fields:
+            fields["category_id"] = history.category(db, fields.pop("category"), new.user, now())
+        history.change(db, row, "edited", new.user, step, details=details, **fields)
 
 
 def _missing_masks(db: Session, drafts: Sequence[NewAnnotation]) -> Iterator[NewAnnotation]:

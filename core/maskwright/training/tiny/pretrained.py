@@ -21,7 +21,7 @@ from torch import Tensor
 from maskwright.errors import MaskwrightError
 from maskwright.models.efficientnet_lite import DenseClassifier, LiteTrunk, convert_published
 from maskwright.models.sam import Sam, convert_official
-from maskwright.presets.weights import read_official
+from maskwright.presets.checkpoint_files import read_checkpoint
 from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["MiniLm", "Pretrained", "load_lite", "load_mobile_sam", "wordnet_nouns"]
@@ -50,13 +50,13 @@ class Pretrained:
 
 def load_mobile_sam(path: Path, model: Sam) -> None:
     """Load MobileSAM's weights into `model`; raises BadWeights, and MaskwrightError without the package onnx."""
-    state = _read_onnx(path) if path.is_dir() else read_official(path)
+    state = _read_onnx(path) if path.is_dir() else read_checkpoint(path)
     model.load_state_dict(convert_official(state, model, what=path.name))
 
 
 def load_lite(file: Path, trunk: LiteTrunk, classifier: DenseClassifier) -> None:
     """Load EfficientNet-Lite's weights into its trunk and its classifier; raises BadWeights."""
-    body, head = convert_published(read_official(file), trunk.config)
+    body, head = convert_published(read_checkpoint(file), trunk.config)
     trunk.load_state_dict(body)
     classifier.load_state_dict(head)
 

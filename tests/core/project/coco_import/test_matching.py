@@ -71,7 +71,11 @@ def test_a_name_that_several_have_is_ambiguous(project: Project, labels: Labels,
     options = ImportOptions(images=tmp_path / "pictures")
     done = project.exchange.import_coco(write(tmp_path, labels, "labels.json"), options=options)
     assert done.ambiguous == ("elsewhere/again.png",)
-    assert done.warnings == ("elsewhere/again.png: several images have this name; it was skipped.",)
+    assert done.warnings == (
+        "elsewhere/again.png: several images have this name; it was skipped.",
+        "1 of 2 images were found by their file name alone (elsewhere/same.png): check that they are the right ones.",
+        "elsewhere/same.png: it is not in the folder named with --images; the project's image was taken",
+    )
     assert done.matched == {"name": 1}
     # with its SHA-256 there is no doubt
     labels["images"][0]["sha256"] = sha256(tmp_path / "pictures" / "two" / "again.png")
@@ -142,7 +146,7 @@ def test_a_broken_image_is_reported_and_the_others_come_in(project: Project, lab
     labels["images"][0]["sha256"] = "ab" * 32
     done = project.exchange.import_coco(write(tmp_path, labels))
     assert (done.masks, done.skipped, done.missing) == (4, (), ("a.png",))
-    assert done.warnings[0].startswith("a.png: Cannot read a.png")
+    assert done.warnings[1].startswith("a.png: Cannot read a.png")
     assert not (project.folder / "images" / "a.png").exists()
 
 

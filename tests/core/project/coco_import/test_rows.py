@@ -103,10 +103,13 @@ def test_a_group_is_kept_with_its_mark_and_exported_as_run_lengths(
     labels["annotations"][1]["iscrowd"] = 1
     labels["annotations"][2]["iscrowd"] = 1
     done = project.exchange.import_coco(write(tmp_path, labels))
-    assert (done.masks, done.skipped, done.warnings) == (5, (), ())
+    assert (done.masks, done.skipped) == (5, ())
+    (sentence,) = done.warnings
+    assert sentence.startswith("2 of 5 masks are groups (iscrowd 1), which training and YOLO leave out.")
     assert [one.crowd for one in project.annotations()] == [False, True, True, False, False]
     with Project.open(tmp_path / "other", create=True) as other:
-        other.exchange.import_coco(write(tmp_path, labels), options=ImportOptions(groups_as_objects=True))
+        done = other.exchange.import_coco(write(tmp_path, labels), options=ImportOptions(groups_as_objects=True))
+        assert done.warnings == ("2 of 5 masks are marked as groups and became objects.",)
         assert not any(one.crowd for one in other.annotations())
 
 
@@ -136,7 +139,10 @@ def test_rows_with_a_score_become_proposals(project: Project, labels: Labels, tm
     assert [(one.state, one.mask.score) for one in kept] == [
         ("proposed", 0.75), ("proposed", 1.0), ("proposed", None), ("accepted", None), ("accepted", None)
     ]  # fmt: skip
-    assert done.warnings == ("a.png, annotation 3: its score 87.5 is not from 0 to 1 and was ignored",)
+    assert done.warnings == (
+        "a.png, annotation 3: its score 87.5 is not from 0 to 1 and was ignored (and 1 more like this)",
+    )
+    assert done.details[1].endswith("annotation 4: its score 0.5 is not from 0 to 1 and was ignored")
 
 
 def test_all_masks_can_become_proposals(project: Project, labels: Labels, tmp_path: Path) -> None:
@@ -152,7 +158,8 @@ def test_a_wrong_area_and_a_wrong_box_are_reported(project: Project, labels: Lab
     # a corner between pixels and an area of two per cent more are no difference
     third |= {"area": 203, "bbox": [4.6, 15.5, 20.4, 10.2]}
     done = project.exchange.import_coco(write(tmp_path, labels))
-    assert done.warnings == (
+    assert done.warnings == ()
+    assert done.notes == (
         "a.png, annotation 1: its area is 5000 in the file, but the mask has 119 pixels",
         "a.png, annotation 2: the file's box is [0.0, 10.0, 40.0, 8.0], the mask's [0, 10, 40, 4]",
     )
@@ -195,7 +202,7 @@ def test_annotation_ids_that_cannot_be_kept_get_new_ones(project: Project, label
         row["id"] = key
     done = project.exchange.import_coco(write(tmp_path, labels))
     assert done.masks == 5
-    assert done.warnings == (
+    assert done.notes == (
         "These annotation ids occur twice: 5; the later ones get new ids.",
         "2 annotation ids are not numbers from 1 to 1073741824; they get new ones.",
     )
@@ -221,7 +228,7 @@ def test_category_0_is_mapped_and_reported(project: Project, labels: Labels, tmp
     for row in labels["annotations"][:4]:
         row["category_id"] = 0
     done = project.exchange.import_coco(write(tmp_path, labels))
-    assert done.warnings == ("The category ids 0 cannot be kept; all categories get new ones, from 1.",)
+    assert done.notes == ("The category ids 0 cannot be kept; all categories get new ones, from 1.",)
     assert [(one.id, one.name, one.supercategory) for one in project.categories()] == [
         (1, "Zelle", ""), (2, "Kern", "Teil")
     ]  # fmt: skip

@@ -92,7 +92,13 @@ def test_cvat_marks_every_brushed_mask_as_a_group(
     draw(tmp_path / "cvat" / "images" / "default" / "herd" / "a 1.png", rng)
     options = ImportOptions(groups_as_objects=as_objects)
     done = take(project, tmp_path / "cvat" / "annotations" / "instances_default.json", CVAT, options)
-    assert (done.masks, done.boxes, done.skipped, done.warnings) == (2, 1, (), ())
+    assert (done.masks, done.boxes, done.skipped) == (2, 1, ())
+    groups, lost = done.warnings
+    assert groups.startswith("1 of 2 masks are " + ("marked as groups" if as_objects else "groups (iscrowd 1)"))
+    assert lost == (
+        "Not kept, because a project has no place for it: attribute track_id of 1 annotation, attribute keyframe of 1 "
+        "annotation, attribute occluded of 1 annotation."
+    )
     assert_masks(project, ("cow", BLOCK), ("草", OTHER))
     assert [one.crowd for one in project.annotations()] == [False, not as_objects]
     assert [one.captured for one in project.images.all()] == [""]
@@ -138,10 +144,22 @@ def test_label_studio(project: Project, tmp_path: Path, rng: np.random.Generator
     assert (done.masks, done.skipped) == (1, ())
     assert_masks(project, ("cow", BLOCK))
     assert [(one.id, one.name) for one in project.categories()] == [(1, "cow"), (2, "grass")]
-    assert done.warnings == (
+    by_name = name.startswith(("/", "..", "C:"))
+    assert (
+        done.warnings
+        == (
+            "1 of 1 images were found by their file name alone ("
+            + name.replace("\\", "/")
+            + "): check that they are the "
+            "right ones.",
+        )
+        * by_name
+    )
+    assert done.notes[:2] == (
         "The category ids 0 cannot be kept; all categories get new ones, from 1.",
         "1 annotation ids are not numbers from 1 to 1073741824; they get new ones.",
     )
+    assert "info.contributor" in done.notes[2]
     assert [one.id for one in project.images.all()] == [1]
     assert project.images.all()[0].file_name == "images/3f1e-a.png"
 
@@ -245,11 +263,13 @@ def test_lvis(project: Project, tmp_path: Path, rng: np.random.Generator) -> Non
         ],
     }
     done = take(project, tmp_path / "coco" / "annotations" / "lvis_v1_val.json", labels)
-    assert (done.masks, done.skipped, done.warnings) == (1, (), ())
+    assert (done.masks, done.skipped) == (1, ())
+    assert "neg_category_ids of 1 image" in done.warnings[0]
+    assert "frequency of 1 category" in done.warnings[0]
     assert_masks(project, ("sofa_bed", BLOCK))
     (image,) = project.images.all()
     assert (image.id, image.file_name) == (397133, "images/val2017/000000397133.png")
-    assert (image.captured, project.annotations()[0].category_id) == ("", 1035)
+    assert (image.captured, project.annotations()[0].category_id) == ("2013-11-14 17:02:52", 1035)
 
 
 def test_coco_itself(project: Project, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -301,7 +321,7 @@ def test_coco_itself(project: Project, tmp_path: Path, rng: np.random.Generator)
     assert (done.masks, done.skipped) == (2, ())
     assert_masks(project, ("dog", two), ("person", OTHER))
     assert [(one.id, one.crowd) for one in project.annotations()] == [(1768, False), (1769, True)]
-    assert done.warnings == ("1 annotation ids are not numbers from 1 to 1073741824; they get new ones.",)
+    assert done.notes[0] == "1 annotation ids are not numbers from 1 to 1073741824; they get new ones."
     assert [(one.id, one.supercategory) for one in project.categories()] == [
         (1, "person"), (18, "animal"), (90, "indoor")
     ]  # fmt: skip
