@@ -60,6 +60,7 @@ function initial() {
     preset: null,
     presets: [],
     choices: { refine: [], cleaning: [] },
+    /** @type {{name: string, label: string, sentence: string}[]} */ formats: [],
     /** @type {Class[]} */ classes: [],
     /** @type {ImageItem | null} */ image: null,
     images: { total: 0, items: /** @type {(ImageItem | undefined)[]} */ ([]), query: { status: "", class: "", phrase: "" } },

@@ -215,7 +215,7 @@ class BatchBody(Body):
 class ExportBody(Body):
     """The format of an export."""
 
-    format: Literal["coco", "yolo", "masks", "csv"]
+    format: Annotated[str, Field(max_length=40)]
     images: bool = False
     request: RequestId = ""
 

@@ -49,10 +49,11 @@ class ExchangeRoutes:
         return FileResponse(file, media_type=_TYPES[file.suffix], headers=headers, background=remove)
 
     async def import_coco(self, request: Request) -> JSONResponse:
-        """Import a COCO file, or only say what that would do (`dry_run` true)."""
+        """Import a file or a zip archive of annotations, or only say what that would do (`dry_run` true)."""
         async with request.form(max_files=1, max_fields=10) as form:
-            file, dry_run = form.get("file"), form.get("dry_run")
-            if not isinstance(file, UploadFile) or not file.filename or dry_run not in ("true", "false"):
+            file, dry_run, update = form.get("file"), form.get("dry_run"), form.get("update", "false")
+            flags = {dry_run, update} <= {"true", "false"}
+            if not isinstance(file, UploadFile) or not file.filename or not flags:
                 raise UsageError("An import needs a file, and whether it is a dry run: true or false.")
             with tempfile.TemporaryDirectory(prefix="maskwright-import-") as folder:
                 # the project notes the name in the provenance of the masks
@@ -60,13 +61,15 @@ class ExchangeRoutes:
                 await run_in_threadpool(_write, file, target)
 
                 def read(progress: Progress) -> ImportReport:
-                    return self._session.exchange.import_coco(target, dry_run=dry_run == "true", progress=progress)
+                    return self._session.exchange.import_file(
+                        target, dry_run=dry_run == "true", update=update == "true", progress=progress
+                    )
 
                 report = await self._site.run(request, str(form.get("request") or "")[:64], read)
         result = report.result
         return answer(
             change=self._session.change_number(), dry_run=result.dry_run, lines=report.lines, masks=result.masks,
-            proposals=result.proposals, images=result.images,
+            proposals=result.proposals, images=result.images, changed=result.changed,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, StreamingResponse
 
+from maskwright.session import EXPORT_FORMATS
 from maskwright_app.samples import samples
 from maskwright_app.ui.classes import classes_json
 from maskwright_app.ui.presets import presets_json
@@ -35,6 +36,9 @@ class StateRoutes:
             project=self._project(),
             classes=classes_json(self._session),
             samples=bool(samples()),
+            formats=[
+                {"name": name, "label": form.label, "sentence": form.sentence} for name, form in EXPORT_FORMATS.items()
+            ],
             **presets_json(self._session),
         )
 

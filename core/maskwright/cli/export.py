@@ -12,6 +12,7 @@ from maskwright.cli.output import Json, ProjectFolder, print_message, print_resu
 from maskwright.errors import UsageError
 
 if TYPE_CHECKING:
+    from maskwright.project.exchange import ExportResult
     from maskwright.project.splitting import SplitOptions
 
 __all__ = ["export"]
@@ -39,6 +40,11 @@ class _Segmentation(StrEnum):
 class _Holes(StrEnum):
     rle = "rle"
     fill = "fill"
+
+
+def _check_push(push: str | None, format: _Format) -> None:  # noqa: A002
+    if push and format is not _Format.datasets:
+        raise UsageError("--push uploads a datasets folder.", "Add --format datasets.")
 
 
 def _split(shares: str | None, subject: str) -> SplitOptions | None:
@@ -96,8 +102,7 @@ def export(
     from maskwright.project import Project
     from maskwright.project.export_formats import ExportOptions
 
-    if push and format is not _Format.datasets:
-        raise UsageError("--push uploads a datasets folder.", "Add --format datasets.")
+    _check_push(push, format)
     coco = CocoOptions("", segmentation.value, holes.value, simplify, only_annotated, all_categories)
     options = ExportOptions(coco, _split(split, subject), version)
     # COCO's list of results holds what has not been decided on yet
@@ -117,6 +122,10 @@ def export(
         from maskwright.presets.hub import push_dataset
 
         print_message(f"Uploaded to {push_dataset(exported.file, push)}.")
+    _print(exported, format, as_json=as_json)
+
+
+def _print(exported: ExportResult, format: _Format, *, as_json: bool) -> None:  # noqa: A002
     value = {
         "file": str(exported.file),
         "format": format.value,

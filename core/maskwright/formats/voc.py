@@ -129,8 +129,8 @@ class _Reader:
         image = self.boxes(stem, root, drawn, folder)
         pixels = masks.objects if masks.objects is not None else masks.classes
         size_hw = image.size_hw if pixels is None else (int(pixels.shape[0]), int(pixels.shape[1]))
-        kept = [{key: value for key, value in row.items() if key != "object"} for row in rows]
-        return SourceImage(None, image.name, size_hw, (*kept, *image.rows))
+        plain_rows = [{key: value for key, value in row.items() if key != "object"} for row in rows]
+        return SourceImage(None, image.name, size_hw, (*plain_rows, *image.rows))
 
     def _rows(self, masks: _Masks, names: Sequence[str]) -> Iterator[Row]:
         if masks.objects is None:

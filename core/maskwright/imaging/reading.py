@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import warnings
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError, features
+from PIL.TiffImagePlugin import TiffImageFile
 
 from maskwright.errors import FileNotReadable, ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
 from maskwright.imaging.normalization import to_8bit
@@ -121,7 +124,7 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None, p
             # Pillow warns of odd tags; a damaged file raises one of our errors instead
             warnings.simplefilter("ignore")
             opened = open_image(data)
-            frames = _full_frames(opened)
+            frames = _full_frames(data) if opened.format in _PAGED else [0]
             if page or frames[0]:
                 opened.seek(frames[page])
             megapixels = opened.width * opened.height / 1e6
@@ -144,22 +147,17 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None, p
     return DecodedImage(_pillow_rgb8(upright), orientation, captured, len(frames))
 
 
-def _full_frames(opened: Pillow.Image) -> list[int]:
+def _full_frames(data: bytes) -> list[int]:
     """The frames of a file that are pages of their own, not smaller copies; at least the first."""
-    number = getattr(opened, "n_frames", 1) if opened.format in _PAGED else 1
-    if number == 1 or opened.format != "TIFF":
-        return list(range(number))
     frames = []
-    for frame in range(number):
-        try:
+    # opened again, because going through damaged pages leaves Pillow's object in pieces
+    with suppress(OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error):
+        opened = open_image(data)
+        for frame in range(getattr(opened, "n_frames", 1)):
             opened.seek(frame)
-            kind = getattr(opened, "tag_v2", {}).get(_SUBFILE, 0)
-        except (OSError, SyntaxError, ValueError, EOFError):
-            # what follows is damaged
-            break
-        if not (isinstance(kind, int) and kind & _REDUCED):
-            frames.append(frame)
-    opened.seek(0)
+            kind = opened.tag_v2.get(_SUBFILE, 0) if isinstance(opened, TiffImageFile) else 0
+            if not (isinstance(kind, int) and kind & _REDUCED):
+                frames.append(frame)
     return frames or [0]
 
 

@@ -33,6 +33,8 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "teacher.", "ema_model.", "backb
 """What wrappers put before every key."""
 _HEADS = ("dino_head.", "ibot_head.", "head.")
 """Parts of a pretraining checkpoint beside the backbone, which no preset needs."""
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Unsupported \w+:? ([a-z_]\w*\.[\w.]+)")
+"""How torch names a class that it does not read."""
 _DEPTH = 3
 _NAMED = 3
 
@@ -40,9 +42,16 @@ _NAMED = 3
 class Weights(dict[str, Tensor]):
     """A table of weights, with what the file holds beside it."""
 
-    def __init__(self, table: Mapping[str, Tensor], left_out: Sequence[str] = ()) -> None:
+    def __init__(self, table: Mapping[str, Tensor], left_out: Sequence[str] = (), taken: str = "") -> None:
         super().__init__(table)
-        self.left_out = tuple(left_out)
+        self.left_out, self.taken = tuple(left_out), taken
+
+    @property
+    def note(self) -> str:
+        """What to say of a file that holds more than the table, or several; empty for others."""
+        taken = f"the weights of {self.taken} were taken" if self.taken not in ("", "model") else ""
+        left = f"{', '.join(self.left_out)} beside them was left out" if self.left_out else ""
+        return "; ".join(filter(None, (taken, left)))
 
 
 def weight_files(paths: Sequence[Path]) -> list[Path]:
@@ -148,10 +157,8 @@ def _refuse_other_kinds(file: Path, start: bytes) -> None:
 def _reason(file: Path, error: Exception) -> str:
     """A sentence of ours for an error of torch."""
     text = str(error)
-    module = re.search(
-        r"GLOBAL ([\w.]+)|global:? ([\w.]+)|class ([\w.]+)|Unsupported (?:class|global)[^\w]*([\w.]+)", text
-    )
-    name = next((group for group in module.groups() if group), "") if module else ""
+    found = _GLOBAL.search(text)
+    name = (found[1] or found[2]) if found else ""
     if name.startswith("torch.nn.modules.") or ".nn." in name:
         return (
             f"{file.name} holds a whole module ({name}), not its weights, and reading it could run code. Save "
@@ -199,14 +206,14 @@ def _all_shards(file: Path, shard: re.Match[str]) -> dict[str, Tensor]:
 
 def _table(file: Path, content: Any) -> Weights:
     """The table in what a file holds."""
-    found = [content] if _is_table(content) else [table for _, table in _tables(content)]
+    found = {"": content} if _is_table(content) else dict(_tables(content))
     if not found:
         raise BadWeights(f"{file.name} holds no table of weights, but {_described(content)}.")
-    table = {key: value for key, value in found[0].items() if isinstance(value, Tensor)}
-    beside = [key for key, value in found[0].items() if not isinstance(value, Tensor)]
-    if found[0] is not content:
-        beside += [key for key, value in content.items() if value is not found[0] and isinstance(value, Mapping)]
-    return _unwrapped(table, beside)
+    name, chosen = next(iter(found.items()))
+    table = {key: value for key, value in chosen.items() if isinstance(value, Tensor)}
+    beside = [key for key, value in chosen.items() if not isinstance(value, Tensor)]
+    beside += [other for other in found if other != name]
+    return _unwrapped(table, beside, name)
 
 
 def _is_table(value: Any) -> bool:
@@ -217,27 +224,27 @@ def _is_table(value: Any) -> bool:
     return bool(tensors) and not any(_is_table(value.get(name)) for name in _TABLES)
 
 
-def _tables(content: Any, depth: int = 0) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Tables below the top, those under a usual key first."""
-    if not isinstance(content, Mapping) or depth == _DEPTH:
+def _tables(content: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Tables below the top with their paths, those under a usual key first."""
+    if not isinstance(content, Mapping) or path.count(".") == _DEPTH:
         return
     usual = [key for key in _TABLES if key in content]
     others = [key for key in content if isinstance(key, str) and key not in usual and "optim" not in key.lower()]
     for key in [*usual, *others]:
         if _is_table(content[key]):
-            yield depth, content[key]
+            yield f"{path}{key}", content[key]
     for key in [*usual, *others]:
-        yield from _tables(content[key], depth + 1)
+        yield from _tables(content[key], f"{path}{key}.")
 
 
-def _unwrapped(table: dict[str, Tensor], beside: list[str]) -> Weights:
+def _unwrapped(table: dict[str, Tensor], beside: list[str], taken: str) -> Weights:
     """The table without what wrappers put before its keys, and without the heads of pretraining."""
     while True:
         heads = [key for key in table if key.startswith(_HEADS)]
         body = {key: value for key, value in table.items() if key not in heads}
         prefix = next((prefix for prefix in _PREFIXES if body and all(key.startswith(prefix) for key in body)), None)
         if prefix is None:
-            return Weights(table, beside)
+            return Weights(table, beside, taken)
         if heads:
             beside = [*beside, *sorted({key.partition(".")[0] for key in heads})]
         table = {key.removeprefix(prefix): value for key, value in body.items()}

@@ -357,8 +357,8 @@ def _converted(
     if not path.stat().st_size:
         raise BadWeights(f"{path.name} is empty. Download it again.")
     state = read_checkpoint(path)
-    if state.left_out:
-        log.warning("%s: %s beside the weights was left out.", path.name, ", ".join(state.left_out))
+    if state.note:
+        log.warning("%s: %s.", path.name, state.note)
     try:
         return (convert or _dinotxt_names)(state)
     except (RuntimeError, ValueError, IndexError) as error:

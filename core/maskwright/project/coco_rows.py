@@ -175,7 +175,8 @@ class RowReader:
         state = "proposed" if is_number(row.get("score")) else "accepted"
         source = attributes.get("source")
         group = str(row.get("iscrowd")) in ("1", "1.0", "True", "true")
-        self.groups += group
+        # in a file of our own they are what the project says
+        self.groups += group and not ours
         own_fields: dict[str, Any] = {}
         if ours:
             state = attributes["status"] if attributes.get("status") in STATES else state

@@ -126,6 +126,9 @@ class ImageMatcher:
         for homes, outside in self._places():
             found: dict[str, Match] = {}
             for file in self._existing(image, homes):
+                # the folder above the named one is for paths that begin with its name
+                if self._folder and not outside and not file.is_relative_to(self._folder):
+                    continue
                 try:
                     match = self._opened(image, file)
                 except MaskwrightError as error:
@@ -152,12 +155,7 @@ class ImageMatcher:
         inside = image.inside
         if inside is None:
             return
-        files = dict.fromkeys(file for home in homes if (file := self._resolve(home, inside)))
-        named = self._folder is not None and self._folder.parent in homes
-        for file in files:
-            # the folder above the named one is for paths that begin with its name
-            if not named or self._folder is None or file.is_relative_to(self._folder):
-                yield file
+        yield from dict.fromkeys(file for home in homes if (file := self._resolve(home, inside)))
 
     def _resolve(self, home: Path, inside: PurePosixPath) -> Path | None:
         """The file at a path whose names may be written in another Unicode form."""

@@ -14,7 +14,6 @@ from PIL import Image as Pillow
 from maskwright.domain import ImageRecord
 from maskwright.errors import UsageError
 from maskwright.imaging.reading import open_image
-from maskwright.imaging.similarity import NEAR_DUPLICATE, perceptual_hash
 from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["Split", "SplitOptions", "split_images"]
@@ -132,6 +131,9 @@ def _join(parents: list[int], keys: Iterable[str]) -> None:
 
 
 def _near_duplicates(records: Sequence[ImageRecord], folder: Path, progress: Progress) -> list[tuple[int, int]]:
+    # scipy takes a while to import, and only a split needs it here
+    from maskwright.imaging.similarity import NEAR_DUPLICATE, perceptual_hash
+
     hashes, places = list[int](), list[int]()
     for place, record in enumerate(records):
         progress.report(place, len(records), "Comparing images")

@@ -16,7 +16,7 @@ from maskwright.imaging.reading import SUFFIXES
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.images import AddResult, ImageCollection
 
-__all__ = ["Upload", "add_uploads"]
+__all__ = ["Upload", "add_uploads", "unpacked"]
 
 _MOST_ENTRIES = 20_000
 _MOST_ENTRY_BYTES = 1 << 30
@@ -102,15 +102,53 @@ def _add_archive(images: ImageCollection, upload: Upload, folder: Path, progress
         yield AddResult(Path(upload.name), None, problem=problem)
 
 
-def _entries(archive: zipfile.ZipFile, upload: Upload) -> list[zipfile.ZipInfo]:
-    """The image files of an archive; raises ValueError for what no set of photographs is."""
+def unpacked(file: Path, folder: Path) -> Path:
+    """Unpack a zip archive of annotations.
+
+    Args:
+        file: the archive.
+        folder: an empty folder.
+
+    Returns:
+        The folder, or the only one in it, or its only file.
+
+    Raises:
+        MaskwrightError: the archive is damaged, or not what annotations are.
+    """
+    home = folder / (file.stem or "annotations")
+    home.mkdir()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in _checked(archive, file):
+                problem = "" if entry.is_dir() else _refusal(entry)
+                if problem:
+                    raise MaskwrightError(f"{file.name}: {entry.filename} {problem}")
+                if not entry.is_dir():
+                    target = home / entry.filename.replace("\\", "/")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    _extract(archive, entry, target)
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, OSError) as error:
+        raise MaskwrightError(
+            f"Cannot read {file.name}: it is damaged, protected by a password, or not a zip archive."
+        ) from error
+    inside = [entry for entry in home.iterdir() if entry.name != "__MACOSX" and not entry.name.startswith(".")]
+    return inside[0] if len(inside) == 1 else home
+
+
+def _checked(archive: zipfile.ZipFile, file: Path) -> list[zipfile.ZipInfo]:
+    """The entries of an archive; raises ValueError for a number or size that no dataset has."""
     entries = archive.infolist()
     total = sum(entry.file_size for entry in entries)
-    if len(entries) > _MOST_ENTRIES or total > _MOST_ARCHIVE_BYTES or total > _RATIO * upload.file.stat().st_size:
+    if len(entries) > _MOST_ENTRIES or total > _MOST_ARCHIVE_BYTES or total > _RATIO * file.stat().st_size:
         raise ValueError
+    return entries
+
+
+def _entries(archive: zipfile.ZipFile, upload: Upload) -> list[zipfile.ZipInfo]:
+    """The image files of an archive; raises ValueError for what no set of photographs is."""
     return [
         entry
-        for entry in entries
+        for entry in _checked(archive, upload.file)
         if not entry.is_dir()
         and PurePosixPath(entry.filename).suffix.lower() in SUFFIXES
         and not any(part == "__MACOSX" or part.startswith("._") for part in PurePosixPath(entry.filename).parts)

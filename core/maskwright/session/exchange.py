@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions, ImportResult
 from maskwright.project.export_formats import FORMATS
+from maskwright.project.uploads import unpacked
 from maskwright.session.messages import plural
 
 __all__ = ["EXPORT_FORMATS", "ImportReport", "SessionExchange"]
@@ -83,10 +85,24 @@ class SessionExchange:
         _zip(content, archive)
         return archive
 
-    def import_coco(self, file: Path, *, dry_run: bool, progress: Progress = NO_PROGRESS) -> ImportReport:
-        """Import a COCO file, all or nothing, or only report what that would do; raises as `Exchange.import_coco`."""
-        options = ImportOptions(dry_run=dry_run)
-        return ImportReport(self._project.exchange.import_coco(file, options=options, progress=progress))
+    def import_file(
+        self, file: Path, *, dry_run: bool, update: bool = False, progress: Progress = NO_PROGRESS
+    ) -> ImportReport:
+        """Import a file of annotations, or a zip archive of a format's folder, all or nothing.
+
+        Args:
+            file: of any format that is read, or the archive.
+            dry_run: only report what the import would do.
+            update: take known masks that differ in the file as corrections.
+            progress: reports images.
+
+        Raises:
+            MaskwrightError: as `Exchange.import_coco`, or the archive is damaged.
+        """
+        options = ImportOptions(update=update, dry_run=dry_run)
+        with tempfile.TemporaryDirectory(prefix="maskwright-") as folder:
+            source = unpacked(file, Path(folder)) if file.suffix.lower() == ".zip" else file
+            return ImportReport(self._project.exchange.import_coco(source, options=options, progress=progress))
 
 
 def _zip(folder: Path, archive: Path) -> None:

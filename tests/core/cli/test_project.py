@@ -170,7 +170,9 @@ def streets(home: Path, rng: np.random.Generator) -> Path:
 def test_export_and_import_give_the_same_bytes(run: Run, streets: Path, home: Path) -> None:
     first = run("export", "streets", "out/coco.json", "--images", "--json").json
     assert (first["images"], first["masks"], first["notes"]) == (3, 4, [])
-    assert run("validate", "out/coco.json", "--json").json == {"file": "out/coco.json", "valid": True, "faults": []}
+    assert run("validate", "out/coco.json", "--json").json == {
+        "file": "out/coco.json", "valid": True, "faults": [], "warnings": [], "extras": []
+    }  # fmt: skip
 
     told = run("import", "copy", "out/coco.json", "--dry-run", "--json").json
     assert (told["masks"], told["added"], told["dry_run"]) == (4, 3, True)
@@ -200,8 +202,8 @@ def test_ways_to_write_a_mask(run: Run, streets: Path, words: str, kind: type) -
 
 
 def test_other_formats(run: Run, streets: Path, home: Path) -> None:
-    assert "had holes, now filled" in run("export", "streets", "yolo", "--format", "yolo").err
-    assert len(list((home / "yolo" / "labels").glob("*.txt"))) == 3
+    assert "--split 0.2 sets some apart" in run("export", "streets", "yolo", "--format", "yolo").err
+    assert len(list((home / "yolo" / "labels" / "train").glob("*.txt"))) == 3
     run("export", "streets", "hub", "--format", "datasets")
     assert len((home / "hub" / "metadata.jsonl").read_text(encoding="utf-8").splitlines()) == 3
     run("export", "streets", "png", "--format", "masks")
@@ -220,11 +222,19 @@ def test_validate_names_the_faults(run: Run, streets: Path, home: Path) -> None:
     run("export", "streets", "coco.json")
     data = json.loads((home / "coco.json").read_text(encoding="utf-8"))
     data["annotations"][0]["area"] += 1
+    data["annotations"][1] |= {"area": 9, "image_id": 99}
+    del data["images"][0]["sha256"]
     (home / "coco.json").write_text(json.dumps(data))
     done = run("validate", "coco.json")
     assert done.status == 1
-    assert "area must be" in done.err
-    assert done.out == "1 faults.\n"
+    assert "image_id is not in the file" in done.err
+    assert done.out.startswith("1 faults. In 2 places it differs from Maskwright's own files")
+    data["annotations"][1]["image_id"] = data["annotations"][0]["image_id"]
+    (home / "coco.json").write_text(json.dumps(data))
+    done = run("validate", "coco.json")
+    assert done.status == 0
+    assert "Warning: annotations" in done.err
+    assert "1 warnings." in done.out
     for text, says in (("[]", "not a COCO dataset"), ("{", "not a JSON file"), ('{"images": [1]}', "missing")):
         (home / "other.json").write_text(text)
         assert says in run("validate", "other.json").err
@@ -328,3 +338,88 @@ def test_the_benchmark_of_the_store(run: Run, home: Path) -> None:
     assert done["export_masks"] >= 10_000
     assert done["export_above_start_mb"] < 500
     assert all(size["accept_p95"] > 0 for size in done["sizes"])
+
+
+def test_images_are_deleted_excluded_and_replaced(run: Run, streets: Path, home: Path) -> None:
+    rows = run("project", "images", "streets", "--json").json
+    first = rows[1]
+    assert run("project", "exclude", "streets", str(first["id"])).out == "1 images excluded.\n"
+    assert first["id"] not in [row["id"] for row in _exported(run, home)]
+    assert run("project", "include", "streets", first["file_name"]).out == "1 images included.\n"
+    new = home / "sharper.png"
+    Pillow.fromarray(np.full((first["height"], first["width"], 3), 9, np.uint8)).save(new)
+    replaced = run("project", "replace", "streets", str(first["id"]), new, "--json").json
+    assert (replaced["id"], replaced["file_name"]) == (first["id"], "images/sharper.png")
+    assert (home / "streets" / first["file_name"]).is_file(), "old versions need the old file"
+    assert run("project", "images", "streets", "--json").json[1]["accepted"] == first["accepted"] == 2
+    Pillow.fromarray(np.zeros((3, 3, 3), np.uint8)).save(home / "small.png")
+    assert "its masks would not fit" in run("project", "replace", "streets", "sharper.png", "small.png").sentence()
+    assert "is image" in run("project", "replace", "streets", "sharper.png", new).sentence()
+    gone = run("project", "delete", "streets", "sharper.png", "--json").json
+    assert gone == {"deleted": [first["id"]], "masks": first["accepted"]}
+    assert "has no image sharper.png" in run("project", "delete", "streets", "sharper.png").sentence()
+
+
+def _exported(run: Run, home: Path, *words: str) -> list[dict[str, Any]]:
+    done = run("export", "streets", "now.json", *words)
+    assert done.status == 0, done.err
+    found: list[dict[str, Any]] = json.loads((home / "now.json").read_text(encoding="utf-8"))["images"]
+    return found
+
+
+def test_a_frozen_version_stays_and_differences_are_counted_and_drawn(run: Run, streets: Path, home: Path) -> None:
+    assert run("project", "freeze", "streets", "v1").status == 0
+    run("export", "streets", "before.json", "--all-categories")
+    with Project.open(home / "streets") as project:
+        first = project.annotations()[0]
+        image = project.images.open(first.image_id)
+        block = np.zeros(image.size_hw, bool)
+        block[2:9, 3:20] = True
+        project.delete([first])
+        project.accept(first.image_id, block, "cow")
+        project.store.images.delete(project.images.all()[-1].id, "ann")
+    done = run("project", "diff", "streets", "v1", "--draw", "changes", "--json").json
+    assert (sum(done["added"].values()), done["added"]["cow"]) == (1, 1)
+    assert done["removed"][first.category] >= 1
+    assert len(done["images_removed"]) == 1
+    assert Path(done["drawn"][0]).is_file()
+    assert "masks added: cow 1" in run("project", "diff", "streets", "v1").out
+    # the version is as it was, in every format
+    run("export", "streets", "frozen.json", "--version", "v1", "--all-categories")
+    before, frozen = (json.loads((home / name).read_text(encoding="utf-8")) for name in ("before.json", "frozen.json"))
+    assert frozen == before
+    assert run("export", "streets", "out", "--version", "v1", "--format", "yolo").status == 0
+    assert "versions never change" in run("project", "freeze", "streets", "v1").sentence()
+    assert "no version v2. Versions of this project: v1." in run("project", "diff", "streets", "v2").sentence()
+    assert "is no name of a version" in run("project", "freeze", "streets", "../x").sentence(2)
+
+
+def test_what_is_passed_over_and_further_pages_are_said(run: Run, home: Path) -> None:
+    run("project", "new", "p")
+    folder = home / "photos"
+    folder.mkdir()
+    pages = [Pillow.fromarray(np.full((4, 5), shade, np.uint8)) for shade in (10, 20, 30)]
+    pages[0].save(folder / "stack.tif", save_all=True, append_images=pages[1:])
+    Pillow.fromarray(np.full((4, 5, 3), 77, np.uint8)).save(folder / "b.jfif", "JPEG")
+    (folder / "without ending").write_bytes((folder / "b.jfif").read_bytes() + b"x")
+    (folder / "moving.gif").write_bytes(b"GIF89a")
+    (folder / "notes.txt").write_text("x")
+    done = run("project", "add", "p", "photos", "--json")
+    assert done.json["added"] == 3
+    assert [Path(path).name for path in done.json["passed_over"]] == ["notes.txt"]
+    assert "moving.gif: this file type is not supported" in done.err
+    assert "stack.tif has 3 pages" in done.err
+    assert run("project", "add", "p", "photos/stack.tif", "--pages", "all", "--json").json["added"] == 3
+    names = [row["file_name"] for row in run("project", "images", "p", "--json").json]
+    assert names[-3:] == [f"images/stack page {number}.png" for number in (1, 2, 3)]
+
+
+def test_options_of_a_split(run: Run, streets: Path) -> None:
+    for words, sentence in (
+        (["--split", "x"], "is no split"),
+        (["--split", "1.5"], "leave images for training"),
+        (["--subject", "a"], "Add --split 0.2"),
+        (["--split", "0.2", "--subject", "("], "is not a regular expression"),
+        (["--push", "me/set"], "Add --format datasets"),
+    ):
+        assert sentence in run("export", "streets", "x.json", *words).sentence(2)

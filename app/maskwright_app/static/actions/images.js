@@ -27,6 +27,7 @@ export async function refreshState(page) {
     preset: state.preset,
     presets: state.presets ?? [],
     choices: state.choices ?? page.state.choices,
+    formats: state.formats ?? page.state.formats,
     classes: state.classes,
     samples: state.samples,
     change: Math.max(page.state.change, state.change),

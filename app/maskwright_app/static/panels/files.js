@@ -6,13 +6,6 @@ import { download, send } from "../server.js";
 
 /** @typedef {import("../page.js").Page} Page */
 
-const FORMATS = [
-  ["coco", "COCO", "One JSON file with exact masks; read by most tools."],
-  ["yolo", "YOLO", "A zip file with a polygon file for each image; holes are lost."],
-  ["masks", "Label images", "A zip file with one PNG for each image; each pixel holds the number of its class."],
-  ["csv", "Areas", "A table with class, area and box of each mask."],
-];
-
 /** @param {Page} page */
 export function filesPanel(page) {
   return el("div", { class: "panel" }, exportPart(page), importPart(page));
@@ -20,13 +13,14 @@ export function filesPanel(page) {
 
 /** @param {Page} page */
 function exportPart(page) {
-  const radios = FORMATS.map(([value, label, sentence], i) => {
-    const radio = el("input", { type: "radio", name: "format", value, id: `format-${value}`, checked: i === 0 });
-    return el("label", { class: "option", for: `format-${value}` }, radio, el("b", {}, label), el("span"), el("p", {}, sentence));
-  });
+  const choice = (/** @type {{name: string, label: string, sentence: string}} */ { name, label, sentence }, /** @type {number} */ i) => {
+    const radio = el("input", { type: "radio", name: "format", value: name, id: `format-${name}`, checked: i === 0 });
+    return el("label", { class: "option", for: `format-${name}` }, radio, el("b", {}, label), el("span"), el("p", {}, sentence));
+  };
   const images = el("input", { type: "checkbox", id: "export-images" });
   const button = el("button", { type: "button", class: "button main", id: "export" }, "Export");
-  const group = el("div", { role: "radiogroup", "aria-label": "Format", style: { display: "grid", gap: "6px" } }, ...radios);
+  const group = el("div", { role: "radiogroup", "aria-label": "Format", style: { display: "grid", gap: "6px" } });
+  page.store.watch(["formats"], () => fill(group, ...page.state.formats.map(choice)));
   button.addEventListener("click", () => void page.attempt(async () => {
     const chosen = /** @type {HTMLInputElement} */ (group.querySelector("input:checked")).value;
     button.disabled = true;
@@ -47,11 +41,12 @@ function exportPart(page) {
 /** @param {Page} page */
 function importPart(page) {
   const report = el("div", { id: "import-report", "aria-live": "polite", style: { display: "grid", gap: "6px" } });
-  const input = el("input", { type: "file", accept: ".json,application/json", id: "import-file", class: "field", "aria-label": "COCO file", style: { height: "auto", padding: "4px" } });
-  const post = (/** @type {File} */ file, /** @type {boolean} */ dry) => {
+  const input = el("input", { type: "file", accept: ".json,.xml,.zip", id: "import-file", class: "field", "aria-label": "File of annotations", style: { height: "auto", padding: "4px" } });
+  const post = (/** @type {File} */ file, /** @type {boolean} */ dry, update = false) => {
     const form = new FormData();
     form.append("file", file, file.name);
     form.append("dry_run", String(dry));
+    form.append("update", String(update));
     return send("POST", "/ui/import", form);
   };
   input.addEventListener("change", () => void page.attempt(async () => {
@@ -59,17 +54,21 @@ function importPart(page) {
     fill(report);
     if (!file) return;
     const answer = await post(file, true);
+    const update = el("input", { type: "checkbox", id: "import-update" });
+    const corrections = answer.changed
+      ? [el("label", { class: "row", for: "import-update" }, update, `Take the corrections of ${answer.changed} masks`)]
+      : [];
     const go = el("button", { type: "button", class: "button main", id: "import-go", on: { click: () => void page.attempt(async () => {
-      const done = await post(file, false);
+      const done = await post(file, false, update.checked);
       fill(report, ...lines(done));
       input.value = "";
       page.notify("Imported.");
       await Promise.all([reloadLists(page), refreshMasks(page)]);
       page.saved();
     }) } }, "Import");
-    fill(report, el("p", {}, "Nothing is written yet. The file would bring:"), ...lines(answer), go);
+    fill(report, el("p", {}, "Nothing is written yet. The file would bring:"), ...lines(answer), ...corrections, go);
   }));
-  return el("div", { class: "setting" }, el("b", {}, "Import a COCO file"), el("p", {}, "Shown first, written only when you say so, all or nothing."), input, report);
+  return el("div", { class: "setting" }, el("b", {}, "Import annotations"), el("p", {}, "A file of COCO, CVAT, VIA, LabelMe or Pascal VOC, or a zip archive of these, YOLO, Cityscapes or Supervisely. Shown first, written only when you say so, all or nothing."), input, report);
 }
 
 /** @param {any} answer */

@@ -88,8 +88,8 @@ def test_an_interruption_after_the_commit_keeps_the_images(
 ) -> None:
     real = ImportStore.add
 
-    def interrupted(*args: Any) -> Any:
-        real(*args)
+    def interrupted(*args: Any, **options: Any) -> Any:
+        real(*args, **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ImportStore, "add", interrupted)
@@ -124,7 +124,7 @@ def test_another_process_that_was_faster_leaves_no_copy_behind(
     file = write(tmp_path, labels)
     real = ImportStore.add
 
-    def second(store: Any, new: Any) -> Any:
+    def second(store: Any, new: Any, **options: Any) -> Any:
         monkeypatch.undo()
         with Project.open(project.folder) as other:
             # it has found the reserved names not yet written
@@ -133,7 +133,7 @@ def test_another_process_that_was_faster_leaves_no_copy_behind(
             other.exchange.import_coco(file)
             for one in (project.folder / "images").rglob("*.away"):
                 one.rename(one.with_name(f"copy of {one.stem}.png"))
-        return real(store, new)
+        return real(store, new, **options)
 
     monkeypatch.setattr(ImportStore, "add", second)
     monkeypatch.setattr(
