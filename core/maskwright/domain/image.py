@@ -91,9 +91,7 @@ class Image:
         """Decode the bytes of an image file; raises as `open` does."""
         decoded = read_image(data, name)
         sha256 = hashlib.sha256(data).hexdigest()
-        return cls(
-            decoded.pixels, name, path, sha256, decoded.orientation, decoded.captured, pages=decoded.pages
-        )
+        return cls(decoded.pixels, name, path, sha256, decoded.orientation, decoded.captured, pages=decoded.pages)
 
     @classmethod
     def from_array(cls, array: Any, *, rgb: bool, name: str = "", limits: tuple[float, float] | None = None) -> Image:

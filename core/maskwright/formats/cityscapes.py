@@ -19,6 +19,7 @@ _CLASSES = (
     "caravan", "trailer", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 """Class names by the data set's own number."""
+_EMPTY = ("background", "unlabeled", "void")
 _NOTHING = 4
 """Numbers below this say that a pixel is not labelled."""
 _OBJECTS = 1000
@@ -36,7 +37,7 @@ def read_cityscapes(folder: Path) -> Source:
     """Read the objects and regions of `*_instanceIds.png`, or the regions of `*_labelIds.png` where there is none."""
     objects = {_stem(file, _ENDINGS[0]): file for file in sorted(folder.rglob(f"*{_ENDINGS[0]}"))}
     classes = {_stem(file, _ENDINGS[1]): file for file in sorted(folder.rglob(f"*{_ENDINGS[1]}"))}
-    images_by_stem = _images(folder)
+    images_by_stem, names = _images(folder), _names(folder)
     leftovers, skipped, images, used = Leftovers(), list[str](), list[SourceImage](), set[int]()
     for stem, file in sorted({**classes, **objects}.items()):
         rows = []
@@ -46,8 +47,9 @@ def read_cityscapes(folder: Path) -> Source:
             size_hw = (int(numbers.shape[0]), int(numbers.shape[1]))
             for value, mask in regions(numbers):
                 key = value // _OBJECTS if value >= _OBJECTS else value
-                if key < _NOTHING or key >= len(_CLASSES):
-                    leftovers.add("pixels without a class", "image") if key >= len(_CLASSES) else None
+                if key not in names:
+                    if key >= _NOTHING:
+                        leftovers.add("pixels without a class", "image")
                     continue
                 used.add(key)
                 rows.append(
@@ -57,11 +59,23 @@ def read_cityscapes(folder: Path) -> Source:
             skipped.append(f"{stem}: {error}")
         name = images_by_stem.get(stem) or f"{stem}_leftImg8bit.png"
         images.append(SourceImage(None, path_in(name), size_hw, tuple(rows)))
-    categories = tuple(SourceCategory(key, _CLASSES[key]) for key in sorted(used))
+    categories = tuple(SourceCategory(key, names[key]) for key in sorted(used))
     return Source(
         folder / "gtFine", categories, tuple(images), tuple(skipped), leftovers.not_kept, leftovers.also_not_kept,
         homes=(folder, folder.parent),
     )  # fmt: skip
+
+
+def _names(folder: Path) -> dict[int, str]:
+    """Class names by number: the data set's own, or those of a data set in its layout in the order of a file."""
+    file = folder / "label_colors.txt"
+    if not file.is_file():
+        return {key: name for key, name in enumerate(_CLASSES) if key >= _NOTHING}
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    # a color may stand before the name
+    names = [" ".join(word for word in line.split() if not word.isdecimal()) for line in lines if line[:1] != "#"]
+    first = 0 if names and names[0].lower() in _EMPTY else 1
+    return {key: name for key, name in enumerate(filter(None, names), start=first) if name.lower() not in _EMPTY}
 
 
 def _stem(file: Path, ending: str) -> str:

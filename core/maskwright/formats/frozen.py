@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maskwright.domain import Annotation, Category, ImageRecord, Mask
+from maskwright.domain import Annotation, Category, ImageRecord, Mask, PlaneRecord
 from maskwright.domain.palette import default_color
 from maskwright.domain.rle import Rle
 from maskwright.errors import BadCoco
@@ -76,7 +76,7 @@ class FrozenDataset:
 def _image(row: Mapping[str, Any]) -> ImageRecord:
     return ImageRecord(
         row["id"], row["sha256"], row["file_name"], row["width"], row["height"], row["exif_orientation"],
-        row["date_captured"],
+        row["date_captured"], PlaneRecord.from_dict(row.get("plane")),
     )  # fmt: skip
 
 

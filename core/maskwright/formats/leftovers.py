@@ -28,7 +28,7 @@ _UNITS = {"images": "image", "annotations": "annotation", "categories": "categor
 
 
 class Leftovers:
-    """Counts things that are not known_keys, each by what it is and what it belongs to."""
+    """Counts things that are not kept, each by what it is and what it belongs to."""
 
     def __init__(self) -> None:
         self._labels: Counter[tuple[str, str]] = Counter()
@@ -41,12 +41,12 @@ class Leftovers:
     @property
     def not_kept(self) -> tuple[str, ...]:
         """One sentence on what says something about masks; none where nothing was counted."""
-        return _sentence("Not known_keys, because a project has no place for it", self._labels)
+        return _sentence("Not kept, because a project has no place for it", self._labels)
 
     @property
     def also_not_kept(self) -> tuple[str, ...]:
         """One sentence on everything else."""
-        return _sentence("Not known_keys either, which changes no mask", self._others)
+        return _sentence("Not kept either, which changes no mask", self._others)
 
 
 def _sentence(start: str, counts: Counter[tuple[str, str]]) -> tuple[str, ...]:

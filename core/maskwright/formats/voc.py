@@ -45,7 +45,7 @@ _COLORS = {r + (g << 8) + (b << 16): place for place, (r, g, b) in reversed(list
 def is_voc(folder: Path) -> bool:
     """Whether a folder is laid out as Pascal VOC."""
     return any((folder / name).is_dir() for name in ("SegmentationClass", "SegmentationObject")) or (
-        any((folder / "Annotations").glob("*.xml"))
+        any((folder / "Annotations").rglob("*.xml"))
     )
 
 
@@ -56,13 +56,19 @@ def read_voc(folder: Path) -> Source:
         BadCoco: it holds no annotations.
     """
     places = folder / "Annotations", folder / "SegmentationClass", folder / "SegmentationObject"
-    xml = {file.stem: file for place in (folder, places[0]) for file in place.glob("*.xml")}
-    stems = sorted({*xml, *(file.stem for place in places[1:] for file in place.glob("*.png"))})
+    xml = {_stem(file, folder): file for file in folder.glob("*.xml")}
+    xml |= {_stem(file, places[0]): file for file in places[0].rglob("*.xml")}
+    stems = sorted({*xml, *(_stem(file, place) for place in places[1:] for file in place.rglob("*.png"))})
     if not stems:
         raise BadCoco(f"{folder} holds no annotations of Pascal VOC.", "They lie in Annotations/.")
     reader = _Reader(_class_names(folder))
     images = [reader.image(folder, stem, xml.get(stem)) for stem in stems]
     return reader.source(folder / "Annotations", images, (folder / "JPEGImages", folder / "images", folder))
+
+
+def _stem(file: Path, place: Path) -> str:
+    """The path of a file in its folder without its suffix, which all files of an image share."""
+    return file.relative_to(place).with_suffix("").as_posix()
 
 
 def read_voc_file(file: Path, root: Element) -> Source:
@@ -78,11 +84,13 @@ def _class_names(folder: Path) -> dict[int, str]:
     if not file.is_file():
         return {_rgb(VOC_COLORS[place]): name for place, name in enumerate(_CLASSES, start=1)}
     names = {}
-    for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for place, line in enumerate(line for line in lines if line.strip() and not line.startswith("#")):
         name, *others = line.split(":")
-        color = re.findall(r"\d+", others[0]) if others and not line.startswith("#") else []
-        if len(color) == 3 and name.strip() and name.strip() != "background":
-            r, g, b = (min(int(value), 255) for value in color)
+        color = [min(int(value), 255) for value in re.findall(r"\d+", others[0])] if others else []
+        # without a color it is the challenge's of that number
+        r, g, b = color if len(color) == 3 else VOC_COLORS[place % 256]
+        if name.strip() and name.strip() != "background":
             names[_rgb((r, g, b))] = name.strip()
     return names
 
@@ -187,6 +195,8 @@ class _Reader:
         height, width = (number(text_of(root, f"size/{side}")) for side in ("height", "width"))
         size_hw = (int(height), int(width)) if height and width and min(height, width) >= 1 else None
         name = path_in(text_of(root, "filename"))
+        if name and "/" in stem and "/" not in name:
+            name = f"{stem.rpartition('/')[0]}/{name}"
         return SourceImage(
             None, name if name.lower().endswith(SUFFIXES) else _file_name(folder, name or stem), size_hw, tuple(rows)
         )

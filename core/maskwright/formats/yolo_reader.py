@@ -23,7 +23,9 @@ _KEYS = {"path", "nc", "names", *_SUBSETS}
 
 def is_yolo(folder: Path) -> bool:
     """Whether a folder is a YOLO dataset."""
-    return _yaml_in(folder) is not None or (_class_file(folder) is not None and (folder / "labels").is_dir())
+    if _class_file(folder) is not None and ((folder / "labels").is_dir() or (folder / "obj.data").is_file()):
+        return True
+    return _yaml_in(folder) is not None
 
 
 def _yaml_in(folder: Path) -> Path | None:

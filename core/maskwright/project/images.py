@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from maskwright.domain import Image, ImageRecord
+from maskwright.domain import Image, ImageRecord, PlaneRecord
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.files.names import plain_text
 from maskwright.imaging.reading import file_kind
@@ -251,10 +251,11 @@ class ImageCollection:
             raise
         except MaskwrightError as error:
             return [AddResult(file, None, problem=plain_text(str(error)))]
-        return [self._register_page(file, page, number) for number, page in enumerate(pages, start=1)]
+        return [self._register_page(file, page, number) for number, page in enumerate(pages)]
 
     def _register_page(self, file: Path, page: Image, number: int) -> AddResult:
-        image = Image(page.pixels, f"{file.stem} page {number}")
+        plane = PlaneRecord(file.stem, plain_text(file.name), ("page",), (number,))
+        image = Image(page.pixels, plane.name, plane=plane)
         known = self._store.images.by_sha256(image.sha256)
         return AddResult(file, known or self._store_image(image, copy=True), new=known is None)
 

@@ -411,7 +411,7 @@ def test_what_is_passed_over_and_further_pages_are_said(run: Run, home: Path) ->
     assert "stack.tif has 3 pages" in done.err
     assert run("project", "add", "p", "photos/stack.tif", "--pages", "all", "--json").json["added"] == 3
     names = [row["file_name"] for row in run("project", "images", "p", "--json").json]
-    assert names[-3:] == [f"images/stack page {number}.png" for number in (1, 2, 3)]
+    assert names[-3:] == [f"images/stack page{number}.png" for number in (0, 1, 2)]
 
 
 def test_options_of_a_split(run: Run, streets: Path) -> None:
