@@ -206,7 +206,8 @@ def _all_shards(file: Path, shard: re.Match[str]) -> dict[str, Tensor]:
 
 def _table(file: Path, content: Any) -> Weights:
     """The table in what a file holds."""
-    found = {"": content} if _is_table(content) else dict(_tables(content))
+    # an empty table lacks every key, which is said by name
+    found = {"": content} if content == {} or _is_table(content) else dict(_tables(content))
     if not found:
         raise BadWeights(f"{file.name} holds no table of weights, but {_described(content)}.")
     name, chosen = next(iter(found.items()))
