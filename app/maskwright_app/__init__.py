@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["launch"]
 
 _FIRST_PORT, _PORTS = 7860, 100
+_WARM_UP_SECONDS = 3.0
+"""A page that is opened at once is shown first: loading the model holds everything else up."""
 
 
 def launch(
@@ -62,7 +64,9 @@ def launch(
 
         def ready() -> None:
             print(f"Project: {session.folder}\nMaskwright is ready at {address}  (stop it with Ctrl+C)", flush=True)  # noqa: T201
-            threading.Thread(target=_warm_up, args=(session,), daemon=True).start()
+            warm_up = threading.Timer(_WARM_UP_SECONDS, _warm_up, (session,))
+            warm_up.daemon = True
+            warm_up.start()
 
         try:
             serve(create_app(session, hosts=LOOPBACK | _names(host), logins=logins), listener, ready)

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Mount, Route
@@ -37,6 +38,7 @@ def page_app(session: AnnotationSession, *, hosts: Collection[str] = LOOPBACK, l
     add_error_handlers(app)
     app.include_router(router(site))
     add_page(app)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=3)
     app.add_middleware(Guard, hosts=hosts, logins=logins)
     return app
 

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,21 @@ def test_two_servers_that_start_at_once_get_different_ports(monkeypatch: pytest.
         monkeypatch.setattr(maskwright_app, "_PORTS", 1)
         with pytest.raises(MaskwrightError):
             maskwright_app._listen("127.0.0.1", None)
+
+
+def test_a_page_that_is_opened_at_once_comes_before_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = threading.Event()
+
+    def serve(app: object, listener: object, ready: Callable[[], None]) -> None:
+        ready()
+        assert not loaded.wait(0.2)
+        assert loaded.wait(20)
+
+    monkeypatch.setattr("maskwright_app.server.create_app", lambda *_, **__: None)
+    monkeypatch.setattr("maskwright_app.server.serve", serve)
+    monkeypatch.setattr(maskwright_app, "_warm_up", lambda session: loaded.set())
+    monkeypatch.setattr(maskwright_app, "_WARM_UP_SECONDS", 0.5)
+    maskwright_app.launch(project=str(tmp_path / "p"))
 
 
 @pytest.mark.parametrize(

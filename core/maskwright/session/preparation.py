@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from maskwright.engine import Engine
 
 __all__ = ["Preparation"]
+
+_FIRST_SECONDS = 0.3
+"""A window that opens gets what it shows before the model is loaded, which holds every other thread up."""
 
 
 class Preparation:
@@ -62,6 +66,7 @@ class Preparation:
             self._thread.join()
 
     def _run(self) -> None:
+        time.sleep(_FIRST_SECONDS)
         while (image_id := self._next()) is not None:
             try:
                 self._engine().prepare_clicks(self._image(image_id), progress=_WhileInView(self, image_id))

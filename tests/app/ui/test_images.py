@@ -162,6 +162,8 @@ def test_pixels_are_upright_and_as_the_core_reads_them(client: TestClient, proje
         again = client.get(item["pixels"], headers={"If-None-Match": response.headers["etag"]})
         assert again.status_code == 304
     assert client.get(items[0]["pixels"]).content == plain
+    encodings = [client.get(path).headers.get("content-encoding") for path in ("/ui/images", items[0]["pixels"])]
+    assert encodings == ["gzip", None], "what is compressed already is sent as it is"
     assert items[1]["width"] == 60
     small = Pillow.open(io.BytesIO(client.get(items[1]["thumbnail"]).content))
     assert small.size == (60, 80)

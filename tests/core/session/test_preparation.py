@@ -59,6 +59,8 @@ def preparation(engine: _SlowEngine) -> Any:
 
 def test_an_image_that_leaves_the_view_is_given_up(engine: _SlowEngine, preparation: Preparation) -> None:
     preparation.show(1)
+    time.sleep(0.1)
+    assert not engine.started, "the window gets what it shows first"
     _until(lambda: engine.started == [1])
     preparation.show(2)
     _until(lambda: engine.started == [1, 2])
