@@ -70,10 +70,10 @@ def click_each(
         batch = prompts[first : first + batch_size]
         labels = torch.ones(batch.shape[:2], dtype=torch.int64, device=batch.device)
         attended = preset.model.attend(embedding.features, Prompts(batch, labels))
-        kept = (attended.iou[:, 1:] >= least_iou).any(dim=1)
-        if kept.any():
-            attended = Attended(*(part[kept] for part in attended))
-            indices = first + kept.nonzero()[:, 0].cpu().numpy()
+        promising = (attended.iou[:, 1:] >= least_iou).any(dim=1)
+        if promising.any():
+            attended = Attended(*(part[promising] for part in attended))
+            indices = first + promising.nonzero()[:, 0].cpu().numpy()
             yield indices, preset.model.mask_decoder.masks(attended)[:, 1:], attended.iou[:, 1:]
     progress.report(len(prompts), len(prompts), "Segmenting")
 
