@@ -9,10 +9,19 @@ from typing import Annotated, Any, Literal
 from gradio.utils import get_upload_folder
 from pydantic import Field, TypeAdapter, ValidationError
 
-from maskwright.domain import Annotation, TextPrompt, rle
+from maskwright import __version__
+from maskwright.domain import Annotation, Reference, TextPrompt, rle
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.session import AnnotationSession, BadPrompt, MaskwrightError, OtherImage, Proposals, UsageError
+from maskwright.session import (
+    UNKNOWN_IMAGE,
+    AnnotationSession,
+    MaskwrightError,
+    OtherImage,
+    Proposals,
+    UsageError,
+)
 from maskwright_app.api_calls import current_call
+from maskwright_app.api_values import ids, mask_of, masks_json, points_of
 
 __all__ = ["Api"]
 
@@ -38,9 +47,14 @@ class Api:
     def endpoints(self) -> tuple[Callable[..., dict[str, Any]], ...]:
         """Those that return JSON, by the name of the method; `export_coco` returns a file."""
         return (
-            self.segment_text, self.segment_like, self.segment_click, self.find_images, self.accept, self.reject,
-            self.delete, self.undo, self.redo, self.finetune, self.job_status, self.job_cancel,
+            self.about, self.segment_text, self.segment_like, self.segment_click, self.segment_everything,
+            self.suggest_names, self.find_images, self.accept, self.reject, self.delete, self.undo, self.redo,
+            self.finetune, self.job_status, self.job_cancel,
         )  # fmt: skip
+
+    def about(self) -> dict[str, Any]:
+        """Version of the server, and the model that answers each kind of prompt."""
+        return self._answer(None, version=__version__, models=self._session.engines.names())
 
     def segment_text(
         self,
@@ -52,6 +66,9 @@ class Api:
         refine: str | None = None,
         preset: str | None = None,
         cleaning: bool | None = None,
+        high_resolution: bool = False,
+        instances: bool | list[str] = False,
+        synonyms: bool = True,
     ) -> dict[str, Any]:
         """Propose a mask for each class name found in an image.
 
@@ -64,21 +81,22 @@ class Api:
             refine: "pamr" or "crf" makes contours follow the edges of the image.
             preset: must be the preset that this server runs; may be left out.
             cleaning: background cleaning, which needs a background; by default what the preset says.
+            high_resolution: dino.txt's slow procedure for fine structures.
+            instances: one mask for each object, of all classes or of the named ones.
+            synonyms: add those of the project's categories.
         """
         self._check_preset(preset, "text")
         image_id = self._image_id(image)
         prompt = TextPrompt.parse(
             words, method=method, background=background, threshold=threshold, refine=refine,
-            cleaning=cleaning if background or threshold is not None else None,
+            cleaning=cleaning if background or threshold is not None else None, high_resolution=high_resolution,
+            instances=tuple(instances) if isinstance(instances, list) else instances,
         )  # fmt: skip
-        answer = self._session.propose_text(image_id, prompt, progress=current_call().progress)
+        answer = self._session.propose_text(image_id, prompt, synonyms=synonyms, progress=current_call().progress)
         removed = answer.prediction.unlabelled_by_cleaning
-        return self._answer(
-            image_id,
-            categories=list(answer.prediction.categories),
+        return self._proposals(
+            answer,
             unfamiliar=list(answer.prediction.out_of_vocabulary),
-            notice=answer.answer_notice,
-            masks=_masks(answer),
             left_unlabelled=None if removed is None else dict(rle.encode(removed)),
         )
 
@@ -97,27 +115,34 @@ class Api:
         return self._answer(None, images=images, problems=list(matches.problems))
 
     def segment_like(
-        self, image: Any, references: list[int], not_this: list[int] | None = None, preset: str | None = None
+        self,
+        image: Any,
+        references: list[int] | None = None,
+        not_this: list[int] | None = None,
+        preset: str | None = None,
+        examples: list[dict[str, Any]] | None = None,
+        counterexamples: list[dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """Propose a mask of what accepted masks show.
+        """Propose a mask of what accepted masks, or masks that are sent along, show.
 
         Args:
             image: id of a project image, or an uploaded file, which is added to the project.
             references: ids of accepted masks of the object.
             not_this: ids of accepted masks of what it is not (negative references).
             preset: must be the preset that this server runs; may be left out.
+            examples: masks of the object that need not be accepted, each with `image`, `segmentation` (COCO RLE) and
+                `category`.
+            counterexamples: such masks of what it is not.
         """
         self._check_preset(preset, "example")
         image_id = self._image_id(image)
         answer = self._session.propose_reference(
-            image_id, references, negative_references=not_this or [], progress=current_call().progress
-        )
-        return self._answer(
             image_id,
-            categories=list(answer.prediction.categories),
-            notice=answer.answer_notice,
-            masks=_masks(answer),
+            [*(references or []), *map(self._reference, examples or [])],
+            negative_references=[*(not_this or []), *map(self._reference, counterexamples or [])],
+            progress=current_call().progress,
         )
+        return self._proposals(answer)
 
     def segment_click(
         self,
@@ -126,6 +151,8 @@ class Api:
         box: list[float] | None = None,
         previous: str | None = None,
         preset: str | None = None,
+        start: dict[str, Any] | None = None,
+        category: str | None = None,
     ) -> dict[str, Any]:
         """Propose up to three masks of the object that is clicked on, the best first.
 
@@ -135,12 +162,36 @@ class Api:
             box: left, top, right and bottom of a box around the object, in pixels.
             previous: id of the proposal that the points correct.
             preset: must be the preset that this server runs; may be left out.
+            start: any mask that the points correct, as COCO RLE.
+            category: name of the object.
         """
         self._check_preset(preset, "click")
         image_id = self._image_id(image)
-        start = ProposalId.parse(previous) if previous else None
-        answer = self._session.propose_click(image_id, _points(points), box, previous=start)
-        return self._answer(image_id, notice=answer.answer_notice, masks=_masks(answer))
+        corrected = mask_of(start, category) if start else ProposalId.parse(previous) if previous else None
+        answer = self._session.propose_click(image_id, points_of(points), box, previous=corrected, category=category)
+        return self._proposals(answer)
+
+    def segment_everything(self, image: Any) -> dict[str, Any]:
+        """Propose masks of all objects, the most stable first.
+
+        Args:
+            image: id of a project image, or an uploaded file, which is added to the project.
+        """
+        return self._proposals(
+            self._session.propose_everything(self._image_id(image), progress=current_call().progress)
+        )
+
+    def suggest_names(self, image: Any, segmentation: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        """Rank names for a mask, each with its probability.
+
+        Args:
+            image: id of a project image, or an uploaded file, which is added to the project.
+            segmentation: the mask as COCO RLE.
+            names: to rank, with synonyms separated by "|".
+        """
+        image_id = self._image_id(image)
+        pixels, mask = self._session.images.get(image_id), mask_of(segmentation, None)
+        return self._answer(image_id, names=self._session.engines.for_suggestions().suggest(pixels, mask, names))
 
     def accept(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
         """Accept proposals as annotations; they are on disk when this returns.
@@ -149,9 +200,7 @@ class Api:
             proposals: ids from a segment endpoint.
             category: name for all of them instead of their own.
         """
-        return self._annotations(
-            self._session.accept(_ids(proposals), category=category, annotator=current_call().user)
-        )
+        return self._annotations(self._session.accept(ids(proposals), category=category, annotator=current_call().user))
 
     def reject(self, proposals: list[str], category: str | None = None) -> dict[str, Any]:
         """Reject proposals; the project keeps them as negatives.
@@ -160,9 +209,7 @@ class Api:
             proposals: ids from a segment endpoint.
             category: name for all of them instead of their own.
         """
-        return self._annotations(
-            self._session.reject(_ids(proposals), category=category, annotator=current_call().user)
-        )
+        return self._annotations(self._session.reject(ids(proposals), category=category, annotator=current_call().user))
 
     def delete(self, annotations: list[int]) -> dict[str, Any]:
         """Delete accepted masks, in one step that `undo` takes back.
@@ -270,6 +317,28 @@ class Api:
                 f"Use {preset} in the page's list of models, or start another server with --preset {preset}.",
             )
 
+    def _proposals(self, answer: Proposals, **values: Any) -> dict[str, Any]:
+        """The answer to a prompt, with all that a program needs to make the same prediction of it."""
+        prediction = answer.prediction
+        return self._answer(
+            answer.image_id,
+            categories=list(prediction.categories),
+            notice=answer.answer_notice,
+            masks=masks_json(answer),
+            scores=[float(score) for score in prediction.scores],
+            max_scores=[float(score) for score in prediction.max_scores],
+            note=prediction.note,
+            provenance=prediction.provenance.to_dict(),
+            **values,
+        )
+
+    def _reference(self, example: Any) -> Reference:
+        if not isinstance(example, Mapping) or not {"image", "segmentation"} <= set(example):
+            raise UsageError("An example needs an image and a segmentation.")
+        category = example.get("category")
+        mask = mask_of(example["segmentation"], None if category is None else str(category)[:200])
+        return Reference(self._session.images.get(self._image_id(example["image"])), mask)
+
     def _image_id(self, image: Any) -> int:
         """Id of a project image, or of an upload after adding it; no other path from a client is opened."""
         if isinstance(image, int) and not isinstance(image, bool):
@@ -278,35 +347,9 @@ class Api:
             path = Path(str(image["path"])).resolve()
             if path.is_relative_to(Path(get_upload_folder()).resolve()):
                 return self._session.images.add(path).id
+        if isinstance(image, Mapping) and "sha256" in image:
+            known = self._session.images.id_of(str(image["sha256"])[:64])
+            if known is None:
+                raise MaskwrightError(UNKNOWN_IMAGE, "Upload it first.")
+            return known
         raise UsageError("Name an image of the project by its number, or upload a file.")
-
-
-def _ids(proposals: Sequence[str]) -> list[ProposalId]:
-    return [ProposalId.parse(text) for text in proposals]
-
-
-def _points(points: Any) -> list[tuple[float, ...]]:
-    """Points as a program sends them; raises BadPrompt."""
-    try:
-        rows = [tuple(float(value) for value in point) for point in points or []]
-    except (TypeError, ValueError) as error:
-        raise BadPrompt("Points must be a list of (x, y) or (x, y, label).") from error
-    if any(len(row) not in (2, 3) for row in rows):
-        raise BadPrompt("Points must be a list of (x, y) or (x, y, label).")
-    return rows
-
-
-def _masks(answer: Proposals) -> list[dict[str, Any]]:
-    """All masks of an answer in the model's order; masks accepted earlier only change `duplicate`."""
-    return [
-        {
-            "proposal": str(proposal.id),
-            "category": proposal.mask.category,
-            "score": proposal.mask.score,
-            "bbox": list(proposal.mask.bbox),
-            "area": proposal.mask.area,
-            "segmentation": dict(proposal.mask.rle),
-            "duplicate": proposal.id in answer.repeated,
-        }
-        for proposal in answer.all
-    ]

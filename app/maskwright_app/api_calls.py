@@ -21,6 +21,7 @@ __all__ = ["Call", "current_call", "endpoint"]
 log = logging.getLogger(__name__)
 
 _Word = Annotated[str, Field(max_length=40)]
+Examples = Annotated[list[dict[str, Any]], Field(max_length=32)]
 _TYPES: dict[str, Any] = {
     "image": Id | dict[str, Any],
     "words": Annotated[str, Field(max_length=4000)],
@@ -32,11 +33,19 @@ _TYPES: dict[str, Any] = {
     "cleaning": bool | None,
     "phrase": Annotated[str, Field(max_length=1000)],
     "limit": Annotated[int, Field(ge=1, le=100_000)],
-    "references": Annotated[References, Field(min_length=1)],
+    "high_resolution": bool,
+    "instances": bool | Annotated[list[Name], Field(max_length=1000)],
+    "synonyms": bool,
+    "references": References | None,
     "not_this": References | None,
     "points": Annotated[list[Point], Field(max_length=1000)] | None,
     "box": Box | None,
     "previous": Annotated[str, Field(max_length=80)] | None,
+    "examples": Examples | None,
+    "counterexamples": Examples | None,
+    "start": dict[str, Any] | None,
+    "segmentation": dict[str, Any],
+    "names": Annotated[list[Name], Field(min_length=1, max_length=1000)],
     "proposals": Keys,
     "category": Name | None,
     "annotations": Ids,

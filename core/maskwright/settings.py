@@ -14,7 +14,7 @@ from maskwright.errors import MaskwrightError
 
 __all__ = ["Settings"]
 
-_WORDS: dict[type, str] = {float: "a number", int: "a whole number", Path: "the name of a folder"}
+_WORDS: dict[type, str] = {float: "a number", int: "a whole number", Path: "the name of a folder", str: "a text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Settings:
     """Folder of imported presets."""
     cache: Path = user_cache_path("maskwright") / "computed"
     """Folder of results that can be computed again."""
+    engine: str = ""
+    """Address of a running `maskwright ui` that answers the prompts of napari; empty for this computer."""
 
     @classmethod
     def load(cls) -> Settings:

@@ -47,8 +47,9 @@ def image(client: Client) -> int:
 def test_words_accept_reject_and_export(client: Client, image: int) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {
-        "/segment_text", "/segment_like", "/segment_click", "/find_images", "/accept", "/reject", "/export_coco",
-        "/delete", "/undo", "/redo", "/finetune", "/job_status", "/job_cancel",
+        "/about", "/segment_text", "/segment_like", "/segment_click", "/segment_everything", "/suggest_names",
+        "/find_images", "/accept", "/reject", "/export_coco", "/delete", "/undo", "/redo", "/finetune", "/job_status",
+        "/job_cancel",
     }  # fmt: skip
     found = client.predict(image, "tree, giraffe", api_name="/segment_text")
     assert found["categories"] == ["tree", "giraffe"]

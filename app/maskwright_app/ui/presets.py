@@ -62,7 +62,7 @@ def presets_json(session: AnnotationSession) -> dict[str, Any]:
         "name": used.name if used else "",
         "title": used.title if used else "A fine-tuned model",
         "prompts": [*prompts, *(["click"] if "everything" in prompts else [])],
-        "methods": _choices(session.text_methods()),
+        "methods": _choices(session.presets.text_methods()),
     }
     choices = {"refine": _choices(REFINEMENT_CHOICES), "cleaning": _choices(CLEANINGS)}
     return {"preset": preset, "presets": [_preset(info) for info in presets], "choices": choices}

@@ -16,9 +16,19 @@ def napari(
     project: Annotated[str | None, typer.Option(help="Folder or database URL; created when missing.")] = None,
     preset: Preset = "tiny",
     device: Device = "auto",
+    engine: Annotated[
+        str | None,
+        typer.Option(help="Address of a running `maskwright ui` that answers prompts, on this computer or another."),
+    ] = None,
 ) -> None:
     """Open napari on a project."""
     from maskwright.settings import Settings
 
     launch = front_end("napari")
-    launch(project=project or str(Settings.load().project.expanduser()), preset=preset, device=device)
+    settings = Settings.load()
+    launch(
+        project=project or str(settings.project.expanduser()),
+        preset=preset,
+        device=device,
+        engine=settings.engine if engine is None else engine,
+    )

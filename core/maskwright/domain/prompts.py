@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,6 +141,12 @@ class Reference:
             object.__setattr__(self, "mask", Mask.from_array(self.mask))
         if tuple(self.mask.rle["size"]) != self.image.size_hw:
             raise InvalidMask("The reference mask has another size than its image.")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which image and mask it is, for the provenance."""
+        mask = self.annotation_uid or hashlib.sha256(self.mask.rle["counts"].encode()).hexdigest()
+        return {"image": self.image.sha256, "mask": mask}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

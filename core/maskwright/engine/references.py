@@ -50,9 +50,9 @@ class ReferenceSegmenter:
         parameters = {
             **asdict(self._preset.settings.method),
             "refine": prompt.refine,
-            "not_this": [_identity(reference) for reference in prompt.negative_references],
+            "not_this": [reference.identity for reference in prompt.negative_references],
         }
-        identities = [_identity(reference) for reference in prompt.references]
+        identities = [reference.identity for reference in prompt.references]
         return Provenance(PromptKind.REFERENCE, self._preset.ref, "insid3", image.sha256, identities, parameters)
 
     @torch.inference_mode()
@@ -188,12 +188,6 @@ def _joined(
         label_map[top:bottom, left:right][pixels[: tile.height, : tile.width]] = 1
     label_map.flags.writeable = False
     return label_map, highest
-
-
-def _identity(reference: Reference) -> dict[str, str]:
-    """Which image and mask a reference is, for the provenance."""
-    mask = reference.annotation_uid or hashlib.sha256(reference.mask.rle["counts"].encode()).hexdigest()
-    return {"image": reference.image.sha256, "mask": mask}
 
 
 def _unit_range(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

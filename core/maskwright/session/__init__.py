@@ -18,13 +18,16 @@ from maskwright.files.logins import Logins
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import AddResult
 from maskwright.project.uploads import Upload
+from maskwright.remote import UNKNOWN_IMAGE
 from maskwright.session.batches import BatchJob, BatchPrompt
 from maskwright.session.choices import CLEANINGS, REFINEMENT_CHOICES, Choice
 from maskwright.session.classes import ClassEntry
 from maskwright.session.comparison import Side
 from maskwright.session.countable import countable_names, divide_countable
+from maskwright.session.drawn import DrawnPrompt, masks_of_labels, polygon_mask, propose_drawn, propose_masks
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
+from maskwright.session.layer_files import LabelledImage, is_coco, read_labelled, write_labelled
 from maskwright.session.locations import LocationKind, ProjectLocation
 from maskwright.session.masks import MaskEdit, StoredMask
 from maskwright.session.messages import (
@@ -41,6 +44,7 @@ from maskwright.session.pending import Decision, Pending, WriteFailure
 from maskwright.session.presets import PRESET_ACTIONS, PresetInfo
 from maskwright.session.propagation import PropagationResult, StackPlane, propagate
 from maskwright.session.session import AnnotationSession, default_project
+from maskwright.session.thumbnails import mask_thumbnail
 from maskwright.session.views import MaskView, Proposal, Proposals, visible
 from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
 
@@ -63,6 +67,7 @@ __all__ = [
     "PRESET_ACTIONS",
     "REFINEMENT_CHOICES",
     "STATUSES",
+    "UNKNOWN_IMAGE",
     "AddResult",
     "AnnotationSession",
     "BadPrompt",
@@ -74,10 +79,12 @@ __all__ = [
     "ClassEntry",
     "Conflict",
     "Decision",
+    "DrawnPrompt",
     "FinetuneStatus",
     "ImageFilter",
     "ImageSummary",
     "ImportReport",
+    "LabelledImage",
     "LocationKind",
     "Logins",
     "MaskEdit",
@@ -106,9 +113,17 @@ __all__ = [
     "deletion_message",
     "divide_countable",
     "duplicates_hidden",
+    "is_coco",
+    "mask_thumbnail",
+    "masks_of_labels",
     "plural",
+    "polygon_mask",
     "propagate",
+    "propose_drawn",
+    "propose_masks",
+    "read_labelled",
     "visible",
+    "write_labelled",
 ]
 
 METHODS = {

@@ -3,24 +3,66 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from maskwright.domain import Image, Mask, Prediction, Reference, TextPrompt
 from maskwright.errors import PresetMissing
 from maskwright.presets.folders import TASKS, find, tasks
 from maskwright.presets.official import Task
+from maskwright.progress import Progress
 from maskwright.project import Project
+from maskwright.remote import RemoteEngine
 from maskwright.settings import Settings
 
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
 
-__all__ = ["Engines", "Task"]
+__all__ = ["Engines", "PromptEngine", "Task"]
 
 _BUNDLED = "tiny"
 """Answers the tasks that the first preset does not."""
+
+
+class PromptEngine(Protocol):
+    """What a session needs of an engine, of this computer or of a server; see `Engine`."""
+
+    def segment(self, image: Image, prompt: TextPrompt, *, clicks: Any, progress: Progress) -> Prediction:
+        """Segment by class names."""
+
+    def segment_like(
+        self,
+        image: Image,
+        references: Sequence[Reference],
+        category: str | None = None,
+        *,
+        negative_references: Sequence[Reference],
+        progress: Progress,
+    ) -> Prediction:
+        """Segment what references show."""
+
+    def segment_click(
+        self,
+        image: Image,
+        points: Sequence[Sequence[float]],
+        labels: Sequence[float],
+        box: Sequence[float] | None,
+        *,
+        start: Mask | None,
+        category: str | None,
+    ) -> Prediction:
+        """Segment the object at points or in a box."""
+
+    def segment_everything(self, image: Image, *, progress: Progress) -> Prediction:
+        """Segment every object."""
+
+    def suggest(self, image: Image, mask: Mask, categories: Sequence[str]) -> list[tuple[str, float]]:
+        """Rank names for a mask."""
+
+    def prepare_clicks(self, image: Image, *, progress: Progress) -> None:
+        """Encode an image ahead of its first click."""
 
 
 class Engines:
@@ -31,9 +73,49 @@ class Engines:
         self._load, self._project, self._preset = load, project, preset
         self._lock = threading.Lock()
         self._slots: dict[str, _Slot] = {}
+        self._remote: RemoteEngine | None = None
 
-    def current(self, task: Task = "text") -> Engine:
-        """The engine that answers a kind of prompt.
+    @property
+    def server(self) -> str:
+        """Address of the server that answers prompts, without its login; empty when this computer does."""
+        return "" if self._remote is None else self._remote.address
+
+    def use_server(self, address: str) -> str:
+        """Let a running `maskwright ui` answer prompts; an empty address brings them back to this computer.
+
+        Batches, search and fine-tuning stay here.
+
+        Returns:
+            A sentence on which models answer.
+
+        Raises:
+            UsageError: the address is none.
+            Unreachable: the server does not answer; what answered before goes on.
+            MaskwrightError: it needs another login, or it is another version.
+        """
+        if not address.strip():
+            self._remote = None
+            return f"This computer answers with {', '.join(dict.fromkeys(self.names().values()))}."
+        remote = RemoteEngine(address)
+        sentence = remote.connect()
+        self._remote = remote
+        return sentence
+
+    def use_server_of_settings(self, address: str | None) -> str:
+        """As `use_server`, for an address or, when that is None, the user's setting; without one nothing changes."""
+        chosen = Settings.load().engine if address is None else address
+        return self.use_server(chosen) if chosen else ""
+
+    def names(self) -> dict[Task, str]:
+        """Name of the preset, or of the fine-tuning run, that answers each kind of prompt on this computer."""
+        return {task: Path(model).name for task, model in self.models().items()}
+
+    def current(self, task: Task = "text") -> PromptEngine:
+        """The engine that answers a kind of prompt: that of a server, if one was chosen."""
+        return self._remote or self.local(task)
+
+    def local(self, task: Task = "text") -> Engine:
+        """The engine of this computer that answers a kind of prompt.
 
         Another window may have changed the model: the new engine is built beside the old one, on which running prompts
         finish.
@@ -77,11 +159,13 @@ class Engines:
 
     def for_search(self) -> Engine:
         """The engine of text, or the preset's: a fine-tuned model no longer fits Talk2DINO's projection."""
-        engine = self.current()
+        engine = self.local()
         return engine if "talk2dino" in engine.text_methods else self.load(self._preset)
 
-    def for_suggestions(self) -> Engine:
+    def for_suggestions(self) -> PromptEngine:
         """The engine of text where it has a dino.txt, which ranks names for a mask; else one that has."""
+        if self._remote is not None:
+            return self._remote
         text = self.models()["text"]
         return self.load(next(name for name in (text, self._preset, _BUNDLED) if _has_dinotxt(name)))
 

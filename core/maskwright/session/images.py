@@ -53,6 +53,11 @@ class SessionImages:
         self._remember(record.id, image)
         return record.id
 
+    def id_of(self, sha256: str) -> int | None:
+        """Id of the image whose file has this hash; None when the project has none."""
+        record = self._project.store.images.by_sha256(sha256)
+        return None if record is None else record.id
+
     def add_uploads(self, uploads: Sequence[Upload], *, progress: Progress = NO_PROGRESS) -> list[AddResult]:
         """Add files that somebody sent, also those in zip archives; one result for each image file."""
         return list(add_uploads(self._project.images, uploads, progress=progress))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from maskwright.domain import Annotation, Mask, PromptKind
 from maskwright.domain.proposal_id import ProposalId
@@ -113,6 +114,32 @@ class SessionMasks:
             raise
         accepted = self._project.annotations(answer.image_id)
         return [mask for mask in self.describe([*accepted, *rows]) if mask.annotation.state == "proposed"]
+
+    def store_proposals(
+        self,
+        image_id: int,
+        masks: Sequence[tuple[Mask, Mapping[str, Any]]],
+        category: str,
+        *,
+        annotator: str = "",
+    ) -> None:
+        """Store masks with their provenance as proposals, in place of open ones of the same categories and sources.
+
+        Args:
+            image_id: the image.
+            masks: those without a category get `category`.
+            category: a name.
+            annotator: the user; by default the user of this computer.
+        """
+        user = annotator or user_name()
+        drafts = [
+            NewAnnotation(
+                image_id, category if mask.category in (None, "object") else mask.category or category, mask,
+                str(provenance["source"]), provenance, user, "proposed",
+            )
+            for mask, provenance in masks
+        ]  # fmt: skip
+        self._project.store.predictions.add(image_id, drafts, None, user)
 
     def above(self, image_id: int, score: float) -> list[ProposalId]:
         """Proposals of an image with at least this score, without those that repeat an accepted mask."""

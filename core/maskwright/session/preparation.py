@@ -12,8 +12,7 @@ from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.progress import Progress
 
 if TYPE_CHECKING:
-    # torch comes with the engine, and a window should open before it
-    from maskwright.engine import Engine
+    from maskwright.session.engines import PromptEngine
 
 __all__ = ["Preparation"]
 
@@ -28,7 +27,7 @@ class Preparation:
     between two layers of the encoder.
     """
 
-    def __init__(self, engine: Callable[[], Engine], image: Callable[[int], Image]) -> None:
+    def __init__(self, engine: Callable[[], PromptEngine], image: Callable[[int], Image]) -> None:
         """Take functions that return the engine in use, and an image of the project by id."""
         self._engine, self._image = engine, image
         self._changed = threading.Condition()

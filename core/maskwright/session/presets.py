@@ -14,6 +14,7 @@ from maskwright.presets.folders import bundled, find, installed, tasks
 from maskwright.presets.official import OFFICIAL, Task
 from maskwright.progress import Progress
 from maskwright.project import Project, user_name
+from maskwright.session.choices import Choice, text_methods
 from maskwright.session.engines import Engines
 from maskwright.settings import Settings
 
@@ -107,7 +108,12 @@ class SessionPresets:
 
     def used(self, task: Task) -> str:
         """Name of the preset, or of the fine-tuning run, that answers a kind of prompt now."""
-        return Path(self._engines.models()[task]).name
+        return self._engines.names()[task]
+
+    def text_methods(self) -> list[Choice]:
+        """Methods of the model that answers text prompts, the automatic choice first; loads nothing."""
+        folder = self._engines.folder("text")
+        return [] if folder is None else text_methods(folder)
 
     def use(self, name: str, *, tasks_only: Sequence[str] | None = None, user: str = "") -> PresetInfo:
         """Answer prompts by a preset from now on, in every window on this project; returns its info.

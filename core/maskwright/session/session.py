@@ -15,12 +15,11 @@ from maskwright.presets.folders import find
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.session.batches import Batches
-from maskwright.session.choices import Choice, text_methods
 from maskwright.session.classes import SessionClasses
 from maskwright.session.comparison import Side, compare
 from maskwright.session.decision_writer import DecisionWriter
 from maskwright.session.duplicates import duplicates
-from maskwright.session.engines import Engines, Task
+from maskwright.session.engines import Engines, PromptEngine, Task
 from maskwright.session.exchange import SessionExchange
 from maskwright.session.finetuning import Finetuning
 from maskwright.session.images import SessionImages
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from maskwright.engine import Engine
     from maskwright.project.search import SearchResult
 
-    Segment = Callable[[Engine, Image], Prediction]
+    Segment = Callable[[PromptEngine, Image], Prediction]
 
 __all__ = ["AnnotationSession", "default_project"]
 
@@ -60,19 +59,20 @@ class AnnotationSession:
         """Join a project, a function that loads the engine of a preset or checkpoint folder, and the first preset."""
         self.project = project
         self.folder = project.folder
-        self._engines = Engines(engine, project, preset)
-        self.presets = SessionPresets(project, self._engines)
-        self.finetuning = Finetuning(project, self._engines.trainable)
+        self.engines = Engines(engine, project, preset)
+        """Which models answer prompts: those of this computer, or a server's."""
+        self.presets = SessionPresets(project, self.engines)
+        self.finetuning = Finetuning(project, self.engines.trainable)
         """Fine-tuning runs: status, and possible actions."""
         self.images = SessionImages(project)
         """Images: add, pixels, titles, neighbors."""
         self.references = SessionReferences(project)
         """Accepted masks that say what a category is, or what it is not."""
-        self.preparation = Preparation(lambda: self._engines.current("click"), self.images.get)
+        self.preparation = Preparation(lambda: self.engines.current("click"), self.images.get)
         """Encodes the image in view ahead of its first click."""
         self._open = OpenProposals()
         self._writer = DecisionWriter(project, self._open)
-        self.batches = Batches(project, lambda task: self._engines.current("text" if task == "text" else "example"))
+        self.batches = Batches(project, lambda task: self.engines.local("text" if task == "text" else "example"))
         """Batch predictions: start, pause, resume, cancel."""
         self.exchange = SessionExchange(project)
         """Export to a file, import with a report."""
@@ -107,7 +107,7 @@ class AnnotationSession:
         return cls(load, Project.open(project, create=create), preset)
 
     def close(self) -> None:
-        """Close the project."""
+        """End what runs, and close the project."""
         self.preparation.close()
         self.batches.close()
         self.project.close()
@@ -115,32 +115,29 @@ class AnnotationSession:
     @property
     def engine(self) -> Engine:
         """The engine that answers text, loaded when first needed."""
-        return self._engines.current()
-
-    def text_methods(self) -> list[Choice]:
-        """Methods of the model that answers text prompts, the automatic choice first; loads nothing."""
-        folder = self._engines.folder("text")
-        return [] if folder is None else text_methods(folder)
+        return self.engines.local()
 
     def compare(
         self, image_id: int, prompt: TextPrompt, presets: Sequence[str], *, progress: Progress = NO_PROGRESS
     ) -> list[Side]:
         """The answers of several presets to one prompt, to look at; nothing is stored."""
-        return compare(self._engines, self.images.get(image_id), prompt, presets, progress=progress)
+        return compare(self.engines, self.images.get(image_id), prompt, presets, progress=progress)
 
     def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> SearchResult:
         """Images of the project that show what a phrase says, the best first; see `project.search.find_images`."""
         from maskwright.project.search import find_images
 
-        return find_images(self.project, self._engines.for_search(), phrase, limit=limit, progress=progress)
+        return find_images(self.project, self.engines.for_search(), phrase, limit=limit, progress=progress)
 
     # prompts
 
-    def propose_text(self, image_id: int, prompt: TextPrompt, *, progress: Progress = NO_PROGRESS) -> Proposals:
-        """Masks for class names; earlier proposals and accepted masks stay as they are."""
-        full = self.classes.with_synonyms(prompt)
+    def propose_text(
+        self, image_id: int, prompt: TextPrompt, *, synonyms: bool = True, progress: Progress = NO_PROGRESS
+    ) -> Proposals:
+        """Masks for class names, with the synonyms of the project's categories unless `synonyms` is False."""
+        full = self.classes.with_synonyms(prompt) if synonyms else prompt
         # the objects of a class are found by the model of clicks
-        sam = self._engines.current("click") if full.divided else None
+        sam = self.engines.current("click") if full.divided else None
         return self._propose(
             "text", image_id, lambda engine, image: engine.segment(image, full, clicks=sam, progress=progress)
         )
@@ -185,7 +182,7 @@ class AnnotationSession:
         points: Sequence[Sequence[float]] = (),
         box: Sequence[float] | None = None,
         *,
-        previous: ProposalId | None = None,
+        previous: ProposalId | Mask | None = None,
         corrects: int | None = None,
         category: str | None = None,
     ) -> Proposals:
@@ -195,7 +192,7 @@ class AnnotationSession:
             image_id: the image to segment.
             points: x, y in pixels and, optionally, a label: 1 positive (default), 0 negative.
             box: left, top, right, bottom in pixels.
-            previous: open proposal that the points correct.
+            previous: open proposal, or any mask, that the points correct.
             corrects: accepted mask that they correct; accepting the answer replaces it.
             category: name of the object.
         """
@@ -203,7 +200,9 @@ class AnnotationSession:
         if corrects is not None:
             corrected = self.project.store.masks.get(corrects)
             start = corrected.mask
-        if previous is not None:
+        if isinstance(previous, Mask):
+            start = previous
+        elif previous is not None:
             opened = self._open.get([previous])
             if not opened or opened[0].image_id != image_id:
                 raise MaskwrightError(CLOSED_PROPOSAL)
@@ -236,7 +235,7 @@ class AnnotationSession:
             raise MaskwrightError(CLOSED_PROPOSAL)
         if not names:
             raise MaskwrightError("This project has no category yet.", "Type a name for the first one.")
-        return self._engines.for_suggestions().suggest(self.images.get(opened[0].image_id), opened[0].mask, names)
+        return self.engines.for_suggestions().suggest(self.images.get(opened[0].image_id), opened[0].mask, names)
 
     def drop(self, ids: Sequence[ProposalId]) -> None:
         """Forget open proposals that nothing shows any more."""
@@ -254,7 +253,7 @@ class AnnotationSession:
         return before
 
     def _propose(self, task: Task, image_id: int, segment: Segment, corrects: Annotation | None = None) -> Proposals:
-        engine, image = self._engines.current(task), self.images.get(image_id)
+        engine, image = self.engines.current(task), self.images.get(image_id)
         started = time.perf_counter()
         prediction = segment(engine, image)
         provenance = {**prediction.provenance, "seconds": round(time.perf_counter() - started, 3)}
