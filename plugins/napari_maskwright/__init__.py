@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 
 __all__ = ["launch"]
 
 
-def launch(*, project: str, preset: str = "tiny", device: str = "auto") -> None:
+def launch(*, project: str, preset: str = "tiny", device: str = "auto", engine: str = "") -> None:
     """Open napari with the dock widget on a project, which is created if it is new; returns when the window closes.
 
     Args:
         project: folder or database URL.
         preset: preset name or checkpoint folder.
         device: as for `Engine.load`.
+        engine: address of a running `maskwright ui` that answers prompts; empty for this computer.
 
     Raises:
-        MaskwrightError: there is no display, or the project cannot be used.
+        MaskwrightError: there is no display, the project cannot be used, or the server does not answer.
     """
     from maskwright.session import AnnotationSession, MaskwrightError
 
@@ -31,9 +33,11 @@ def launch(*, project: str, preset: str = "tiny", device: str = "auto") -> None:
 
     from napari_maskwright._widget import AnnotatorWidget
 
-    # report a project that cannot be used in the terminal, before any window opens
-    AnnotationSession.open(project).close()
+    # report what cannot be used in the terminal, before any window opens
+    with closing(AnnotationSession.open(project)) as session:
+        if engine:
+            session.engines.use_server(engine)
     viewer = napari.Viewer(title="Maskwright")
-    widget = AnnotatorWidget(viewer, project=project, preset=preset, device=device)
+    widget = AnnotatorWidget(viewer, project=project, preset=preset, device=device, engine=engine)
     viewer.window.add_dock_widget(widget, name="Maskwright", area="right")
     napari.run()

@@ -7,22 +7,23 @@ from collections.abc import Iterable, Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QCheckBox,
     QHBoxLayout,
     QListWidget,
-    QListWidgetItem,
     QMenu,
     QVBoxLayout,
     QWidget,
 )
 
-from maskwright.session import MaskView
-from napari_maskwright._qt_widgets import MaskList, button, swatch
+from napari_maskwright._mask_table import MaskRow, MaskTable
+from napari_maskwright._qt_widgets import button
 
 __all__ = ["LIKE", "AcceptedBox"]
 
 LIKE = {
     "here": "In this image",
     "next": "In the next image",
+    "later": "In all later images of the project",
     "stack": "In all planes of the layer",
     "propagate": "Follow it through the planes",
 }
@@ -46,7 +47,7 @@ class AcceptedBox(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.list = MaskList("Select masks here, or by a click on the image with the Select tool.")
+        self.list = MaskTable("Select masks here, or by a click on the image with the Select tool.")
         self.list.itemSelectionChanged.connect(self._selected)
         self.list.delete_pressed.connect(self._delete)
         self.delete = button("Delete", _SELECT_FIRST, self._delete)
@@ -65,6 +66,8 @@ class AcceptedBox(QWidget):
         for name, text in LIKE.items():
             menu.addAction(text).triggered.connect(lambda _=False, name=name: self.like_requested.emit(name))
         self.like.setMenu(menu)
+        self.by_object = QCheckBox("A colour for each object")
+        self.by_object.setToolTip("On: neighbours of one class differ; off: all masks of a class have its colour.")
         row = QHBoxLayout()
         row.addWidget(self.like)
         row.addWidget(self.delete)
@@ -73,49 +76,31 @@ class AcceptedBox(QWidget):
         column.setContentsMargins(8, 0, 0, 4)
         column.addWidget(self.list)
         column.addLayout(row)
+        column.addWidget(self.by_object)
         column.addWidget(self.sentences)
         self._selected()
 
-    def show_masks(self, masks: Sequence[MaskView], pixels: int) -> None:
-        """List the masks of an image with so many pixels; selected masks that are still there stay selected."""
-        before = set(self.ids)
-        self.list.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
-        self.list.clear()
-        for mask in masks:
-            share = f"{100 * mask.mask.area / pixels:.1f} %"
-            item = QListWidgetItem(swatch(mask.color), f"{mask.annotation}: {mask.mask.category}  {share}")
-            score = "" if mask.mask.score is None else f", score {mask.mask.score:.2f}"
-            item.setToolTip(f"Mask {mask.annotation}: {mask.mask.category}, {mask.mask.area} pixels{score}")
-            item.setData(Qt.UserRole, mask.annotation)
-            self.list.addItem(item)
-        self.list.fit()
-        self._select(before)
+    def show_rows(self, rows: Sequence[MaskRow]) -> None:
+        """List these masks; selected ones that are still there stay selected."""
+        self.list.show_rows(rows)
+        # another version of a selected mask has another history
+        self._selected()
 
     def select(self, ids: Iterable[int]) -> None:
         """Select these masks and no others."""
-        self.list.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
-        self._select(set(ids))
-        items = self.list.selectedItems()
-        if items:
-            self.list.scrollToItem(items[0])
+        self.list.select(set(ids))
 
     @property
     def ids(self) -> list[int]:
         """The selected masks."""
-        return [item.data(Qt.UserRole) for item in self.list.selectedItems()]
+        ids: list[int] = self.list.keys
+        return ids
 
     def show_history(self, sentences: Sequence[str]) -> None:
         """Show the history that was requested."""
         self.sentences.clear()
         self.sentences.addItems(list(sentences))
         self.sentences.scrollToBottom()
-
-    def _select(self, ids: set[int]) -> None:
-        for row in range(self.list.count()):
-            item = self.list.item(row)
-            item.setSelected(item.data(Qt.UserRole) in ids)
-        self.list.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
-        self._selected()
 
     def _selected(self) -> None:
         ids = self.ids

@@ -1,16 +1,40 @@
-"""Commands for napari's command palette and menu: actions of the open dock widget."""
+"""Commands for napari's command palette and menus: actions of the open dock widget."""
 
 from __future__ import annotations
 
 import napari
 from napari.utils.notifications import show_info
 
-__all__ = ["accept", "next_image", "previous_image", "redo", "reject", "run", "undo"]
+__all__ = [
+    "accept",
+    "cancel",
+    "everything",
+    "export",
+    "finetune",
+    "next_image",
+    "previous_image",
+    "redo",
+    "reject",
+    "run",
+    "save_table",
+    "undo",
+    "use_layer",
+]
 
 
 def run(viewer: napari.Viewer) -> None:
     """Find masks for the class names."""
     _run_action(viewer, "run")
+
+
+def everything(viewer: napari.Viewer) -> None:
+    """Find everything in the image."""
+    _run_action(viewer, "everything")
+
+
+def use_layer(viewer: napari.Viewer) -> None:
+    """Use the selected layer of points, shapes or labels as prompts or masks."""
+    _run_action(viewer, "use layer")
 
 
 def accept(viewer: napari.Viewer) -> None:
@@ -41,6 +65,26 @@ def next_image(viewer: napari.Viewer) -> None:
 def previous_image(viewer: napari.Viewer) -> None:
     """Show the previous image."""
     _run_action(viewer, "previous")
+
+
+def export(viewer: napari.Viewer) -> None:
+    """Export the accepted masks of the project as COCO."""
+    _run_action(viewer, "export")
+
+
+def save_table(viewer: napari.Viewer) -> None:
+    """Save the table of the image's accepted masks as CSV."""
+    _run_action(viewer, "save table")
+
+
+def finetune(viewer: napari.Viewer) -> None:
+    """Fine-tune the model on the accepted masks."""
+    _run_action(viewer, "start")
+
+
+def cancel(viewer: napari.Viewer) -> None:
+    """Stop the prompt that is running."""
+    _run_action(viewer, "stop prompt")
 
 
 def _run_action(viewer: napari.Viewer, name: str) -> None:

@@ -24,6 +24,7 @@ from maskwright.session import (
     plural,
 )
 from napari_maskwright._images import Images
+from napari_maskwright._managing import Managing
 from napari_maskwright._prompting import Prompting
 from napari_maskwright._screen import Screen, Snapshot
 from napari_maskwright._view import AnnotatorView
@@ -44,6 +45,7 @@ class Controller:
         self._screen = Screen(session, view, self._workers, open_first=self._open_first)
         self.images = Images(session, view, self._workers, self._screen, self._prompts)
         self.prompts = Prompting(session, self._workers, self._screen, self.images, self._prompts)
+        self.managing = Managing(session, view, self._workers, self._screen, self.images, self.prompts)
         self._search = Search(session, view, self._workers)
         self._watcher = Watcher(
             session,

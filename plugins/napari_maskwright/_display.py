@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QListWidgetItem
 
 from maskwright.domain import Image
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.session import FinetuneStatus, MaskView, duplicates_hidden
+from maskwright.session import ClassEntry, FinetuneStatus, MaskView, PresetInfo, duplicates_hidden
 from napari_maskwright._canvas import Canvas
+from napari_maskwright._features import PixelArea
+from napari_maskwright._mask_table import MaskRow
 from napari_maskwright._panels import Form
-from napari_maskwright._qt_widgets import MainThreadInvoker, swatch
+from napari_maskwright._qt_widgets import ActivityProgress, MainThreadInvoker
 
 if TYPE_CHECKING:
     import napari
@@ -33,6 +33,7 @@ class Display(Form):
         self._viewer = viewer
         self._invoker = MainThreadInvoker()
         self._canvas = Canvas(viewer)
+        self._activity = ActivityProgress()
         self._masks: list[MaskView] = []
         self._titles: Sequence[tuple[str, int]] = ()
         self._other_image_id: int | None = None
@@ -99,29 +100,31 @@ class Display(Form):
         self._list_masks(masks, unwritten)
 
     def _list_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
-        pixels = self._canvas.size_hw[0] * self._canvas.size_hw[1]
-        self._accepted.show_masks([mask for mask in masks if mask.annotation is not None], pixels)
-        proposals = [mask for mask in masks if mask.proposal is not None]
-        selected = self._selected_proposals()
-        self._list.clear()
-        for mask in proposals:
+        pixels, area = self._canvas.size_hw[0] * self._canvas.size_hw[1], PixelArea.of(self._canvas.image_layer)
+        accepted = [mask for mask in masks if mask.annotation is not None]
+        self._accepted.show_rows([_row(mask, mask.annotation, "", pixels, area) for mask in accepted])
+        rows = []
+        for mask in (mask for mask in masks if mask.proposal is not None):
             state = " (not saved)" if mask.proposal in unwritten else " (duplicate)" if mask.duplicate else ""
-            text = _row_text(mask, state, pixels)
-            item = QListWidgetItem(swatch(mask.color), text)
-            item.setData(Qt.UserRole, mask.proposal)
-            item.setToolTip(text)
-            self._list.addItem(item)
-            item.setSelected(mask.proposal in selected)
-        self._list.fit()
-        for button in (self._accept, self._reject):
-            button.setEnabled(bool(proposals))
-            button.setToolTip("All proposals, or those selected in the list." if proposals else "No open proposals.")
+            rows.append(_row(mask, mask.proposal, state, pixels, area))
+        self._proposals.show_rows(rows)
+
+    def show_classes(self, classes: Sequence[ClassEntry]) -> None:
+        """List the project's classes, and complete names from them."""
+        self._classes_box.show_classes(classes)
+        self._names.setStringList([entry.category.name for entry in classes])
+
+    def show_models(self, presets: Sequence[PresetInfo], server: str) -> None:
+        """List the presets, or say which server answers in their place."""
+        self._models.show_presets(presets)
+        self._models.show_server(server, f"{server} answers." if server else "This computer answers.")
 
     def show_duplicates(self, count: int) -> None:
         """Show how many proposals are hidden."""
-        self._hidden.setText(duplicates_hidden(count))
-        self._hidden.setVisible(bool(count))
-        self._duplicates.setVisible(bool(count) or self._duplicates.isChecked())
+        box = self._proposals
+        box.hidden.setText(duplicates_hidden(count))
+        box.hidden.setVisible(bool(count))
+        box.duplicates.setVisible(bool(count) or box.duplicates.isChecked())
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
         """Draw the clicks and the box, and enable their buttons."""
@@ -147,6 +150,7 @@ class Display(Form):
         self._busy.setVisible(bool(text))
         self._stop_prompt.setVisible(bool(text))
         self._run.setVisible(not text)
+        self._activity.show(text)
 
     def show_searching(self, *, running: bool) -> None:
         """Enable the button that stops a search."""
@@ -176,14 +180,23 @@ class Display(Form):
         show_error(message)
 
     def _selected_proposals(self) -> list[ProposalId]:
-        return [item.data(Qt.UserRole) for item in self._list.selectedItems()]
+        return self._proposals.selected
 
     def _show_selected(self, ids: list[int]) -> None:
         self._canvas.show_selected([mask for mask in self._masks if mask.annotation in ids])
 
 
-def _row_text(mask: MaskView, state: str, pixels: int) -> str:
-    """Such as "cow (duplicate)  12.0 %, score 0.91, out of vocabulary"."""
-    score = "" if mask.mask.score is None else f", score {mask.mask.score:.2f}"
-    vocabulary = ", out of vocabulary" if mask.out_of_vocabulary else ""
-    return f"{mask.mask.category or 'clicked'}{state}  {100 * mask.mask.area / pixels:.1f} %{score}{vocabulary}"
+def _row(mask: MaskView, key: Any, state: str, pixels: int, area: PixelArea) -> MaskRow:
+    """A row of a table, whose tooltip is such as "cow, 12.0 % of the image, 4,210 px, score 0.91"."""
+    name = mask.mask.category or "clicked"
+    parts = [
+        f"{name}{state}" if mask.annotation is None else f"Mask {mask.annotation}: {name}",
+        f"{100 * mask.mask.area / pixels:.1f} % of the image",
+        f"{mask.mask.area:,} px",
+        area.text(mask.mask.area) if area.unit else "",
+        "" if mask.mask.score is None else f"score {mask.mask.score:.2f}",
+        "out of vocabulary" if mask.out_of_vocabulary else "",
+    ]
+    tip = ", ".join(part for part in parts if part)
+    text = area.text(mask.mask.area)
+    return MaskRow(key, f"{name}{state}", mask.color, mask.mask.score, mask.mask.area, text, tip)

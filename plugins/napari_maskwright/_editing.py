@@ -22,9 +22,9 @@ _STROKE_MS = 500
 class Editing:
     """Watches the editable layer; one save runs at a time, and strokes made meanwhile wait for the next."""
 
-    def __init__(self, overlay: Overlay, save: Callable[[list[MaskEdit]], bool], undo: Callable[[], None]) -> None:
-        """Take the overlay, a function that stores edits (False: it cannot), and one that undoes the last step."""
-        self._overlay, self._save, self._undo = overlay, save, undo
+    def __init__(self, overlay: Overlay, save: Callable[[list[MaskEdit]], bool], run: Callable[[str], None]) -> None:
+        """Take the overlay, a function that stores edits (False: it cannot), and one that runs an action by name."""
+        self._overlay, self._save, self._run = overlay, save, run
         self._layer: Any = None
         self._timer = QTimer()
         self._timer.setSingleShot(True)
@@ -71,17 +71,19 @@ class Editing:
         layer.editable = True
         layer.events.paint.connect(self._painted)
         # the layer's own history ends where the project's begins
-        layer.bind_key("Control-Z", self._undo_stroke, overwrite=True)
+        layer.bind_key("Control-Z", lambda layer: self._step(layer, "undo"), overwrite=True)
+        layer.bind_key("Control-Shift-Z", lambda layer: self._step(layer, "redo"), overwrite=True)
 
     def _painted(self, _: Any = None) -> None:
         self._timer.start()
 
-    def _undo_stroke(self, layer: Any) -> None:
+    def _step(self, layer: Any, name: str) -> None:
+        """Undo or redo: strokes that are not stored by the layer, all others by the project."""
         if self._timer.isActive():
-            layer.undo()
+            getattr(layer, name)()
             self._timer.start()
         else:
-            self._undo()
+            self._run(name)
 
 
 def edits_of(overlay: Overlay) -> list[MaskEdit]:

@@ -24,6 +24,10 @@ KEYS = {
     "Shift-R": ("redo", "Redo"),
     "Shift-H": ("clear", "Clear the clicks"),
     "Control-Z": ("undo", "Undo, where the active layer has no undo of its own"),
+    **{
+        f"Control-{key}": (f"class {key}", f"Class {key}: for the selected masks, else for the next one")
+        for key in range(1, 10)
+    },
     "Control-Shift-Z": ("redo", "Redo, where the active layer has no redo of its own"),
 }
 """Key -> (action, description); keys that no napari default for the viewer uses."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskwright.domain import Mask, rle
+from maskwright.domain.palette import default_color
 from maskwright.session import MaskView
 
 __all__ = ["Drawing", "Numbered", "Style", "transform_of"]
@@ -63,6 +64,8 @@ class Drawing:
     style: Style
     masks: tuple[Numbered, ...]
     size_hw: tuple[int, int]
+    by_object: bool = False
+    """Whether filled masks have a colour each, instead of that of their class."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -74,6 +77,8 @@ class Drawing:
     def colors(self) -> dict[int | None, str]:
         """Colour by label for napari's direct colormap; the background is transparent."""
         colors: dict[int | None, str] = {None: "#00000000", 0: "#00000000"}
+        if self.by_object:
+            return colors | {item.number: default_color(item.number - 1) for item in self.masks}
         if self.style is Style.FILLED:
             return colors | {item.number: item.view.color for item in self.masks}
         if self.style is Style.PROPOSED:

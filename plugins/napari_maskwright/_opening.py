@@ -18,9 +18,18 @@ log = logging.getLogger(__name__)
 class ProjectOpener:
     """Opens one project at a time; a later request replaces an earlier one."""
 
-    def __init__(self, call_soon: Callable[[Callable[[], None]], None], *, preset: str, device: str) -> None:
-        """Take a function that runs a call on the window's thread, and the model of new sessions."""
-        self._call_soon, self._preset, self._device = call_soon, preset, device
+    def __init__(
+        self, call_soon: Callable[[Callable[[], None]], None], *, preset: str, device: str, engine: str | None
+    ) -> None:
+        """Take a function that runs a call on the window's thread, and what answers in new sessions.
+
+        Args:
+            call_soon: runs a call on the window's thread.
+            preset: preset name or checkpoint folder.
+            device: as for `Engine.load`.
+            engine: address of a server, or empty for this computer; None takes the user's setting.
+        """
+        self._call_soon, self._preset, self._device, self._engine = call_soon, preset, device, engine
         self._requests = Generation()
 
     def open(
@@ -68,8 +77,13 @@ class ProjectOpener:
         session = AnnotationSession.open(
             place.location, preset=self._preset, device=self._device, create=create or "://" in place.location
         )
+        try:
+            sentence = session.engines.use_server_of_settings(self._engine)
+        except MaskwrightError as error:
+            # the project is of use all the same
+            sentence = f"{error} This computer answers."
         if place.kind is not LocationKind.IMAGES:
-            return session, ""
+            return session, sentence
         problems = session.images.add_folder(Path(place.location))
         if not problems:
             return session, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari.utils import DirectLabelColormap
 from numpy.typing import NDArray
 
 from maskwright.session import MaskView
+from napari_maskwright._features import PixelArea
 from napari_maskwright._layers import Box, Drawing, Numbered, Style
 
 __all__ = ["LARGE", "Overlay", "Place", "place_layer"]
@@ -103,6 +105,9 @@ class Overlay:
         self.drawn: NDArray[Any] | None = None
         """The labels as they were drawn, without the strokes of the user since; None for a large image."""
         self._before_strokes: NDArray[Any] | None = None
+        self._by_object = False
+        self._values: dict[str, dict[int, float]] = {}
+        self._pixel = PixelArea()
 
     @property
     def drawing(self) -> Drawing | None:
@@ -111,21 +116,33 @@ class Overlay:
 
     def show(self, views: Sequence[MaskView], place: Place) -> None:
         """Draw these masks and no others; only what has changed is drawn again."""
-        before, drawing = self._drawing, Drawing(self._style, self._numbered(views), place.size_hw)
+        before, drawing = self._drawing, Drawing(self._style, self._numbered(views), place.size_hw, self._by_object)
         if self.layer is None and not views:
             return
         self._drawing, fits = drawing, before is not None and self._fits(before, drawing, place)
         if not fits:
             self._replace(place)
         place_layer(self.layer, place, self._kind)
+        self._pixel = PixelArea.of(self.layer)
         if fits and before is not None and before.masks == drawing.masks:
             return
         self._show_features(drawing)
-        if drawing.colors != self._colors:
-            self._colors = drawing.colors
-            self.layer.colormap = DirectLabelColormap(color_dict=dict(drawing.colors))
+        self._color(drawing)
         if fits and before is not None:
             self._update(before, drawing)
+
+    def set_by_object(self, *, on: bool) -> None:
+        """Give each mask a colour of its own, or that of its class."""
+        self._by_object = on
+        if self._drawing is not None and self.layer is not None:
+            self._drawing = replace(self._drawing, by_object=on)
+            self._color(self._drawing)
+
+    def set_values(self, name: str, values: dict[int, float]) -> None:
+        """Add a column to the features of the masks, by annotation id."""
+        self._values[name] = values
+        if self._drawing is not None and self.layer is not None:
+            self._show_features(self._drawing)
 
     def accept_strokes(self) -> None:
         """Take the strokes since the last drawing for drawn: they are being stored."""
@@ -208,19 +225,30 @@ class Overlay:
         self.drawn[region] = labels
         self.layer.refresh(extent=False)
 
+    def _color(self, drawing: Drawing) -> None:
+        if drawing.colors != self._colors:
+            self._colors = drawing.colors
+            self.layer.colormap = DirectLabelColormap(color_dict=dict(drawing.colors))
+
     def _show_features(self, drawing: Drawing) -> None:
         """What napari's status bar says of a mask under the pointer."""
         if self._style is Style.HATCHED:
             return
         step = self._style.value
         rows = [(item, n) for item in drawing.masks for n in range(step * item.number, step * item.number + step)]
-        self.layer.features = {
+        features = {
             "index": [number for _, number in rows],
             "class": [item.mask.category or "clicked" for item, _ in rows],
             "id": [item.view.annotation or 0 for item, _ in rows],
             "area": [item.mask.area for item, _ in rows],
             "score": [float("nan") if item.mask.score is None else item.mask.score for item, _ in rows],
         }
+        more: dict[str, list[float]] = {}
+        if self._pixel.unit:
+            more[f"area [{self._pixel.unit}]"] = [item.mask.area * self._pixel.area for item, _ in rows]
+        for name, values in self._values.items():
+            more[name] = [values.get(item.view.annotation or 0, float("nan")) for item, _ in rows]
+        self.layer.features = features | more
 
 
 def _union(boxes: Sequence[Box]) -> Box:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QStringListModel, Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QCompleter,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -23,7 +25,10 @@ from qtpy.QtWidgets import (
 
 from maskwright.session import NO_IMAGE
 from napari_maskwright._accepted import AcceptedBox
-from napari_maskwright._qt_widgets import ActionBanner, BusyBar, MaskList, Section, ToolButtons, WheelFilter, button
+from napari_maskwright._classes import ClassesBox
+from napari_maskwright._models import ModelsBox
+from napari_maskwright._proposals import ProposalsBox
+from napari_maskwright._qt_widgets import ActionBanner, BusyBar, Section, ToolButtons, WheelFilter, button
 from napari_maskwright._sections import FinetuneBox, ProjectBox, SearchBox, TextOptions
 
 __all__ = ["Form"]
@@ -37,17 +42,20 @@ class Form(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._proposals = ProposalsBox(self._trigger)
         self._accepted = AcceptedBox()
+        self._classes_box = ClassesBox()
+        self._models = ModelsBox()
         self._project = ProjectBox(self._trigger)
         self._search = SearchBox(self._trigger)
         self._text = TextOptions(self._trigger)
         self._finetuning = FinetuneBox(self._trigger)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(2, 4, 2, 4)
-        outer.setSpacing(4)
+        outer.setSpacing(3)
         for row in (self._target_row(), self._text_row(), self._tool_row(), self._click_row()):
             outer.addLayout(row)
-        outer.addWidget(self._proposals_part())
+        outer.addWidget(self._proposals)
         outer.addWidget(self._sections(), 1)
         self._banners()
         self._busy = BusyBar()
@@ -73,9 +81,11 @@ class Form(QWidget):
         column.setSpacing(2)
         for title, box in (
             ("Accepted masks", self._accepted),
+            ("Classes", self._classes_box),
             ("Text options", self._text),
             ("Project and images", self._project),
             ("Find images", self._search),
+            ("Models and server", self._models),
             ("Fine-tune", self._finetuning),
         ):
             column.addWidget(Section(title, box, opened=box is self._accepted))
@@ -85,7 +95,7 @@ class Form(QWidget):
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.NoFrame)
         self._scroll.setWidget(boxes)
-        self._scroll.setMinimumHeight(60)
+        self._scroll.setMinimumHeight(50)
         return self._scroll
 
     def _banners(self) -> None:
@@ -143,9 +153,13 @@ class Form(QWidget):
         )
         self._subtract = QCheckBox("Subtract")
         self._subtract.setToolTip("Clicks are negative points, outside the object (K); Alt+click does the opposite.")
+        use = button("Layer", "Use the selected layer of points, shapes or labels as prompts or masks.", lambda: None)
+        self._layer_menu = QMenu(use)
+        use.setMenu(self._layer_menu)
         row = QHBoxLayout()
         row.addWidget(self._tool, 1)
         row.addWidget(self._subtract)
+        row.addWidget(use)
         return row
 
     def _click_row(self) -> QHBoxLayout:
@@ -153,6 +167,10 @@ class Form(QWidget):
         self._name.setMinimumWidth(60)
         self._name.setPlaceholderText("name of the clicked mask")
         self._name.setToolTip("Category of the clicked mask when it is accepted.")
+        self._names = QStringListModel()
+        completer = QCompleter(self._names)
+        completer.setCaseSensitivity(Qt.CaseInsensitive)
+        self._name.setCompleter(completer)
         self._suggest = button("?", "Compare the mask with the project's names.", self._trigger("suggest"))
         self._other = button("Other", "Another mask that the click may mean (J).", self._trigger("other"))
         self._clear = button("Clear", "Clear the clicks (Shift+H).", self._trigger("clear"))
@@ -163,34 +181,6 @@ class Form(QWidget):
             part.setEnabled(False)
             row.addWidget(part)
         return row
-
-    def _proposals_part(self) -> QWidget:
-        part, column = QWidget(), QVBoxLayout()
-        column.setContentsMargins(0, 0, 0, 0)
-        self._list = MaskList("Proposals; select some to accept or reject only these.")
-        column.addWidget(self._list)
-        self._accept = button("Accept (G)", "", self._trigger("accept"))
-        self._reject = button("Reject (U)", "", self._trigger("reject"))
-        row = QHBoxLayout()
-        for decision in (self._accept, self._reject):
-            decision.setEnabled(False)
-            decision.setToolTip("No open proposals.")
-            row.addWidget(decision)
-        column.addLayout(row)
-        self._duplicates = QCheckBox("Show duplicates")
-        self._duplicates.setToolTip(
-            "Proposals that repeat an accepted mask of the same category are hidden; show them here to decide on them."
-        )
-        self._duplicates.toggled.connect(lambda _: self.triggered.emit("duplicates"))
-        self._duplicates.setVisible(False)
-        self._hidden = QLabel()
-        self._hidden.setVisible(False)
-        row = QHBoxLayout()
-        row.addWidget(self._hidden, 1)
-        row.addWidget(self._duplicates)
-        column.addLayout(row)
-        part.setLayout(column)
-        return part
 
     def _undo_row(self) -> QGridLayout:
         grid = QGridLayout()

@@ -51,7 +51,7 @@ class Prompting:
             "Finding what is like it",
         )
 
-    def like_on_planes(self, annotations: Sequence[int], planes: Sequence[StackPlane]) -> None:
+    def like_on_planes(self, annotations: Sequence[int], planes: Sequence[StackPlane], noun: str = "plane") -> None:
         """Find what accepted masks show on every plane; proposals on the planes that are done stay after a stop."""
 
         def search(progress: Progress) -> str:
@@ -62,7 +62,7 @@ class Prompting:
                 image_id = self._session.images.add(plane.read()).id
                 answer = self._session.propose_reference(image_id, annotations, progress=progress)
                 found += bool(self._session.masks.propose(answer))
-            return f"Proposals on {found} of {plural(len(planes), 'plane')}."
+            return f"Proposals on {found} of {plural(len(planes), noun)}."
 
         self._batch(search, "Finding what is like it")
 
@@ -74,6 +74,18 @@ class Prompting:
             return result.message
 
         self._batch(run, "Propagating")
+
+    def on_image(self, work: Callable[[int, Progress], str], activity: str) -> None:
+        """Run work on the image in view, which stores proposals by itself and returns a sentence."""
+
+        def run(image_id: int) -> None:
+            stale = self._prompts.begin()
+            progress = GenerationProgress(stale, self._reporter(stale, activity))
+            self._workers.run(
+                lambda: work(image_id, progress), self._screen.reload, activity, queue=Queue.MODEL, stale=stale
+            )
+
+        self._images.with_image(run)
 
     def stop(self) -> None:
         """Cancel what is running; what is stored stays."""
@@ -94,17 +106,19 @@ class Prompting:
 
         self._images.with_image(run)
 
-    def _batch(self, work: Callable[[Progress], str], activity: str) -> None:
-        stale = self._prompts.begin()
-
+    def _reporter(self, stale: Callable[[], bool], activity: str) -> Callable[[int, int, str], None]:
         def report(done: int, total: int, stage: str) -> None:
             # the model's own passes have no plane to name
             if stage:
                 text = f"{activity}: {stage}, {done + 1} of {total}"
                 self._workers.call_soon(lambda: None if stale() else self._workers.show_idle(text))
 
+        return report
+
+    def _batch(self, work: Callable[[Progress], str], activity: str) -> None:
+        stale = self._prompts.begin()
         self._workers.run(
-            lambda: work(GenerationProgress(stale, report)),
+            lambda: work(GenerationProgress(stale, self._reporter(stale, activity))),
             self._screen.reload,
             queue=Queue.MODEL,
             stale=stale,

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
-from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPixmap
+from napari.utils import progress
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QButtonGroup,
     QFrame,
     QHBoxLayout,
     QLabel,
-    QListWidget,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -24,9 +23,9 @@ from qtpy.QtWidgets import (
 
 __all__ = [
     "ActionBanner",
+    "ActivityProgress",
     "BusyBar",
     "MainThreadInvoker",
-    "MaskList",
     "Section",
     "ToolButtons",
     "WheelFilter",
@@ -34,8 +33,8 @@ __all__ = [
     "swatch",
 ]
 
-_VISIBLE_ROWS = 7
-"""Most rows of a mask list that are visible without scrolling."""
+_ACTIVITY_MS = 1000
+"""Milliseconds after which work counts as long."""
 
 
 class MainThreadInvoker(QObject):
@@ -170,36 +169,35 @@ class ActionBanner(QFrame):
         self.setVisible(bool(message))
 
 
-class MaskList(QListWidget):
-    """A list of masks that is as high as its rows, within limits; several rows can be selected."""
+class ActivityProgress:
+    """Long work in napari's activity dock; what is over at once does not flicker there."""
 
-    delete_pressed = Signal()
+    def __init__(self) -> None:
+        self._text, self._bar = "", None
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_ACTIVITY_MS)
+        self._timer.timeout.connect(self._begin)
 
-    def keyboardSearch(self, search: str) -> None:  # noqa: N802 - Qt's name
-        """Do nothing: letters are keys of the dock, and never change what is selected."""
+    def show(self, text: str) -> None:
+        """Show what is running; empty when nothing is."""
+        self._text = text
+        if not text:
+            self.close()
+        elif self._bar is not None:
+            self._bar.set_description(text)
+        elif not self._timer.isActive():
+            self._timer.start()
 
-    def __init__(self, tip: str) -> None:
-        super().__init__()
-        self.setSelectionMode(QAbstractItemView.ExtendedSelection)
-        self.setToolTip(tip)
-        # a narrow dock cuts off the end of a row; its tooltip is complete
-        self.setTextElideMode(Qt.ElideRight)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
-        self.fit()
+    def close(self) -> None:
+        """Take it away."""
+        self._timer.stop()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Emit `delete_pressed` for the Delete key; letters go on to the dock."""
-        if event.key() == Qt.Key_Delete:
-            self.delete_pressed.emit()
-        elif event.text().isalpha():
-            event.ignore()
-        else:
-            super().keyPressEvent(event)
-
-    def fit(self) -> None:
-        """Set the height that the rows need."""
-        row = self.sizeHintForRow(0) if self.count() else self.fontMetrics().height() + 2
-        self.setFixedHeight(max(2, min(self.count(), _VISIBLE_ROWS)) * row + 2 * self.frameWidth() + 4)
+    def _begin(self) -> None:
+        self._bar = progress(total=0, desc=self._text)
 
 
 def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:

@@ -10,7 +10,7 @@ from functools import partial
 from maskwright.domain import Image
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.session import AnnotationSession, Changes, MaskView, Pending, plural, visible
+from maskwright.session import AnnotationSession, Changes, ClassEntry, MaskView, Pending, plural, visible
 from napari_maskwright._view import AnnotatorView
 from napari_maskwright._workers import Generation, Workers
 
@@ -24,6 +24,7 @@ class Snapshot:
     change_number: int
     """Of the newest change that is surely in it."""
     counts: str
+    classes: tuple[ClassEntry, ...]
     masks: tuple[MaskView, ...] | None = None
     """Masks of the image in view, duplicates too; None when they were not read."""
     images: tuple[tuple[str, int], ...] | None = None
@@ -58,6 +59,7 @@ class Screen:
         """Whether proposals that repeat an accepted mask are visible."""
         self._masks: tuple[MaskView, ...] = ()
         self._images: tuple[tuple[str, int], ...] = ()
+        self._classes: tuple[ClassEntry, ...] | None = None
         self._message = self._saved_at = self._counts = ""
         # change numbers: the newest known, and those of the masks and the counts on screen
         self._newest = self._masks_number = self._counts_number = 0
@@ -77,7 +79,8 @@ class Screen:
         # the number first: a change made while the rest is read counts as new once more
         number = self._session.change_number()
         masks = None if view is None else tuple(view())
-        return Snapshot(number, self._session.counts(), masks, tuple(self._session.images.titles()) if images else None)
+        titles = tuple(self._session.images.titles()) if images else None
+        return Snapshot(number, self._session.counts(), tuple(self._session.classes.all()), masks, titles)
 
     def show_no_image(self, message: str = "") -> None:
         """Show that no image is in view, or one that the project does not have."""
@@ -183,6 +186,9 @@ class Screen:
                 self._draw()
         if snapshot.change_number >= self._counts_number:
             self._counts, self._counts_number = snapshot.counts, snapshot.change_number
+            if snapshot.classes != self._classes:
+                self._classes = snapshot.classes
+                self._view.show_classes(self._classes)
         self._show_status()
 
     def show_saved(self, message: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from maskwright.domain import Image, PlaneRecord
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.session import FinetuneStatus, MaskView
+from maskwright.session import ClassEntry, FinetuneStatus, MaskView, PresetInfo
 
 if TYPE_CHECKING:
     from maskwright.session import SearchHit
@@ -49,6 +49,12 @@ class AnnotatorView(Protocol):
 
     def show_duplicates(self, count: int) -> None:
         """Show how many proposals that repeat an accepted mask are hidden."""
+
+    def show_classes(self, classes: Sequence[ClassEntry]) -> None:
+        """List the project's classes."""
+
+    def show_models(self, presets: Sequence[PresetInfo], server: str) -> None:
+        """List the presets; `server` is the address of the one that answers in their place, or empty."""
 
     def show_clicks(self, prompt: ClickPrompt | None) -> None:
         """Draw the clicks and the box of a prompt, and say which of its candidates is visible."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,8 @@ from maskwright.session import (
     StackPlane,
     default_project,
 )
+from napari_maskwright._acting import Acting
 from napari_maskwright._controller import Controller
-from napari_maskwright._display import Display
 from napari_maskwright._editing import Editing
 from napari_maskwright._following import Following
 from napari_maskwright._keys import KEYS, KeyBindings
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "AnnotatorWidget"]
 
 
-class AnnotatorWidget(Display):
+class AnnotatorWidget(Acting):
     """Annotation in one viewer: prompts on layers and project images, decisions, search, fine-tuning."""
 
     def __init__(
@@ -48,6 +49,7 @@ class AnnotatorWidget(Display):
         project: str | None = None,
         preset: str = "tiny",
         device: str = "auto",
+        engine: str | None = None,
     ) -> None:
         """Show the widget in a viewer, and open a project.
 
@@ -57,22 +59,19 @@ class AnnotatorWidget(Display):
                 opened if it exists, and created by the first prompt.
             preset: preset name or checkpoint folder.
             device: as for `Engine.load`.
+            engine: address of a running `maskwright ui` that answers prompts; None takes the user's setting.
         """
         super().__init__(napari_viewer)
-        self.controller: Controller | None = None
-        self._opener = ProjectOpener(self.call_soon, preset=preset, device=device)
+        self._opener = ProjectOpener(self.call_soon, preset=preset, device=device, engine=engine)
         self.destroyed.connect(self._opener.cancel)
         self._following = Following(napari_viewer, self._canvas, self._target, self._channels, self._show_plane)
         self._pointer = Pointer(napari_viewer, self._canvas, lambda: Tool(self._tool.current()), self)
         self._keys = KeyBindings(napari_viewer, self._run_by_key)
-        self._editing = Editing(self._canvas.accepted, self._save_strokes, lambda: self.run_action("undo"))
+        self._editing = Editing(self._canvas.accepted, self._save_strokes, self.run_action)
         self._planes: dict[int, Plane] = {}
         self._docked = self._closed = False
         self.triggered.connect(self.run_action)
-        self._accepted.selection_changed.connect(self._show_selected)
         self._accepted.like_requested.connect(self._find_like)
-        self._accepted.delete_requested.connect(self._delete)
-        self._accepted.history_requested.connect(self._request_history)
         for other in self._other_docks():
             other.give_up_input()
         self.take_input()
@@ -133,6 +132,8 @@ class AnnotatorWidget(Display):
         self._closed = True
         self.give_up_input()
         self._following.detach()
+        self._intensities.close()
+        self._activity.close()
         self._opener.cancel()
         self.close_project()
         self._canvas.close()
@@ -167,6 +168,8 @@ class AnnotatorWidget(Display):
             controller.prompts.like(ids)
         elif where == "next":
             controller.images.step(1, lambda: controller.prompts.like(ids))
+        elif where == "later":
+            controller.prompts.like_on_planes(ids, self._later_images(controller), "image")
         else:
             planes, place = self._following.planes()
             if not planes:
@@ -177,6 +180,12 @@ class AnnotatorWidget(Display):
                 controller.prompts.like_on_planes(ids, stack)
             else:
                 controller.prompts.propagate(ids[0], stack, place)
+
+    def _later_images(self, controller: Controller) -> list[StackPlane]:
+        numbers = [number for _, number in self._titles]
+        first = numbers.index(controller.image_id) + 1 if controller.image_id in numbers else 0
+        get = controller.session.images.get
+        return [StackPlane(title, partial(get, number)) for title, number in self._titles[first:]]
 
     def show_image(self, image_id: int, image: Image | None) -> None:
         """Show another image, and allow undo and redo on it."""
@@ -201,7 +210,8 @@ class AnnotatorWidget(Display):
             self.close_project()
             self._project.location.setText(location)
             self.controller = Controller(session, self)
-            self.controller.show_duplicates(visible=self._duplicates.isChecked())
+            self.controller.managing.show_presets()
+            self.controller.show_duplicates(visible=self._proposals.duplicates.isChecked())
             # not a bound method of ours: when the signal arrives, this widget is deleted
             self.destroyed.connect(self.controller.close)
             plane = self._following.plane()
@@ -264,7 +274,9 @@ class AnnotatorWidget(Display):
         modifiers = [name for name, modifier in parts if event.modifiers() & modifier]
         letter = chr(event.key()) if Qt.Key_A <= event.key() <= Qt.Key_Z else ""
         action = KEYS.get("-".join([*modifiers, letter]))
-        if action is not None:
+        if Qt.Key_1 <= event.key() <= Qt.Key_9:
+            self.run_action(f"class {event.key() - Qt.Key_0}")
+        elif action is not None:
             self.run_action(action[0])
         else:
             super().keyPressEvent(event)
@@ -287,6 +299,8 @@ class AnnotatorWidget(Display):
             without_project[name]()
         elif self.controller is None:
             self._open_default(lambda: self.run_action(name))
+        elif name.startswith("class "):
+            self.use_class(int(name.removeprefix("class ")))
         elif name in FINETUNE_ACTIONS:
             self.controller.finetune(name)
         else:
@@ -313,12 +327,15 @@ class AnnotatorWidget(Display):
             "other": controller.next_candidate,
             "clear": controller.clear_clicks,
             "suggest": lambda: controller.suggest(self._show_names),
+            "use layer": self.use_layer,
+            "save table": self.save_table,
+            "accept above": lambda: controller.decide(self._proposals.ids_above, self._name.text(), accept=True),
             "accept": lambda: controller.decide(self._selected_proposals(), self._name.text(), accept=True),
             "reject": lambda: controller.decide(self._selected_proposals(), self._name.text(), accept=False),
             "retry": controller.retry,
             "undo": controller.undo,
             "redo": controller.redo,
-            "duplicates": lambda: controller.show_duplicates(visible=self._duplicates.isChecked()),
+            "duplicates": lambda: controller.show_duplicates(visible=self._proposals.duplicates.isChecked()),
             "export": lambda: self._choose_export(controller),
         }
         actions[name]()
@@ -335,52 +352,13 @@ class AnnotatorWidget(Display):
         if self._other_image_id is not None:
             controller.images.open(self._other_image_id)
 
-    # the mouse
-
-    def add_point(self, x: float, y: float, *, opposite: bool, radius: float) -> None:
-        """Add a point of the current sign or its opposite, or remove the one within a radius."""
-        label = int(self._subtract.isChecked() == opposite)
-        self._with_controller(lambda controller: controller.click(x, y, label, radius=radius))
-
-    def add_box(self, box: tuple[float, float, float, float]) -> None:
-        """Draw a box around an object."""
-        self._with_controller(lambda controller: controller.box(box))
-
-    def correct_at(self, x: float, y: float) -> None:
-        """Let clicks correct the smallest accepted mask at a pixel."""
-        ids = self._accepted_at(x, y)
-        if ids and self.controller is not None:
-            self.controller.correct(ids[0])
-
-    def select_at(self, x: float, y: float) -> None:
-        """Select the topmost accepted mask at a pixel; if it is selected already, the one below."""
-        ids, before = self._accepted_at(x, y), self._accepted.ids
-        place = ids.index(before[0]) + 1 if len(before) == 1 and before[0] in ids else 0
-        self._accepted.select([ids[place % len(ids)]] if ids else [])
-
-    def show_refusal(self, message: str) -> None:
-        """Say why a click did nothing."""
-        self.show_status(message)
-
-    def _with_controller(self, then: Callable[[Controller], None]) -> None:
+    def with_controller(self, then: Callable[[Controller], None]) -> None:
+        """Call a function with the controller; without a project, one is opened first."""
         self._following.follow_now()
-        controller = self.controller
-        if controller is not None:
-            then(controller)
+        if self.controller is not None:
+            then(self.controller)
         else:
-            self._open_default(lambda: None if self.controller is None else then(self.controller))
-
-    def _accepted_at(self, x: float, y: float) -> list[int]:
-        masks = [mask for mask in self._masks if mask.annotation is not None]
-        return [mask.annotation for mask in self._canvas.masks_at(masks, x, y) if mask.annotation is not None]
-
-    def _delete(self, ids: list[int]) -> None:
-        if self.controller is not None:
-            self.controller.delete(ids)
-
-    def _request_history(self, annotation: int | None) -> None:
-        if self.controller is not None:
-            self.controller.history(annotation)
+            self._open_default(lambda: super(AnnotatorWidget, self).with_controller(then))
 
     def _show_names(self, names: list[tuple[str, float]]) -> None:
         self._name.setText(names[0][0])

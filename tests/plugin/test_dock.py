@@ -30,7 +30,7 @@ def _accept(widget: Any, qtbot: Any, *regions: Any) -> list[int]:
 
 
 def _listed(widget: Any) -> list[str]:
-    return [widget._accepted.list.item(n).text() for n in range(widget._accepted.list.count())]
+    return [row.tip for row in widget._accepted.list.rows()]
 
 
 def _stored(place: Path) -> list[int]:
@@ -52,13 +52,13 @@ def _press_key(viewer: Any, key: str) -> None:
 
 def test_undo_and_redo_by_button_and_key(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     _find(widget)
-    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    qtbot.waitUntil(lambda: widget._proposals.table.count() > 0, timeout=60_000)
     shapes = drawn(widget, "proposals") > 0
     widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() > 0, timeout=20_000)
     assert not drawn(widget, "proposals").any()
     widget._undo.click()
-    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=20_000)
+    qtbot.waitUntil(lambda: widget._proposals.table.count() > 0, timeout=20_000)
     assert np.array_equal(drawn(widget, "proposals") > 0, shapes), "a proposal again"
     assert not drawn(widget, "accepted").any()
     assert widget._status.text().startswith("Undone: accept of ")
@@ -110,17 +110,18 @@ def test_a_selected_mask_is_filled_deleted_and_restored(widget: Any, viewer: Any
 
     ids = _accept(widget, qtbot, _box(5, 25), _box(30, 50))
     box = widget._accepted
-    assert _listed(widget) == [f"{ids[0]}: cow  20.8 %", f"{ids[1]}: cow  20.8 %"]
+    rows = [f"Mask {number}: cow, 20.8 % of the image, 500 px" for number in ids]
+    assert _listed(widget) == rows
     assert not box.delete.isEnabled()
     assert box.delete.toolTip()
     selected = set(viewer.layers.selection)
-    box.list.setCurrentRow(1)
+    box.select([ids[1]])
     assert np.array_equal(drawn(widget, "selected") > 0, _box(30, 50))
     assert set(viewer.layers.selection) == selected, "a temporary layer takes no selection"
     assert box.delete.isEnabled()
     assert "Undo" in box.delete.toolTip()
     box.delete.click()
-    qtbot.waitUntil(lambda: _listed(widget) == [f"{ids[0]}: cow  20.8 %"], timeout=20_000)
+    qtbot.waitUntil(lambda: _listed(widget) == rows[:1], timeout=20_000)
     assert _stored(place) == ids[:1]
     assert not drawn(widget, "selected").any()
     assert not box.delete.isEnabled()
@@ -138,14 +139,14 @@ def test_a_selected_mask_is_filled_deleted_and_restored(widget: Any, viewer: Any
 def test_the_selection_stays_when_another_window_changes_something(widget: Any, place: Path, qtbot: Any) -> None:
     first, second = _accept(widget, qtbot, _box(5, 25), _box(30, 50))
     _find(widget)
-    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
-    widget._list.setCurrentRow(0)
+    qtbot.waitUntil(lambda: widget._proposals.table.count() > 0, timeout=60_000)
+    widget._proposals.table.select([widget._proposals.table.rows()[0].key])
     widget._accepted.select([second])
     with Project.open(place) as other:
         other.delete([first], annotator="bob")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == 1, timeout=2_000)
     assert widget._accepted.ids == [second]
-    assert len(widget._list.selectedItems()) == 1
+    assert len(widget._proposals.selected) == 1
 
 
 def test_a_click_selects_the_topmost_mask_and_then_the_one_below(widget: Any, viewer: Any, qtbot: Any) -> None:
@@ -209,43 +210,43 @@ def test_the_history_follows_the_selected_mask(widget: Any, qtbot: Any) -> None:
 
 
 def test_the_switch_shows_duplicates(widget: Any, place: Path, qtbot: Any) -> None:
-    assert not widget._duplicates.isChecked()
-    assert widget._duplicates.toolTip()
+    assert not widget._proposals.duplicates.isChecked()
+    assert widget._proposals.duplicates.toolTip()
     _find(widget)
-    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
-    number = widget._list.count()
+    qtbot.waitUntil(lambda: widget._proposals.table.count() > 0, timeout=60_000)
+    number = widget._proposals.table.count()
     widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == number, timeout=20_000)
     _find(widget)
     notice = f"{number} duplicate{'s' * (number != 1)} hidden"
-    qtbot.waitUntil(lambda: widget._hidden.text() == notice, timeout=60_000)
+    qtbot.waitUntil(lambda: widget._proposals.hidden.text() == notice, timeout=60_000)
     assert f"{notice}." in widget._status.text()
-    assert widget._list.count() == 0
+    assert widget._proposals.table.count() == 0
     assert not drawn(widget, "proposals").any()
-    assert not widget._accept.isEnabled()
-    widget._duplicates.click()
-    assert widget._hidden.text() == ""
-    assert widget._list.count() == number
-    assert "(duplicate)" in widget._list.item(0).text()
+    assert not widget._proposals.accept.isEnabled()
+    widget._proposals.duplicates.click()
+    assert widget._proposals.hidden.text() == ""
+    assert widget._proposals.table.count() == number
+    assert "(duplicate)" in widget._proposals.table.rows()[0].name
     assert drawn(widget, "proposals").any()
-    widget._list.setCurrentRow(0)
+    widget._proposals.table.select([widget._proposals.table.rows()[0].key])
     widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._accepted.list.count() == number + 1, timeout=20_000)
     assert len(_stored(place)) == number + 1
-    widget._duplicates.click()
-    assert widget._list.count() == 0
+    widget._proposals.duplicates.click()
+    assert widget._proposals.table.count() == 0
 
 
 def test_a_failed_write_is_marked_and_try_again_saves(widget: Any, place: Path, qtbot: Any) -> None:
     _find(widget)
-    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    qtbot.waitUntil(lambda: widget._proposals.table.count() > 0, timeout=60_000)
     shapes = drawn(widget, "proposals").copy()
     other = sqlite3.connect(place / "project.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     widget.run_action("accept")
     qtbot.waitUntil(lambda: widget._unsaved.isVisibleTo(widget), timeout=20_000)
     assert widget._unsaved.label.text()
-    texts = [widget._list.item(n).text() for n in range(widget._list.count())]
+    texts = [row.name for row in widget._proposals.table.rows()]
     assert all("(not saved)" in text for text in texts)
     assert np.array_equal(drawn(widget, "proposals"), shapes), "they stay on screen"
     assert "Saved" not in widget._status.text()
@@ -283,13 +284,22 @@ def test_commands_without_a_widget_name_the_menu(viewer: Any, monkeypatch: pytes
     monkeypatch.setattr(_commands, "show_info", messages.append)
     for name in _commands.__all__:
         getattr(_commands, name)(viewer)
-    assert messages == ["Open Plugins > Maskwright first."] * 7
+    assert messages == ["Open Plugins > Maskwright first."] * len(_commands.__all__)
 
 
 def test_every_control_has_a_tooltip(widget: Any) -> None:
-    from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QListWidget, QSlider
+    from qtpy.QtWidgets import (
+        QAbstractButton,
+        QAbstractItemView,
+        QAbstractSpinBox,
+        QComboBox,
+        QLineEdit,
+        QSlider,
+    )
 
-    for kind in (QAbstractButton, QComboBox, QLineEdit, QListWidget, QSlider):
+    for kind in (QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QAbstractItemView, QSlider):
         for part in widget.findChildren(kind):
-            inside = isinstance(part.parent(), (QComboBox, QListWidget))
+            inside = isinstance(part.parent(), (QAbstractItemView, QAbstractSpinBox, QComboBox)) or (
+                part.window() is not widget.window()
+            )
             assert inside or part.toolTip(), f"{part} {getattr(part, 'text', str)()}"

@@ -211,15 +211,15 @@ def test_letters_in_a_list_are_keys_of_the_dock(widget: Any, qtbot: Any) -> None
     from tests.plugin.test_widget import _find
 
     _find(widget, qtbot)
-    widget._list.setCurrentRow(0)
-    chosen = widget._list.item(0).data(Qt.UserRole)
-    widget._list.setFocus()
+    widget._proposals.table.select([widget._proposals.table.rows()[0].key])
+    chosen = widget._proposals.table.rows()[0].key
+    widget._proposals.table.setFocus()
     actions = []
     widget.run_action, real = actions.append, widget.run_action
     for key, modifier in ((Qt.Key_G, Qt.NoModifier), (Qt.Key_U, Qt.ShiftModifier), (Qt.Key_S, Qt.NoModifier)):
-        qtbot.keyClick(widget._list, key, modifier)
+        qtbot.keyClick(widget._proposals.table, key, modifier)
     assert actions == ["accept", "undo"]
-    assert [item.data(Qt.UserRole) for item in widget._list.selectedItems()] == [chosen]
+    assert widget._proposals.selected == [chosen]
     widget._classes.clear()
     qtbot.keyClicks(widget._classes, "grug")
     assert widget._classes.text() == "grug", "a field takes letters for itself"

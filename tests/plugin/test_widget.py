@@ -21,7 +21,7 @@ def _find(widget: Any, qtbot: Any, words: str = "grass, cow, sky") -> None:
     widget._text.background.setChecked(False)
     widget._text.objects.setChecked(False)
     widget.run_action("run")
-    qtbot.waitUntil(lambda: widget._list.count() > 0, timeout=60_000)
+    qtbot.waitUntil(lambda: widget._proposals.table.count() > 0, timeout=60_000)
 
 
 def test_an_empty_prompt_shows_an_error(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,8 +52,8 @@ def test_text_prompt_to_layers_to_accepted(widget: Any, viewer: Any, place: Path
     shown = {view.proposal: view.mask.to_array() for view in widget._masks if view.proposal}
     union = np.logical_or.reduce(list(shown.values()))
     assert np.array_equal(np.asarray(proposals.data) > 0, union)
-    widget._list.setCurrentRow(0)
-    selected = widget._list.item(0).data(0x0100)
+    widget._proposals.table.select([widget._proposals.table.rows()[0].key])
+    selected = widget._proposals.table.rows()[0].key
     widget.run_action("accept")
     qtbot.waitUntil(lambda: drawn(widget, "accepted").any(), timeout=20_000)
     assert np.array_equal(drawn(widget, "accepted") > 0, shown[selected])
@@ -120,7 +120,7 @@ def test_the_cleaning_preview_has_its_own_layer(talk2dino_widget: Any, viewer: A
     assert not drawn(talk2dino_widget, "accepted").any()
     assert np.allclose(layer.colormap.color_dict[2], (128 / 255,) * 3 + (1,)), "grey"
     assert layer not in viewer.layers.selection, "a temporary layer takes no selection"
-    assert talk2dino_widget._list.count() == 2
+    assert talk2dino_widget._proposals.table.count() == 2
     for visible in (False, True):
         talk2dino_widget.run_action("hide")
         assert (layer.visible, proposals.visible) == (visible, visible)
@@ -206,7 +206,7 @@ def test_layers_that_were_deleted_come_back_and_masks_stay(widget: Any, viewer: 
     with Project.open(place) as project:
         assert project.annotations()
     # the same masks once more are duplicates
-    widget._duplicates.setChecked(True)
+    widget._proposals.duplicates.setChecked(True)
     _find(widget, qtbot)
     qtbot.waitUntil(lambda: widget._layers["proposals"] in viewer.layers, timeout=20_000)
 
@@ -292,7 +292,14 @@ def test_in_a_narrow_dock_nothing_is_cut_off(widget: Any, viewer: Any, qtbot: An
         assert widget._scroll.horizontalScrollBar().maximum() == 0
         assert widget._scroll.widget().width() <= widget._scroll.viewport().width()
         # words, tools, proposals, decisions and the status are there without scrolling
-        for part in (widget._classes, widget._tool, widget._list, widget._accept, widget._undo, widget._status):
+        for part in (
+            widget._classes,
+            widget._tool,
+            widget._proposals.table,
+            widget._proposals.accept,
+            widget._undo,
+            widget._status,
+        ):
             assert not widget._scroll.isAncestorOf(part)
             assert part.visibleRegion().boundingRect().height() == part.height()
     finally:
