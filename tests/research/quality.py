@@ -15,6 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from maskwright.presets.config import OVS_DINO
+from maskwright.presets.config_io import sections
+from maskwright.presets.folders import find
+from maskwright.settings import Settings
+
 __all__ = ["ROWS", "main"]
 
 _HELD_OUT = "--held-out"
@@ -40,6 +45,11 @@ ROWS = [
     *(f"{data} --task text {options}" for data, options in _TEXT.items()),
     *(f"{data} --task text --method dinotxt {options}" for data, options in _TEXT.items()),
     *(f"{data} --task text --method talk2dino {options}" for data, options in _TEXT.items() if data != "davis2016"),
+    *(
+        f"{data} --task text --method {method} {_HELD_OUT} --boundary"
+        for data in ("msrc_v2", "coco128", "camvid")
+        for method in (OVS_DINO, "talk2dino", "dinotxt", "dinov3seg")
+    ),
     "davis2016 --task example --refine none",
     "msrc_v2 --task example --refine none",
     f"nuclei --task text --instances {_HELD_OUT} {_NUCLEI}",
@@ -64,7 +74,9 @@ def _result(scores: dict[str, Any]) -> str:
         return f"{clicks}; {scores['noc85']:.1f} clicks to 0.85 ({scores['objects']} objects)"
     if scores["task"] == "example":
         return f"mean IoU {scores['miou']:.3f} over {scores['episodes']} episodes"
-    return f"mIoU {scores['miou']:.3f}, pixel accuracy {scores['pixel_accuracy']:.3f} ({scores['classes']} classes)"
+    edges = f", boundary IoU {scores['boundary_iou']:.3f}" if "boundary_iou" in scores else ""
+    accuracy = f"pixel accuracy {scores['pixel_accuracy']:.3f}"
+    return f"mIoU {scores['miou']:.3f}{edges}, {accuracy} ({scores['classes']} classes)"
 
 
 def main() -> None:
@@ -78,7 +90,9 @@ def main() -> None:
     known: dict[str, dict[str, Any]] = {}
     if options.results.exists():
         known = {line["row"]: line["scores"] for line in map(json.loads, options.results.open(encoding="utf-8"))}
-    rows = [row for row in ROWS if options.only in row]
+    trained = sections(find(options.preset, Settings.load()))
+    # a preset whose OVS-DINO was not trained has no such rows
+    rows = [row for row in ROWS if options.only in row and (OVS_DINO not in row or OVS_DINO in trained)]
     for row in rows:
         if row not in known:
             known[row] = _measure(options.data, row, options.preset)

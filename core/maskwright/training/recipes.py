@@ -244,8 +244,12 @@ def train_ovs_dino(job: TrainingJob, config: OvsConfig | None = None) -> bool:
     return finished
 
 
-def ovs_config(folder: Path) -> OvsConfig:
-    """Settings for the preset in `folder`: the paper's where its encoders were imported, else the bundled preset's.
+def ovs_config(folder: Path, tiny: OvsConfig | None = None) -> OvsConfig:
+    """Settings for the preset in `folder`: the paper's where its encoders were imported, else those on a dino.txt.
+
+    Args:
+        folder: Of the preset.
+        tiny: Settings on a dino.txt, of which the sizes are fitted; None is the bundled preset's.
 
     Raises:
         MaskwrightError: It has no SAM, or no encoders of text and images.
@@ -262,12 +266,13 @@ def ovs_config(folder: Path) -> OvsConfig:
         return replace(config, heads=replace(config.heads, middle=middle))
     settings = dinotxt_settings(folder)
     width, depth = settings.model.backbone.width, settings.model.backbone.depth
+    tiny = tiny or TINY_OVS
     heads = replace(
-        TINY_OVS.heads, width=width, text=width, middle=middle, taps=tuple(range(1, depth)),
-        groups=math.gcd(TINY_OVS.heads.groups, width), scale=settings.background_scale,
+        tiny.heads, width=width, text=width, middle=middle, taps=tuple(range(1, depth)),
+        groups=math.gcd(tiny.heads.groups, width), scale=settings.background_scale,
         bias=-settings.background_scale * settings.threshold,
     )  # fmt: skip
-    return replace(TINY_OVS, heads=heads)
+    return replace(tiny, heads=heads)
 
 
 def gallery_images() -> frozenset[str]:

@@ -32,7 +32,7 @@ from maskwright.models.sam import Sam, SamConfig, official_name
 from maskwright.models.tiny_vit import TinyVitConfig
 from maskwright.presets.config_io import sections
 from maskwright.progress import Progress
-from maskwright.training.config import TINY_SEG, ClickConfig
+from maskwright.training.config import TINY_OVS, TINY_SEG, ClickConfig
 from maskwright.training.projection import TINY_PROJECTION
 from maskwright.training.tiny.images import LABELLED, read_images
 from maskwright.training.tiny.pretrained import Pretrained
@@ -73,6 +73,7 @@ def _config() -> TinyConfig:
         words=WordsConfig(model=DINOTXT, **crops),
         seg=replace(seg, model=model),
         projection=replace(TINY_PROJECTION, epochs=1, batch=4, size=64),
+        ovs=replace(TINY_OVS, steps=2, batch=2, size=64, teacher_size=128, mask_side=32),
     )
 
 
@@ -194,10 +195,10 @@ def finished(data: Path, pretrained: Pretrained, tmp_path_factory: pytest.TempPa
 def test_the_stages_end_in_a_preset_that_segments(finished: tuple[Path, list[str]]) -> None:
     out, lines = finished
     preset = out / "preset"
-    assert {"dinotxt", "insid3", "sam", "dinov3seg", "talk2dino"} == sections(preset).keys()
+    assert {"dinotxt", "insid3", "sam", "dinov3seg", "talk2dino", "ovs-dino"} == sections(preset).keys()
     engine = Engine.load(preset, "cpu")
     image = mw.Image(np.asarray(_picture(np.random.default_rng(5))))
-    assert engine.text_methods == ("dinov3seg", "dinotxt", "talk2dino")
+    assert engine.text_methods == ("dinov3seg", "dinotxt", "talk2dino", "ovs-dino")
     for method in engine.text_methods:
         assert engine.segment_text(image, ["grass", "dog"], method=method).label_map.any()
     assert engine.segment_click(image, [(20, 20)]).masks()
@@ -234,7 +235,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
     clicks = (tmp_path / "clicks" / "sam.safetensors").stat().st_mtime_ns
     assert train_tiny(job, _config())
     assert (tmp_path / "clicks" / "sam.safetensors").stat().st_mtime_ns == clicks, "a finished stage is not repeated"
-    for name in ("sam", "dinotxt", "dinov3seg", "talk2dino"):
+    for name in ("sam", "dinotxt", "dinov3seg", "talk2dino", "ovs-dino"):
         whole, parts = (load_file(folder / "preset" / f"{name}.safetensors") for folder in (finished[0], tmp_path))
         assert all(torch.equal(value, parts[key]) for key, value in whole.items()), name
 

@@ -5,7 +5,7 @@
 3. SAM's decoder on MobileSAM's frozen encoder.
 4. Boxes of a detector on photographs, which become masks by that SAM.
 5. The visual model on EfficientNet-Lite2's frozen trunk.
-6. dinov3.seg on both, and Talk2DINO's projection.
+6. dinov3.seg on both, Talk2DINO's projection, and OVS-DINO with that SAM as teacher.
 """
 
 from __future__ import annotations
@@ -22,16 +22,24 @@ from torch import nn
 
 from maskwright.models.devices import choose_device
 from maskwright.models.sam import SPECS, Sam, SamConfig
-from maskwright.presets.config_io import to_plain
+from maskwright.presets.config import OVS_DINO
+from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import load_sam
 from maskwright.presets.weights import save_part, save_record, write_part
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training import clicks, dinov3seg
-from maskwright.training.config import TINY_SEG, ClickConfig, SegConfig
+from maskwright.training.config import TINY_OVS, TINY_SEG, ClickConfig, OvsConfig, SegConfig
 from maskwright.training.loop import RunOptions, TimeLimit, TrainProgress
 from maskwright.training.projection import TINY_PROJECTION, ProjectionSettings
 from maskwright.training.prompts import PROMPTS
-from maskwright.training.recipes import gallery_images, on_encoders_of, train_projection
+from maskwright.training.recipes import (
+    TrainingJob,
+    gallery_images,
+    on_encoders_of,
+    ovs_config,
+    train_ovs_dino,
+    train_projection,
+)
 from maskwright.training.tiny.images import LABELLED, TinyImages, read_images, taught_sources
 from maskwright.training.tiny.pretrained import Pretrained, load_mobile_sam
 from maskwright.training.tiny.texts import Texts, read_texts
@@ -64,6 +72,8 @@ class TinyConfig:
     words: WordsConfig = field(default_factory=WordsConfig)
     seg: SegConfig = TINY_SEG
     projection: ProjectionSettings = TINY_PROJECTION
+    ovs: OvsConfig = TINY_OVS
+    """Its sizes are those of the other stages' models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +161,18 @@ class _Run:
         train_projection(
             folders, self.preset, self.preset, config.projection, device=job.device, progress=self.progress
         )  # fmt: skip
+        if not self._ovs_dino():
+            return False
         save_record(self.preset / "training_images.json", dict(images.files))
         return True
+
+    def _ovs_dino(self) -> bool:
+        """Trained on COCO's masks, as the paper on COCO's images."""
+        job = TrainingJob(
+            folders=[self.job.data / "coco128"], out=self.preset, maps=self.job.out / "maps", device=self.job.device,
+            log=self.job.log, progress=self.progress,
+        )  # fmt: skip
+        return OVS_DINO in sections(self.preset) or train_ovs_dino(job, ovs_config(self.preset, self.config.ovs))
 
     def _options(self, stage: str) -> RunOptions:
         def log(step: TrainProgress) -> None:
