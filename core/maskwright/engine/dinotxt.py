@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from maskwright.domain import ModelRef
-from maskwright.engine.text_method import Scores, preprocess, upsample
+from maskwright.engine.text_method import Scores, half_precision, preprocess, upsample
 from maskwright.imaging.geometry import slide, slide_size
 from maskwright.models.dinotxt import average_prompts
 from maskwright.models.dinotxt_highres import Clusters, cluster, dense_features
@@ -107,8 +107,8 @@ class DinoTxtMethod:
         """(B, C, h, w) patch features after the vision head, (B, heads, h * w) attention logits of CLS to them."""
         model = self.preset.model
         backbone = model.visual_model.backbone
-        with backbone.record_attention() as seen:
-            features = model.encode_image(batch.to(next(model.parameters()).dtype)).patch_map().float()
+        with backbone.record_attention() as seen, half_precision(self.device, model):
+            features = model.encode_image(batch).patch_map().float()
         return features, cls_attention(seen[0], backbone.global_tokens).float()
 
     def _encode_clusters(

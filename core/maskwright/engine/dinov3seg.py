@@ -1,7 +1,7 @@
 """dinov3.seg as a text method: encoding by local-global aggregation, preselection of classes, and their scores.
 
 The paper resizes every image to a square of 640 pixels. Here the aspect ratio is kept and the area is that of the
-square, so that wide and tall images cost the same and nothing is distorted; a square image is treated as published.
+square, so that wide and tall images cost the same and nothing is distorted, unless the protocol asks for the square.
 Windows cover the whole image: the last of each row and column is shifted back to the border. The decoder's maps, at a
 quarter of that size, are upsampled to the size of the image in one step.
 """
@@ -9,7 +9,7 @@ quarter of that size, are upsampled to the size of the image in one step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,17 +17,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwright.domain import ModelRef
-from maskwright.engine.text_method import Scores, preprocess, upsample
+from maskwright.engine.text_method import Scores, half_precision, preprocess, upsample
 from maskwright.imaging.geometry import area_size, slide
 from maskwright.models.cost_aggregation import correlation
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures
 from maskwright.models.sliding_window import average_windows
 from maskwright.models.talk2dino import class_attention, clean, cls_attention
 from maskwright.presets.config import Dinov3SegProtocol
-from maskwright.presets.loading import LoadedDinov3Seg, needs_single_precision
+from maskwright.presets.loading import LoadedDinov3Seg
 from maskwright.progress import Progress
 
 __all__ = ["Dinov3SegMethod", "SegEmbedding", "Snapshot"]
@@ -89,7 +89,7 @@ class Dinov3SegMethod:
         """Encode an (H, W, 3) image at every size of the protocol."""
         image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch, limits=limits)
         sides = sorted(self.preset.settings.protocol.sides)
-        with _half(self.device, self.preset.model):
+        with half_precision(self.device, self.preset.model):
             return SegEmbedding(
                 tuple(self._encode_at(image, side, progress.part(n, len(sides))) for n, side in enumerate(sides))
             )
@@ -105,7 +105,7 @@ class Dinov3SegMethod:
     def scores(self, embedding: SegEmbedding, classes: Tensor, *, cleaning: float | None) -> Scores:
         """Logits of (T, P, C) classes; each class has a probability of its own, so background needs no score."""
         selected = _preselect(embedding.snapshots[-1].whole, classes, self.preset.settings.max_classes)
-        with _half(self.device, self.preset.model):
+        with half_precision(self.device, self.preset.model):
             maps = [self._logits(snapshot, classes[selected], cleaning or 0.0) for snapshot in embedding.snapshots]
         merged = maps[-1]
         if len(maps) > 1:
@@ -119,7 +119,9 @@ class Dinov3SegMethod:
         """Encode a normalised (1, 3, H, W) image, resized to the area of a square of `side`."""
         protocol, model = self.preset.settings.protocol, self.preset.model
         window, patch = protocol.window, self.preset.settings.model.vlm.backbone.patch
-        size = area_size((image.shape[-2], image.shape[-1]), side, least=window, multiple=patch)
+        size = (side, side)
+        if not protocol.square:
+            size = area_size((image.shape[-2], image.shape[-1]), side, least=window, multiple=patch)
         resized = F.interpolate(image, size, mode="bilinear", antialias=True)
         positions = tuple(slide(size, window, protocol.stride))
         if protocol.aggregation != "catseg":
@@ -157,7 +159,8 @@ class Dinov3SegMethod:
         """(T, h, w) logits on any grid."""
 
         def compare(features: ImageFeatures) -> Tensor:
-            return self.preset.model.predict(features, classes[None], chunk=_CHUNK).float()[0]
+            pooling = self.preset.settings.class_pooling
+            return self.preset.model.predict(features, classes[None], chunk=_CHUNK, pooling=pooling).float()[0]
 
         whole = compare(snapshot.whole)
         if not snapshot.windows:
@@ -167,12 +170,6 @@ class Dinov3SegMethod:
         windows = (upsample(compare(features), (side, side)).sigmoid() for features in snapshot.windows)
         local = average_windows(windows, snapshot.positions, snapshot.resized_hw)
         return ((local + upsample(whole, snapshot.resized_hw).sigmoid()) / 2).logit(eps=_EPS)
-
-
-def _half(device: torch.device, model: nn.Module) -> AbstractContextManager[None]:
-    """bfloat16 on CUDA where the network bears it; operations that need single precision choose it themselves."""
-    enabled = device.type == "cuda" and not needs_single_precision(model)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 @contextmanager
@@ -188,7 +185,6 @@ def _preselect(features: ImageFeatures, classes: Tensor, limit: int | None) -> T
     if limit is None or len(classes) <= limit:
         return torch.arange(len(classes), device=classes.device)
     best = [
-        correlation(features.features.float(), chunk[None]).mean(dim=1)[0].flatten(1).max(dim=1).values
-        for chunk in classes.split(_CHUNK)
+        correlation(features.features.float(), chunk[None])[0].amax(dim=(0, 2, 3)) for chunk in classes.split(_CHUNK)
     ]
     return torch.cat(best).topk(limit).indices.sort().values

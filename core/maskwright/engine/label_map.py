@@ -44,7 +44,7 @@ def label(scores: Scores, size_hw: tuple[int, int], threshold: float) -> Labels:
         size_hw: of the image.
         threshold: least probability of a class; 0 labels every pixel.
     """
-    maps, background, probability = scores
+    maps, background, probability, _ = scores
     other = torch.ones(size_hw, device=maps.device) if background is None else upsample(background[None], size_hw)[0]
     top = torch.full(size_hw, -1.0, device=maps.device)
     labels = torch.zeros(size_hw, dtype=torch.int32, device=maps.device)
@@ -72,12 +72,15 @@ def refine(scores: Scores, pixels: NDArray[np.uint8], method: str, threshold: fl
     Args:
         scores: of T classes.
         pixels: (H, W, 3) RGB.
-        method: one of REFINEMENTS.
+        method: one of REFINEMENTS; PAMR runs in the text method's published order where it has one.
         threshold: least probability of a class, as for `label`.
 
     Returns:
-        Probabilities, at the image's size or smaller: short side at most 512, at most 2^20 pixels.
+        Probabilities, at the image's size or smaller: short side at most 512, at most 2^20 pixels; in the published
+        order refined scores at the size at which they were made.
     """
+    if method == "pamr" and scores.pamr is not None:
+        return scores._replace(maps=scores.pamr(pixels))
     height, width = pixels.shape[:2]
     scale = min(1.0, _MAX_SHORT_SIDE / min(height, width), (_MAX_PIXELS / (height * width)) ** 0.5)
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -88,7 +91,7 @@ def refine(scores: Scores, pixels: NDArray[np.uint8], method: str, threshold: fl
 
 def _refine_pamr(scores: Scores, image: Tensor) -> Scores:
     """PAMR of each class's probability map; `image` is (3, h, w) in 0..255."""
-    maps, background, probability = scores
+    maps, background, probability, _ = scores
     size = image.shape[-2], image.shape[-1]
     affinity = pamr.affinity(image)
     refined = torch.cat([pamr.refine(probability(upsample(chunk, size)), affinity) for chunk in maps.split(_CHUNK)])

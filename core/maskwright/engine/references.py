@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +22,10 @@ from maskwright.errors import BadPrompt
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models import insid3
 from maskwright.models.crf import crf
-from maskwright.models.dense_features import dense_features, square_input
+from maskwright.models.dense_features import dense_features, square_input, stretched
 from maskwright.models.insid3 import EncodedReference, PatchFeatures
 from maskwright.models.pamr import pamr
+from maskwright.presets.config import Insid3Settings
 from maskwright.presets.loading import LoadedInsid3
 from maskwright.progress import Progress
 
@@ -35,6 +37,16 @@ _PAMR_SIDE = 512
 """Side at which PAMR refines at most: its weights are 48 numbers a pixel."""
 
 
+class _Procedure(NamedTuple):
+    """What an image's features depend on beside the weights."""
+
+    settings: Insid3Settings
+    size: int
+    """Side of the square input, in pixels."""
+    components: int
+    """Dimensions of the positional subspace."""
+
+
 class ReferenceSegmenter:
     """INSID3 with a basis of its positional subspace, which is cached on disk."""
 
@@ -43,7 +55,7 @@ class ReferenceSegmenter:
     ) -> None:
         self._preset, self._device, self._embeddings = preset, device, embeddings
         self._cache_folder = cache_folder.expanduser()
-        self._complement: Tensor | None = None
+        self._complements: dict[_Procedure, Tensor] = {}
 
     def provenance(self, image: Image, prompt: ReferencePrompt) -> Provenance:
         """See `Engine.provenance`."""
@@ -89,10 +101,16 @@ class ReferenceSegmenter:
     def match_points(self, source: Image, points_xy: ArrayLike, target: Image) -> NDArray[np.float64]:
         """See `Engine.match_points`."""
         points = _points_inside(points_xy, source.size_hw)
-        source_features, target_features = self._features(source), self._features(target)
+        settings = self._preset.settings
+        matching = settings.points
+        procedure = self._procedure
+        if matching is not None:
+            procedure = _Procedure(settings, matching.size, matching.components)
+        source_features, target_features = self._features(source, procedure), self._features(target, procedure)
         h, w = source_features.grid_hw
         # INSID3 counts patches from 0 at their centres, pixels count from 0 at the border: half a patch apart
-        half = [np.array([image.size_hw[1] / w, image.size_hw[0] / h]) / 2 for image in (source, target)]
+        centre = 0.5 if matching is None or matching.centred else 0.0
+        half = [np.array([image.size_hw[1] / w, image.size_hw[0] / h]) * centre for image in (source, target)]
         matched = insid3.match_points(
             source_features.debiased,
             target_features.debiased,
@@ -117,8 +135,7 @@ class ReferenceSegmenter:
             return np.zeros(image.size_hw, np.bool_), 0.0
         square = insid3.square_mask(segmentation.mask, target.grid_hw, method.size)
         if refine is not None:
-            side = (method.size, method.size)
-            pixels = F.interpolate(_unit_range(image.pixels, self._device)[None], side, mode="bilinear")[0]
+            pixels = stretched(_unit_range(image.pixels, self._device), method.size)
             square = crf(pixels, square) if refine == "crf" else _refine_pamr(pixels, square)
         mask = insid3.resized_mask(square, image.size_hw).cpu().numpy()
         return mask, segmentation.confidence if mask.any() else 0.0
@@ -130,37 +147,43 @@ class ReferenceSegmenter:
         grid_mask = insid3.grid_mask(mask, self._preset.settings.method.size, features.grid_hw)
         return insid3.encode_reference(features, grid_mask)
 
-    def _features(self, image: Image) -> PatchFeatures:
-        """Patch features of an image, cached."""
+    @property
+    def _procedure(self) -> _Procedure:
+        """That of masks."""
+        settings = self._preset.settings
+        return _Procedure(settings, settings.method.size, settings.method.components)
+
+    def _features(self, image: Image, procedure: _Procedure | None = None) -> PatchFeatures:
+        """Patch features of an image, cached; by default those that masks are found with."""
+        procedure = procedure or self._procedure
 
         def encode() -> PatchFeatures:
-            settings = self._preset.settings
-            pixels = stretch_contrast(image.pixels, image.contrast) if settings.stretch else image.pixels
-            square = square_input(_unit_range(pixels, self._device), settings.method.size)
-            return insid3.encode(self._dense_features(square), self._complement_basis())
+            pixels = stretch_contrast(image.pixels, image.contrast) if procedure.settings.stretch else image.pixels
+            square = square_input(_unit_range(pixels, self._device), procedure.size)
+            return insid3.encode(self._dense_features(square), self._complement_basis(procedure))
 
-        key = EmbeddingKey(image.sha256, self._preset.ref, self._preset.settings)
+        key = EmbeddingKey(image.sha256, self._preset.ref, procedure)
         return self._embeddings.get_or_make(key, encode)  # type: ignore[no-any-return]
 
     def _dense_features(self, square: Tensor) -> Tensor:
         settings = self._preset.settings
         return dense_features(self._preset.model, square, stem=settings.stem, position=settings.position)
 
-    def _complement_basis(self) -> Tensor:
+    def _complement_basis(self, procedure: _Procedure) -> Tensor:
         """(C, C - k) basis of the orthogonal complement of the preset's positional subspace."""
-        if self._complement is None:
-            self._complement = insid3.complement_of(self._positional_basis())
-        return self._complement
+        if procedure not in self._complements:
+            self._complements[procedure] = insid3.complement_of(self._positional_basis(procedure))
+        return self._complements[procedure]
 
-    def _positional_basis(self) -> Tensor:
+    def _positional_basis(self, procedure: _Procedure) -> Tensor:
         """(C, k) basis of the positional subspace, from disk or from the features of a black image."""
-        settings, size = self._preset.settings, self._preset.settings.method.size
-        key = f"{self._preset.ref.sha256} {settings} {self._device.type} {__version__}"
+        size = procedure.size
+        key = f"{self._preset.ref.sha256} {procedure} {self._device.type} {__version__}"
         file = self._cache_folder / f"positions-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
         basis = load_tensor(file, "basis", self._device)
         if basis is None:
             black = square_input(torch.zeros(3, size, size, device=self._device), size)
-            basis = insid3.positional_basis(self._dense_features(black), settings.method.components)
+            basis = insid3.positional_basis(self._dense_features(black), procedure.components)
             save_tensor(file, "basis", basis)
         return basis
 

@@ -71,9 +71,12 @@ class Talk2DinoMethod:
                 maps = clean(maps, attended, weight=cleaning, formula=settings.formula)
             return maps
 
+        windows = self._windows()
         return Scores(
-            self._windows().scores(embedding, predict, align_corners=True),
+            windows.scores(embedding, predict, align_corners=True),
             probability=lambda plane: ((plane - settings.threshold) * settings.logit_scale).sigmoid(),
+            # as released: each window is refined, and then they are averaged
+            pamr=lambda pixels: windows.scores(embedding, predict, align_corners=True, refine_on=pixels),
         )
 
     def _windows(self) -> SlidingWindows:
@@ -83,3 +86,4 @@ class Talk2DinoMethod:
         """(B, C, h, w) patch features and (B, heads, h * w) attention logits of CLS to them."""
         features, attention = self.preset.model.encode_image(batch)
         return features.patch_map().float(), attention.float()
+

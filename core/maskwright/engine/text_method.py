@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.normalization import normalize
+from maskwright.presets.loading import needs_single_precision
 from maskwright.progress import Progress
 
-__all__ = ["Scores", "TextMethod", "preprocess", "upsample"]
+__all__ = ["Scores", "TextMethod", "half_precision", "preprocess", "upsample"]
 
 
 class Scores(NamedTuple):
@@ -28,6 +30,8 @@ class Scores(NamedTuple):
     """(h, w) score of background, which competes with each class; None where a class's probability stands alone"""
     probability: Callable[[Tensor], Tensor] = lambda maps: maps
     """From upsampled `maps` to probabilities"""
+    pamr: Callable[[NDArray[np.uint8]], Tensor] | None = None
+    """`maps` refined by PAMR in the method's published order, of an (H, W, 3) image; None where it has none"""
 
 
 class TextMethod(Protocol):
@@ -76,6 +80,12 @@ class TextMethod(Protocol):
             cleaning: weight of background cleaning, 0 for none; None where every pixel is one of the classes.
         """
         ...
+
+
+def half_precision(device: torch.device, model: nn.Module) -> AbstractContextManager[None]:
+    """bfloat16 on CUDA where the network bears it; operations that need single precision choose it themselves."""
+    enabled = device.type == "cuda" and not needs_single_precision(model)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def preprocess(

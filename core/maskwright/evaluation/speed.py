@@ -183,9 +183,10 @@ def published_size(device: str) -> Engine:
     ref, folder = ModelRef("dinov3seg-l with random weights", ""), bundled() / "tiny"
     tokenizer = Tokenizer.load(folder / "tokenizer.json", context=config.vlm.text.context)
     text = DinoTxtSettings(config.vlm, weights="", sha256="", tokenizer="", prompts=("{}",))
+    seg = Dinov3SegSettings(config, weights="", sha256="", class_pooling=(1, 1))
     preset = Preset(
         ref, dinotxt=Loaded(ref, folder, text, model.vlm, tokenizer),
-        dinov3seg=Loaded(ref, folder, Dinov3SegSettings(config, weights="", sha256=""), model, tokenizer),
+        dinov3seg=Loaded(ref, folder, seg, model, tokenizer),
     )  # fmt: skip
     return Engine(preset, choose_device(device), Settings.load())
 

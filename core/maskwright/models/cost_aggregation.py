@@ -227,18 +227,20 @@ class _ClassRefinement(nn.Module):
             self.padding_tokens = nn.Parameter(torch.zeros(1, 1, width))
             self.padding_guidance = nn.Parameter(torch.zeros(1, 1, config.text_guidance))
 
-    def forward(self, chunks: list[Tensor], guidance: list[Tensor]) -> list[Tensor]:
+    def forward(
+        self, chunks: list[Tensor], guidance: list[Tensor], pooling: tuple[int, int] | None = None
+    ) -> list[Tensor]:
         """Refined chunks, from chunks of (B, D, t, h, w) maps and of (B, t, G) guidance."""
-        pooled = [self._pooled(chunk) for chunk in chunks]
+        pooled = [self._pooled(chunk, pooling or self.pooling) for chunk in chunks]
         sums = self._sums(pooled, guidance)
         return [
             maps + self._enlarged(self._refined(tokens, words, sums), maps)
             for maps, tokens, words in zip(chunks, pooled, guidance, strict=True)
         ]
 
-    def _pooled(self, maps: Tensor) -> Tensor:
+    def _pooled(self, maps: Tensor, pooling: tuple[int, int]) -> Tensor:
         """(B, h', w', t, D) from (B, D, t, h, w)."""
-        kernel = [min(pool, side) for pool, side in zip(self.pooling, maps.shape[-2:], strict=True)]
+        kernel = [min(pool, side) for pool, side in zip(pooling, maps.shape[-2:], strict=True)]
         small = F.avg_pool2d(maps.transpose(1, 2).flatten(0, 1), kernel)
         return small.unflatten(0, (maps.shape[0], maps.shape[2])).permute(0, 3, 4, 1, 2)  # type: ignore[no-any-return]
 
@@ -361,7 +363,15 @@ class CostAggregator(nn.Module):
         each = self.decoder2(self.decoder1(each, guidance.stages[0]), guidance.stages[1])
         return self.head(each)[:, 0].unflatten(0, (maps.shape[0], maps.shape[2]))  # type: ignore[no-any-return]
 
-    def forward(self, cosines: Tensor, text: Tensor, guidance: Guidance, *, chunk: int | None = None) -> Tensor:
+    def forward(
+        self,
+        cosines: Tensor,
+        text: Tensor,
+        guidance: Guidance,
+        *,
+        chunk: int | None = None,
+        pooling: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Refine and decode.
 
         Args:
@@ -369,6 +379,7 @@ class CostAggregator(nn.Module):
             text: (B, T, P, C) text embeddings.
             guidance: of the images.
             chunk: classes at a time, to bound the memory; None for all. The result does not depend on it.
+            pooling: of the class blocks, in cells; None is that of the configuration.
 
         Returns:
             (B, T, 4h, 4w) logits.
@@ -379,5 +390,5 @@ class CostAggregator(nn.Module):
         for layer in self.layers:
             assert isinstance(layer, _Layer)
             maps = [layer.swin_block(part, guidance.appearance) for part in maps]
-            maps = layer.attention(maps, words)
+            maps = layer.attention(maps, words, pooling)
         return torch.cat([self.decode(part, guidance) for part in maps], dim=1)

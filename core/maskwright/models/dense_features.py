@@ -11,12 +11,17 @@ from torch import Tensor
 from maskwright.models.dinov3 import DinoV3
 from maskwright.models.normalization import normalize
 
-__all__ = ["dense_features", "square_input"]
+__all__ = ["dense_features", "square_input", "stretched"]
+
+
+def stretched(pixels: Tensor, size: int) -> Tensor:
+    """(3, size, size) from (3, H, W), bilinear; smoothed where it shrinks, as the authors resize (PIL)."""
+    return F.interpolate(pixels[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
 def square_input(pixels: Tensor, size: int) -> Tensor:
     """(1, 3, size, size) input of the backbone from (3, H, W) in 0..1: normalised and stretched to a square."""
-    return F.interpolate(normalize(pixels)[None], (size, size), mode="bilinear")
+    return normalize(stretched(pixels, size))[None]
 
 
 @torch.inference_mode()

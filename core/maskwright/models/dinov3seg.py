@@ -143,19 +143,28 @@ class Dinov3Seg(nn.Module):
 
     # Eqs. 4 to 8: correlation, late refinement, decoder
 
-    def predict(self, image: ImageFeatures, views: Tensor, *, chunk: int | None = None) -> Tensor:
+    def predict(
+        self,
+        image: ImageFeatures,
+        views: Tensor,
+        *,
+        chunk: int | None = None,
+        pooling: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Logits of every class at four times the patch grid.
 
         Args:
             image: from `encode`.
             views: (B, T, P, C), from `text_views`.
             chunk: classes at a time, to bound the memory; the result does not depend on it.
+            pooling: of the class blocks, in cells; None is that of the training.
 
         Returns:
             (B, T, 4h, 4w).
         """
         cosines = correlation(image.features, views.to(image.features.dtype))
-        return self.aggregator(cosines, views, image.guidance, chunk=chunk)  # type: ignore[no-any-return]
+        logits: Tensor = self.aggregator(cosines, views, image.guidance, chunk=chunk, pooling=pooling)
+        return logits
 
     def forward(self, pixels: Tensor, text: Tensor, *, chunk: int | None = None) -> Tensor:
         """Logits at the size of the images, as in training.

@@ -66,8 +66,11 @@ class Insid3Config:
 
 
 def components_for(width: int) -> int:
-    """K for a backbone of `width` channels: the same share as 500 of ViT-L's 1,024."""
-    return max(1, round(500 * width / 1024))
+    """K for a backbone of `width` channels: 500, as the authors use for every size.
+
+    Of a narrower backbone (ViT-S has 384 channels) 500 would leave nothing: it gets the same share as ViT-L.
+    """
+    return 500 if width > 500 else max(1, round(500 * width / 1024))
 
 
 class PatchFeatures(NamedTuple):

@@ -29,6 +29,7 @@ __all__ = [
     "Insid3Settings",
     "OvsDinoSettings",
     "OvsEncodersSettings",
+    "PointMatching",
     "SamSettings",
     "SlideProtocol",
     "Talk2DinoSettings",
@@ -103,6 +104,18 @@ class BackboneSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PointMatching:
+    """Features for matching points with INSID3; the defaults are the authors'."""
+
+    size: int = 768
+    """Side of the square input, in pixels."""
+    components: int = 20
+    """Dimensions of the positional subspace."""
+    centred: bool = True
+    """Count patches from their centres; False: from their corners, as in the authors' code."""
+
+
+@dataclass(frozen=True, slots=True)
 class Insid3Settings:
     """Settings of INSID3; the defaults are the authors' for DINOv3 ViT-L."""
 
@@ -115,6 +128,8 @@ class Insid3Settings:
     """Weight of the patch embedding beside the last layer, see `dense_features`."""
     position: float = 0.0
     """Weight of the position channels, see `dense_features`."""
+    points: PointMatching | None = None
+    """None: points are matched with the features that masks are found with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +164,8 @@ class Dinov3SegProtocol:
     window: int = 384
     """Side of a window, in pixels."""
     stride: int = 256
+    square: bool = False
+    """Stretch the image to that square, as published, instead."""
     aggregation: Literal["lga", "global", "catseg"] = "lga"
     """Average features of the windows and of the whole image (local-global aggregation), use the whole image alone, or
     average predictions as CAT-Seg does."""
@@ -174,6 +191,9 @@ class Dinov3SegSettings:
     """Weight of background cleaning."""
     max_classes: int | None = stored_as("most_classes", 256)
     """Of more classes the most similar to the image are kept, as in CAT-Seg; None keeps all."""
+    class_pooling: tuple[int, int] | None = None
+    """Pooling of the class blocks at inference, in cells; None is that of the training. CAT-Seg: 2 x 2 in training,
+    1 x 1 at inference."""
 
 
 @dataclass(frozen=True, slots=True)

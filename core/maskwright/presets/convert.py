@@ -46,7 +46,7 @@ from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Talk2Dino, Talk2
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
 from maskwright.presets.checkpoint_files import read_checkpoint, weight_files
-from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Insid3Settings
+from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Insid3Settings, PointMatching
 from maskwright.presets.config_io import to_plain
 from maskwright.presets.official import OFFICIAL
 from maskwright.presets.weights import save_part, write_part
@@ -133,7 +133,7 @@ def import_insid3(paths: Sequence[Path], folder: Path, config: DinoV3Config) -> 
     method = Insid3Config(components=components_for(config.width))
     with _writing(folder):
         save_part(folder, "dinov3", model.state_dict(), {"model": to_plain(config)}, dtype=torch.float32)
-        write_part(folder, "insid3", to_plain(Insid3Settings(part="dinov3", method=method)))
+        write_part(folder, "insid3", to_plain(Insid3Settings(part="dinov3", method=method, points=PointMatching())))
     return folder
 
 
@@ -173,7 +173,8 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
         import_dinotxt(kinds["dino.txt"], made, config.vlm)
         import_sam(kinds["sam"], made, config.spe)
         state = {f"anyup.{name}": value for name, value in early.state_dict().items()}
-        save_part(made, "dinov3seg", state, {"model": to_plain(config), "trained": False}, dtype=torch.float32)
+        settings = {"model": to_plain(config), "trained": False, "class_pooling": [1, 1]}
+        save_part(made, "dinov3seg", state, settings, dtype=torch.float32)
         if folder.exists():
             shutil.rmtree(folder)
         made.replace(folder)
@@ -306,7 +307,7 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
             dtype=torch.float32,
         )
         method = Insid3Config(components=components_for(config.backbone.width))
-        write_part(folder, "insid3", to_plain(Insid3Settings(method=method)))
+        write_part(folder, "insid3", to_plain(Insid3Settings(method=method, points=PointMatching())))
     return folder
 
 

@@ -121,22 +121,25 @@ class Preset:
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """The parts of `models` that can run in half precision: not SAM's decoder, not what refines correlations.
+        """The parts of `models` that can be held in half precision: not SAM's decoder, not what refines correlations.
 
-        Nor networks on MobileSAM's encoder or on an EfficientNet-Lite trunk: in bfloat16 they moved the probability of
-        a class by up to 0.47, and they are small.
+        Nor INSID3's backbone, alone or in dino.txt: in bfloat16 its positional subspace is mostly rounding noise. Nor
+        networks on MobileSAM's encoder or on an EfficientNet-Lite trunk: in bfloat16 they moved the probability of a
+        class by up to 0.47, and they are small.
         """
         encoders: list[nn.Module] = []
         for model in self.models:
+            if needs_single_precision(model):
+                continue
             if isinstance(model, Sam):
                 encoders.append(model.image_encoder)
             elif isinstance(model, Dinov3Seg):
                 encoders += [model.vlm, model.spe]
-            elif isinstance(model, Talk2Dino | OvsDino):
+            elif isinstance(model, DinoTxt):
+                encoders.append(model.text_model)
+            elif isinstance(model, Talk2Dino | OvsDino) and isinstance(model.visual, DinoV2 | DinoV3):
                 encoders.append(model.visual)
-            else:
-                encoders.append(model)
-        return [encoder for encoder in encoders if not needs_single_precision(encoder)]
+        return encoders
 
 
 def needs_single_precision(model: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.presets.config import Dinov3SegSettings
-from maskwright.presets.config_io import sections
+from maskwright.presets.config_io import sections, to_plain
 from maskwright.presets.loading import dinov3seg_settings, load_dinotxt, load_sam, shared_weights
 from maskwright.presets.saving import save_dinov3seg
 from maskwright.presets.weights import read_weights, save_record
@@ -215,13 +215,15 @@ def train(
     """
     torch.manual_seed(config.seed)
     model, tokenizer = initial_model(config, out)
-    imported = _untrained_parts(out) is not None
+    imported = _untrained_parts(out)
     trained = TrainedDinov3Seg(model, config)
     trainer = Trainer(trained, config, out, options.device, state=_STATE, pretrained=trained.pretrained)
     objective = SegObjective(trainer.trained, sources, vocabulary, tokenizer, config, options.device)
     finished = trainer.run(seg_steps(config, sources), objective, options)
     # official parts keep the published protocol, and count as untrained until the last step
-    settings = {"trained": finished} if imported else SETTINGS
+    settings = SETTINGS
+    if imported is not None:
+        settings = {"trained": finished, "class_pooling": to_plain(imported.class_pooling)}
     save_dinov3seg(out, trainer.ema.model, settings, dtype=torch.float16)
     save_record(out / "dinov3seg.json", config.record())
     return finished

@@ -79,10 +79,19 @@ class TrainingJob:
     maps: Path | None = None
     """OVS-DINO: folder for the maps of a frozen DINO, which several runs may share; None: in `out`."""
 
-    def labelled(self, *, stretch: bool = True) -> tuple[list[Source], Vocabulary]:
-        """The folders as sources of labelled pixels, and their classes."""
-        names = (name for folder in self.folders for name in LabelledFolder.read(folder).categories.values())
-        vocabulary, skip = Vocabulary(names), gallery_images()
+    def labelled(self, *, stretch: bool = True, exactly: bool = False) -> tuple[list[Source], Vocabulary]:
+        """The folders as sources of labelled pixels, and their classes.
+
+        Args:
+            stretch: Stretch the contrast of images.
+            exactly: Every category is a class of its own, in file order; otherwise the bundled list of synonyms joins
+                some (of COCO-Stuff's 171, 160 remain) and says which contain others.
+        """
+        names = dict.fromkeys(
+            name for folder in self.folders for name in LabelledFolder.read(folder).categories.values()
+        )
+        vocabulary = Vocabulary.plain(list(names)) if exactly else Vocabulary(names)
+        skip = gallery_images()
         sources = [
             read_source(
                 folder, index, vocabulary, weight=self.weights.get(folder.name, 1.0),
@@ -127,13 +136,13 @@ def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
     """
     parts = sections(job.out) if (job.out / CONFIG).is_file() else {}
     imported = dinov3seg_settings(job.out) if "dinov3seg" in parts else None
-    stretch = True
-    if imported is not None and not imported.trained:
+    stretch, published = True, imported is not None and not imported.trained
+    if imported is not None and published:
         config, stretch = SegConfig(model=imported.model), imported.stretch
     else:
         config = replace(config, model=on_encoders_of(job.out, config.model))
     config = replace(config, steps=job.steps or config.steps, seed=job.seed)
-    sources, vocabulary = job.labelled(stretch=stretch)
+    sources, vocabulary = job.labelled(stretch=stretch, exactly=published)
     return dinov3seg.train(sources, vocabulary, config, job.out, job.options())
 
 

@@ -51,6 +51,13 @@ class Vocabulary:
         vocabulary._set_entries(known[name]._replace(synonyms=()) if name in known else _Entry(name) for name in names)
         return vocabulary
 
+    @classmethod
+    def plain(cls, names: Sequence[str]) -> Vocabulary:
+        """One class per name, in this order, without synonyms, and none contains another: as a benchmark counts."""
+        vocabulary = cls.exactly(names)
+        vocabulary._set_entries(_Entry(name) for name in names)
+        return vocabulary
+
     def _set_entries(self, entries: Iterable[_Entry]) -> None:
         self.entries = list(entries)
         self._index = {entry.name: index for index, entry in enumerate(self.entries)}

@@ -280,7 +280,7 @@ def test_half_precision_changes_little(segmenting_preset: Path, monkeypatch: pyt
     def always(device: torch.device, model: Any) -> Any:
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
-    monkeypatch.setattr(seg, "_half", always)
+    monkeypatch.setattr(seg, "half_precision", always)
     # as on a GPU: encoders in half precision as well
     other = load(segmenting_preset)
     assert other.encoders
@@ -295,5 +295,5 @@ def test_pretrained_convolutions_stay_in_single_precision(tiny: Preset) -> None:
     """In bfloat16 the bundled preset's probabilities moved by up to 0.47."""
     assert not tiny.encoders
     assert tiny.dinov3seg
-    with seg._half(torch.device("cuda"), tiny.dinov3seg.model):
+    with seg.half_precision(torch.device("cuda"), tiny.dinov3seg.model):
         assert not torch.is_autocast_enabled("cuda")

