@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maskwright.cli.benchmark import BenchmarkOptions, measure_benchmark
 from maskwright.cli.output import (
     Cleaning,
     Device,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from maskwright.domain import InstanceScores, Scores
     from maskwright.evaluation.clicks import ClickScores
     from maskwright.evaluation.few_shot import ExampleScores
+    from maskwright.evaluation.protocol import ImageSelection
+    from maskwright.evaluation.text import PostProcessing
 
 __all__ = ["evaluate"]
 
@@ -43,30 +47,43 @@ class _Unlabelled(StrEnum):
 _Instances = Annotated[
     bool, typer.Option("--instances", help="text: one mask per object, scored by F1, mean IoU and PQ as well.")
 ]
-
+_UnlabelledPixels = Annotated[
+    _Unlabelled, typer.Option(help="Pixels without annotation: ignore them, or score them as background.")
+]
+_Things = Annotated[
+    bool, typer.Option("--things", help="Prompt only categories marked as things; the rest is background.")
+]
+_Refine = Annotated[
+    str | None, typer.Option(help="text: pamr, crf or none (the default); example: crf (the default), pamr or none.")
+]
+_Benchmark = Annotated[
+    str | None,
+    typer.Option(help="A published benchmark instead of --task, such as voc21; DATA holds it as published."),
+]
+_Protocol = Annotated[
+    str | None,
+    typer.Option(help="As a paper measures: dinov3seg, dinotxt, dinov3txt, talk2dino, ovs-dino, insid3."),
+]
 _Boundary = Annotated[
     bool, typer.Option("--boundary", help="text: boundary IoU as well, within 2 % of the diagonal of contours.")
 ]
 
 
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder with images/ and COCO annotations.json.")],
-    task: Annotated[_Task, typer.Option(help="Kind of prompt to measure.")],
+    data: Annotated[Path, typer.Argument(help="Folder with images/ and COCO annotations.json, or of a benchmark.")],
+    task: Annotated[_Task | None, typer.Option(help="Kind of prompt to measure.")] = None,
+    benchmark: _Benchmark = None,
+    protocol: _Protocol = None,
+    fold: Annotated[int, typer.Option(min=0, help="Fold of a few-shot benchmark.")] = 0,
+    shots: Annotated[int, typer.Option(min=1, help="References per episode of a few-shot benchmark.")] = 1,
     method: Method = None,
     preset: Preset = "tiny",
     device: Device = "auto",
-    unlabelled: Annotated[
-        _Unlabelled, typer.Option(help="Pixels without annotation: ignore them, or score them as background.")
-    ] = _Unlabelled.ignore,
+    unlabelled: _UnlabelledPixels = _Unlabelled.ignore,
     held_out: Annotated[bool, typer.Option("--held-out", help="Only images that training leaves out.")] = False,
-    things: Annotated[
-        bool, typer.Option("--things", help="Prompt only categories marked as things; the rest is background.")
-    ] = False,
+    things: _Things = False,
     cleaning: Cleaning = None,
-    refine: Annotated[
-        str | None,
-        typer.Option(help="text: pamr, crf or none (the default); example: crf (the default), pamr or none."),
-    ] = None,
+    refine: _Refine = None,
     instances: _Instances = False,
     boundary: _Boundary = False,
     table: Annotated[bool, typer.Option("--table", help="With and without cleaning, with and without pamr.")] = False,
@@ -74,11 +91,21 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed for drawing images or episodes.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a preset on labelled images: by text, by example, or with simulated clicks."""
+    """Measure a preset on labelled images: by text, by example, or with simulated clicks; or on a benchmark."""
     from maskwright.evaluation.protocol import ImageSelection
 
     background = unlabelled is _Unlabelled.background
-    _check(task, method or background or things or table or instances or boundary or cleaning is not None, refine)
+    selection = ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things)
+    only_text = bool(background or things or instances or boundary or table)
+    if benchmark is not None:
+        if task or held_out or only_text:
+            raise UsageError("--benchmark says what is measured. Leave --task and the options of labelled folders out.")
+        options = BenchmarkOptions(benchmark, protocol, fold, shots, method, cleaning, refine)
+        measure_benchmark(data, options, selection, preset=preset, device=device, as_json=as_json)
+        return
+    if protocol or fold or shots != 1:
+        raise UsageError("--protocol, --fold and --shots go with --benchmark. Add it, or leave them out.")
+    _check(task, method or only_text or cleaning is not None, refine)
     if cleaning is not None and not (things or background or table):
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or instances or boundary or cleaning is not None):
@@ -86,33 +113,61 @@ def evaluate(
             "--table measures all settings of --cleaning and --refine. Leave them, --instances and --boundary out."
         )
     contours = refinement(refine or ("crf" if task is _Task.example else "none"))
-    selection = ImageSelection(only_held_out=held_out, limit=limit, seed=seed, only_things=things)
-    model = load_engine(preset, device)
     if task is _Task.example:
-        from maskwright.evaluation.few_shot import evaluate_example
-
-        with progress_bar("Episodes") as bar:
-            episodes = evaluate_example(model, data, refine=contours, selection=selection, progress=bar)
-        _print_example(episodes, as_json=as_json)
+        _measure_example(data, contours, selection, preset=preset, device=device, as_json=as_json)
     elif task is _Task.click:
-        from maskwright.evaluation.clicks import evaluate_click
-
-        with progress_bar("Images") as bar:
-            objects = evaluate_click(model, data, selection=selection, progress=bar)
-        _print_click(objects, as_json=as_json)
+        _measure_click(data, selection, preset=preset, device=device, as_json=as_json)
     else:
-        from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing, evaluate_text
+        from maskwright.evaluation.text import CLEANING_TABLE, PostProcessing
 
         variants = CLEANING_TABLE if table else (PostProcessing(cleaning, contours, instances, boundary),)
-        with progress_bar("Images") as bar:
-            rows = evaluate_text(
-                model, data, method=method, background=table or background, variants=variants,
-                selection=selection, progress=bar,
-            )  # fmt: skip
+        rows = _measure_text(
+            data, method, variants, selection, background=table or background, engine=(preset, device)
+        )  # fmt: skip
         _print_text(rows, as_json=as_json, table=table)
 
 
-def _check(task: _Task, of_text: object, refine: str | None) -> None:
+def _measure_text(
+    data: Path,
+    method: str | None,
+    variants: Sequence[PostProcessing],
+    selection: ImageSelection,
+    *,
+    background: bool,
+    engine: tuple[str, str],
+) -> list[Scores]:
+    from maskwright.evaluation.text import evaluate_text
+
+    model = load_engine(*engine)
+    with progress_bar("Images") as bar:
+        return evaluate_text(
+            model, data, method=method, background=background, variants=variants, selection=selection, progress=bar
+        )  # fmt: skip
+
+
+def _measure_example(
+    data: Path, contours: str | None, selection: ImageSelection, *, preset: str, device: str, as_json: bool
+) -> None:
+    from maskwright.evaluation.few_shot import evaluate_example
+
+    model = load_engine(preset, device)
+    with progress_bar("Episodes") as bar:
+        episodes = evaluate_example(model, data, refine=contours, selection=selection, progress=bar)
+    _print_example(episodes, as_json=as_json)
+
+
+def _measure_click(data: Path, selection: ImageSelection, *, preset: str, device: str, as_json: bool) -> None:
+    from maskwright.evaluation.clicks import evaluate_click
+
+    model = load_engine(preset, device)
+    with progress_bar("Images") as bar:
+        objects = evaluate_click(model, data, selection=selection, progress=bar)
+    _print_click(objects, as_json=as_json)
+
+
+def _check(task: _Task | None, of_text: object, refine: str | None) -> None:
+    if task is None:
+        raise UsageError("Say what to measure: --task text, example or click, or --benchmark NAME.")
     if task is not _Task.text and of_text:
         raise UsageError(
             "--method, --unlabelled, --things, --cleaning, --instances, --boundary and --table go with --task text."

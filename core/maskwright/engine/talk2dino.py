@@ -86,4 +86,3 @@ class Talk2DinoMethod:
         """(B, C, h, w) patch features and (B, heads, h * w) attention logits of CLS to them."""
         features, attention = self.preset.model.encode_image(batch)
         return features.patch_map().float(), attention.float()
-

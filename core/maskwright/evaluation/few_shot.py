@@ -21,7 +21,7 @@ from maskwright.formats.labelled_folder import LabelledFolder, LabelledImage
 from maskwright.formats.segmentation import mask_of
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["EPISODES", "Episode", "ExampleScores", "draw_episodes", "evaluate_example"]
+__all__ = ["EPISODES", "Episode", "ExampleScores", "draw_episodes", "evaluate_example", "rank_correlation"]
 
 EPISODES = 200
 _MAX_DRAWS = 50
@@ -163,11 +163,12 @@ def evaluate_example(
         per_class={
             name: float(np.mean(by_class[key])) if key in by_class else None for key, name in data.categories.items()
         },
-        ranking=_spearman(scores, ious),
+        ranking=rank_correlation(scores, ious),
     )
 
 
-def _spearman(first: list[float], second: list[float]) -> float:
+def rank_correlation(first: list[float], second: list[float]) -> float:
+    """Spearman's rank correlation; 0 where all values of a list are equal."""
     from scipy.stats import spearmanr
 
     if len(set(first)) < 2 or len(set(second)) < 2:
