@@ -111,6 +111,7 @@ def noun_vectors(
 ) -> Tensor:
     """(V, D) unit vectors of the nouns under all prompt templates, as at inference."""
     vectors = []
+    model.to(options.device).eval()
     for number, noun in enumerate(nouns):
         options.progress.check()
         options.progress.report(number, len(nouns), "Encoding nouns")

@@ -248,7 +248,9 @@ def train_ovs_dino(job: TrainingJob, config: OvsConfig | None = None) -> bool:
             WindowProtocol(config.size, 2048, config.size, config.size // 2), stretch,
             middle=config.middle, teacher_size=config.teacher_size,
         )  # fmt: skip
-        save_ovs_dino(job.out, trained, settings, dtype=torch.float16)
+        # steps in weights that their authors published are smaller than the resolution of half precision
+        dtype = torch.float16 if dinotxt is not None else torch.float32
+        save_ovs_dino(job.out, trained, settings, dtype=dtype)
         save_record(job.out / "ovs-dino.json", config.record() | {"nouns": list(data.nouns)})
     return finished
 

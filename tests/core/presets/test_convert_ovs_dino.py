@@ -93,6 +93,7 @@ def test_trained_it_answers_text_and_stores_what_was_trained(waiting: Path, tmp_
     assert tasks(out) == ("text", "click")
     stored = load_file(out / "ovs-dino.safetensors")
     assert {name.split(".")[0] for name in stored} == {"heads", "blocks"}
+    assert {value.dtype for value in stored.values()} == {torch.float32}, "its steps are small"
     engine = Engine.load(out, "cpu")
     assert engine.text_methods == ("ovs-dino",)
     found = engine.segment_text(mw.Image(pixels), "cow, sky")
