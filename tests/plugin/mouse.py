@@ -32,12 +32,12 @@ def press(viewer: Any, places: Sequence[tuple[float, float]], modifiers: tuple[s
 
     canvas = viewer.window._qt_viewer.canvas.native
     names = {"Alt": Qt.AltModifier, "Control": Qt.ControlModifier, "Shift": Qt.ShiftModifier}
-    keys = Qt.KeyboardModifiers(Qt.NoModifier)
+    keys = Qt.NoModifier
     for name in modifiers:
         keys |= names[name]
     # the mouse comes from somewhere: a canvas that was never painted learns its size with its first event
     first = QPointF(*screen_position(viewer, (places[0][1] - 0.5, places[0][0] - 0.5)))
-    QApplication.sendEvent(canvas, QMouseEvent(QEvent.MouseMove, first, Qt.NoButton, Qt.NoButton, keys))
+    QApplication.sendEvent(canvas, QMouseEvent(QEvent.MouseMove, first, first, Qt.NoButton, Qt.NoButton, keys))
     QTest.qWait(20)
     # all positions first: a drag may move the view
     points = [QPointF(*screen_position(viewer, (y - 0.5, x - 0.5))) for x, y in places]
@@ -47,7 +47,7 @@ def press(viewer: Any, places: Sequence[tuple[float, float]], modifiers: tuple[s
     for kind, point in steps:
         button = Qt.NoButton if kind == QEvent.MouseMove else Qt.LeftButton
         held = Qt.NoButton if kind == QEvent.MouseButtonRelease else Qt.LeftButton
-        QApplication.sendEvent(canvas, QMouseEvent(kind, point, button, held, keys))
+        QApplication.sendEvent(canvas, QMouseEvent(kind, point, point, button, held, keys))
         if kind == QEvent.MouseMove:
             # napari passes on one move in some milliseconds
             QTest.qWait(20)

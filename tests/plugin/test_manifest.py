@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from maskwright.errors import MaskwrightError
+from maskwright.errors import MaskwrightError, Unreachable
 from maskwright.project import Project
 from napari_maskwright import _files, _samples, launch
 
@@ -102,3 +102,12 @@ def test_without_a_display_napari_is_one_sentence(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MaskwrightError):
         launch(project=str(tmp_path / "p"))
     assert not (tmp_path / "p").exists()
+
+
+def test_a_server_that_does_not_answer_is_one_sentence_before_any_window(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.setattr("napari.Viewer", lambda **_: pytest.fail("a window opened"))
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9 does not answer"):
+        launch(project=str(tmp_path / "p"), engine="127.0.0.1:9")

@@ -279,7 +279,7 @@ def _event(viewer: Any, x: int, y: int) -> Any:
     viewer.mouse_move_callbacks.append(look)
     native = viewer.window._qt_viewer.canvas.native
     QApplication.sendEvent(
-        native, QMouseEvent(QEvent.MouseMove, QPointF(x, y), Qt.NoButton, Qt.NoButton, Qt.NoModifier)
+        native, QMouseEvent(QEvent.MouseMove, *[QPointF(x, y)] * 2, Qt.NoButton, Qt.NoButton, Qt.NoModifier)
     )
     # napari passes on one move in some milliseconds
     QTest.qWait(20)
