@@ -37,7 +37,9 @@ def measure_benchmark(
         evaluate_benchmark,
         protocol_of,
     )
+    from maskwright.formats.benchmarks.clicks import CLICKS
     from maskwright.formats.benchmarks.episodes import EPISODES, Draw
+    from maskwright.formats.benchmarks.points import POINTS
     from maskwright.formats.benchmarks.semantic import SEMANTIC
 
     name = options.benchmark
@@ -45,6 +47,8 @@ def measure_benchmark(
         raise UsageError(f"There is no benchmark {name}. Choose one of: {', '.join(BENCHMARKS)}.")
     if name not in SEMANTIC and (options.method or options.cleaning is not None):
         raise UsageError("--method and --cleaning go with benchmarks of label maps. Leave them out.")
+    if name in (*POINTS, *CLICKS) and options.refine:
+        raise UsageError("--refine goes with benchmarks of label maps and few-shot ones. Leave it out.")
     if name not in EPISODES and (options.fold or options.shots != 1):
         raise UsageError("--fold and --shots go with few-shot benchmarks. Leave them out.")
     protocol = protocol_of(options.protocol)
@@ -61,13 +65,19 @@ def measure_benchmark(
     result = {**scores.to_dict(), "benchmark": name, "protocol": options.protocol}
     if name in EPISODES:
         result |= {"fold": options.fold, "shots": options.shots}
-    rows = sorted(result["per_class"].items(), key=lambda row: -(row[1] if row[1] is not None else -1))
+    rows = sorted(result.get("per_class", {}).items(), key=lambda row: -(row[1] if row[1] is not None else -1))
     table = [f"{'-' if value is None else f'{value:.3f}'}  {entry}" for entry, value in rows]
     print_result(result, "\n".join([_summary(result), *table]), as_json=as_json)
 
 
 def _summary(result: dict[str, Any]) -> str:
     name = result["benchmark"]
+    if "oracle" in result:
+        lines = (
+            f"{choice}: " + ", ".join(f"{key} {value:.3f}" for key, value in result[choice].items())
+            for choice in ("predicted", "oracle")
+        )
+        return "\n".join([f"{name}: {result['images']} objects", *lines])
     if "pck" in result:
         shares = ", ".join(f"{value:.3f} at {share}" for share, value in result["pck"].items())
         return f"{name}: PCK {shares}, over {result['pairs']} pairs"

@@ -1,4 +1,4 @@
-"""Published benchmarks: label maps by text, and episodes and points by example."""
+"""Published benchmarks: label maps by text, episodes and points by example, objects by click."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import numpy as np
 from maskwright.domain import Mask, Reference, Scores, TextPrompt
 from maskwright.engine import Engine
 from maskwright.errors import BadReference, MaskwrightError, UsageError
+from maskwright.evaluation.click_benchmarks import ClickBenchmarkScores, click_on, summary
 from maskwright.evaluation.few_shot import ExampleScores, rank_correlation
 from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
 from maskwright.evaluation.protocols import OWN, PROTOCOLS, PublishedProtocol
 from maskwright.evaluation.text import LabelledImageData, score_text
+from maskwright.formats.benchmarks.clicks import CLICKS, click_files, read_object
 from maskwright.formats.benchmarks.episodes import EPISODES, FIRST_FOLD, Draw, Episode
 from maskwright.formats.benchmarks.points import POINTS, read_pairs
 from maskwright.formats.benchmarks.semantic import SEMANTIC
@@ -36,7 +38,7 @@ __all__ = [
     "protocol_of",
 ]
 
-BENCHMARKS = (*SEMANTIC, *EPISODES, *POINTS)
+BENCHMARKS = (*SEMANTIC, *EPISODES, *POINTS, *CLICKS)
 """Names of the benchmarks."""
 T = TypeVar("T")
 
@@ -98,7 +100,7 @@ def benchmark_engine(preset: str, device: str, protocol: PublishedProtocol) -> E
 
 def evaluate_benchmark(
     engine: Engine, run: BenchmarkRun, *, progress: Progress = NO_PROGRESS
-) -> Scores | ExampleScores | PointScores:
+) -> Scores | ExampleScores | PointScores | ClickBenchmarkScores:
     """Measure a preset on a published benchmark.
 
     Args:
@@ -112,6 +114,8 @@ def evaluate_benchmark(
     """
     if run.benchmark in SEMANTIC:
         return _semantic(engine, run, progress)
+    if run.benchmark in CLICKS:
+        return _clicks(engine, run, progress)
     return _episodes(engine, run, progress) if run.benchmark in EPISODES else _points(engine, run, progress)
 
 
@@ -210,6 +214,24 @@ def _points(engine: Engine, run: BenchmarkRun, progress: Progress) -> PointScore
         pairs=len(pairs),
         pck={str(share): float(mean) for share, mean in zip(_PCK, means, strict=True)},
         per_class={category: float(np.mean(rows, axis=0)[1]) for category, rows in sorted(shares.items())},
+    )
+
+
+def _clicks(engine: Engine, run: BenchmarkRun, progress: Progress) -> ClickBenchmarkScores:
+    """Click on the object of each image, twice: with the predicted and with the best choice among candidates."""
+    files = _drawn(click_files(run.folder, run.benchmark), run.selection)
+    if not files:
+        raise MaskwrightError(f"{run.folder} has no image with a mask. Name the folder that has them.")
+    results: dict[bool, list[list[float]]] = {False: [], True: []}
+    for done, (image, mask) in enumerate(files):
+        progress.report(done, len(files))
+        entry = read_object(image, mask, run.benchmark)
+        for oracle, runs in results.items():
+            progress.check()
+            runs.append(click_on(engine, entry, oracle=oracle))
+    progress.report(len(files), len(files))
+    return ClickBenchmarkScores(
+        preset=engine.model.name, images=len(files), predicted=summary(results[False]), oracle=summary(results[True])
     )
 
 
