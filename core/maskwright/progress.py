@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from maskwright.errors import Cancelled
 
-__all__ = ["NO_PROGRESS", "Progress"]
+__all__ = ["NO_PROGRESS", "Progress", "cancellable", "check_cancelled"]
+
+_thread = threading.local()
 
 
 class Progress:
@@ -55,3 +61,19 @@ class _Part(Progress):
 
 NO_PROGRESS = Progress()
 """The default: no reports, and no cancellation."""
+
+
+@contextmanager
+def cancellable(progress: Progress) -> Iterator[None]:
+    """Context in which this thread's networks stop between two layers when `progress` says so."""
+    outer = getattr(_thread, "progress", NO_PROGRESS)
+    _thread.progress = outer if progress is NO_PROGRESS else progress
+    try:
+        yield
+    finally:
+        _thread.progress = outer
+
+
+def check_cancelled() -> None:
+    """Raise Cancelled when the work of this thread should stop; see `cancellable`."""
+    getattr(_thread, "progress", NO_PROGRESS).check()

@@ -17,6 +17,7 @@ __all__ = [
     "reject",
     "run",
     "save_table",
+    "stack_objects",
     "undo",
     "use_layer",
 ]
@@ -85,6 +86,11 @@ def finetune(viewer: napari.Viewer) -> None:
 def cancel(viewer: napari.Viewer) -> None:
     """Stop the prompt that is running."""
     _run_action(viewer, "stop prompt")
+
+
+def stack_objects(viewer: napari.Viewer) -> None:
+    """Add a Labels layer with the objects that the accepted masks of a stack show."""
+    _run_action(viewer, "stack objects")
 
 
 def _run_action(viewer: napari.Viewer, name: str) -> None:

@@ -20,6 +20,7 @@ from maskwright.session import (
     OtherImage,
     Pending,
     WriteFailure,
+    cancellable,
     deletion_message,
     plural,
 )
@@ -28,7 +29,7 @@ from napari_maskwright._managing import Managing
 from napari_maskwright._prompting import Prompting
 from napari_maskwright._screen import Screen, Snapshot
 from napari_maskwright._view import AnnotatorView
-from napari_maskwright._workers import Generation, Queue, Search, Watcher, Workers, error_message
+from napari_maskwright._workers import Generation, GenerationProgress, Queue, Search, Watcher, Workers, error_message
 
 __all__ = ["AnnotatorView", "Controller"]
 
@@ -170,18 +171,16 @@ class Controller:
         stale = self._prompts.begin()
         self._replace_prompt(prompt.with_step(step))
 
+        def predict() -> tuple[ClickPrompt, str]:
+            with cancellable(GenerationProgress(stale)):
+                return self.session.propose_click_step(prompt, step)
+
         def show(result: tuple[ClickPrompt, str]) -> None:
             answer, notice = result
             self._screen.set_prompt(answer)
             self._screen.reload(notice)
 
-        self._workers.run(
-            lambda: self.session.propose_click_step(prompt, step),
-            show,
-            "Finding the mask",
-            queue=Queue.MODEL,
-            stale=stale,
-        )
+        self._workers.run(predict, show, "Finding the mask", queue=Queue.MODEL, stale=stale)
 
     # decisions
 

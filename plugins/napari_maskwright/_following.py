@@ -133,16 +133,21 @@ class Following:
         plane = self.plane()
         if plane is None or not plane.index:
             return [], 0
-        axes = [axis for axis in range(len(plane.index)) if axis != plane.composite]
-        shape = plane.leading_shape
-        moved = [axis for axis in axes if shape[axis] > 1]
-        if not moved:
+        axis = self.axis(plane)
+        if axis is None:
             return [], 0
-        axis = self._axis if self._axis in moved else moved[0]
         planes = [
-            replace(plane, index=(*plane.index[:axis], place, *plane.index[axis + 1 :])) for place in range(shape[axis])
+            replace(plane, index=(*plane.index[:axis], place, *plane.index[axis + 1 :]))
+            for place in range(plane.leading_shape[axis])
         ]
         return planes, plane.index[axis]
+
+    def axis(self, plane: Plane) -> int | None:
+        """The axis of a plane's layer that was moved last, else its first; None when the layer is a single plane."""
+        axes = [axis for axis, length in enumerate(plane.leading_shape) if axis != plane.composite and length > 1]
+        if not axes:
+            return None
+        return self._axis if self._axis in axes else axes[0]
 
     def find(self, record: PlaneRecord | None) -> Plane | None:
         """The plane of a layer in the viewer with this name, these axes and this size of a pixel, or None."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from maskwright.domain import Image
-from maskwright.session import FIRST_IMAGE, LAST_IMAGE, NO_IMAGE, AnnotationSession
+from maskwright.domain import Image, PlaneRecord
+from maskwright.session import FIRST_IMAGE, LAST_IMAGE, NO_IMAGE, AnnotationSession, StackLabels, label_stack
 from napari_maskwright._screen import Screen, Snapshot
 from napari_maskwright._view import AnnotatorView
 from napari_maskwright._workers import Generation, Queue, Workers
@@ -144,6 +144,14 @@ class Images:
                 self._screen.show_message(LAST_IMAGE if by > 0 else FIRST_IMAGE)
 
         self._workers.run(lambda: self._session.images.neighbor(current, by), show)
+
+    def label_stack(
+        self, plane: PlaneRecord, shape: Sequence[int], axis: int, show: Callable[[StackLabels], None]
+    ) -> None:
+        """Join the masks of a plane's stack along an axis to objects, and show them; see `session.label_stack`."""
+        self._workers.run(
+            lambda: label_stack(self._session, plane, shape, axis), show, "Joining the masks of the planes"
+        )
 
     def close(self) -> None:
         """Show nothing more."""

@@ -32,6 +32,7 @@ from napari_maskwright._keys import KEYS, KeyBindings
 from napari_maskwright._opening import ProjectOpener
 from napari_maskwright._planes import Plane
 from napari_maskwright._pointer import Pointer, Tool
+from napari_maskwright._stack_objects import add_stack_objects
 
 if TYPE_CHECKING:
     import napari
@@ -321,8 +322,8 @@ class AnnotatorWidget(Acting):
             "stop prompt": controller.prompts.stop,
             "match": lambda: controller.images.open(self._search.matches.currentItem().data(Qt.UserRole)),
             "image": lambda: controller.images.open(self._project.images.currentData()),
-            "next": lambda: controller.images.step(1),
-            "previous": lambda: controller.images.step(-1),
+            "next": lambda: controller.images.step(1), "previous": lambda: controller.images.step(-1),
+            "stack objects": lambda: add_stack_objects(self._viewer, self._following, controller.images),
             "open other image": lambda: self._open_other_image(controller),
             "other": controller.next_candidate,
             "clear": controller.clear_clicks,
@@ -333,11 +334,10 @@ class AnnotatorWidget(Acting):
             "accept": lambda: controller.decide(self._selected_proposals(), self._name.text(), accept=True),
             "reject": lambda: controller.decide(self._selected_proposals(), self._name.text(), accept=False),
             "retry": controller.retry,
-            "undo": controller.undo,
-            "redo": controller.redo,
+            "undo": controller.undo, "redo": controller.redo,
             "duplicates": lambda: controller.show_duplicates(visible=self._proposals.duplicates.isChecked()),
             "export": lambda: self._choose_export(controller),
-        }
+        }  # fmt: skip
         actions[name]()
 
     def _propose(self, controller: Controller) -> None:

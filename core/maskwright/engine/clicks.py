@@ -19,7 +19,7 @@ from maskwright.engine.sam import Clicks, MaskCandidate, SamEmbedding
 from maskwright.engine.tiles import Piece, Tile, around, grid, is_large, keep_distinct, whole
 from maskwright.errors import BadPrompt, InvalidMask
 from maskwright.presets.loading import LoadedSam
-from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.progress import Progress
 
 __all__ = ["ClickSegmenter", "parse_clicks"]
 
@@ -103,7 +103,7 @@ class ClickSegmenter:
         tiles = [*grid(size), whole(size)]
         for done, tile in enumerate(tiles):
             step = progress.part(done, len(tiles))
-            embedding = self.embedding(tile.of(image), step.quiet())
+            embedding = self.embedding(tile.of(image))
             found = (
                 Piece.of(candidate.mask, candidate.score, tile, size)
                 for candidate in generate_masks(self.preset, embedding, tile.size_hw, prompt, step)
@@ -111,17 +111,17 @@ class ClickSegmenter:
             pieces = keep_distinct((piece for piece in found if not piece.cut), is_duplicate, pieces)
         return [piece.mask(prompt.category, size) for piece in sorted(pieces, key=lambda piece: -piece.score)]
 
-    def prepare(self, image: Image, progress: Progress) -> None:
+    def prepare(self, image: Image) -> None:
         """Encode an image ahead of its first click; of a large one that would be the wrong part."""
         if not is_large(image.size_hw):
-            self.embedding(image, progress)
+            self.embedding(image)
 
-    def embedding(self, image: Image, progress: Progress = NO_PROGRESS) -> SamEmbedding:
-        """The image after SAM's encoder, cached; raises Cancelled on request."""
+    def embedding(self, image: Image) -> SamEmbedding:
+        """The image after SAM's encoder, cached."""
         key = EmbeddingKey(image.sha256, self.preset.ref, self.preset.settings)
 
         def encode() -> SamEmbedding:
-            return sam.encode(self.preset, image.pixels, self._device, limits=image.contrast, progress=progress)
+            return sam.encode(self.preset, image.pixels, self._device, limits=image.contrast)
 
         return self._embeddings.get_or_make(key, encode)  # type: ignore[no-any-return]
 

@@ -10,6 +10,7 @@ from typing import Unpack
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from maskwright.domain import (
     EverythingPrompt,
@@ -33,10 +34,13 @@ from maskwright.errors import MaskwrightError
 from maskwright.models.devices import choose_device
 from maskwright.presets.folders import find
 from maskwright.presets.loading import Preset, load
-from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.progress import NO_PROGRESS, Progress, cancellable, check_cancelled
 from maskwright.settings import Settings
 
 __all__ = ["Engine"]
+
+# a pass of a large network takes seconds on a CPU: a prompt that nobody waits for ends at its next layer
+register_module_forward_pre_hook(lambda *_: check_cancelled())
 
 
 class Engine:
@@ -148,7 +152,7 @@ class Engine:
             MaskwrightError: the preset has no model for this kind of prompt.
         """
         progress.check()
-        with self._lock:
+        with self._lock, cancellable(progress):
             if isinstance(prompt, TextPrompt):
                 return self._text.segment(image, prompt, (clicks or self)._divider, progress)
             if isinstance(prompt, ReferencePrompt):
@@ -265,8 +269,8 @@ class Engine:
     def prepare_clicks(self, image: Image, *, progress: Progress = NO_PROGRESS) -> None:
         """Encode an image ahead of its first click; raises Cancelled between two layers of the encoder on request."""
         progress.check()
-        with self._lock:
-            self._click_segmenter().prepare(image, progress)
+        with self._lock, cancellable(progress):
+            self._click_segmenter().prepare(image)
 
     def segment_everything(
         self,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwright.imaging.geometry import label_components
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.sam import Prompts, SamConfig, postprocess, preprocess
 from maskwright.presets.loading import LoadedSam
-from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["Clicks", "MaskCandidate", "SamEmbedding", "decode", "encode", "mask_prompt", "to_input_pixels"]
 
@@ -66,7 +63,6 @@ def encode(
     device: torch.device,
     *,
     limits: tuple[float, float] | None = None,
-    progress: Progress = NO_PROGRESS,
 ) -> SamEmbedding:
     """Encode an (H, W, 3) image, its longest side resized to that of the input.
 
@@ -75,10 +71,6 @@ def encode(
         pixels: of the image.
         device: of the model.
         limits: of the contrast, where the preset stretches it; None takes the image's own.
-        progress: cancels.
-
-    Raises:
-        Cancelled: on request, between two layers of the encoder.
     """
     settings = preset.settings
     height, width = pixels.shape[:2]
@@ -89,21 +81,9 @@ def encode(
     resized = np.array(image.resize(size[::-1], Pillow.Resampling.BILINEAR))
     batch = torch.from_numpy(resized).to(device).permute(2, 0, 1)[None].float()
     encoder = preset.model.image_encoder
-    with _cancellable(encoder, progress):
-        features, _ = encoder(preprocess(batch, settings.model).to(next(encoder.parameters()).dtype))
+    features, _ = encoder(preprocess(batch, settings.model).to(next(encoder.parameters()).dtype))
     # the decoder runs in single precision
     return SamEmbedding(features.float(), size)
-
-
-@contextmanager
-def _cancellable(encoder: nn.Module, progress: Progress) -> Iterator[None]:
-    """Context in which a network checks before each of its layers whether to stop."""
-    hooks = [layer.register_forward_pre_hook(lambda *_: progress.check()) for layer in encoder.modules()]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @torch.inference_mode()

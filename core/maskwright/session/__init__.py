@@ -15,7 +15,7 @@ from maskwright.errors import (
     UsageError,
 )
 from maskwright.files.logins import Logins
-from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.progress import NO_PROGRESS, Progress, cancellable
 from maskwright.project import AddResult
 from maskwright.project.uploads import Upload
 from maskwright.remote import UNKNOWN_IMAGE
@@ -44,6 +44,7 @@ from maskwright.session.pending import Decision, Pending, WriteFailure
 from maskwright.session.presets import PRESET_ACTIONS, PresetInfo
 from maskwright.session.propagation import PropagationResult, StackPlane, propagate
 from maskwright.session.session import AnnotationSession, default_project
+from maskwright.session.stacks import StackLabels, label_stack
 from maskwright.session.thumbnails import mask_thumbnail
 from maskwright.session.views import MaskView, Proposal, Proposals, visible
 from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
@@ -103,17 +104,20 @@ __all__ = [
     "SearchHit",
     "SearchResult",
     "Side",
+    "StackLabels",
     "StackPlane",
     "StoredMask",
     "Upload",
     "UsageError",
     "WriteFailure",
+    "cancellable",
     "countable_names",
     "default_project",
     "deletion_message",
     "divide_countable",
     "duplicates_hidden",
     "is_coco",
+    "label_stack",
     "mask_thumbnail",
     "masks_of_labels",
     "plural",

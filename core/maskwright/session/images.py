@@ -126,6 +126,10 @@ class SessionImages:
         """What the project knows of an image; raises MaskwrightError when it has no such image."""
         return self._project.store.images.get(image_id)
 
+    def records(self) -> list[ImageRecord]:
+        """What the project knows of all images, the oldest first."""
+        return self._project.images.all()
+
     def titles(self) -> list[tuple[str, int]]:
         """(title, id) of all images, the oldest first."""
         return [(image_title(record.id, record.file_name), record.id) for record in self._project.images.all()]

@@ -36,6 +36,11 @@ class StoredMask:
     negative_reference_of: tuple[str, ...] = ()
     """Categories that it shows what they are not."""
 
+    @property
+    def accepted(self) -> bool:
+        """Whether it is an accepted mask and no proposal."""
+        return self.annotation.state == "accepted"
+
 
 @dataclass(frozen=True, slots=True)
 class MaskEdit:

@@ -21,6 +21,7 @@ from maskwright.engine.label_map import Labels, label
 from maskwright.errors import Cancelled, DeviceMissing, EmptyPrompt, MaskwrightError, PresetMissing
 from maskwright.models.sliding_window import EncodedWindows
 from maskwright.presets.loading import load_dinotxt
+from maskwright.progress import Progress, cancellable
 from maskwright.settings import Settings
 from tests.progress import Recorded
 
@@ -54,6 +55,41 @@ def test_second_prompt_runs_neither_backbone_nor_known_words(
     assert (passes(), words(), engine.encoder_calls) == (0, 0, 1)
     engine.segment_text(image, ["sky"])
     assert (passes(), words(), engine.encoder_calls) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        pytest.param(lambda engine, image, _: engine.segment_text(image, "cow"), id="text"),
+        pytest.param(lambda engine, image, mask: engine.segment_like(image, [mw.Reference(image, mask)]), id="example"),
+        pytest.param(lambda engine, image, _: engine.segment_click(image, [(20, 20)]), id="click"),
+    ],
+)
+def test_a_prompt_that_nobody_waits_for_ends_at_the_next_layer(
+    engine: Engine, image: mw.Image, prompt: Callable[[Engine, mw.Image, mw.Mask], object]
+) -> None:
+    class AtLayer(Progress):
+        layers, last = 0, 1 << 30
+
+        def cancelled(self) -> bool:
+            self.layers += 1
+            return self.layers > self.last
+
+    region = np.zeros(image.size_hw, bool)
+    region[10:20, 10:30] = True
+    free, stopped = AtLayer(), AtLayer()
+    with cancellable(stopped):
+        stopped.last = 10
+        with pytest.raises(Cancelled):
+            prompt(engine, image, mw.Mask.from_array(region))
+    assert stopped.layers == 11
+    assert engine.encoder_calls <= 1
+    with cancellable(free):
+        prompt(engine, image, mw.Mask.from_array(region))
+    assert free.layers > 10, "what was stopped is computed again"
+    layers = free.layers
+    prompt(engine, image, mw.Mask.from_array(region))
+    assert free.layers == layers, "nothing is checked outside of the context"
 
 
 def test_another_image_is_encoded_and_the_same_content_is_not(engine: Engine, image: mw.Image) -> None:
