@@ -51,25 +51,16 @@ class Display(Form):
 
     def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
         """Fill the list of images."""
-        box = self._project.images
-        box.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
-        if images != self._titles:
-            self._titles = images
-            box.clear()
-            for title, image_id in images:
-                box.addItem(title, image_id)
-        box.setCurrentIndex(box.findData(current))
-        box.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
+        self._titles = images
+        self._project.images.show_images(images)
+        self._project.images.choose(current)
 
     def show_image(self, image_id: int, image: Image | None) -> None:
         """Show another image, and allow undo and redo on it."""
         self._accepted.select(())
         if image is not None:
             self._canvas.show_image(image)
-        box = self._project.images
-        box.blockSignals(True)  # noqa: FBT003 - Qt takes no keyword
-        box.setCurrentIndex(box.findData(image_id))
-        box.blockSignals(False)  # noqa: FBT003 - Qt takes no keyword
+        self._project.images.choose(image_id)
         self._enable_undo(reason="")
 
     def show_no_image(self) -> None:
@@ -80,7 +71,7 @@ class Display(Form):
         self._list_masks((), ())
         self.show_duplicates(0)
         self.show_clicks(None)
-        self._project.images.setCurrentIndex(-1)
+        self._project.images.choose(None)
         self._enable_undo(reason="This plane has no masks in the project yet.")
 
     def _enable_undo(self, *, reason: str) -> None:

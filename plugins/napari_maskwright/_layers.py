@@ -69,9 +69,9 @@ class Drawing:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The smallest type that holds the labels."""
+        """A byte where it holds the labels, else four: for two napari computes the colours of all 65,536 numbers."""
         most = max((item.number for item in self.masks), default=0)
-        return np.dtype(np.min_scalar_type(1 + self.style.value * most))
+        return np.dtype(np.uint8 if self.style.value * most < 255 else np.int32)
 
     @property
     def colors(self) -> dict[int | None, str]:

@@ -58,7 +58,7 @@ class _Level:
         height, width = drawing().size_hw
         self.shape = -(-height // factor), -(-width // factor)
         self.ndim, self.size = 2, self.shape[0] * self.shape[1]
-        self.dtype = np.dtype(np.uint16)
+        self.dtype = np.dtype(np.int32)
 
     def __len__(self) -> int:
         return self.shape[0]

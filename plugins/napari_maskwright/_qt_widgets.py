@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari.utils import progress
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QAbstractListModel, QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -25,6 +26,7 @@ __all__ = [
     "ActionBanner",
     "ActivityProgress",
     "BusyBar",
+    "ImageBox",
     "MainThreadInvoker",
     "Section",
     "ToolButtons",
@@ -73,6 +75,45 @@ class WheelFilter(QObject):
         if turned:
             event.ignore()
         return bool(turned)
+
+
+class _Titles(QAbstractListModel):
+    """(title, id) of many images; Qt asks for those that are visible."""
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.images: Sequence[tuple[str, int]] = ()
+
+    def rowCount(self, _: Any = None) -> int:  # noqa: N802 - Qt's name
+        return len(self.images)
+
+    def data(self, index: Any, role: int = Qt.DisplayRole) -> Any:
+        if role not in (Qt.DisplayRole, Qt.UserRole) or not 0 <= index.row() < len(self.images):
+            return None
+        return self.images[index.row()][role == Qt.UserRole]
+
+
+class ImageBox(QComboBox):
+    """A list to choose one of many images from; `currentData` is the id of the chosen one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self._titles = _Titles(self)
+        self._rows: dict[int, int] = {}
+        self.setModel(self._titles)
+
+    def show_images(self, images: Sequence[tuple[str, int]]) -> None:
+        """List images by (title, id); none is chosen."""
+        if images != self._titles.images:
+            self._titles.beginResetModel()
+            self._titles.images = images
+            self._rows = {image_id: row for row, (_, image_id) in enumerate(images)}
+            self._titles.endResetModel()
+
+    def choose(self, image_id: int | None) -> None:
+        """Show that an image is chosen; None for none."""
+        self.setCurrentIndex(-1 if image_id is None else self._rows.get(image_id, -1))
 
 
 class Section(QWidget):

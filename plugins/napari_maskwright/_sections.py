@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 from maskwright.domain import TextPrompt
 from maskwright.session import CLEANING, FINETUNE_ACTIONS, METHODS, FinetuneStatus, divide_countable
-from napari_maskwright._qt_widgets import button
+from napari_maskwright._qt_widgets import ImageBox, button
 
 if TYPE_CHECKING:
     from maskwright.session import SearchHit
@@ -105,7 +105,7 @@ class ProjectBox(QWidget):
         self.location = QLineEdit()
         self.location.setToolTip("Folder of the project, or a database URL; press Enter to open it.")
         self.location.returnPressed.connect(trigger("open"))
-        self.images = QComboBox()
+        self.images = ImageBox()
         self.images.setToolTip("Images of this project.")
         self.images.setMinimumContentsLength(12)
         self.images.activated.connect(lambda _: trigger("image")())

@@ -27,7 +27,7 @@ def test_labels_in_the_smallest_type_with_small_masks_on_top() -> None:
     assert np.array_equal(labels == 1, small)
     assert np.array_equal(labels == 2, ~small)
     assert drawing.colors == {None: "#00000000", 0: "#00000000", 1: "#0072b2", 2: "#0072b2"}
-    assert _drawing(Style.FILLED, *[small] * 300).dtype == np.uint16
+    assert _drawing(Style.FILLED, *[small] * 300).dtype == np.int32
 
 
 def test_a_proposal_has_a_dashed_edge_around_a_pale_inside() -> None:

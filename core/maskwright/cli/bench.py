@@ -1,4 +1,4 @@
-"""`bench`: speed and memory of prompts, of INSID3's stages, of PAMR, and of a growing project."""
+"""`bench`: speed and memory of prompts, of INSID3's stages, of PAMR, of a growing project, of napari's window."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from maskwright.cli.front_ends import front_end
 from maskwright.cli.output import Device, Json, Preset, load_engine, print_result, progress_bar
 from maskwright.errors import UsageError
 
@@ -15,7 +16,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="What is timed: example, click, text, refine or store.")] = "example",
+    task: Annotated[str, typer.Option(help="Timed: example, click, text, refine, store or napari.")] = "example",
     rounds: Annotated[
         int | None,
         typer.Option(min=1, help="Rounds, of which the median is taken; default: 5, or 50 clicks."),
@@ -34,7 +35,7 @@ def bench(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Time text or click prompts, the stages of INSID3, PAMR, or a project at growing sizes."""
+    """Time text or click prompts, the stages of INSID3, PAMR, a project at growing sizes, or napari's window."""
     if random_weights and task != "text":
         raise UsageError("Random weights are for --task text. Add it, or leave --random-weights out.")
     if task == "click":
@@ -47,8 +48,23 @@ def bench(
         _bench_example(device, rounds or 5, as_json=as_json)
     elif task == "store":
         _bench_store(masks, rounds or 200, as_json=as_json)
+    elif task == "napari":
+        _bench_napari(preset, device, as_json=as_json)
     else:
-        raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store.")
+        raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store, napari.")
+
+
+def _bench_napari(preset: str, device: str, *, as_json: bool) -> None:
+    measure = front_end("napari", "_bench", "bench")
+    with progress_bar("Actions") as bar:
+        steps = measure(preset=preset, device=device, progress=bar)
+    lines = [f"{'':32}{'longest pause (CPU)':>20}{'(clock)':>12}{'time':>10}{'memory':>12}"]
+    lines += [
+        f"{step['action']:32}{step['pause']:>17.0f} ms{step['pause_wall']:>9.0f} ms{step['seconds']:>8.1f} s"
+        f"{step['memory']:>+9.0f} MB"
+        for step in steps
+    ]
+    print_result({"task": "napari", "preset": preset, "steps": steps}, "\n".join(lines), as_json=as_json)
 
 
 def _bench_store(masks: int, rounds: int, *, as_json: bool) -> None:
