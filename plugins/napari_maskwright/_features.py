@@ -47,16 +47,20 @@ class Intensities:
         """Take a function that runs a call on the window's thread, and one that shows values by annotation id."""
         self._call_soon, self._show = call_soon, show
         self._requests = Generation()
-        self._known: dict[tuple[int, tuple[int, ...], str], float] = {}
+        self._layer: Any = None
+        self._known: dict[tuple[tuple[int, ...], str], float] = {}
+        """Values of the layer by plane and run lengths."""
 
     def request(self, layer: Any, index: tuple[int, ...], masks: Sequence[MaskView]) -> None:
         """Measure masks in a plane of a layer; replaces an earlier request."""
         stale = self._requests.begin()
+        if layer is not self._layer:
+            self._layer, self._known = layer, {}
         if layer is None or not masks:
             return
-        keys = {mask.annotation or 0: (id(layer), index, mask.mask.rle["counts"]) for mask in masks}
-        if all(key in self._known for key in keys.values()):
-            self._show({number: self._known[key] for number, key in keys.items()})
+        known, keys = self._known, {mask.annotation or 0: (index, mask.mask.rle["counts"]) for mask in masks}
+        if all(key in known for key in keys.values()):
+            self._show({number: known[key] for number, key in keys.items()})
             return
         data, rgb = layer.data[0] if layer.multiscale else layer.data, bool(layer.rgb)
 
@@ -65,9 +69,9 @@ class Intensities:
                 key = keys[mask.annotation or 0]
                 if stale():
                     return
-                if key not in self._known:
-                    self._known[key] = _mean(data[index] if index else data, mask.mask, rgb=rgb)
-            values = {number: self._known[key] for number, key in keys.items()}
+                if key not in known:
+                    known[key] = _mean(data[index] if index else data, mask.mask, rgb=rgb)
+            values = {number: known[key] for number, key in keys.items()}
             self._call_soon(lambda: None if stale() else self._show(values))
 
         threading.Thread(target=measure, name="maskwright-measure", daemon=True).start()
@@ -75,7 +79,7 @@ class Intensities:
     def close(self) -> None:
         """Show nothing more, and forget what was measured."""
         self._requests.begin()
-        self._known = {}
+        self._layer, self._known = None, {}
 
 
 def _mean(plane: Any, mask: Mask, *, rgb: bool) -> float:
