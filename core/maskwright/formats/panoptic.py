@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import BadCoco
 from maskwright.files.atomic import write_json
 from maskwright.formats.coco_reader import coco_categories, coco_images, id_key
@@ -24,8 +26,10 @@ from maskwright.formats.labelled_folder import require_lists
 from maskwright.formats.leftovers import Leftovers, coco_leftovers
 from maskwright.formats.source import Row, Source, excerpt, path_in
 
-__all__ = ["is_panoptic", "read_panoptic", "write_panoptic"]
+__all__ = ["NO_SUBSET", "is_panoptic", "read_panoptic", "write_panoptic"]
 
+NO_SUBSET = "default"
+"""What an export without a split calls its only subset."""
 _MOST_IDS = 1 << 24
 _STUFF = ("stuff", "background")
 
@@ -116,48 +120,70 @@ class _Reader:
 
 
 def write_panoptic(dataset: FolderDataset, folder: Path, copy_image: CopyImage, subsets: Subsets) -> WriteSummary:
-    """Write `panoptic.json`, `panoptic/` with a PNG for each image, and `images/`.
+    """Write `annotations/panoptic_SUBSET.json`, a folder of PNGs of the same name, and `images/SUBSET/`.
 
     A pixel belongs to one segment: where masks overlap the smaller one is on top, and crowds are lowest.
+
+    Args:
+        dataset: to write.
+        folder: to write to.
+        copy_image: names a copy `images/SUBSET/...`.
+        subsets: of the images; without a split the only one is called "default".
 
     Raises:
         MaskwrightError, OSError: the folder cannot be written.
     """
-    summary, images, rows = WriteSummary(), list[Row](), list[Row]()
+    summary = WriteSummary()
+    images: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
     for record in dataset.images():
-        copied = copy_image(record)
-        png = PurePosixPath(*PurePosixPath(copied.file_name).parts[1:]).with_suffix(".png")
-        colors = np.zeros((record.height, record.width, 3), np.uint8)
-        owners = np.zeros((record.height, record.width), np.int64)
-        annotations = {one.id: one for one in dataset.of_image(record.id)}
-        for one in sorted(annotations.values(), key=lambda one: (not one.crowd, -one.mask.area)):
-            owners[one.mask.to_array()] = one.id
-        segments = []
-        for number, (key, mask) in enumerate(((k, m) for k, m in regions(owners) if k), start=1):
-            one, y, x = annotations[key], np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            # ids are unique in an image; a large project's do not fit into a color
-            color = key if key < _MOST_IDS else number
-            colors[mask] = color & 255, color >> 8 & 255, color >> 16
-            box = [int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)]
-            area = int(mask.sum())
-            segments.append({"id": color, "category_id": one.category_id, "iscrowd": int(one.crowd), "area": area,
-                             "bbox": box})  # fmt: skip
-            summary.lost["are covered in part by smaller ones and lose that part"] += area != one.mask.area
-        summary.masks += len(segments)
-        summary.lost["are covered by smaller ones and were left out"] += len(annotations) - len(segments)
-        write_png(folder / "panoptic" / png, colors)
-        images.append({"id": record.id, "file_name": copied.file_name.removeprefix("images/"), "width": record.width,
-                       "height": record.height, **({"split": subsets[record.id]} if subsets else {})})  # fmt: skip
-        rows.append({"image_id": record.id, "file_name": str(png), "segments_info": segments})
-    categories = [
-        {
-            "id": category.id,
-            "name": category.name,
-            "supercategory": category.supercategory,
-            "isthing": int(category.supercategory not in _STUFF),
-            "color": list(bytes.fromhex(category.color[1:])),
-        }
-        for category in used_categories(dataset)
-    ]
-    write_json(folder / "panoptic.json", {"images": images, "annotations": rows, "categories": categories})
+        subset = subsets.get(record.id, NO_SUBSET)
+        name = PurePosixPath(*PurePosixPath(copy_image(record).file_name).parts[2:])
+        png = name.with_suffix(".png")
+        colors, segments = _segments_of(record, dataset.of_image(record.id), summary)
+        write_png(folder / "annotations" / f"panoptic_{subset}" / png, colors)
+        size = {"width": record.width, "height": record.height}
+        images.setdefault(subset, []).append({"id": record.id, "file_name": str(name), **size})
+        row = {"image_id": record.id, "file_name": str(png), "segments_info": segments}
+        rows.setdefault(subset, []).append(row)
+    categories = [_category(category) for category in used_categories(dataset)]
+    for subset in images or {NO_SUBSET: []}:
+        value = {"images": images.get(subset, []), "annotations": rows.get(subset, []), "categories": categories}
+        write_json(folder / "annotations" / f"panoptic_{subset}.json", value)
     return summary
+
+
+def _segments_of(
+    record: ImageRecord, annotations: Sequence[Annotation], summary: WriteSummary
+) -> tuple[NDArray[np.uint8], list[Row]]:
+    """The (H, W, 3) colors of an image's PNG, and its segments."""
+    colors = np.zeros((record.height, record.width, 3), np.uint8)
+    owners = np.zeros((record.height, record.width), np.int64)
+    by_id = {one.id: one for one in annotations}
+    for one in sorted(annotations, key=lambda one: (not one.crowd, -one.mask.area)):
+        owners[one.mask.to_array()] = one.id
+    segments: list[Row] = []
+    for number, (key, mask) in enumerate(((key, mask) for key, mask in regions(owners) if key), start=1):
+        one, y, x = by_id[key], np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        # ids are unique in an image; those of a very large project do not fit into a color
+        color = key if key < _MOST_IDS else number
+        colors[mask] = color & 255, color >> 8 & 255, color >> 16
+        box = [int(x[0]), int(y[0]), int(x[-1] - x[0] + 1), int(y[-1] - y[0] + 1)]
+        area = int(mask.sum())
+        segments.append(
+            {"id": color, "category_id": one.category_id, "iscrowd": int(one.crowd), "area": area, "bbox": box}
+        )
+        summary.lost["are covered in part by smaller ones and lose that part"] += area != one.mask.area
+    summary.masks += len(segments)
+    summary.lost["are covered by smaller ones and were left out"] += len(annotations) - len(segments)
+    return colors, segments
+
+
+def _category(category: Category) -> Row:
+    return {
+        "id": category.id,
+        "name": category.name,
+        "supercategory": category.supercategory,
+        "isthing": int(category.supercategory not in _STUFF),
+        "color": list(bytes.fromhex(category.color[1:])),
+    }

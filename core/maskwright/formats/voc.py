@@ -283,7 +283,8 @@ def _write_lists(folder: Path, categories: Sequence[Category], stems: dict[int, 
     write_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions\n", *lines])
     for subset in dict.fromkeys(subsets.values()) or ("trainval",):
         chosen = [stem for key, stem in stems.items() if not subsets or subsets[key] == subset]
-        write_text(folder / "ImageSets" / "Segmentation" / f"{subset}.txt", [f"{stem}\n" for stem in chosen])
+        for kind in ("Main", "Segmentation"):
+            write_text(folder / "ImageSets" / kind / f"{subset}.txt", [f"{stem}\n" for stem in chosen])
 
 
 def _one_line(name: str) -> str:

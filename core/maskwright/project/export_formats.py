@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from maskwright.formats.folder_dataset import CopyImage, FolderDataset, Subsets,
 from maskwright.formats.imagefolder import write_datasets_folder
 from maskwright.formats.index_png import write_index_masks
 from maskwright.formats.labelme import write_labelme
-from maskwright.formats.panoptic import write_panoptic
+from maskwright.formats.panoptic import NO_SUBSET, write_panoptic
 from maskwright.formats.voc import write_voc
 from maskwright.formats.yolo import write_yolo
 from maskwright.project.splitting import SplitOptions
@@ -61,6 +62,12 @@ class ExportOptions:
     """Name of a frozen version to export instead of the project as it is."""
 
 
+_SPLIT_WORD = re.compile(
+    r"(?<![a-z])(train|training|val|valid|validation|dev|test|testing|eval|evaluation)(?![a-z])", re.IGNORECASE
+)
+"""Words in a path from which the datasets library would infer a split."""
+
+
 def copy_name(format: str, subsets: Subsets) -> Callable[[ImageRecord], str]:  # noqa: A002
     """How a format names the copies of images."""
 
@@ -69,10 +76,15 @@ def copy_name(format: str, subsets: Subsets) -> Callable[[ImageRecord], str]:  #
         if format == "yolo":
             # readers replace the last folder called images, and some do not look into subfolders
             return f"images/{subset or 'train'}/{flat_name(record)}"
+        if format == "panoptic":
+            parts = PurePosixPath(record.file_name).parts
+            return str(PurePosixPath("images", subset or NO_SUBSET, *(parts[1:] or parts)))
         if format == "voc":
             return f"JPEGImages/{flat_name(record)}"
-        if format == "datasets" and subset:
-            return str(PurePosixPath(subset, record.file_name))
+        if format == "datasets":
+            path = PurePosixPath(record.file_name)
+            neutral = f"images/image-{record.id}{path.suffix}"
+            return str(PurePosixPath(subset, neutral if _SPLIT_WORD.search(record.file_name) else path))
         return record.file_name
 
     return name
