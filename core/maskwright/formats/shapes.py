@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL import ImageDraw
 
 from maskwright.domain import rle
 from maskwright.errors import BadCoco
 
-__all__ = ["decode_png", "ellipse", "flat", "part_row", "png_text"]
+__all__ = ["decode_png", "ellipse", "flat", "part_row", "pixel_polygon", "png_text"]
 
 _CORNERS = 72
 """Of the polygon that stands for an ellipse: its area is 0.13 % too small."""
@@ -40,6 +41,13 @@ def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> l
             y + across * math.sin(turn) + down * math.cos(turn),
         ]
     return points
+
+
+def pixel_polygon(points: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """The (H, W) mask of a polygon whose corners are pixels that belong to it."""
+    canvas = Pillow.new("1", (size_hw[1], size_hw[0]))
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1, outline=1)
+    return np.array(canvas, np.bool_)
 
 
 def decode_png(text: str, *, packed: bool = False) -> NDArray[np.bool_]:

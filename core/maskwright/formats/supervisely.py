@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import ImageDraw
-
 from maskwright.errors import BadCoco
 from maskwright.formats.label_png import row_of
 from maskwright.formats.labelled_folder import load_json
 from maskwright.formats.leftovers import Leftovers
-from maskwright.formats.shapes import decode_png, part_row
+from maskwright.formats.shapes import decode_png, part_row, pixel_polygon
 from maskwright.formats.source import Row, Source, SourceCategory, SourceImage, excerpt, is_number, path_in
 
 __all__ = ["is_supervisely", "read_supervisely"]
@@ -107,19 +102,12 @@ class _Reader:
         if kind != "polygon" or len(outer) < 3:
             raise BadCoco(f"{excerpt(kind or 'it')} is no shape that is read")
         holes = [hole for hole in points.get("interior") or () if isinstance(hole, list) and all(map(_is_point, hole))]
-        mask = _drawn(outer, size_hw)
+        mask = pixel_polygon(outer, size_hw)
         for hole in holes:
             if len(hole) >= 3:
-                mask &= ~_drawn(hole, size_hw)
+                mask &= ~pixel_polygon(hole, size_hw)
         return row_of(mask, category)
 
 
 def _is_point(point: object) -> bool:
     return isinstance(point, list) and len(point) == 2 and all(map(is_number, point))
-
-
-def _drawn(points: list[list[float]], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """A polygon whose corners are pixels, which belong to it."""
-    canvas = Pillow.new("1", (size_hw[1], size_hw[0]))
-    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=1, outline=1)
-    return np.array(canvas, np.bool_)

@@ -25,6 +25,7 @@ from maskwright.formats.folder_dataset import (
 )
 from maskwright.formats.label_png import VOC_COLORS, read_numbers, read_rgb, regions, row_of, voc_palette
 from maskwright.formats.leftovers import Leftovers
+from maskwright.formats.shapes import pixel_polygon
 from maskwright.formats.source import Row, Source, SourceCategory, SourceImage, excerpt, path_in
 from maskwright.formats.xml_files import number, read_xml, text_of
 from maskwright.imaging.reading import SUFFIXES
@@ -172,6 +173,8 @@ class _Reader:
 
     def boxes(self, stem: str, root: Element, drawn: frozenset[int], folder: Path | None = None) -> SourceImage:
         """The image of an XML file, with the boxes of objects that have no mask, numbered from 1."""
+        height, width = (number(text_of(root, f"size/{side}")) for side in ("height", "width"))
+        size_hw = (int(height), int(width)) if height and width and min(height, width) >= 1 else None
         rows = []
         for place, element in enumerate(root.iterfind("object"), start=1):
             for key in _LEFT:
@@ -181,25 +184,34 @@ class _Reader:
                 self.leftovers.add("parts", "object")
             if place in drawn:
                 continue
-            left, top, right, bottom = (
-                number(text_of(element, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
-            )
-            name = text_of(element, "name")
-            if left is None or top is None or right is None or bottom is None or not name:
+            name, geometry = text_of(element, "name"), _geometry(element, size_hw)
+            if geometry is None or not name:
                 self.skipped.append(f"{excerpt(stem)}, object {place}: it has no name or no box")
                 continue
-            # pixels are counted from 1, and both ends belong to the box
-            rows.append(
-                {"category_id": self._category(name), "bbox": [left - 1, top - 1, right - left + 1, bottom - top + 1]}
-            )
-        height, width = (number(text_of(root, f"size/{side}")) for side in ("height", "width"))
-        size_hw = (int(height), int(width)) if height and width and min(height, width) >= 1 else None
+            rows.append({**geometry, "category_id": self._category(name)})
         name = path_in(text_of(root, "filename"))
         if name and "/" in stem and "/" not in name:
             name = f"{stem.rpartition('/')[0]}/{name}"
         return SourceImage(
             None, name if name.lower().endswith(SUFFIXES) else _file_name(folder, name or stem), size_hw, tuple(rows)
         )
+
+
+def _geometry(element: Element, size_hw: tuple[int, int] | None) -> Row | None:
+    """The polygon that Roboflow and supervision write beside the box, or the box; pixels are counted from 1."""
+    polygon = element.find("polygon")
+    if polygon is not None and size_hw is not None:
+        values = [number(child.text) for child in polygon]
+        points = [
+            (x - 1, y - 1) for x, y in zip(values[::2], values[1::2], strict=False) if x is not None and y is not None
+        ]
+        if len(points) >= 3 and 2 * len(points) == len(values):
+            return row_of(pixel_polygon(points, size_hw), None)
+    left, top, right, bottom = (number(text_of(element, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
+    if left is None or top is None or right is None or bottom is None:
+        return None
+    # both ends belong to the box
+    return {"bbox": [left - 1, top - 1, right - left + 1, bottom - top + 1]}
 
 
 def _file_name(folder: Path | None, stem: str) -> str:

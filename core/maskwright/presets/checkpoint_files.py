@@ -169,7 +169,7 @@ def _reason(file: Path, error: Exception) -> str:
             f"{file.name} holds {name} beside the weights, and reading that could run code. Save the state dict alone, "
             "with torch.save(model.state_dict(), ...)."
         )
-    return f"{file.name} is damaged, or no file of weights. Download it again."
+    return f"Cannot read {file.name}: it is damaged, or no file of weights. Download it again."
 
 
 def _first_line(error: Exception) -> str:

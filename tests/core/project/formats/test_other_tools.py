@@ -258,6 +258,18 @@ def test_pascal_voc_of_cvat(tmp_path: Path) -> None:
     assert result.skipped == ("a: its label image has the color 1,2,3, which labelmap.txt does not name",)
 
 
+def test_pascal_voc_of_supervision(tmp_path: Path) -> None:
+    """A polygon beside the box, whose corners are pixels counted from 1."""
+    corners = ((4, 3), (4, 9), (20, 9), (20, 3))
+    values = "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate(corners, start=1))
+    polygon = f"</bndbox><polygon>{values}</polygon></object>"
+    image(tmp_path / "set" / "JPEGImages" / "a.jpg")
+    write(tmp_path / "set" / "Annotations" / "a.xml", VOC_XML.replace("</bndbox></object>", polygon, 1))
+    found, boxes, _ = take(tmp_path, tmp_path / "set")
+    assert_found(found, ("cow", COW))
+    assert boxes == [("dog", (20, 12, 18, 14))]
+
+
 # Cityscapes, Supervisely, VIA, panoptic, imagefolder
 
 
