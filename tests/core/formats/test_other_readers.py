@@ -21,8 +21,12 @@ __all__ = ["project"]
 def test_what_datumaro_writes_comes_in_exactly(tmp_path: Path) -> None:
     """Five formats of masks, and three of boxes."""
     masks = [("a", "cow", ring()), ("a", "dog", parts()), ("b", "cow", block(slice(3, 12), slice(4, 20)))]
-    given = {"masks": [mask for *_, mask in masks], "labels": [name == "dog" for _, name, _ in masks]}
-    np.savez(tmp_path / "given.npz", images=[image == "b" for image, *_ in masks], **given)
+    np.savez(
+        tmp_path / "given.npz",
+        masks=[mask for *_, mask in masks],
+        labels=[name == "dog" for _, name, _ in masks],
+        images=[image == "b" for image, *_ in masks],
+    )
     python = reader("datumaro", "MASKWRIGHT_DATUMARO_PYTHON")
     written = ask(python, "write_with_datumaro.py", tmp_path, tmp_path / "out", tmp_path / "given.npz")
     wanted = {(image, label, mask.tobytes()) for image, label, mask in masks}
