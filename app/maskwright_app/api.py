@@ -255,13 +255,14 @@ class Api:
                 raise UsageError(f"The export option {name} cannot be {value!r}.") from error
         return str(self._session.export_coco(options=options))
 
-    def finetune(self, recipe: str = "full") -> dict[str, Any]:
+    def finetune(self, recipe: str = "decoder", task: str = "text") -> dict[str, Any]:
         """Start fine-tuning on the accepted masks; returns the id of the job at once.
 
         Args:
-            recipe: "full" or "head".
+            recipe: what learns: "decoder", "qv", "qk", "vision" or "full".
+            task: what it learns for, "text" or "click".
         """
-        return self._answer(None, job=self._session.finetuning.start(recipe=recipe))
+        return self._answer(None, job=self._session.finetuning.start(recipe=recipe, task=task))
 
     def job_status(self, job: str) -> dict[str, Any]:
         """State, progress and metrics of a job.

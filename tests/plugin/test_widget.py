@@ -264,7 +264,12 @@ def _everything(widget: Any) -> None:
     record = ImageRecord(1, "0" * 64, name, 60, 40, 1, "")
     widget.show_matches([SearchHit(record, 0.5)] * 20, f"Cannot read {name}.")
     widget.show_finetuning(
-        FinetuneStatus("run-1: mIoU 0.1 before, 0.2 after.", share=0.5, actions=tuple(widget._finetuning.buttons))
+        FinetuneStatus(
+            "run-1: mIoU 0.1 before, 0.2 after.",
+            share=0.5,
+            curve=((10, 2.0), (20, 1.0)),
+            actions=tuple(widget._finetuning.buttons),
+        )
     )
     widget.show_unsaved("The disk is full; nothing was lost. Free 200 MB, then try again. 12 masks kept on screen.")
     widget.show_images([(name, 1)], 1)

@@ -223,8 +223,10 @@ class ExportBody(Body):
 class FinetuneBody(Body):
     """What to do with fine-tuning."""
 
-    act: Literal["start", "cancel", "resume", "use", "original"]
+    act: Literal["start", "cancel", "resume", "use", "original", "delete"]
     run: Annotated[str, Field(max_length=100)] | None = None
+    recipe: Annotated[str, Field(max_length=20)] = "decoder"
+    task: Literal["text", "click"] = "text"
 
 
 class CompareBody(PromptBody):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from maskwright.domain import Run
-from maskwright.session import AnnotationSession, MaskwrightError
+from maskwright.session import RECIPES, AnnotationSession, MaskwrightError
 
 __all__ = ["finetune_json", "jobs_json"]
 
@@ -43,8 +43,14 @@ def finetune_json(session: AnnotationSession) -> dict[str, Any]:
             "classes": [{"name": name, "masks": accepted.get(name, 0)} for name in plan.categories],
             "left_out": list(plan.left_out),
             "images": len(plan.train),
-            "validation": len(plan.validation),
+            "validation": plan.measured,
+            "parts": len(plan.folds),
             "judged_by": len(plan.judged_by or ()),
+            "complete": len(plan.complete),
+            "rejected": len(plan.rejected),
+            "notes": list(plan.notes),
+            "recipes": [{"name": name, "learns": learns} for name, learns in RECIPES.items()],
+            "licence": "that of the model, and of your images",
         }
     active = finetuning.active()
     return {"plan": facts, "runs": [_run_json(session, run, active) for run in finetuning.runs()]}
@@ -53,9 +59,14 @@ def finetune_json(session: AnnotationSession) -> dict[str, Any]:
 def _run_json(session: AnnotationSession, run: Run, active: str | None) -> dict[str, Any]:
     judged = session.finetuning.is_judged(run)
     before, after = (run.before, run.after) if judged else (None, None)
-    can = {"running": ["cancel"], "done": ["original"] if run.name == active else ["use"]}.get(run.state, ["resume"])
+    done = ["original"] if run.name == active else ["use", "delete"]
+    can = {"running": ["cancel"], "done": done}.get(run.state, ["resume", "delete"])
     rows = [
         {"name": name, "before": before.per_class.get(name) if before else None, "after": value}
+        | {
+            measure: [(getattr(scores, measure) or {}).get(name) for scores in (before, after) if scores]
+            for measure in ("boundary", "precision", "recall")
+        }
         for name, value in (after.per_class if after else {}).items()
     ]
     progress = run.progress
@@ -68,6 +79,14 @@ def _run_json(session: AnnotationSession, run: Run, active: str | None) -> dict[
         "seconds_left": progress.seconds_left,
         "curve": [list(point) for point in progress.curve or ()],
         "message": run.message,
+        "recipe": run.recipe,
+        "task": run.plan.task,
+        "created": run.created_at,
+        "notes": [*run.plan.notes, *(progress.notes or ())],
+        "default": session.finetuning.recommends(run) if run.state == "done" else None,
+        "judged": run.plan.measured if run.state == "done" and not run.plan.measure_on else 0,
+        "done": progress.done or 0,
+        "of": progress.total or 0,
         "before": before.miou if before else None,
         "after": after.miou if after else None,
         "judgement": session.finetuning.judgement(run),

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
-from maskwright.domain import TextPrompt
+from maskwright.domain import Mask, TextPrompt
 from maskwright.session import BatchJob, BatchPrompt, ImageFilter, Progress, Side, UsageError
 from maskwright_app.ui.bodies import BatchBody, CompareBody, FinetuneBody
 from maskwright_app.ui.job_answers import finetune_json, jobs_json
@@ -28,6 +28,9 @@ class JobRoutes:
             ("/jobs/{job}/{act}", self.act, "POST"),
             ("/finetune", self.finetuning, "GET"),
             ("/finetune", self.finetune, "POST"),
+            ("/finetune/needs/{recipe}", self.needs, "GET"),
+            ("/finetune/{run}/images", self.judged, "GET"),
+            ("/finetune/{run}/images/{image}", self.judged_image, "GET"),
             ("/compare", self.compare, "POST"),
         ):
             self.router.add_api_route(path, endpoint, methods=[method])
@@ -72,14 +75,36 @@ class JobRoutes:
         return answer(**finetune_json(self._session))
 
     def finetune(self, request: Request, body: FinetuneBody) -> JSONResponse:
-        """Start a run, or cancel, resume or use one."""
+        """Start a run, or cancel, resume, use or delete one."""
         if body.act == "start":
-            self._session.finetuning.start()
+            self._session.finetuning.start(recipe=body.recipe, task=body.task)
         elif body.run is None:
             raise UsageError("Name the run.")
         else:
             self._session.finetuning.act_on(body.act, body.run, user=user_of(request))
         return self.finetuning()
+
+    def needs(self, recipe: str) -> JSONResponse:
+        """Memory and time of a run that is started now."""
+        return answer(needs=self._session.finetuning.needs(recipe))
+
+    def judged(self, run: str) -> JSONResponse:
+        """The held-out images of a run, the one that got worst first."""
+        rows = self._session.finetuning.images(run)
+        return answer(
+            images=[{"id": r.image_id, "name": r.file_name, "before": r.before, "after": r.after} for r in rows]
+        )
+
+    def judged_image(self, run: str, image: int) -> JSONResponse:
+        """What people, base and tuned model say of a held-out image."""
+        found = self._session.finetuning.masks(run, image)
+        sides = {"person": found.person, "before": found.before, "after": found.after}
+        colors = self._session.classes.colors([str(mask.category) for masks in sides.values() for mask in masks])
+        size = self._session.images.record(image)
+        return answer(
+            width=size.width, height=size.height,
+            **{side: [_mask_json(mask, colors) for mask in masks] for side, masks in sides.items()},
+        )  # fmt: skip
 
     async def compare(self, request: Request, body: CompareBody) -> JSONResponse:
         """The answers of several presets to the same words; nothing is stored."""
@@ -100,15 +125,16 @@ def _side_json(side: Side, colors: dict[str, str], titles: dict[str, str]) -> di
         "title": titles.get(side.preset, side.preset),
         "seconds": round(side.seconds, 3),
         "notice": side.notice,
-        "masks": [
-            {
-                "category": mask.category,
-                "color": colors[str(mask.category)],
-                "score": mask.score,
-                "area": mask.area,
-                "bbox": list(mask.bbox),
-                "rle": dict(mask.rle),
-            }
-            for mask in side.masks
-        ],
+        "masks": [_mask_json(mask, colors) for mask in side.masks],
+    }
+
+
+def _mask_json(mask: Mask, colors: dict[str, str]) -> dict[str, Any]:
+    return {
+        "category": mask.category,
+        "color": colors[str(mask.category)],
+        "score": mask.score,
+        "area": mask.area,
+        "bbox": list(mask.bbox),
+        "rle": dict(mask.rle),
     }

@@ -1,10 +1,12 @@
-"""`bench`: speed and memory of prompts, of INSID3's stages, of PAMR, of a growing project, of napari's window."""
+"""`bench`: speed and memory of prompts, INSID3, PAMR, a growing project, napari's window; what fine-tuning brings."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,14 +14,18 @@ from maskwright.cli.front_ends import front_end
 from maskwright.cli.output import Device, Json, Preset, load_engine, print_result, progress_bar
 from maskwright.errors import UsageError
 
+if TYPE_CHECKING:
+    from maskwright.project.finetune_bench import FinetuneTask
+    from maskwright.project.finetune_runs import FinetuneOptions
+
 __all__ = ["bench"]
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="Timed: example, click, text, refine, store or napari.")] = "example",
+    task: Annotated[str, typer.Option(help="example, click, text, refine, store, napari or finetune.")] = "example",
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="Rounds, of which the median is taken; default: 5, or 50 clicks."),
+        typer.Option(min=1, help="Rounds, of which the median is taken: 5, or 50 clicks; with finetune: epochs."),
     ] = None,
     preset: Preset = "tiny",
     method: Annotated[
@@ -32,26 +38,47 @@ def bench(
     masks: Annotated[
         int, typer.Option(min=10_000, help="With --task store: number of masks at the largest size.")
     ] = 1_000_000,
+    data: Annotated[
+        Path | None, typer.Option(help="With --task finetune: labelled folder, of which some images are accepted.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=2, help="With --task finetune: number of accepted images.")] = 40,
+    sequence: Annotated[
+        str, typer.Option(help="With --task finetune: beginning of their names; other sequences are measured.")
+    ] = "",
+    classes: Annotated[str, typer.Option(help="With --task finetune: classes, separated by commas; all.")] = "",
+    retain: Annotated[
+        Path | None, typer.Option(help="With --task finetune: labelled folder that shows what was forgotten.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --task finetune: measured images.")] = None,
+    clicks: Annotated[bool, typer.Option("--clicks", help="With --task finetune: clicks learn, not words.")] = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Time text or click prompts, the stages of INSID3, PAMR, a project at growing sizes, or napari's window."""
+    """Time prompts, stages of INSID3, PAMR, a growing project, napari's window; or measure what fine-tuning brings."""
     if random_weights and task != "text":
         raise UsageError("Random weights are for --task text. Add it, or leave --random-weights out.")
-    if task == "click":
-        _bench_click(preset, device, rounds or 50, as_json=as_json)
-    elif task == "text":
-        _bench_text(preset, method, device, rounds or 5, random_weights=random_weights, as_json=as_json)
-    elif task == "refine":
-        _bench_refine(device, rounds or 1, as_json=as_json)
-    elif task == "example":
-        _bench_example(device, rounds or 5, as_json=as_json)
-    elif task == "store":
-        _bench_store(masks, rounds or 200, as_json=as_json)
-    elif task == "napari":
-        _bench_napari(preset, device, as_json=as_json)
+    timed: dict[str, Callable[[], None]] = {
+        "click": lambda: _bench_click(preset, device, rounds or 50, as_json=as_json),
+        "text": lambda: _bench_text(preset, method, device, rounds, random_weights=random_weights, as_json=as_json),
+        "refine": lambda: _bench_refine(device, rounds or 1, as_json=as_json),
+        "example": lambda: _bench_example(device, rounds or 5, as_json=as_json),
+        "store": lambda: _bench_store(masks, rounds or 200, as_json=as_json),
+        "napari": lambda: _bench_napari(preset, device, as_json=as_json),
+    }
+    if task in timed:
+        timed[task]()
+    elif task == "finetune":
+        if data is None:
+            raise UsageError("Name a labelled folder with --data.")
+        from maskwright.project.finetune_bench import FinetuneTask
+        from maskwright.project.finetune_runs import FinetuneOptions
+
+        named = tuple(name.strip() for name in classes.split(",") if name.strip())
+        wanted = FinetuneTask(data=data, images=images, sequence=sequence, classes=named, retain=retain, limit=limit)
+        options = FinetuneOptions(task="click" if clicks else "text", method=method, device=device, epochs=rounds)
+        _bench_finetune(wanted, preset, options, as_json=as_json)
     else:
-        raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store, napari.")
+        raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store, napari, finetune.")
 
 
 def _bench_napari(preset: str, device: str, *, as_json: bool) -> None:
@@ -65,6 +92,22 @@ def _bench_napari(preset: str, device: str, *, as_json: bool) -> None:
         for step in steps
     ]
     print_result({"task": "napari", "preset": preset, "steps": steps}, "\n".join(lines), as_json=as_json)
+
+
+def _bench_finetune(task: FinetuneTask, preset: str, options: FinetuneOptions, *, as_json: bool) -> None:
+    from maskwright.project.finetune_bench import bench_finetune
+
+    with progress_bar("Images") as bar:
+        result = bench_finetune(task, preset, options, bar)
+    measure = "clicks to IoU 0.85" if result.task == "click" else "mIoU"
+    text = (
+        f"{result.method} learned from {result.images} images in {result.seconds / 60:.1f} min; {measure} held out "
+        f"{result.held_out[0]:.3f} -> {result.held_out[1]:.3f}, on {result.measured} other images "
+        f"{result.others[0]:.3f} -> {result.others[1]:.3f}"
+    )
+    if result.retained is not None:
+        text += f"; mIoU of what it knew before {result.retained[0]:.3f} -> {result.retained[1]:.3f}"
+    print_result(asdict(result), text, as_json=as_json)
 
 
 def _bench_store(masks: int, rounds: int, *, as_json: bool) -> None:
@@ -100,12 +143,12 @@ def _bench_click(preset: str, device: str, rounds: int, *, as_json: bool) -> Non
 
 
 def _bench_text(
-    preset: str, method: str | None, device: str, rounds: int, *, random_weights: bool, as_json: bool
+    preset: str, method: str | None, device: str, rounds: int | None, *, random_weights: bool, as_json: bool
 ) -> None:
     from maskwright.evaluation.speed import bench_text, published_size
 
     engine = published_size(device) if random_weights else load_engine(preset, device)
-    result = bench_text(engine, method=method, rounds=rounds)
+    result = bench_text(engine, method=method, rounds=rounds or 5)
     height, width = result.size_hw
     text = (
         f"{result.preset} ({result.method}), {width} x {height} pixels, {result.classes} classes, on "

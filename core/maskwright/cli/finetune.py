@@ -12,32 +12,55 @@ import typer
 from maskwright.cli.output import Device, Json, ProjectFolder, print_message, print_result, progress_bar
 
 if TYPE_CHECKING:
-    from maskwright.domain import Run
+    from maskwright.domain import FinetunePlan, Run, Scores
     from maskwright.progress import Progress
 
 __all__ = ["finetune"]
 
 
 class _Recipe(StrEnum):
+    decoder = "decoder"
+    qv = "qv"
+    qk = "qk"
+    vision = "vision"
     full = "full"
     head = "head"
+
+
+class _Task(StrEnum):
+    text = "text"
+    click = "click"
+
+
+class _Method(StrEnum):
+    dinov3seg = "dinov3seg"
+    dinotxt = "dinotxt"
 
 
 def finetune(
     project: ProjectFolder,
     recipe: Annotated[
-        _Recipe, typer.Option(help="What is trained: the whole visual model, or its head alone.")
-    ] = _Recipe.full,
+        _Recipe,
+        typer.Option(
+            help="What learns: the decoder on frozen encoders (head is another name of it); queries and values, or "
+            "queries and keys, of the image blocks as well; everything but the words; everything."
+        ),
+    ] = _Recipe.decoder,
+    task: Annotated[_Task, typer.Option(help="What learns from the masks: text prompts or clicks.")] = _Task.text,
+    method: Annotated[
+        _Method | None, typer.Option(help="Text method that learns; default: the one that answers.")
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Preset or checkpoint to start from; default: the project's model, or tiny.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the images; default: 320, within 100 to 800 steps.")
+        int | None, typer.Option(min=1, help="Passes over the images; default: by their number and the recipe.")
     ] = None,
     measure_on: Annotated[
         Path | None,
-        typer.Option(help="Labelled folder to measure on; default: one image in five, held out of training."),
+        typer.Option(help="Labelled folder to measure on; default: images of the project, held out of training."),
     ] = None,
+    log_dir: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's event files.")] = None,
     resume: Annotated[str | None, typer.Option(help="A run that was cancelled, failed or interrupted.")] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the split and of training.")] = 0,
@@ -52,15 +75,10 @@ def finetune(
             run = opened.runs.resume(resume, user=user_name())
         else:
             run = opened.finetune(
-                recipe=recipe.value, base=base, epochs=epochs, measure_on=measure_on, device=device, seed=seed
-            )
-        plan = run.status().plan
-        print_message(
-            f"{run.name}: {len(plan.categories)} classes, {len(plan.masks)} masks, {len(plan.train)} training images, "
-            f"measured on {len(plan.validation) or 'a folder of'} more."
-        )
-        if plan.left_out:
-            print_message(f"Left out, with fewer than 3 masks: {', '.join(plan.left_out)}.")
+                recipe=recipe.value, task=task.value, method=method and method.value, base=base, epochs=epochs,
+                measure_on=measure_on, log_dir=log_dir, device=device, seed=seed,
+            )  # fmt: skip
+        _print_plan(run.name, run.status().plan)
         try:
             with progress_bar("Steps") as bar:
                 done = run.wait(_progress_printer(bar))
@@ -72,21 +90,47 @@ def finetune(
     assert before is not None
     assert after is not None
     rows = [f"{_cell(before.per_class.get(name))}  {_cell(value)}  {name}" for name, value in after.per_class.items()]
-    head = f"mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {after.images} images"
     use = f"{run.checkpoint}\nUse it: maskwright activate {project} {run.name}"
     value = {
         "run": run.name, "checkpoint": str(run.checkpoint), "before": before.to_dict(), "after": after.to_dict(),
     }  # fmt: skip
-    print_result(value, "\n".join([head, "before after", *rows, use]), as_json=as_json)
+    text = "\n".join([_head(before, after), "before after", *rows, use])
+    print_result(value, text, as_json=as_json)
+
+
+def _print_plan(name: str, plan: FinetunePlan) -> None:
+    print_message(
+        f"{name}: {len(plan.categories)} classes, {len(plan.masks)} masks, {len(plan.train)} training images, "
+        + (f"each held out once in {len(plan.folds)} parts." if plan.folds else f"measured on {_where(plan.measured)}.")
+    )
+    for note in plan.notes:
+        print_message(note)
+    if plan.left_out:
+        print_message(f"Left out, with fewer than 3 masks: {', '.join(plan.left_out)}.")
+
+
+def _where(images: int) -> str:
+    return f"{images} more" if images else "a folder"
+
+
+def _head(before: Scores, after: Scores) -> str:
+    if before.clicks and after.clicks:
+        clicks = f"clicks to IoU 0.85: {before.clicks['noc85']:.1f} before, {after.clicks['noc85']:.1f} after"
+        return f"{clicks}, on {after.images} images (below: IoU after five clicks)"
+    return f"mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {after.images} images"
 
 
 def _progress_printer(bar: Progress) -> Callable[[Run], None]:
-    """Show the state of a run: a line for each new phase, and the bar while it trains."""
+    """Show the state of a run: a line for each new phase and note, and the bar while it trains."""
     phase: str | None = None
+    printed = 0
 
     def show(run: Run) -> None:
-        nonlocal phase
+        nonlocal phase, printed
         progress = run.progress
+        for note in (progress.notes or ())[printed:]:
+            print_message(note)
+        printed = len(progress.notes or ())
         if progress.phase is not None and progress.phase != phase:
             phase = progress.phase
             print_message(phase)

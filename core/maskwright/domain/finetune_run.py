@@ -36,17 +36,39 @@ class FinetunePlan:
     measure_on: str | None = None
     """Labelled folder to measure on; None is the validation images."""
     device: str = "auto"
+    task: str = "text"
+    """"text" or "click"."""
+    method: str | None = None
+    """Text method that learns; None is the one that answers with the base."""
+    folds: tuple[tuple[int, ...], ...] = ()
+    """Cross-validation of few images: each part is measured with a model that learned from the others alone, and the
+    result learns from all."""
+    complete: tuple[int, ...] = ()
+    """Ids of images whose unlabelled pixels show none of the classes."""
+    rejected: tuple[tuple[str, int], ...] = ()
+    """(uid, revision) of rejected masks: where each was, its class is not."""
+    notes: tuple[str, ...] = ()
+    """Sentences on the split."""
+    log_dir: str | None = None
+    """Folder for TensorBoard's event files; None writes none."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FinetunePlan:
         """A plan from the form that `to_dict` returns, which projects store; unknown keys are ignored."""
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
-        for name in ("categories", "left_out", "train", "validation"):
+        for name in ("categories", "left_out", "train", "validation", "complete", "notes"):
             known[name] = tuple(known.get(name, ()))
+        known["folds"] = tuple(tuple(fold) for fold in known.get("folds", ()))
+        known["rejected"] = tuple((str(uid), int(revision)) for uid, revision in known.get("rejected", ()))
         if known.get("judged_by") is not None:
             known["judged_by"] = tuple(known["judged_by"])
         known["masks"] = tuple((str(uid), int(revision)) for uid, revision in known.get("masks", ()))
         return cls(**known)
+
+    @property
+    def measured(self) -> int:
+        """Number of images that the result is measured on; 0 for those of a labelled folder."""
+        return sum(map(len, self.folds)) or len(self.validation)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -58,7 +80,8 @@ class RunProgress:
     """How far the process of a run has come; None where it has not reported yet."""
 
     phase: str | None = None
-    """"measuring the base", "reading", "training" or "measuring the result"."""
+    """"measuring the base", "encoding images", "training" or "measuring the result"; in cross-validation with the
+    number of the part."""
     step: int | None = None
     """Training steps done."""
     steps: int | None = None
@@ -73,6 +96,8 @@ class RunProgress:
     """Images measured."""
     total: int | None = None
     """Images to measure."""
+    notes: tuple[str, ...] | None = None
+    """What went in another way than planned, in sentences."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunProgress:
@@ -80,6 +105,8 @@ class RunProgress:
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         if known.get("curve") is not None:
             known["curve"] = tuple((int(step), float(loss)) for step, loss in known["curve"])
+        if known.get("notes") is not None:
+            known["notes"] = tuple(known["notes"])
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:

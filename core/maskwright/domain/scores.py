@@ -54,6 +54,16 @@ class Scores:
     """Quality of single objects, where it was measured."""
     weights: str | None = None
     """SHA-256 of the measured weights; None where it was not recorded."""
+    precision: Mapping[str, float | None] | None = None
+    """Share of the pixels of an answer that are right, by class name; None where it was not measured."""
+    recall: Mapping[str, float | None] | None = None
+    """Share of the annotated pixels that were found, by class name."""
+    boundary: Mapping[str, float | None] | None = None
+    """IoU of the contours (Cheng et al., 2021, "Boundary IoU"), by class name."""
+    clicks: Mapping[str, float] | None = None
+    """Of the task "click": `iou_1click`, `iou_5click`, `noc85` and the number of `objects`."""
+    agreement: float | None = None
+    """Of a tuned model: share of the pixels of the photographs of the samples on which it answers as its base."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Scores:
@@ -64,9 +74,6 @@ class Scores:
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `weights`, `instances` and `boundary_iou` only where there are any."""
-        data = asdict(self)
-        for name in ("weights", "instances", "boundary_iou"):
-            if data[name] is None:
-                del data[name]
-        return data
+        """Plain values for JSON; measures that were not asked for are left out."""
+        optional = ("instances", "weights", "boundary_iou", "precision", "recall", "boundary", "clicks", "agreement")
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in optional}

@@ -27,7 +27,7 @@ from maskwright.models.text_cleaning import clean_text
 from maskwright.presets.loading import Preset, no_method
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["TextOptions", "TextSegmenter"]
+__all__ = ["TextOptions", "TextSegmenter", "default_method"]
 
 _DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO", "ovs-dino": "OVS-DINO"}
 _TRAIN_OVS = "Train it with `maskwright train DATA --task ovs --out FOLDER`."
@@ -47,6 +47,13 @@ class TextOptions(TypedDict, total=False):
     progress: Progress
 
 
+def default_method(preset: Preset) -> str | None:
+    """Name of the method that answers text prompts which name none; None for a preset without words."""
+    loaded = preset.dinov3seg, preset.dinotxt, preset.talk2dino, preset.ovs_dino
+    there = [name for name, part in zip(_DISPLAY_NAMES, loaded, strict=True) if part is not None]
+    return preset.text_method if preset.text_method in there else next(iter(there), None)
+
+
 class TextSegmenter:
     """The text methods of a preset."""
 
@@ -64,6 +71,9 @@ class TextSegmenter:
         if preset.ovs_dino is not None:
             sam = preset.sam if preset.ovs_dino.settings.middle == "sam" else None
             self.methods["ovs-dino"] = OvsDinoMethod(preset.ovs_dino, device, sam.model.image_encoder if sam else None)
+        first = default_method(preset)
+        if first is not None:
+            self.methods = {first: self.methods[first], **self.methods}
         self._classes = LruCache[tuple[str, tuple[str, ...]], Tensor](_CACHED_CLASSES)
         names = None if preset.dinotxt is None else preset.dinotxt.settings.vocabulary
         self._vocabulary = None if names is None else {clean_text(name) for name in names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,16 @@ from maskwright.evaluation.protocol import ALL_IMAGES, ImageSelection
 from maskwright.formats.labelled_folder import LabelledFolder, objects
 from maskwright.progress import NO_PROGRESS, Progress
 
-__all__ = ["ClickScores", "deepest_pixel", "evaluate_click", "next_click"]
+__all__ = [
+    "ClickImage",
+    "ClickScores",
+    "ObjectResult",
+    "click_objects",
+    "click_scores",
+    "deepest_pixel",
+    "evaluate_click",
+    "next_click",
+]
 
 _MAX_OBJECTS = 50
 """Largest number of objects of an image; the largest ones are taken."""
@@ -52,7 +61,15 @@ class ClickScores:
         return asdict(self)
 
 
-class _ObjectResult(NamedTuple):
+class ClickImage(NamedTuple):
+    """An image with the objects to click on."""
+
+    image: Image
+    objects: Sequence[tuple[str, NDArray[np.bool_]]]
+    """Category and (H, W) mask of each"""
+
+
+class ObjectResult(NamedTuple):
     """Simulated clicks on one object."""
 
     category: str
@@ -67,6 +84,7 @@ class _ObjectResult(NamedTuple):
 
     @property
     def clicks_to_target(self) -> int:
+        """Number of clicks to IoU 0.85; 20 where it is not reached."""
         return next((n for n, value in enumerate(self.ious, start=1) if value >= _TARGET_IOU), _MAX_CLICKS)
 
 
@@ -109,27 +127,70 @@ def evaluate_click(
     """
     data = LabelledFolder.read(folder)
     images = selection.images(data)
-    results: list[_ObjectResult] = []
-    for done, row in enumerate(images):
-        progress.check()
-        progress.report(done, len(images))
-        image = Image.open(row.file)
-        parts = [
-            (data.categories.get(annotation.get("category_id", -1), "?"), part)
-            for annotation in row.annotations
-            for part in objects([annotation], image.size_hw)
-        ]
-        parts.sort(key=lambda pair: -int(pair[1].sum()))
-        results += [_click_object(engine, image, name, part) for name, part in parts[:_MAX_OBJECTS]]
-    progress.report(len(images), len(images))
+
+    def labelled() -> Iterator[ClickImage]:
+        for row in images:
+            image = Image.open(row.file)
+            parts = [
+                (data.categories.get(annotation.get("category_id", -1), "?"), part)
+                for annotation in row.annotations
+                for part in objects([annotation], image.size_hw)
+            ]
+            yield ClickImage(image, parts)
+
+    results = click_objects(engine, labelled(), total=len(images), progress=progress)
+    return click_scores(
+        results, images=len(images), preset=engine.model.name, names=list(data.categories.values()), seed=selection.seed
+    )
+
+
+def click_objects(
+    engine: Engine,
+    labelled: Iterable[ClickImage],
+    *,
+    total: int,
+    most: int = _MAX_OBJECTS,
+    progress: Progress = NO_PROGRESS,
+) -> list[ObjectResult]:
+    """Click on the objects of images; cancels between objects.
+
+    Args:
+        engine: Engine of the preset to measure.
+        labelled: Images with their objects.
+        total: Number of images.
+        most: Largest number of objects of an image.
+        progress: Reports images.
+    """
+    results: list[ObjectResult] = []
+    for done, (image, parts) in enumerate(labelled):
+        progress.report(done, total)
+        for name, part in sorted(parts, key=lambda pair: -int(pair[1].sum()))[:most]:
+            progress.check()
+            results.append(_click_object(engine, image, name, part))
+    progress.report(total, total)
+    return results
+
+
+def click_scores(
+    results: Sequence[ObjectResult], *, images: int, preset: str, names: Sequence[str], seed: int = 0
+) -> ClickScores:
+    """Means over objects.
+
+    Args:
+        results: Of the objects.
+        images: Number of images.
+        preset: That was measured.
+        names: Of the categories.
+        seed: By which images were drawn.
+    """
     by_class: dict[str, list[float]] = {}
     for result in results:
         by_class.setdefault(result.category, []).append(result.iou_after(5))
     after_5 = _mean([result.iou_after(5) for result in results])
     return ClickScores(
-        preset=engine.model.name,
-        seed=selection.seed,
-        images=len(images),
+        preset=preset,
+        seed=seed,
+        images=images,
         objects=len(results),
         classes=len(by_class),
         iou_1click=_mean([result.iou_after(1) for result in results]),
@@ -137,11 +198,11 @@ def evaluate_click(
         noc85=_mean([result.clicks_to_target for result in results]),
         miou=after_5,
         pixel_accuracy=_mean([result.accuracy for result in results]),
-        per_class={name: _mean(by_class[name]) if name in by_class else None for name in data.categories.values()},
+        per_class={name: _mean(by_class[name]) if name in by_class else None for name in names},
     )
 
 
-def _click_object(engine: Engine, image: Image, category: str, ground_truth: NDArray[np.bool_]) -> _ObjectResult:
+def _click_object(engine: Engine, image: Image, category: str, ground_truth: NDArray[np.bool_]) -> ObjectResult:
     """Click until IoU 0.85 is reached, but at least five times, which are scored as well; a perfect mask ends it."""
     points: list[tuple[float, float, int]] = []
     ious: list[float] = []
@@ -156,7 +217,7 @@ def _click_object(engine: Engine, image: Image, category: str, ground_truth: NDA
             accuracy = float((mask == ground_truth).mean())
         if len(points) >= 5 and max(ious) >= _TARGET_IOU:
             break
-    return _ObjectResult(category, ious, accuracy)
+    return ObjectResult(category, ious, accuracy)
 
 
 def _mean(values: Sequence[float]) -> float:

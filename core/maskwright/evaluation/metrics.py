@@ -37,6 +37,14 @@ class Confusion:
             for k in range(len(self.counts))
         ]
 
+    def precision(self) -> list[float | None]:
+        """Share of the pixels predicted as each class that are right; None where none is predicted."""
+        return _shares(np.diag(self.counts), self.counts.sum(axis=0))
+
+    def recall(self) -> list[float | None]:
+        """Share of the pixels of each class that were found; None without ground truth."""
+        return _shares(np.diag(self.counts), self.counts.sum(axis=1))
+
     def accuracy(self) -> float:
         """Share of the counted pixels whose class is right; 0 when none is counted."""
         total = int(self.counts.sum())
@@ -77,3 +85,7 @@ def _boundary(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 
     distance: NDArray[np.int32] = distance_transform_cdt(np.pad(mask, 1), metric="chessboard")
     return mask & (distance[1:-1, 1:-1] <= width)
+
+
+def _shares(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> list[float | None]:
+    return [float(part / whole) if whole else None for part, whole in zip(parts, wholes, strict=True)]

@@ -22,6 +22,7 @@ __all__ = [
     "OVS_DINO",
     "OVS_ENCODERS",
     "TALK2DINO",
+    "TEXT",
     "BackboneSettings",
     "DinoTxtSettings",
     "Dinov3SegProtocol",
@@ -42,6 +43,8 @@ TALK2DINO = "talk2dino"
 """Talk2DINO's entry in `config.json`."""
 OVS_DINO, OVS_ENCODERS = "ovs-dino", "ovs-dino-encoders"
 """OVS-DINO's trained parts, and the encoders that they are trained on where these are not dino.txt's."""
+TEXT = "text"
+"""Entry of `config.json` whose `method` answers text prompts that name none: the one that was fine-tuned."""
 
 
 def stored_as(key: str, default: Any) -> Any:

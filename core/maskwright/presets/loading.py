@@ -29,6 +29,7 @@ from maskwright.presets.config import (
     OVS_DINO,
     OVS_ENCODERS,
     TALK2DINO,
+    TEXT,
     BackboneSettings,
     DinoTxtSettings,
     Dinov3SegSettings,
@@ -111,6 +112,8 @@ class Preset:
     """It holds the parts of a dinov3.seg that is yet to be trained."""
     ovs_dino_waits: bool = False
     """It holds the encoders of an OVS-DINO that is yet to be trained."""
+    text_method: str | None = None
+    """The method that answers text prompts which name none; None is the first that the preset has."""
 
     @property
     def models(self) -> list[nn.Module]:
@@ -203,7 +206,8 @@ def load(folder: Path) -> Preset:
     if first is None:
         raise damaged(folder, KeyError("dinotxt"))
     untrained = settings is not None and dinov3seg is None
-    return Preset(first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, ovs_dino, untrained, waits)
+    chosen = data.get(TEXT, {}).get("method")
+    return Preset(first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, ovs_dino, untrained, waits, chosen)
 
 
 def load_dinotxt(folder: Path) -> LoadedDinoTxt:

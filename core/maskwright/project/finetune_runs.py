@@ -6,29 +6,70 @@ A run is a row of the store, which its process keeps up to date, and a folder `c
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
-from maskwright.domain import FinetunePlan, Run
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.domain import AnnotationKey, FinetunePlan, ImageRecord, Run
+from maskwright.errors import Cancelled, MaskwrightError, UsageError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.project import jobs
+from maskwright.project.similar_images import by_sequence, similar_images, split_notes
 from maskwright.store import NewRun, Store
 from maskwright.store.db_errors import cannot_write
+from maskwright.training.finetune.recipes import DEFAULT_RECIPE, recipe_name
 from maskwright.training.split import make_plan
 
-__all__ = ["FinetuneRun", "Runs"]
+__all__ = ["ANSWERS", "DEFAULT_OPTIONS", "FinetuneOptions", "FinetuneRun", "Runs", "TuneOptions"]
 
-RECIPES = ("full", "head")
+ANSWERS = "answers.json"
+"""File of a checkpoint with the answers of base and result on the held-out images."""
 _SILENCE = 20.0
 """Seconds without a report after which a run's process counts as dead, where nothing else says whether it lives."""
 _START = 3.0
 """Seconds that a process gets to appear."""
 _POLL = 0.2
 """Seconds between two looks at a run that is waited for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneOptions:
+    """Settings of a run; see `Project.finetune`."""
+
+    recipe: str = DEFAULT_RECIPE
+    task: str = "text"
+    method: str | None = None
+    base: str | None = None
+    epochs: int | None = None
+    measure_on: Path | None = None
+    log_dir: Path | None = None
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in ("text", "click"):
+            raise UsageError(f"Fine-tuning has no task {self.task}. Use text or click.")
+        if self.task == "click" and (self.method or self.measure_on):
+            raise UsageError("A method and a folder to measure on go with the task text. Leave them out.")
+
+
+DEFAULT_OPTIONS = FinetuneOptions()
+
+
+class TuneOptions(TypedDict, total=False):
+    """Keyword options of `Project.finetune`."""
+
+    recipe: str
+    task: str
+    method: str | None
+    epochs: int | None
+    log_dir: Path | None
+    device: str
+    seed: int
 
 
 class FinetuneRun:
@@ -89,47 +130,93 @@ class Runs:
         self._home = folder / "checkpoints"
         self._jobs: dict[str, jobs.Job] = {}
 
-    def start(
-        self,
-        *,
-        user: str,
-        recipe: str = "full",
-        base: str | None = None,
-        epochs: int | None = None,
-        measure_on: Path | None = None,
-        device: str = "auto",
-        seed: int = 0,
-    ) -> FinetuneRun:
-        """Fix the training data and start a process; see `Project.finetune` for arguments and errors."""
-        if recipe not in RECIPES:
-            raise MaskwrightError(f"There is no recipe {recipe}. Known: {', '.join(RECIPES)}.")
+    def start(self, *, user: str, options: FinetuneOptions = DEFAULT_OPTIONS) -> FinetuneRun:
+        """Fix the training data and start a process; see `Project.finetune` for errors."""
+        return self._launch(self.prepare(user=user, options=options))
+
+    def prepare(self, *, user: str, options: FinetuneOptions = DEFAULT_OPTIONS) -> str:
+        """Fix the training data of a run that the caller carries out; returns its name."""
+        recipe = recipe_name(options.recipe)
         earlier = self.all()
         running = [run.name for run in earlier if run.state == "running"]
         if running:
             raise MaskwrightError(f"The run {running[0]} is still going on. Wait for it, or cancel it first.")
-        plan = replace(self.plan(hold_out=measure_on is None, seed=seed), epochs=epochs, device=device)
-        if measure_on is not None:
-            # fails now instead of after hours of training
-            folder = LabelledFolder.read(measure_on.expanduser().absolute()).folder
-            plan = replace(plan, measure_on=str(folder))
-        name = self._new_name({run.name for run in earlier})
+        plan = self._frozen_plan(options)
+        name = self._new_name(self._store.runs.names())
         active = self.active()
-        base = base or (f"checkpoints/{active}" if active else "tiny")
+        base = options.base or (f"checkpoints/{active}" if active else "tiny")
         if (Path(base).expanduser() / "config.json").is_file():
             # the process may have another working directory, now or when it is resumed
             base = str(Path(base).expanduser().absolute())
         self._store.runs.add(NewRun(name, recipe, base, plan, user))
-        return self._launch(name)
+        return name
 
-    def plan(self, *, hold_out: bool = True, seed: int = 0) -> FinetunePlan:
+    def plan(
+        self, *, hold_out: bool = True, seed: int = 0, groups: Sequence[Collection[int]] | None = None
+    ) -> FinetunePlan:
         """Classes, masks and split of a run that is started now.
+
+        Args:
+            hold_out: Keep images out of training; False when a labelled folder is measured instead.
+            seed: Of the split.
+            groups: Images that stay on one side; None goes by file names alone, which is quick.
 
         Raises:
             MaskwrightError: Too few masks or images; see `make_plan`.
         """
         former = {image for run in self._store.runs.all() for image in run.plan.validation}
         drawn = self._store.masks.made_by_people()
-        return make_plan(self._store.masks.accepted_keys(), hold_out=hold_out, former=former, drawn=drawn, seed=seed)
+        keys = self._store.masks.accepted_keys()
+        if groups is None:
+            groups = by_sequence(self._annotated(keys))
+        plan = make_plan(keys, hold_out=hold_out, former=former, drawn=drawn, groups=groups, seed=seed)
+        images = {*plan.train, *plan.validation}
+        complete = [row.record.id for row in self._store.images.page(limit=None) if row.review == "complete"]
+        return replace(
+            plan,
+            complete=tuple(key for key in complete if key in images),
+            rejected=tuple(self._store.masks.rejected_keys(images)),
+            notes=split_notes(plan, groups),
+        )
+
+    def _annotated(self, keys: Sequence[AnnotationKey]) -> list[ImageRecord]:
+        ids = {key.image_id for key in keys}
+        return [record for record in self._store.images.all() if record.id in ids]
+
+    def _frozen_plan(self, options: FinetuneOptions) -> FinetunePlan:
+        """The plan of a run that starts, with its settings."""
+        records = self._annotated(self._store.masks.accepted_keys())
+        groups = similar_images(records, self._home.parent)
+        plan = self.plan(hold_out=options.measure_on is None, seed=options.seed, groups=groups)
+        folder = None
+        if options.measure_on is not None:
+            # fails now instead of after hours of training
+            folder = str(LabelledFolder.read(options.measure_on.expanduser().absolute()).folder)
+        return replace(
+            plan, epochs=options.epochs, device=options.device, measure_on=folder, task=options.task,
+            method=options.method, log_dir=None if options.log_dir is None else str(options.log_dir.absolute()),
+        )  # fmt: skip
+
+    def delete(self, name: str, *, user: str) -> None:
+        """Remove a run with its checkpoint from the disk; its row stays in the history.
+
+        Args:
+            name: A run that is not running.
+            user: Recorded in the history.
+
+        Raises:
+            MaskwrightError: There is no such run; or it is running or in use, or a run in use started from it.
+        """
+        run, active = self.get(name), self.active()
+        if run.state == "running":
+            raise MaskwrightError(f"The run {name} is running. Cancel it first.")
+        if name == active:
+            raise MaskwrightError(f"The model of {name} is in use. Use another model first.")
+        if active is not None and self.get(active).base == f"checkpoints/{name}":
+            raise MaskwrightError(f"The model in use, {active}, started from {name}. Use another model first.")
+        self._store.runs.delete(name, user)
+        for folder in (self.folder_of(name), self.working_folder(name)):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def resume(self, name: str, *, user: str) -> FinetuneRun:
         """Continue a run that was cancelled, failed or interrupted, with the same masks, split and settings.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from maskwright.domain import Annotation, Category, Image, Mask, Reference
 from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_writer import CocoOptions
 from maskwright.project.exchange import Exchange
-from maskwright.project.finetune_runs import FinetuneRun, Runs
+from maskwright.project.finetune_runs import FinetuneOptions, FinetuneRun, Runs, TuneOptions
 from maskwright.project.history import describe
 from maskwright.project.images import AddResult, ImageCollection, user_name
 from maskwright.project.versions import Versions
@@ -329,36 +329,29 @@ class Project:
         return self.exchange.export(path, states=states, options=CocoOptions(**options), images=images).file
 
     def finetune(
-        self,
-        *,
-        recipe: str = "full",
-        base: str | Path | None = None,
-        epochs: int | None = None,
-        measure_on: str | Path | None = None,
-        device: str = "auto",
-        seed: int = 0,
+        self, *, base: str | Path | None = None, measure_on: str | Path | None = None, **options: Unpack[TuneOptions]
     ) -> FinetuneRun:
-        """Start a process that fine-tunes a text model on the accepted masks; it outlives this one.
+        """Start a process that fine-tunes the model on the accepted masks; it outlives this one.
 
         Args:
-            recipe: "full" trains the whole image encoder and the head; "head" only the head on the frozen backbone.
             base: preset name or checkpoint folder to start from; by default the active model, else `tiny`.
-            epochs: passes over the training images; by default 320, but 100 to 800 steps.
-            measure_on: a folder with images/ and COCO annotations.json to evaluate on before and after; by default one
-                image in five of the project is held out for that.
-            device: as for `Engine.load`.
-            seed: of the split and of the training.
+            measure_on: a folder with images/ and COCO annotations.json to evaluate on before and after; by default
+                images of the project are held out for that.
+            **options: `recipe`, what learns: decoder (the default), qv, qk, vision or full; `task`, text (the default)
+                or click; `method`, the text method that learns (default: the one that answers); `epochs`, passes over
+                the training images; `device`, as for `Engine.load`; `seed`, of split and training; `log_dir`, a folder
+                for TensorBoard's event files.
 
         Returns:
             The run: after `wait()` its `checkpoint` can be used like a preset.
 
         Raises:
+            UsageError: an unknown recipe or task.
             MaskwrightError: too few masks, or another run is running.
         """
-        return self.runs.start(
-            user=user_name(), recipe=recipe, base=None if base is None else str(base), epochs=epochs,
-            measure_on=None if measure_on is None else Path(measure_on), device=device, seed=seed,
-        )  # fmt: skip
+        measured = None if measure_on is None else Path(measure_on)
+        chosen = FinetuneOptions(base=None if base is None else str(base), measure_on=measured, **options)
+        return self.runs.start(user=user_name(), options=chosen)
 
 
 def _revisions(annotations: Iterable[Annotation | int]) -> dict[int, int | None]:

@@ -26,6 +26,7 @@ from maskwright.session.comparison import Side
 from maskwright.session.countable import countable_names, divide_countable
 from maskwright.session.drawn import DrawnPrompt, masks_of_labels, polygon_mask, propose_drawn, propose_masks
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
+from maskwright.session.finetune_answers import JudgedImage, JudgedMasks
 from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
 from maskwright.session.layer_files import LabelledImage, is_coco, read_labelled, write_labelled
 from maskwright.session.locations import LocationKind, ProjectLocation
@@ -48,6 +49,7 @@ from maskwright.session.stacks import StackLabels, label_stack
 from maskwright.session.thumbnails import mask_thumbnail
 from maskwright.session.views import MaskView, Proposal, Proposals, visible
 from maskwright.store import STATUSES, Changes, ImageFilter, ImageSummary
+from maskwright.training.finetune.recipes import RECIPES
 
 if TYPE_CHECKING:
     # torch comes with the search, and a window should open before it
@@ -66,6 +68,7 @@ __all__ = [
     "NO_OPEN_MASK",
     "NO_PROGRESS",
     "PRESET_ACTIONS",
+    "RECIPES",
     "REFINEMENT_CHOICES",
     "STATUSES",
     "UNKNOWN_IMAGE",
@@ -85,6 +88,8 @@ __all__ = [
     "ImageFilter",
     "ImageSummary",
     "ImportReport",
+    "JudgedImage",
+    "JudgedMasks",
     "LabelledImage",
     "LocationKind",
     "Logins",

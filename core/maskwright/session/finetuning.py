@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from maskwright.domain import FinetunePlan, Run
 from maskwright.domain.scores import Scores
 from maskwright.errors import MaskwrightError, UsageError
+from maskwright.presets.folders import find
 from maskwright.project import Project, user_name
+from maskwright.project.finetune_needs import needs
+from maskwright.session.finetune_answers import JudgedImage, JudgedMasks, judged_images, judged_masks
 from maskwright.session.messages import plural
+from maskwright.settings import Settings
+from maskwright.training.finetune.recipes import DEFAULT_RECIPE, recipe_name
 
 __all__ = ["FINETUNE_ACTIONS", "FinetuneStatus", "Finetuning"]
 
@@ -50,11 +56,12 @@ class Finetuning:
         self._project, self._preset = project, preset
         self._lock = threading.Lock()
         self._cached: tuple[int, FinetuneStatus] | None = None
+        self._needs: dict[tuple[str | int, ...], str] = {}
 
-    def start(self, *, recipe: str = "full") -> str:
+    def start(self, *, recipe: str = DEFAULT_RECIPE, task: str = "text") -> str:
         """Start a run on the accepted masks; returns its name at once."""
         base = None if self._project.runs.active() else self._preset()
-        return self._project.finetune(recipe=recipe, base=base).name
+        return self._project.finetune(recipe=recipe, task=task, base=base).name
 
     def run(self, name: str) -> Run:
         """A run by its name; raises MaskwrightError when there is none."""
@@ -106,12 +113,40 @@ class Finetuning:
         worse = " The old model is the better one; keep it." if _is_worse(run.before, run.after) else ""
         return f"{_scores(run, run.before, run.after)}{worse}"
 
+    def needs(self, recipe: str = DEFAULT_RECIPE) -> str:
+        """What a run started now would need, in a sentence; empty where that is not counted. Takes seconds."""
+        base, plan = self.base(), self.plan()
+        key = (base, recipe, len(plan.train), len(plan.categories), len(plan.folds))
+        with self._lock:
+            if key not in self._needs:
+                found = needs(self._folder_of(base), plan, recipe_name(recipe))
+                self._needs[key] = found.sentence if found else ""
+            return self._needs[key]
+
+    def _folder_of(self, base: str) -> Path:
+        folder = self._project.runs.folder_of(base)
+        return folder if folder.is_dir() else find(base, Settings.load())
+
+    def images(self, name: str) -> list[JudgedImage]:
+        """The held-out images of a run that is done, the one that got worst first."""
+        return judged_images(self._project, self._project.runs.get(name).name)
+
+    def masks(self, name: str, image_id: int) -> JudgedMasks:
+        """What people, base and tuned model say of a held-out image; raises MaskwrightError for another image."""
+        return judged_masks(self._project, self._project.runs.get(name).name, image_id)
+
+    def recommends(self, run: Run) -> str:
+        """The action that the scores of a run that is done speak for: "use", or "keep" the model before."""
+        if not self.is_judged(run) or run.before is None or run.after is None:
+            return "keep"
+        return "keep" if _is_worse(run.before, run.after) else "use"
+
     def is_judged(self, run: Run) -> bool:
         """Whether the scores of a run say something."""
         return bool(run.plan.measure_on or run.plan.judged_by)
 
     def act_on(self, action: str, name: str, *, user: str = "") -> None:
-        """Cancel, resume or use a run, whichever it is; "original" returns to the model that it started from.
+        """Cancel, resume, use or delete a run; "original" returns to the model that it started from.
 
         Raises:
             UsageError: no such action.
@@ -125,11 +160,13 @@ class Finetuning:
                 runs.resume(name, user=user)
             case "use":
                 runs.activate(name, user=user)
+            case "delete":
+                runs.delete(name, user=user)
             case "original":
                 base = runs.get(name).base
                 runs.activate(base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None, user=user)
             case _:
-                raise UsageError(f"A run cannot {action}.", "Use cancel, resume, use or original.")
+                raise UsageError(f"A run cannot {action}.", "Use cancel, resume, use, original or delete.")
 
     def status(self) -> FinetuneStatus:
         """Where fine-tuning stands."""
@@ -183,10 +220,11 @@ class Finetuning:
         left_out = f" Left out, with fewer than 3 masks: {', '.join(plan.left_out)}." if plan.left_out else ""
         classes = f"{len(plan.categories)} class{'es' * (len(plan.categories) != 1)} ({', '.join(plan.categories)})"
         judged = "" if plan.judged_by else " Nobody has drawn or corrected a mask yet by which it could be judged."
-        message = (
-            f"Learns {classes} from {plural(len(plan.train), 'image')}, and is measured on "
-            f"{len(plan.validation)} more.{left_out}{judged}"
-        )
+        measured = f"measured on {len(plan.validation)} more"
+        if plan.folds:
+            measured = f"each of them is held out once, in {len(plan.folds)} parts"
+        notes = "".join(f" {note}" for note in plan.notes)
+        message = f"Learns {classes} from {plural(len(plan.train), 'image')}, and {measured}.{left_out}{judged}{notes}"
         return FinetuneStatus(message, actions=("start",))
 
     def _previous_model(self) -> str | None:
@@ -196,14 +234,14 @@ class Finetuning:
 
 
 def _no_judgement(run: Run) -> str:
-    images = plural(len(run.plan.validation), "held-out image")
+    images = plural(run.plan.measured, "held-out image")
     return f"No judgement is possible yet: nobody has drawn or corrected a mask on its {images}."
 
 
 def _running(run: Run) -> FinetuneStatus:
     progress = run.progress
     share, message = 0.0, f"{run.name}: {progress.phase or 'starting'}"
-    if progress.phase == "training" and progress.step is not None and progress.steps:
+    if (progress.phase or "").endswith("training") and progress.step is not None and progress.steps:
         share = progress.step / progress.steps
         message += f", step {progress.step} of {progress.steps}"
         message += f", loss {progress.loss:.2f}" if progress.loss is not None else ""
@@ -216,10 +254,17 @@ def _running(run: Run) -> FinetuneStatus:
 
 def _scores(run: Run, before: Scores, after: Scores) -> str:
     images = plural(after.images, "held-out image")
-    return f"{run.name}: mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {images}."
+    if before.clicks and after.clicks:
+        clicks = f"{before.clicks['noc85']:.1f} clicks to a good mask before, {after.clicks['noc85']:.1f} after"
+        return f"{run.name}: {clicks}, on {images}."
+    alike = after.agreement
+    others = "" if alike is None else f" Other photographs: as before on {100 * alike:.0f} % of the pixels."
+    return f"{run.name}: mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {images}.{others}"
 
 
 def _is_worse(before: Scores, after: Scores) -> bool:
+    if before.clicks and after.clicks:
+        return after.clicks["noc85"] > before.clicks["noc85"]
     pairs = [(before.per_class.get(name), value) for name, value in after.per_class.items()]
     dropped = any(old is not None and new is not None and old - new > _NOTABLE_DROP for old, new in pairs)
     return dropped or after.miou < before.miou

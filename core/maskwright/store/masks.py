@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -206,6 +206,13 @@ class MaskStore:
         )
         with self._transactions.reading() as db:
             return [AnnotationKey(*values) for values in db.execute(query)]
+
+    def rejected_keys(self, images: Collection[int]) -> list[tuple[str, int]]:
+        """(uid, revision) of the rejected masks on some images, in id order."""
+        row = AnnotationRow
+        query = select(row.uid, row.revision, row.image_id).where(row.state == "rejected").order_by(row.id)
+        with self._transactions.reading() as db:
+            return [(uid, revision) for uid, revision, image in db.execute(query) if image in images]
 
     def made_by_people(self) -> set[str]:
         """Uids of accepted masks that people drew, clicked, imported or corrected; not what a model found by itself."""

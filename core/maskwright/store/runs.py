@@ -41,12 +41,19 @@ class RunStore:
     def all(self) -> list[Run]:
         """All runs, the oldest first."""
         with self._transactions.reading() as db:
-            return [row.to_domain() for row in db.scalars(select(RunRow).order_by(RunRow.id))]
+            query = select(RunRow).where(RunRow.state != "deleted").order_by(RunRow.id)
+            return [row.to_domain() for row in db.scalars(query)]
+
+    def names(self) -> set[str]:
+        """Names that were given, those of deleted runs included."""
+        with self._transactions.reading() as db:
+            return set(db.scalars(select(RunRow.name)))
 
     def last(self) -> Run | None:
         """The run that was started last, or None."""
         with self._transactions.reading() as db:
-            row = db.scalar(select(RunRow).order_by(RunRow.id.desc()).limit(1))
+            query = select(RunRow).where(RunRow.state != "deleted").order_by(RunRow.id.desc()).limit(1)
+            row = db.scalar(query)
             return row.to_domain() if row else None
 
     def resume(self, name: str, user: str) -> Run:
@@ -94,6 +101,13 @@ class RunStore:
                 folder, sha256 = checkpoint
                 db.add(CheckpointRow(run_id=row.id, folder=folder, sha256=sha256, created_at=row.updated_at))
             return row.to_domain()
+
+    def delete(self, name: str, user: str) -> None:
+        """Mark a run as deleted: it is listed no more, and its number is not given again."""
+        with self._transactions.writing() as db:
+            row = queries.run_row(db, name)
+            row.state, row.updated_at = "deleted", now()
+            db.add(EventRow(at=row.updated_at, user=user, kind="run_deleted", after={"run": name}))
 
     def request_stop(self, name: str) -> None:
         """Request a run's process to stop; it checks at least once a second."""

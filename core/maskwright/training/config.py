@@ -26,6 +26,7 @@ __all__ = [
     "Schedule",
     "SegConfig",
     "TrainConfig",
+    "TuneConfig",
 ]
 
 RELEASED_LR = 2e-6
@@ -212,3 +213,31 @@ TINY_OVS = OvsConfig(
     steps=120, batch=8, lr=1e-3, warmup=0.1, ema=0.95, teacher_size=896, mask_side=112, trained_blocks=0, negatives=4,
 )  # fmt: skip
 """OVS-DINO of the bundled preset, on the frozen encoders of its dino.txt, whose answers it starts from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneConfig(Schedule):
+    """Fine-tuning of dinov3.seg on a project's masks."""
+
+    recipe: str
+    released: bool
+    """The base's weights are their authors' or tuned from these, and learn at RELEASED_LR at most."""
+    side: int
+    """The image is resized to about the area of a square of this side, in pixels, as at inference."""
+    crop: int
+    """Side of the square training crops in pixels, a multiple of the patch."""
+    least: int
+    """Length in pixels that no side of a resized image falls below."""
+    variants: int
+    """Sizes, mirror images and colours in which each image is encoded once, where its encoders stand still."""
+    max_classes: int = 16
+    """Largest number of classes prompted per image, absent ones included."""
+    absent: int = 2
+    """Classes among them that the project does not have."""
+    gamma: float = 2.0
+    dice: float = 0.05
+    """Weight of the dice loss."""
+    none_loss: float = 0.0
+    """Weight of a softmax over the prompted classes and "none"."""
+    replay: float = 0.25
+    """Share of each batch that the base's own answers on other images take, against forgetting."""

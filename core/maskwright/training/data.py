@@ -24,7 +24,18 @@ from maskwright.models.normalization import IMAGENET_MEAN, IMAGENET_STD
 from maskwright.training.config import CropSchedule
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["IGNORE", "Batch", "Sample", "Source", "Steps", "read_objects", "read_source", "source_indices"]
+__all__ = [
+    "IGNORE",
+    "NONE",
+    "Batch",
+    "Sample",
+    "Source",
+    "Steps",
+    "jitter_colors",
+    "read_objects",
+    "read_source",
+    "source_indices",
+]
 
 IGNORE = -1
 NONE = -2
@@ -249,7 +260,7 @@ def _augmented(
     target = Pillow.fromarray(sample.labels.astype(np.int32)).resize(
         (crop // stride, crop // stride), Pillow.Resampling.NEAREST, box=box
     )
-    image = _jitter_colors(image, rng)
+    image = jitter_colors(image, rng)
     pixels, labels = np.asarray(image), np.asarray(target).astype(np.int16)
     if rng.random() < 0.5:
         pixels, labels = pixels[:, ::-1], labels[:, ::-1]
@@ -261,7 +272,8 @@ def _augmented(
     return pixels, labels
 
 
-def _jitter_colors(image: Pillow.Image, rng: np.random.Generator) -> Pillow.Image:
+def jitter_colors(image: Pillow.Image, rng: np.random.Generator) -> Pillow.Image:
+    """The image with other brightness, contrast and saturation; one in ten is grey."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(float(rng.uniform(0.7, 1.3)))
     if rng.random() < 0.1:

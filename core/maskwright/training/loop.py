@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,15 @@ from torch.utils.data import DataLoader, Dataset
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import atomic_save
 from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.training import distributed
 from maskwright.training.config import Schedule
 
 __all__ = ["CPU_RUN", "STATE", "Objective", "RunOptions", "TimeLimit", "TrainProgress", "Trainer"]
 
 STATE = "training.pt"
 """File with the state that resuming needs."""
+_SAVE_EVERY = 20.0
+"""Seconds between two saved states, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ class RunOptions:
     """Reports steps; when it cancels, the run stops after the current step with its state saved."""
     on_step: Callable[[TrainProgress], None] = lambda step: None
     """Called every tenth step and after the last."""
+    on_note: Callable[[str], None] = lambda note: None
+    """Called with a sentence for the user when the run goes on in another way than planned."""
+    workers: int = 0
+    """Processes that read batches ahead."""
 
 
 CPU_RUN = RunOptions()
@@ -79,6 +86,20 @@ class Movable(Protocol):
         ...
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """A batch that may be trained on in parts, because its loss is the mean over its images."""
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        ...
+
+    def part(self, start: int, stop: int) -> Self:
+        """Some of its images."""
+        ...
+
+
 B = TypeVar("B", bound=Movable)
 B_contra = TypeVar("B_contra", bound=Movable, contravariant=True)
 
@@ -101,8 +122,8 @@ T = TypeVar("T", bound=nn.Module)
 class Trainer(Generic[T]):
     """AdamW on one module, with a moving average of its weights and a state file to resume from.
 
-    The state is saved every 100 steps and when the loop ends. The same seed on the same CPU gives the same weights,
-    however often the run was interrupted.
+    The state is saved every 100 steps or 20 seconds, and when the loop ends. The same seed on the same CPU gives the
+    same weights, however often the run was interrupted.
     """
 
     def __init__(
@@ -114,6 +135,7 @@ class Trainer(Generic[T]):
         *,
         state: str = STATE,
         pretrained: Sequence[nn.Module] = (),
+        lr_scale: Callable[[str], float] | None = None,
     ) -> None:
         """Prepare a run, and load its state when `out` holds one.
 
@@ -124,54 +146,128 @@ class Trainer(Generic[T]):
             device: torch device.
             state: Name of the state file.
             pretrained: Modules that learn at `config.pretrained_lr_scale` times the learning rate.
+            lr_scale: Factor on the learning rate by name of the parameter, in place of `pretrained`.
 
         Raises:
             MaskwrightError: `out` holds a run with other settings.
         """
         self.config, self.out, self.device = config, out, device
-        self.trained, self.ema = trained, copy.deepcopy(trained)
+        # without averaging, the result is what was trained
+        self.trained, self.ema = trained, copy.deepcopy(trained) if config.ema else trained
         for module in (self.trained, self.ema):
             module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = _parameter_groups(trained, config, pretrained)
+        groups = _parameter_groups(trained, config, lr_scale or _scale_of(trained, config, pretrained))
         self._lr_scales = [group.pop("lr_scale") for group in groups]
         self._optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
         self._state = out / state
+        self._save_every = _SAVE_EVERY
+        self._largest = config.batch
+        """Images that a pass may hold."""
         self.step = self._load_state()
         """Steps done."""
 
     def run(self, steps: Dataset[B], objective: Objective[B], options: RunOptions = CPU_RUN) -> bool:
-        """Train until the last step or until `options.progress` cancels; returns whether the last step was reached."""
+        """Train until the last step or until `options.progress` cancels; returns whether the last step was reached.
+
+        Where several processes train, each gets its part of a batch from `steps`, and the gradients are added.
+
+        Raises:
+            MaskwrightError: The memory does not suffice for one image, or the loss of the first steps is not a number.
+        """
         config, progress = self.config, options.progress
-        loader = DataLoader(steps, batch_size=None, sampler=range(self.step, config.steps))
-        since, since_step = time.monotonic(), self.step
+        loader = DataLoader(steps, batch_size=None, sampler=range(self.step, config.steps), num_workers=options.workers)
+        since, since_step, saved = time.monotonic(), self.step, time.monotonic()
         for step, batch in enumerate(loader, start=self.step):
-            torch.manual_seed(config.seed * 1_000_003 + step)
             for group, scale in zip(self._optimizer.param_groups, self._lr_scales, strict=True):
                 group["lr"] = scale * config.lr * _lr_factor(config, step)
             self.trained.train()
-            loss, parts = objective(step, batch.to(self.device))
-            self._update(step, loss, objective)
+            loss, parts = self._backward(step, batch.to(self.device), objective, options)
+            if not math.isfinite(loss):
+                self._return_to_saved(options)
+                return True
+            self._update(step, objective)
             self.step = step + 1
             if step % 10 == 9 or self.step == config.steps:
                 speed = (self.step - since_step) * config.batch / (time.monotonic() - since)
                 since, since_step = time.monotonic(), self.step
-                terms = {name: value.item() for name, value in parts.items()}
-                options.on_step(TrainProgress(self.step, config.steps, loss.item(), terms, speed))
+                options.on_step(TrainProgress(self.step, config.steps, loss, parts, speed))
                 progress.report(self.step, config.steps)
-            cancelled = progress.cancelled()
-            if step % 100 == 99 or self.step == config.steps or cancelled:
+            cancelled = distributed.any_of(progress.cancelled())
+            now = time.monotonic()
+            if step % 100 == 99 or now - saved > self._save_every or self.step == config.steps or cancelled:
                 self._save_state()
+                saved = time.monotonic()
+                # saving takes at most a twentieth of the time
+                self._save_every = max(_SAVE_EVERY, 20 * (saved - now))
             if cancelled:
                 break
         return self.step >= config.steps
 
-    def _update(self, step: int, loss: Tensor, objective: Objective[Any]) -> None:
-        self._optimizer.zero_grad()
-        loss.backward()
+    def _backward(
+        self, step: int, batch: Any, objective: Objective[Any], options: RunOptions
+    ) -> tuple[float, dict[str, float]]:
+        """Gradients of one step, of all processes; returns its loss and terms. Halves the pass when memory runs out."""
+        while True:
+            torch.manual_seed(self.config.seed * 1_000_003 + step)
+            self._optimizer.zero_grad()
+            try:
+                loss, terms = self._passes(step, batch, objective)
+                break
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if not isinstance(batch, Divisible) or self._largest <= 1:
+                    raise MaskwrightError(
+                        "There is not enough memory to train on one image at a time. Close other programs, or choose "
+                        "a recipe that trains less, such as decoder."
+                    ) from error
+            # outside of the handler: its traceback keeps the tensors of the failed pass alive
+            self._largest = min(self._largest, batch.images) // 2
+            torch.cuda.empty_cache()
+            options.on_note(
+                f"The memory did not suffice for {2 * self._largest} images at a time: the run goes on with "
+                f"{self._largest}, which takes longer and gives the same result."
+            )
+        if distributed.world() > 1:
+            distributed.add_up([p.grad for p in self.trained.parameters() if p.grad is not None])
+            loss = distributed.total(loss)
+        return loss, terms
+
+    def _passes(self, step: int, batch: Any, objective: Objective[Any]) -> tuple[float, dict[str, float]]:
+        if not isinstance(batch, Divisible):
+            loss, terms = objective(step, batch)
+            loss.backward()
+            return loss.item(), {name: value.item() for name, value in terms.items()}
+        total, summed = 0.0, dict[str, float]()
+        for start in range(0, batch.images, self._largest):
+            part = batch.part(start, min(start + self._largest, batch.images))
+            loss, terms = objective(step, part)
+            share = part.images / self.config.batch
+            (loss * share).backward()
+            total += loss.item() * share
+            for name, value in terms.items():
+                summed[name] = summed.get(name, 0.0) + value.item() * part.images / batch.images
+        return total, summed
+
+    def _update(self, step: int, objective: Objective[Any]) -> None:
         nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip_norm)
         self._optimizer.step()
         objective.constrain()
-        _update_ema(self.ema, self.trained, min(self.config.ema, (1 + step) / (10 + step)))
+        if self.ema is not self.trained:
+            _update_ema(self.ema, self.trained, min(self.config.ema, (1 + step) / (10 + step)))
+
+    def _return_to_saved(self, options: RunOptions) -> None:
+        """After a loss that is not a number: the last saved weights are the result."""
+        step = self.step
+        if not self._state.exists():
+            raise MaskwrightError(
+                f"The loss was not a number after {step} steps, so nothing was learned. Check the accepted masks, or "
+                "choose the recipe decoder."
+            )
+        self.step = self._load_state()
+        options.on_note(
+            f"The loss was not a number after {step} steps: the result is the model as it was after {self.step}."
+        )
 
     def _load_state(self) -> int:
         if not self._state.exists():
@@ -181,8 +277,9 @@ class Trainer(Generic[T]):
             raise MaskwrightError(
                 f"{self.out} holds a run with other settings. Name another folder with --out, or delete it."
             )
-        self.trained.load_state_dict(state["trained"])
-        self.ema.load_state_dict(state["ema"])
+        self.trained.load_state_dict(state["trained"], strict=False)
+        if self.ema is not self.trained:
+            self.ema.load_state_dict(state["ema"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
 
@@ -190,10 +287,12 @@ class Trainer(Generic[T]):
         state = {
             "config": json.dumps(self.config.to_dict()),
             "step": self.step,
-            "trained": self.trained.state_dict(),
-            "ema": self.ema.state_dict(),
+            "trained": _changing_state(self.trained),
+            "ema": _changing_state(self.ema) if self.ema is not self.trained else {},
             "optimizer": self._optimizer.state_dict(),
         }
+        if distributed.rank():
+            return
         atomic_save(self._state, lambda file: torch.save(state, file))
 
 
@@ -205,15 +304,33 @@ def _lr_factor(config: Schedule, step: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, config.steps - warmup)))
 
 
-def _parameter_groups(trained: nn.Module, config: Schedule, pretrained: Sequence[nn.Module]) -> list[dict[str, Any]]:
-    """Trainable parameters by learning-rate factor; weight decay for matrices and kernels, not for embeddings."""
+def _scale_of(trained: nn.Module, config: Schedule, pretrained: Sequence[nn.Module]) -> Callable[[str], float]:
+    """Factor on the learning rate by name: that of pretrained modules is lower."""
     slow = {id(parameter) for module in pretrained for parameter in module.parameters()}
+    names = {name for name, parameter in trained.named_parameters() if id(parameter) in slow}
+    return lambda name: config.pretrained_lr_scale if name in names else 1.0
+
+
+def _changing_state(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: parameters that learn, and all buffers."""
+    still = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in module.state_dict().items() if name not in still}
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed, on a GPU or on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error) or "allocate" in str(error)
+
+
+def _parameter_groups(
+    trained: nn.Module, config: Schedule, lr_scale_of: Callable[[str], float]
+) -> list[dict[str, Any]]:
+    """Trainable parameters by learning-rate factor; weight decay for matrices and kernels, not for embeddings."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
             undecayed = parameter.ndim < 2 or any(part in name for part in _EMBEDDINGS)
-            lr_scale = config.pretrained_lr_scale if id(parameter) in slow else 1.0
-            groups.setdefault((lr_scale, 0.0 if undecayed else config.weight_decay), []).append(parameter)
+            groups.setdefault((lr_scale_of(name), 0.0 if undecayed else config.weight_decay), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": lr_scale}
         for (lr_scale, decay), parameters in groups.items()

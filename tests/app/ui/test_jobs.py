@@ -173,7 +173,10 @@ def test_fine_tuning_says_what_is_missing_and_what_would_be_learned(client: Test
             project.accept(image, box(left, left + 5), "cow")
     plan = client.get("/ui/finetune").json()["plan"]
     assert (plan["reason"], plan["classes"]) == (None, [{"name": "cow", "masks": 6}])
-    assert (plan["images"], plan["validation"], plan["judged_by"]) == (1, 1, 3)
+    # of two images each is held out once
+    assert (plan["images"], plan["validation"], plan["parts"], plan["judged_by"]) == (2, 2, 2, 6)
+    assert plan["recipes"][0]["name"] == "decoder"
+    assert client.get("/ui/finetune/run-7/images").status_code == 400
     assert client.post("/ui/finetune", json={"act": "use", "run": "run-7"}).status_code == 400
     assert client.post("/ui/finetune", json={"act": "use"}).status_code == 400
     assert client.post("/ui/finetune", json={"act": "explode"}).status_code == 422

@@ -32,8 +32,8 @@ def test_labels_in_a_better_model_out_and_back(
     answer = done.json
     assert answer["run"] == "run-1"
     assert Path(answer["checkpoint"]).is_absolute()
-    assert answer["before"]["images"] == answer["after"]["images"] == 1
-    assert "2 classes, 12 masks, 5 training images, measured on 1 more" in done.err
+    assert answer["before"]["images"] == answer["after"]["images"] == 6
+    assert "2 classes, 12 masks, 6 training images, each held out once in 3 parts" in done.err
     image_file = tmp_path / "m0.png"
     used = run(
         "segment", image_file, "--text", "meadow, air", "--preset", answer["checkpoint"], "--device", "cpu", "--json"

@@ -26,7 +26,7 @@ from maskwright.presets.loading import load_dinotxt, load_sam
 from maskwright.training import clicks, dinov3seg
 from maskwright.training.config import TINY_SEG, ClickConfig
 from maskwright.training.data import Sample
-from maskwright.training.finetune import finetune, project_source, tuning_config
+from maskwright.training.finetune.dinotxt import finetune, project_source, tuning_config
 from maskwright.training.recipes import on_encoders_of
 from maskwright.training.vocabulary import Vocabulary
 

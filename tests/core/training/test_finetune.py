@@ -16,7 +16,7 @@ from maskwright.engine import Engine
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import load_dinotxt
 from maskwright.training.data import IGNORE, NONE, Sample
-from maskwright.training.finetune import finetune, project_sample, project_source, tuning_config
+from maskwright.training.finetune.dinotxt import finetune, project_sample, project_source, tuning_config
 from maskwright.training.loop import CPU_RUN, RunOptions
 from tests.progress import Recorded
 
@@ -109,10 +109,10 @@ def test_length_of_a_run_follows_the_number_of_images(small_preset: Path) -> Non
     assert [steps(5, epochs=1), steps(40, epochs=1000)] == [1, 2500]
 
 
-def test_words_stay_locked_and_the_head_recipe_leaves_the_backbone_alone(
+def test_words_stay_locked_and_the_decoder_recipe_leaves_the_backbone_alone(
     small_preset: Path, tuned: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
-    assert _tune(small_preset, samples, tmp_path, recipe="head", epochs=8)
+    assert _tune(small_preset, samples, tmp_path, recipe="decoder", epochs=8)
     base, full, head = (load_file(place / "dinotxt.safetensors") for place in (small_preset, tuned, tmp_path))
     for name, value in base.items():
         if name.startswith("text_model."):
@@ -135,12 +135,16 @@ def test_a_stopped_run_leaves_no_preset_and_ends_where_an_undisturbed_one_does(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_result_answers_with_what_was_tuned(segmenting_preset: Path, samples: list[Sample], tmp_path: Path) -> None:
+def test_the_result_answers_with_what_was_tuned_and_keeps_the_rest(
+    segmenting_preset: Path, samples: list[Sample], tmp_path: Path
+) -> None:
     assert _tune(segmenting_preset, samples, tmp_path, epochs=8)
-    assert "dinov3seg" not in sections(tmp_path)
-    engine = Engine.load(tmp_path, "cpu")
-    assert engine.text_methods == ("dinotxt",)
-    assert engine.text_model != Engine.load(segmenting_preset, "cpu").text_model
+    base, engine = Engine.load(segmenting_preset, "cpu"), Engine.load(tmp_path, "cpu")
+    assert engine.text_methods == ("dinotxt", "dinov3seg")
+    assert engine.text_model != base.text_model
+    image = Image(samples[0].pixels)
+    answers = [one.segment_text(image, NAMES, method="dinov3seg").label_map for one in (base, engine)]
+    assert (answers[0] == answers[1]).all()
 
 
 def test_published_weights_are_tuned_at_the_papers_rate(

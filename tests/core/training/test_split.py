@@ -33,7 +33,7 @@ def test_a_fifth_of_the_images_is_kept_out_and_every_class_is_on_both_sides() ->
 
 
 def test_an_image_that_was_measured_on_is_never_learnt_from_later() -> None:
-    masks = _masks(*((image, "cow") for image in range(1, 11)), *((image, "sky") for image in range(1, 11)))
+    masks = _masks(*((image, "cow") for image in range(1, 21)), *((image, "sky") for image in range(1, 21)))
     first = make_plan(masks, hold_out=True, seed=0)
     later = make_plan(masks, hold_out=True, former=first.validation, seed=99)
     assert set(first.validation) <= set(later.validation)
@@ -79,5 +79,30 @@ def test_both_sides_always_have_an_image(rows: list[tuple[int, str]], former: se
     except MaskwrightError:
         return
     assert plan.train
-    assert plan.validation
+    assert plan.measured
     assert not set(plan.train) & set(plan.validation)
+    # of few images each is held out once, and a part's model learns from the others
+    assert {image for fold in plan.folds for image in fold} in (set(), set(plan.train))
+    assert all(set(plan.train) - set(fold) for fold in plan.folds)
+
+
+def test_few_images_are_all_held_out_once() -> None:
+    plan = make_plan(_masks(*((image, "cow") for image in range(1, 11))), hold_out=True)
+    assert (plan.validation, plan.train, plan.measured) == ((), tuple(range(1, 11)), 10)
+    assert sorted(map(len, plan.folds)) == [3, 3, 4]
+
+
+def test_images_that_are_alike_stay_on_one_side() -> None:
+    masks = _masks(*((image, "cow") for image in range(1, 31)))
+    groups = [{1, 2, 3, 4}, {11, 12}]
+    for seed in range(5):
+        plan = make_plan(masks, hold_out=True, groups=groups, seed=seed)
+        assert len(plan.validation) >= 6
+        for group in groups:
+            assert group <= set(plan.validation) or group <= set(plan.train)
+
+
+def test_one_long_sequence_is_held_out_in_a_stretch() -> None:
+    plan = make_plan(_masks(*((image, "cow") for image in range(1, 41))), hold_out=True, groups=[range(1, 41)])
+    first = plan.validation[0]
+    assert plan.validation == tuple(range(first, first + 8))

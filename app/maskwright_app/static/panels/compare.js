@@ -41,15 +41,18 @@ async function compare(page, presets, sides) {
   if (!answer) return;
   fill(sides, ...answer.sides.map((/** @type {any} */ side) => el("figure", { style: { margin: "0", display: "grid", gap: "4px" } },
     el("figcaption", {}, el("b", {}, side.title ?? side.preset), el("span", { class: "quiet" }, ` ${side.masks.length} masks, ${Number(side.seconds).toFixed(1)} s`)),
-    picture(page, image, side.masks), side.notice ? el("p", { class: "quiet" }, side.notice) : null)));
+    picture(page, image, side.masks, page.stage.image.levels[0]), side.notice ? el("p", { class: "quiet" }, side.notice) : null)));
 }
 
 /**
+ * An image with masks over it.
+ *
  * @param {Page} page
- * @param {import("../store.js").ImageItem} image
+ * @param {{width: number, height: number}} image
  * @param {any[]} masks
+ * @param {CanvasImageSource | null | undefined} pixels
  */
-function picture(page, image, masks) {
+export function picture(page, image, masks, pixels) {
   const width = 740;
   const height = Math.max(1, Math.round((width * image.height) / image.width));
   const canvas = el("canvas", { width: String(width), height: String(height), role: "img", "aria-label": masks.map((mask) => mask.category).join(", ") || "no masks", style: { width: "100%", "border-radius": "6px", display: "block" } });
@@ -66,7 +69,7 @@ function picture(page, image, masks) {
   shade(labels, width, height, styles, new Uint32Array(data.data.buffer), { thickness: 2 });
   const over = el("canvas", { width: String(width), height: String(height) });
   over.getContext("2d")?.putImageData(data, 0, 0);
-  for (const level of page.stage.image.levels.slice(0, 1)) context.drawImage(level, 0, 0, width, height);
+  if (pixels) context.drawImage(pixels, 0, 0, width, height);
   context.drawImage(over, 0, 0);
   return canvas;
 }

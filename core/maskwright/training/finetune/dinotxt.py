@@ -1,14 +1,10 @@
-"""Fine-tuning of a preset's dino.txt on the accepted masks of a project; the text tower stays frozen.
-
-dino.txt and not dinov3.seg is tuned: in 11 minutes on the same 40 CamVid frames, dinov3.seg reached a mIoU of 0.31 on
-other sequences, dino.txt 0.35.
-"""
+"""Fine-tuning of a preset's dino.txt on the accepted masks of a project; the text tower stays frozen."""
 
 from __future__ import annotations
 
 import copy
-import shutil
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,19 +16,18 @@ from maskwright.formats.labelled_folder import rasterize
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.efficientnet_lite import LiteTrunk
 from maskwright.presets.config import DinoTxtSettings
-from maskwright.presets.config_io import sections, to_plain
+from maskwright.presets.config_io import to_plain
 from maskwright.presets.loading import LoadedDinoTxt
-from maskwright.presets.weights import save_part, write_part
+from maskwright.presets.weights import save_part
 from maskwright.training.config import RELEASED_LR, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, Steps
+from maskwright.training.finetune.export import TITLES, answer_with, keep_dinov3seg, keep_parts, link, tied_parts
 from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
 from maskwright.training.losses import ClassEmbeddings, TextObjective, TrainedDinoTxt
 from maskwright.training.vocabulary import Vocabulary
 
-__all__ = ["DEFAULT_EPOCHS", "RECIPES", "STEP_RANGE", "finetune", "project_sample", "project_source", "tuning_config"]
+__all__ = ["DEFAULT_EPOCHS", "STEP_RANGE", "finetune", "project_sample", "project_source", "tuning_config"]
 
-RECIPES = ("full", "head")
-"""What is trained: the whole visual model, or its head on the frozen backbone."""
 DEFAULT_EPOCHS = 320
 STEP_RANGE = (100, 800)
 """Fewest and most steps of a run of default length."""
@@ -114,7 +109,8 @@ def finetune(
         names: Classes by index, as users type them.
         config: Settings, as `tuning_config` returns them.
         out: Folder of the run.
-        recipe: One of RECIPES.
+        recipe: "decoder" trains the vision head, "qv" and "qk" these projections of the backbone's blocks as well,
+            "vision" and "full" the whole visual model.
         options: Device and callbacks.
 
     Returns:
@@ -126,19 +122,24 @@ def finetune(
     backbone = model.visual_model.backbone
     # a pretrained trunk has seen more than any project shows, and the learning rate is not made for it
     trunks = [module for module in backbone.modules() if isinstance(module, LiteTrunk)]
-    frozen = [backbone] if recipe == "head" else trunks
+    frozen = [backbone] if recipe == "decoder" else trunks
     trained = TrainedDinoTxt(model, offset=-settings.threshold * settings.background_scale, frozen=frozen)
+    if recipe in ("qv", "qk"):
+        for name, parameter in backbone.named_parameters():
+            parameter.requires_grad_(re.search(rf"\.[{recipe}]_proj\.", name) is not None)
     trainer = Trainer(trained, config, out, options.device, pretrained=[model])
     vocabulary = Vocabulary.exactly(names)
     embeddings = ClassEmbeddings(model, vocabulary, base.tokenizer, config, options.device)
     objective = TextObjective(trained, [source], vocabulary, embeddings, config, options.device)
     if not trainer.run(Steps([source], config), objective, options):
         return False
-    _export(out, base, trainer.ema, names)
+    _export(out, base, trainer.ema, names, options.on_note)
     return True
 
 
-def _export(out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence[str]) -> None:
+def _export(
+    out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence[str], on_note: Callable[[str], None]
+) -> None:
     """Write the tuned preset: the base's settings, with the trained weights, scale and threshold."""
     scale, settings = ema.model.logit_scale.exp().item(), base.settings
     known = settings.vocabulary
@@ -150,13 +151,12 @@ def _export(out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence
         threshold=-10 * ema.offset.item() / scale,
         vocabulary=None if known is None else tuple(sorted({*known, *names})),
     )
-    shutil.copyfile(base.folder / settings.tokenizer, out / settings.tokenizer)
+    keep_parts(base.folder, out, changed=("dinotxt", "dinov3seg", *tied_parts(base.folder)))
+    link(base.folder / settings.tokenizer, out / settings.tokenizer)
     # steps of RELEASED_LR are smaller than the resolution of half precision
     dtype = torch.float32 if settings.released else torch.float16
     save_part(out, "dinotxt", ema.model.state_dict(), to_plain(tuned), dtype=dtype)
-    # models that were not trained are copied; these are tied to the weights they were built on
-    for part, config in sections(base.folder).items():
-        if part not in ("dinotxt", "dinov3seg", "talk2dino", "ovs-dino"):
-            if "weights" in config:
-                shutil.copyfile(base.folder / config["weights"], out / config["weights"])
-            write_part(out, part, config)
+    keep_dinov3seg(base.folder, out)
+    answer_with(out, "dinotxt", names)
+    if left_out := [TITLES[part] for part in tied_parts(base.folder)]:
+        on_note(f"Made for the old features of dino.txt and left out of the result: {', '.join(left_out)}.")
