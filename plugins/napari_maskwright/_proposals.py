@@ -32,13 +32,14 @@ class ProposalsBox(QWidget):
         self.least.setPrefix("\N{GREATER-THAN OR EQUAL TO} ")
         # arrows of the keyboard and the wheel change it, and the row is narrow
         self.least.setButtonSymbols(QDoubleSpinBox.NoButtons)
+        self.least.setStyleSheet("QDoubleSpinBox { min-width: 20px; padding: 1px 2px }")
         self.least.setFixedWidth(self.least.fontMetrics().horizontalAdvance(self.least.text()) + 12)
         self.least.setToolTip("Score from which on the button beside it accepts.")
         self.least.valueChanged.connect(lambda _: self._count())
         self.above = button("", "", trigger("accept above"))
         for part, text in ((self.accept, "Accept (G)"), (self.reject, "Reject (U)"), (self.above, "Accept 88")):
             # as narrow as its text, whatever a theme says
-            part.setMinimumWidth(part.fontMetrics().horizontalAdvance(text) + 5)
+            part.setMinimumWidth(part.fontMetrics().horizontalAdvance(text) + 12)
         self.duplicates = QCheckBox("Show duplicates")
         self.duplicates.setToolTip(
             "Proposals that repeat an accepted mask of the same category are hidden; show them here to decide on them."
