@@ -26,10 +26,13 @@ from maskwright.models.dinov3 import DinoV3, DinoV3Config
 from maskwright.models.dinov3seg import ImageFeatures
 from maskwright.models.insid3 import Insid3Config
 from maskwright.models.normalization import normalize
+from maskwright.models.talk2dino import Projection, ProjectionConfig
 from maskwright.models.talk2dino import scores as sigmoid_scores
 from maskwright.presets.config import Insid3Settings, PointMatching
 from maskwright.presets.loading import Loaded, Preset, load
 from maskwright.progress import NO_PROGRESS
+from maskwright.training.captions import CaptionedImage
+from maskwright.training.projection import ProjectionSettings, _Captions, _optimize
 from maskwright.training.vocabulary import NO, Vocabulary
 
 CPU = torch.device("cpu")
@@ -224,3 +227,40 @@ def test_published_training_has_the_classes_of_its_data() -> None:
     assert (plain.containment() == np.eye(len(names))).all()
     assert len(joined) < len(names)
     assert (joined.containment() != NO).sum() > len(joined)
+
+
+def test_talk2dinos_projection_learns_as_released() -> None:
+    """Every caption once an epoch, a constant rate and scale, beside a loop written as the release is."""
+    torch.manual_seed(0)
+    own = [tuple(f"caption {n} {k}" for k in range(1 + n % 3)) for n in range(7)]
+    images = [CaptionedImage(Path(f"{n}.jpg"), texts_of, names=False) for n, texts_of in enumerate(own)]
+    pairs = [(n, f"caption {n} {k}") for n in range(7) for k in range(1 + n % 3)]
+    captions = _Captions(images)
+    regions, texts = torch.randn(7, 3, 6).half(), torch.randn(len(pairs), 1, 5)
+    settings = ProjectionSettings(epochs=4, batch=5, lr=0.01, seed=3)
+    ours, theirs = (Projection(ProjectionConfig(text=5, width=6, hidden=4)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    losses = _optimize(ours, regions, texts, captions, settings, CPU, NO_PROGRESS)
+
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=0.01)
+    rng = np.random.default_rng(3)
+    for epoch in range(4):
+        order, values = [pairs[n] for n in rng.permutation(len(pairs))], []
+        for start in range(0, len(order), 5):
+            batch = order[start : start + 5]
+            rng.integers(1, size=len(batch))
+            text = theirs(torch.stack([texts[captions.texts.index(name), 0] for _, name in batch]))
+            heads = regions[[n for n, _ in batch]].float()
+            best = F.cosine_similarity(heads, text[:, None], dim=2).argmax(dim=1)
+            image = heads[torch.arange(len(batch)), best]
+            logits = F.cosine_similarity(image[:, None], text[None], dim=2) / 0.07
+            label = torch.arange(len(batch))
+            loss = (F.cross_entropy(logits, label) + F.cross_entropy(logits.T, label)) / 2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            values.append(loss.item())
+        assert losses[epoch] == pytest.approx(np.mean(values), abs=1e-4)
+    assert len(values) == 3, "13 captions in batches of five, none left out"
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, theirs.state_dict()[name], atol=1e-4, rtol=0)

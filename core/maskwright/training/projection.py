@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,7 +66,11 @@ class ProjectionSettings:
     epochs: int = 100
     batch: int = 128
     lr: float = 1e-4
-    """Peak learning rate of Adam; a cosine over the epochs follows."""
+    """Learning rate of Adam, or its peak where a cosine over the epochs follows."""
+    released: bool = True
+    """As in the authors' code: an epoch has every caption of every image once, the learning rate is constant, and the
+    loss has its initial scale. Otherwise an epoch has one caption per image, rare ones more often, the rate follows a
+    cosine, the scale learns, and further images with a caption are no negatives of it: for few images."""
     size: int = 518
     """Side in pixels of the square that images are resized to; see `Talk2Dino.regions`."""
     hidden: int | None = None
@@ -74,7 +78,7 @@ class ProjectionSettings:
     seed: int = 0
 
 
-TINY_PROJECTION = ProjectionSettings(epochs=75, lr=1e-3, size=448, hidden=64)
+TINY_PROJECTION = ProjectionSettings(epochs=75, lr=1e-3, size=448, hidden=64, released=False)
 """Settings of the bundled preset, for few images and a small file."""
 
 
@@ -180,21 +184,22 @@ def _optimize(
 ) -> tuple[float, ...]:
     """Minimise InfoNCE (Eq. 7); returns the mean loss of each epoch."""
     loss = InfoNce().to(device)
+    loss.requires_grad_(not settings.released)
     optimizer = torch.optim.Adam([*projection.parameters(), *loss.parameters()], lr=settings.lr)
-    rng, batch = np.random.default_rng(settings.seed), min(settings.batch, len(regions))
+    rng = np.random.default_rng(settings.seed)
     losses = []
     for epoch in range(settings.epochs):
-        order, values = rng.permutation(len(regions)), []
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
-        # images that do not fill a batch are drawn in another epoch
-        for rows in order[: len(order) // batch * batch].reshape(-1, batch):
+        values = []
+        if not settings.released:
+            for group in optimizer.param_groups:
+                group["lr"] = settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+        for rows, drawn in captions.batches(settings, rng):
             _report(progress, epoch, settings.epochs, _TRAINING)
-            drawn = np.array([captions.draw(row, rng) for row in rows])
-            text = projection(texts[drawn, rng.integers(texts.shape[1], size=batch)].to(device))
+            text = projection(texts[drawn, rng.integers(texts.shape[1], size=len(rows))].to(device))
             image = pool_regions(regions[rows].to(device).float(), text, settings.pooling)
             cosines = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
-            value = loss(cosines, torch.from_numpy(captions.matches(rows, drawn)).to(device))
+            same = None if settings.released else torch.from_numpy(captions.matches(rows, drawn)).to(device)
+            value = loss(cosines, same)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -219,6 +224,22 @@ class _Captions:
         counts = np.bincount(np.concatenate(self._of))
         # rare captions are drawn more often: "sky" fits every other image, a sentence fits one
         self._weights = counts**-0.5
+
+    def batches(
+        self, settings: ProjectionSettings, rng: np.random.Generator
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Rows of images and their captions, a batch at a time, for one epoch."""
+        if settings.released:
+            pairs = np.array([(row, caption) for row, own in enumerate(self._of) for caption in own])
+            pairs = pairs[rng.permutation(len(pairs))]
+            for start in range(0, len(pairs), settings.batch):
+                part = pairs[start : start + settings.batch]
+                yield part[:, 0], part[:, 1]
+            return
+        order, batch = rng.permutation(len(self._of)), min(settings.batch, len(self._of))
+        # images that do not fill a batch are drawn in another epoch
+        for rows in order[: len(order) // batch * batch].reshape(-1, batch):
+            yield rows, np.array([self.draw(row, rng) for row in rows])
 
     def draw(self, row: int, rng: np.random.Generator) -> int:
         """Index of one caption of an image."""

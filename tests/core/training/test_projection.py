@@ -53,7 +53,7 @@ from tests.core.presets.test_convert_talk2dino import (
 from tests.progress import Recorded
 
 CPU = torch.device("cpu")
-RUN = ProjectionSettings(epochs=3, batch=4, lr=1e-2, size=64, hidden=16)
+RUN = ProjectionSettings(epochs=3, batch=4, lr=1e-2, size=64, hidden=16, released=False)
 COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200), "white": (230, 230, 230)}
 TAUGHT = [name for n in range(60) if not held_out(name := f"p{n}.png")]
 KEPT_OUT = [name for n in range(60) if held_out(name := f"p{n}.png")]
