@@ -10,14 +10,25 @@ import pytest
 from maskwright_app.security import _login_page
 from tests.app.conftest import Page
 from tests.app.node import node_modules
-from tests.app.page.conftest import ADDRESS, accept, click, disc, drag, press, propose, wait_stored
+from tests.app.page.conftest import ADDRESS, accept, click, disc, drag, press, propose, stored, wait_stored
 from tests.browser import needs_chromium
 
 pytestmark = [pytest.mark.gui, needs_chromium]
 
+NAME = "(one) => one.id || one.getAttribute('aria-label') || one.title || one.textContent"
+CONTROLS = f"""() => [...document.querySelectorAll('button, input, select, [tabindex="0"]')]
+    .filter((one) => one.checkVisibility() && one.tabIndex >= 0 && !one.disabled && one.type !== 'file').map({NAME})"""
+FOCUSED = f"""() => {{
+    const one = document.activeElement;
+    const marked = (element) => {{
+        const {{ outlineStyle, boxShadow }} = getComputedStyle(element);
+        return outlineStyle !== 'none' || boxShadow !== 'none';
+    }};
+    return [({NAME})(one), one === document.body || marked(one) || marked(one.parentElement)];
+}}"""
 PANELS = ("settings", "batch", "files", "finetune", "compare")
-SERIOUS = """async () => {
-    const { violations } = await axe.run({ resultTypes: ['violations'] });
+SERIOUS = """async (region) => {
+    const { violations } = await axe.run(document.querySelector(region), { resultTypes: ['violations'] });
     return violations.filter(({ impact }) => ['serious', 'critical'].includes(impact))
         .map(({ id, nodes }) => [id, ...nodes.slice(0, 3).map((node) => node.html.slice(0, 120))]);
 }"""
@@ -45,11 +56,11 @@ FAINT = """() => {
 }"""
 
 
-def found(tab: Any) -> list[str]:
+def found(tab: Any, region: str = "body") -> list[str]:
     """What axe calls serious, and text without contrast in one of the themes."""
     if not tab.evaluate("'axe' in window"):
         tab.evaluate((node_modules() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
-    problems = [str(row) for row in tab.evaluate(SERIOUS)]
+    problems = [str(row) for row in tab.evaluate(SERIOUS, region)]
     for theme in ("light", "dark"):
         tab.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
         problems += [f"{theme} {row}" for row in tab.evaluate(FAINT)]
@@ -85,22 +96,22 @@ def test_axe_finds_nothing_serious_in_any_state(
         tab.wait_for_selector(".notice.error")
 
     tab.wait_for_selector("#masks .mask-row >> nth=1")
-    states: dict[str, Callable[[], Any]] = {
-        "masks": lambda: press(tab, "j"),
-        "history": lambda: (press(tab, "s"), click(tab, 200, 100), show_dialog("#history")),
-        "class": lambda: (press(tab, "Escape"), show_dialog(".class-row .edit")),
-        "clicks": start_clicks,
-        "drawing": start_drawing,
-        "error": fail,
-        **{name: lambda name=name: tab.click(f"#open-{name}") for name in PANELS},  # type: ignore[misc]
-        "help": lambda: press(tab, "Escape", "?"),
-        "no masks": lambda: (press(tab, "Escape", "n"), tab.wait_for_selector("#masks .empty")),
+    states: dict[str, tuple[str, Callable[[], Any]]] = {
+        "masks": ("html", lambda: press(tab, "j")),
+        "history": ("dialog", lambda: (press(tab, "s"), click(tab, 200, 100), show_dialog("#history"))),
+        "class": ("dialog", lambda: (press(tab, "Escape"), show_dialog(".class-row .edit"))),
+        "clicks": ("#center", start_clicks),
+        "drawing": ("#center", start_drawing),
+        "error": ("#center", fail),
+        **{name: ("#drawer", lambda name=name: tab.click(f"#open-{name}")) for name in PANELS},  # type: ignore[misc]
+        "help": ("dialog", lambda: press(tab, "Escape", "?")),
+        "no masks": ("#side", lambda: (press(tab, "Escape", "n"), tab.wait_for_selector("#masks .empty"))),
     }
     problems: dict[str, str] = {}
-    for name, show in states.items():
+    for name, (region, show) in states.items():
         show()
         tab.wait_for_timeout(100)
-        problems |= {problem: name for problem in found(tab) if problem not in problems}
+        problems |= {problem: name for problem in found(tab, region) if problem not in problems}
     tab.set_content(_login_page("Wrong name or password.").body.decode())
     problems |= dict.fromkeys(found(tab), "login")
     said = "\n".join(f"{name}: {problem}" for problem, name in problems.items())
@@ -110,26 +121,60 @@ def test_axe_finds_nothing_serious_in_any_state(
 def test_a_walk_with_keys_alone(open_tab: Callable[..., Any], new_image: Callable[..., int], server: Page) -> None:
     first, second = new_image(), new_image()
     tab = open_tab(first)
-    press(tab, "/")
-    tab.keyboard.type("grass, tree")
-    press(tab, "Enter")
-    tab.wait_for_selector("#masks .mask-row")
-    tab.wait_for_selector("#busy:not(.on)", state="attached")
+    propose(server, first, cow=(disc(60, 100, 30), 0.8), barn=(disc(160, 100, 30), 0.7), pond=(disc(260, 100, 30), 0.6))
+
+    def accepted() -> list[str]:
+        return sorted(row.category for row in stored(server, first))
+
+    def selected(name: str) -> None:
+        tab.locator('#masks [aria-selected="true"]', has_text=name).wait_for()
+
+    tab.wait_for_selector("#masks .mask-row >> nth=2")
     press(tab, "j", "g")
-    accepted = wait_stored(tab, server, first, lambda rows: len(rows) == 1)
+    selected("barn")
+    press(tab, "u")
+    selected("pond")
+    assert accepted() == ["cow"]
+    press(tab, "g")
+    wait_stored(tab, server, first, lambda rows: len(rows) == 2)
+    press(tab, "Control+z")
+    wait_stored(tab, server, first, lambda rows: len(rows) == 1)
+    # a class of its own through the field, which Escape leaves
+    tab.focus("#new-class")
+    tab.keyboard.type("lake")
+    press(tab, "Enter", "Escape")
+    tab.focus("#masks")
+    press(tab, "ArrowDown")
+    selected("pond")
+    press(tab, "Escape", "Shift+G")
+    wait_stored(tab, server, first, lambda rows: len(rows) == 2)
+    assert accepted() == ["cow", "pond"]
+    tab.focus("#masks")
+    press(tab, "ArrowUp", "ArrowUp")
+    selected("cow")
+    press(tab, "Delete")
+    wait_stored(tab, server, first, lambda rows: len(rows) == 1)
+    assert accepted() == ["pond"]
     press(tab, "n")
     tab.wait_for_function("id => location.hash === `#${id}`", arg=second)
     press(tab, "Shift+N")
     tab.wait_for_function("id => location.hash === `#${id}`", arg=first)
-    tab.locator(f'#masks [data-key="stored:{accepted[0].id}"]').wait_for()
-    tab.focus("#masks")
-    press(tab, "Home")
-    for _ in range(tab.locator("#masks .mask-row").count()):
-        if tab.locator(f'#masks [data-key="stored:{accepted[0].id}"][aria-selected="true"]').count():
-            break
-        press(tab, "ArrowDown")
-    press(tab, "Delete")
-    wait_stored(tab, server, first, lambda rows: not rows)
+    press(tab, "d")
+    tab.wait_for_function("id => location.hash !== `#${id}`", arg=first)
+    assert tab.request.get(f"{server.url}ui/images/{first}").json()["status"] == "complete"
+
+
+def test_tab_reaches_every_control_and_shows_where_it_is(open_tab: Callable[..., Any], photo: int) -> None:
+    tab = open_tab(photo)
+    controls = set(tab.evaluate(CONTROLS))
+    reached, unseen = set(), []
+    for _ in range(len(controls) + 10):
+        press(tab, "Tab")
+        name, outlined = tab.evaluate(FOCUSED)
+        reached.add(name)
+        unseen += [] if outlined else [name]
+    assert controls - reached == set()
+    assert unseen == []
 
 
 def test_help_lists_the_keys_and_first_steps_come_once(browser: Any, server: Page, photo: int) -> None:

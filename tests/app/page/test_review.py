@@ -80,10 +80,12 @@ def test_tab_goes_through_masks_that_overlap(open_tab: Callable[..., Any], serve
     tab = open_tab(photo)
     tab.wait_for_selector("#masks .mask-row >> nth=2")
     click(tab, 160, 120)
-    tab.locator(SELECTED, has_text="ring20").wait_for()
-    for name in ("ring40", "ring60", "ring20"):
+    seen = []
+    for _ in range(4):
+        tab.wait_for_selector(SELECTED)
+        seen.append(tab.inner_text(f"{SELECTED} .name"))
         press(tab, "Tab")
-        tab.locator(SELECTED, has_text=name).wait_for()
+    assert seen == ["ring20", "ring40", "ring60", "ring20"]
 
 
 def test_names_are_text_wherever_they_are_shown(open_tab: Callable[..., Any], server: Page, photo: int) -> None:
@@ -113,7 +115,19 @@ def test_a_class_by_key(open_tab: Callable[..., Any], server: Page, photo: int) 
     click(tab, 160, 120)
     tab.wait_for_selector(SELECTED)
     press(tab, "7")
-    wait_stored(tab, server, photo, lambda rows: rows[0].category == "hedge")
+    (mask,) = wait_stored(tab, server, photo, lambda rows: rows[0].category == "hedge")
+    # merged into the other class, and back in one step
+    tab.locator(".class-row", has_text="hedge").locator(".edit").click()
+    tab.select_option("dialog select[aria-label^='Class that']", label="shrub")
+    tab.locator("dialog button", has_text="Merge").click()
+    (merged,) = wait_stored(tab, server, photo, lambda rows: rows[0].category == "shrub")
+    assert merged.id == mask.id
+    tab.wait_for_selector("dialog", state="detached")
+    assert tab.locator(".class-row", has_text="hedge").count() == 0
+    tab.focus("#stage")
+    press(tab, "Control+z")
+    tab.locator(".class-row", has_text="hedge").wait_for()
+    assert [row.category for row in stored(server, photo)] == ["hedge"]
 
 
 def test_what_another_window_does_appears(open_tab: Callable[..., Any], server: Page, photo: int) -> None:
@@ -123,9 +137,10 @@ def test_what_another_window_does_appears(open_tab: Callable[..., Any], server: 
     press(tab, "s")
     click(tab, 160, 120)
     press(tab, "Delete")
-    wait_stored(tab, server, photo, lambda rows: not rows)
+    assert wait_stored(tab, server, photo, lambda rows: not rows) == []
     tab.locator(".notice button", has_text="Undo").click()
-    wait_stored(tab, server, photo, lambda rows: len(rows) == 1)
+    (row,) = wait_stored(tab, server, photo, lambda rows: len(rows) == 1)
+    assert row.category == "pond"
 
 
 def test_what_cannot_be_written_stays_and_can_be_tried_again(
