@@ -192,7 +192,41 @@ def screens(browser: Any, address: str, folder: Path) -> None:
                 if tab.locator(f"#open-{panel}").is_visible():
                     tab.click(f"#open-{panel}")
                     shoot(panel)
+            for state in further_states(tab):
+                shoot(state)
             tab.context.close()
+
+
+def further_states(tab: Any) -> Iterator[str]:
+    """Put the page into one state after the other; yields their names."""
+    for _ in range(3):
+        tab.keyboard.press("Escape")
+    tab.keyboard.press("c")
+    tab.mouse.click(*place(tab, 0.2, 0.3))
+    tab.wait_for_selector("#keep:not([disabled])")
+    yield "clicks"
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("b")
+    tab.mouse.move(*place(tab, 0.2, 0.3))
+    tab.mouse.down()
+    tab.mouse.move(*place(tab, 0.4, 0.5), steps=5)
+    tab.mouse.up()
+    yield "drawing"
+    tab.keyboard.press("Enter")
+    yield "no-name"
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("o")
+    yield "busy"
+    tab.click("#stop")
+    tab.keyboard.press("m")
+    yield "names"
+    tab.keyboard.press("?")
+    yield "keys"
+    tab.keyboard.press("Escape")
+    tab.evaluate("document.querySelector('.class-row .edit').click()")
+    yield "class"
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("m")
 
 
 def main() -> None:

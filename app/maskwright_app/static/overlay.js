@@ -1,6 +1,7 @@
 /** From the state to the stage: which masks are drawn, in which colours, with which marks. */
 import { isVisible, nameOf, selectedMask } from "./actions/masks.js";
 import { pixel } from "./canvas/raster.js";
+import { middle } from "./canvas/rle.js";
 import { shadeOf } from "./text.js";
 
 /**
@@ -120,9 +121,7 @@ function showMarks(page) {
   if (display.names && !display.hidden) {
     for (const mask of masks.values()) {
       if (!isVisible(page, mask) || display.classesOff.includes(nameOf(page, mask))) continue;
-      const [x, y, width, height] = mask.bbox;
-      const text = nameOf(page, mask) || "no name";
-      stage.marks.names.push({ x: x + width / 2, y: y + height / 2, text });
+      if (mask.rows) stage.marks.names.push({ ...middle(mask.rows), text: nameOf(page, mask) || "no name" });
     }
   }
   stage.invalidate("marks");

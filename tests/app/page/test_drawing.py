@@ -54,7 +54,10 @@ def test_a_painted_mask_waits_for_its_name(tab: Any, server: Page, photo: int) -
     drag(tab, (50, 50), (80, 50))
     tab.wait_for_selector("#action-bar #keep")
     press(tab, "Enter")
-    tab.locator(".notice", has_text="What is it").wait_for()
+    notice = tab.locator(".notice", has_text="What is it")
+    notice.wait_for()
+    box, bar = notice.bounding_box(), tab.locator("#action-bar").bounding_box()
+    assert box["y"] + box["height"] <= bar["y"], "the question does not cover the answer"
     drag(tab, (50, 90), (80, 90))
     press(tab, "z")
     add_class(tab, "grass")

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Edit } from "../../../app/maskwright_app/static/canvas/edit.js";
 import { paint, pixel, sample, shade } from "../../../app/maskwright_app/static/canvas/raster.js";
 import {
-  contains, decode, encode, rowsFromBytes, runsFromText, runsToText,
+  contains, decode, encode, middle, rowsFromBytes, runsFromText, runsToText,
 } from "../../../app/maskwright_app/static/canvas/rle.js";
 import { contours, holes, scanRings, simplify, specks } from "../../../app/maskwright_app/static/canvas/shapes.js";
 
@@ -52,6 +52,17 @@ for (const [width, height] of [[1, 1], [1, 9], [9, 1], [7, 5], [40, 33]]) {
     });
   }
 }
+
+test("a name lies inside its mask, even where the middle of the box does not", () => {
+  const ring = Uint8Array.from({ length: 900 }, (_, i) => {
+    const away = Math.hypot((i % 30) - 14.5, Math.floor(i / 30) - 14.5);
+    return away > 9 && away < 14 ? 1 : 0;
+  });
+  const rows = rowsFromBytes(ring, 30, [0, 0, 30, 30]);
+  const { x, y } = middle(rows);
+  assert.ok(contains(rows, x, y));
+  assert.ok(!contains(rows, 15, 15));
+});
 
 test("a mask on the screen is where its pixels are, at any zoom", () => {
   const [width, height] = [40, 33];

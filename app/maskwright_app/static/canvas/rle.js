@@ -216,6 +216,27 @@ export function contains(rows, x, y) {
 }
 
 /**
+ * A place inside for a name: the middle of the longest of some rows; the middle of the box of an empty mask.
+ *
+ * @param {Rows} rows
+ * @returns {{x: number, y: number}}
+ */
+export function middle(rows) {
+  const place = { x: rows.x + rows.width / 2, y: rows.y + rows.height / 2 };
+  let longest = 0;
+  const step = Math.max(1, Math.floor(rows.height / 16));
+  for (let row = Math.floor(step / 2); row < rows.height; row += step) {
+    for (let i = 2 * rows.starts[row]; i < 2 * rows.starts[row + 1]; i += 2) {
+      const length = rows.spans[i + 1] - rows.spans[i];
+      if (length <= longest) continue;
+      longest = length;
+      [place.x, place.y] = [rows.spans[i] + length / 2, rows.y + row + 0.5];
+    }
+  }
+  return place;
+}
+
+/**
  * Write rows into a mask of the image, row-major bytes.
  *
  * @param {Rows} rows

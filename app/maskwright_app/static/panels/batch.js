@@ -45,7 +45,7 @@ export function batchPanel(page) {
     el("div", { class: "setting" }, el("b", {}, "Predict on many images"), summary,
       el("label", { class: "row", for: "batch-accept" }, aboveOn, "Accept at once what is surer than"),
       el("div", { class: "row" }, above, number),
-      el("div", { class: "row" }, words, like),
+      el("div", { class: "row wrap" }, words, like),
       el("p", {}, "You can go on working meanwhile; clicks come first. Pause and go on at any time, also after a restart.")),
     jobs);
 }
