@@ -142,7 +142,9 @@ def test_a_walk_with_keys_alone(open_tab: Callable[..., Any], new_image: Callabl
     # a class of its own through the field, which Escape leaves
     tab.focus("#new-class")
     tab.keyboard.type("lake")
-    press(tab, "Enter", "Escape")
+    press(tab, "Enter")
+    tab.locator("#next-name strong", has_text="lake").wait_for()
+    press(tab, "Escape")
     tab.focus("#masks")
     press(tab, "ArrowDown")
     selected("pond")
@@ -174,6 +176,10 @@ def test_tab_reaches_every_control_and_shows_where_it_is(open_tab: Callable[...,
         reached.add(name)
         unseen += [] if outlined else [name]
     assert controls - reached == set()
+    # images are one stop; arrows go through them
+    tab.focus('.thumb[aria-current="true"]')
+    press(tab, "ArrowUp" if tab.locator(".thumb").count() > 1 else "Tab")
+    assert tab.evaluate("document.activeElement.ariaCurrent") != "true"
     assert unseen == []
 
 

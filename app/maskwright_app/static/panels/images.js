@@ -41,12 +41,22 @@ export function createImages(page) {
         void page.attempt(() => loadImages(page, offset)).finally(() => loading.delete(offset));
       }
     }
+    // one of them is reached by Tab, the others by arrows
+    const tabbed = shown.some(({ item }) => item.id === image?.id) ? image.id : shown[0]?.item.id;
     reconcile(inner, shown, ({ item }) => String(item.id), ({ item }) => thumb(page, item), (element, { item, place: at }) => {
       element.style.top = across ? "6px" : `${at * step + 4}px`;
       element.style.left = across ? `${at * step + 6}px` : "";
       updateThumb(element, item, image?.id === item.id);
+      element.tabIndex = item.id === tabbed ? 0 : -1;
     });
   };
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    const thumb = document.activeElement;
+    if (!step || thumb?.parentElement !== inner) return;
+    event.preventDefault();
+    /** @type {HTMLElement | null} */ (step > 0 ? thumb.nextElementSibling : thumb.previousElementSibling)?.focus();
+  });
   list.addEventListener("scroll", render, { passive: true });
   new ResizeObserver(render).observe(list);
   page.store.watch(["images", "image"], render);
