@@ -41,7 +41,7 @@ def engine() -> Engine:
 def test_its_card_names_the_weights() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     stored = sections(FOLDER)
-    for part in ("dinotxt", "dinov3seg", "talk2dino", "sam"):
+    for part in ("dinotxt", "dinov3seg", "talk2dino", "ovs-dino", "sam"):
         assert stored[part]["sha256"] in card
     notices = (FOLDER / "NOTICE.txt").read_text(encoding="utf-8")
     for origin in ("MobileSAM", "EfficientNet-Lite2", "all-MiniLM-L6-v2", "WordNet"):
