@@ -192,7 +192,9 @@ class ImageMatcher:
             return _of(known, "content")
         opened = Image.open(file)
         # a PNG that Maskwright wrote for an array is identified by its pixels
-        by_pixels = bool(image.sha256) and image.sha256 == Image(opened.pixels).sha256
+        pixels = Image(opened.pixels).sha256
+        by_pixels = image.sha256 == pixels
+        known = known or (self._store.images.by_sha256(pixels) if not image.sha256 else None)
         warnings = () if by_pixels or image.sha256 in ("", opened.sha256) else (_OTHER_BYTES,)
         if known:
             return _of(known, "content", *warnings)

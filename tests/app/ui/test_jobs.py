@@ -180,3 +180,30 @@ def test_fine_tuning_says_what_is_missing_and_what_would_be_learned(client: Test
     assert client.post("/ui/finetune", json={"act": "use", "run": "run-7"}).status_code == 400
     assert client.post("/ui/finetune", json={"act": "use"}).status_code == 400
     assert client.post("/ui/finetune", json={"act": "explode"}).status_code == 422
+
+
+def test_every_format_that_is_offered_can_be_exported_and_a_zip_archive_comes_back(
+    client: TestClient, project: Project
+) -> None:
+    project.accept(1, COW, "cow")
+    formats = client.get("/ui/state").json()["formats"]
+    names = [form["name"] for form in formats]
+    assert names[:2] == ["coco", "yolo"]
+    assert all(form["label"] and form["sentence"].endswith(".") for form in formats)
+    archives = {name: client.post("/ui/export", json={"format": name}) for name in names}
+    assert {answer.status_code for answer in archives.values()} == {200}
+
+    def send(data: bytes, **flags: str) -> Any:
+        files = {"file": ("labels.zip", data, "application/zip")}
+        return client.post("/ui/import", files=files, data={"dry_run": "true", **flags})
+
+    # the images of the project are known by their pixels, and their masks are in it already
+    assert send(archives["cvat"].content).json()["lines"][0].startswith("0 masks on 2 images, 0 of them new")
+    assert send(archives["voc"].content, update="true").json()["masks"] == 0
+    outside = io.BytesIO()
+    with zipfile.ZipFile(outside, "w") as archive:
+        archive.writestr("../evil.json", "{}")
+    for data, sentence in ((b"no zip", "not a zip archive"), (outside.getvalue(), "points outside the archive")):
+        refused = send(data)
+        assert refused.status_code == 400
+        assert sentence in refused.text

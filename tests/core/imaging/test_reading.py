@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 import maskwright as mw
 from maskwright.errors import ImageTooLarge, ImageUnreadable, MaskwrightError, UnsupportedImage
 from maskwright.imaging.normalization import to_8bit
-from maskwright.imaging.reading import SUFFIXES, is_image_file, read_image
+from maskwright.imaging.reading import SUFFIXES, file_kind, is_image_file, read_image
 
 UPRIGHT = {
     1: lambda s: s,
@@ -266,3 +266,51 @@ def test_open(tmp_path: Path, pixels: np.ndarray) -> None:
         mw.Image.open(tmp_path)
     assert not is_image_file(tmp_path)
     assert all(suffix == suffix.lower() for suffix in SUFFIXES)
+
+
+# kinds of files
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "JPE", "avif", "heic"])
+def test_photos_of_phones_and_web_pages(tmp_path: Path, suffix: str) -> None:
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    pixels[:15] = 200
+    kind = {"heic": "HEIF", "avif": "AVIF"}.get(suffix, "JPEG")
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif", reason="the extra heic is not installed").register_heif_opener()
+    file = tmp_path / f"photo.{suffix}"
+    Pillow.fromarray(pixels).save(file, kind, quality=95)
+    assert is_image_file(file)
+    assert np.abs(mw.Image.open(file).pixels.astype(int) - pixels).max() < 12
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "image"),
+        (b"II*\0", "image"),
+        (b"RIFF\0\0\0\0WEBP", "image"),
+        (b"GIF89a", "unsupported"),
+        (b"%PDF-1.7", "unsupported"),
+        (b"plain text", "other"),
+        (b"", "other"),
+    ],
+)
+def test_a_file_without_a_known_ending_is_told_by_its_content(tmp_path: Path, start: bytes, kind: str) -> None:
+    (tmp_path / "IMG_0001").write_bytes(start)
+    assert file_kind(tmp_path / "IMG_0001") == kind
+
+
+def test_pages_of_a_tiff_without_its_smaller_copies(tmp_path: Path) -> None:
+    pages = [Pillow.fromarray(np.full((4, 5), shade, np.uint8)) for shade in (10, 20, 30)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    first = mw.Image.open(tmp_path / "stack.tif")
+    assert (first.pages, first.pixels[0, 0, 0]) == (3, 10)
+    assert "stack.tif has 3 pages" in first.pages_notice
+    assert mw.Image.open(tmp_path / "stack.tif", page=2).pixels[0, 0, 0] == 30
+    with pytest.raises(ImageUnreadable):
+        mw.Image.open(tmp_path / "stack.tif", page=3)
+    small = Pillow.fromarray(np.full((2, 2), 9, np.uint8))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    pages[0].save(tmp_path / "pyramid.tif", save_all=True, append_images=[small])
+    assert mw.Image.open(tmp_path / "pyramid.tif").pages == 1
