@@ -11,7 +11,7 @@ export default [
       sourceType: "module",
       globals: names([
         "AbortController", "Blob", "Element", "Event", "EventSource", "File", "FormData", "HTMLElement",
-        "HTMLInputElement", "HTMLSelectElement", "HTMLTextAreaElement", "Image", "ImageData", "KeyboardEvent", "Node",
+        "HTMLInputElement", "HTMLSelectElement", "HTMLTextAreaElement", "Image", "ImageData", "KeyboardEvent", "Node", "OffscreenCanvas",
         "PointerEvent", "ResizeObserver", "URL", "URLSearchParams", "Worker", "clearTimeout", "console",
         "createImageBitmap", "document", "fetch", "history", "localStorage", "location", "matchMedia", "performance",
         "queueMicrotask", "requestAnimationFrame", "self", "setInterval", "setTimeout", "window",

@@ -89,7 +89,7 @@ def place(tab: Any, x: float, y: float) -> tuple[float, float]:
 def begin(browser: Any, address: str, **options: Any) -> Any:
     """A tab on the sample photograph."""
     context = browser.new_context(**{"viewport": SIZE, "color_scheme": "dark"} | options)
-    context.add_init_script("localStorage.setItem('walked', 'yes')")
+    context.add_init_script("localStorage.setItem('walked', 'yes'); localStorage.setItem('words', '[]')")
     tab = context.new_page()
     tab.set_default_timeout(180_000)
     tab.goto(address + ADDRESS)
@@ -180,7 +180,7 @@ def screens(browser: Any, address: str, folder: Path) -> None:
                 find(tab)
             shoot("masks")
             if width < 500:
-                for panel in ("tools", "masks", "images"):
+                for panel in ("tools", "classes", "masks", "images"):
                     tab.tap(f"#tabs [data-tab={panel}]")
                     shoot(panel)
             tab.keyboard.press("j")

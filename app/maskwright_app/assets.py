@@ -14,13 +14,13 @@ from starlette.routing import Match, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-__all__ = ["add_page"]
+__all__ = ["HEADERS", "add_page"]
 
 _POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-_HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
 
 
 class _Forever(StaticFiles):
@@ -43,8 +43,12 @@ class _Index(Route):
         return (Match.NONE, {}) if b"view=" in scope.get("query_string", b"") else (match, child)
 
 
-def add_page(app: FastAPI) -> None:
-    """Serve `static/index.html` at `/`, and its files at `/static/HASH/`; `/?view=api` is Gradio's page of the API."""
+def add_page(app: FastAPI) -> str:
+    """Serve `static/index.html` at `/`, except where `/?view=` asks for one of Gradio's pages, and its files.
+
+    Returns:
+        The address of the files, `/static/HASH`.
+    """
     # a system's own table may call modules text/plain, which browsers refuse
     mimetypes.add_type("text/javascript", ".js")
     folder = Path(str(files("maskwright_app") / "static"))
@@ -53,9 +57,10 @@ def add_page(app: FastAPI) -> None:
     app.mount(address, _Forever(directory=folder), "static")
 
     async def index(_: Request) -> HTMLResponse:
-        return HTMLResponse(page.read_text(encoding="utf-8").replace("{static}", address), headers=_HEADERS)
+        return HTMLResponse(page.read_text(encoding="utf-8").replace("{static}", address), headers=HEADERS)
 
     app.router.routes.append(_Index("/", index, methods=["GET"]))
+    return address
 
 
 def _hash(folder: Path) -> str:

@@ -12,12 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Mount, Route
 from starlette.types import Scope
 
 from maskwright.session import AnnotationSession, Logins
-from maskwright_app.assets import add_page
+from maskwright_app.api import Api
+from maskwright_app.api_page import api_page
+from maskwright_app.assets import HEADERS, add_page
 from maskwright_app.endpoints import build
 from maskwright_app.security import LOOPBACK, Guard
 from maskwright_app.ui import Site, router
@@ -37,7 +39,7 @@ def page_app(session: AnnotationSession, *, hosts: Collection[str] = LOOPBACK, l
     app.state.site = site
     add_error_handlers(app)
     app.include_router(router(site))
-    add_page(app)
+    app.state.static = add_page(app)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=3)
     app.add_middleware(Guard, hosts=hosts, logins=logins)
     return app
@@ -54,6 +56,7 @@ def create_app(
         logins: who may log in; None lets everybody in whom `hosts` lets in.
     """
     app = page_app(session, hosts=hosts, logins=logins)
+    _add_api_page(app, Api(session))
     blocks = build(session)
     blocks.queue(max_size=20, default_concurrency_limit=4)
     served: FastAPI = gr.mount_gradio_app(
@@ -67,6 +70,14 @@ def create_app(
             route.app.add_exception_handler(RequestValidationError, malformed)
             route.app.add_exception_handler(HTTPException, _of_gradio)
     return served
+
+
+def _add_api_page(app: FastAPI, api: Api) -> None:
+    async def page(request: Request) -> HTMLResponse:
+        functions: list[Callable[..., object]] = [*api.endpoints, api.export_coco]
+        return HTMLResponse(api_page(functions, app.state.static, str(request.base_url)), headers=HEADERS)
+
+    app.router.routes.append(Route("/api", page, methods=["GET"]))
 
 
 class _UnknownEndpoint(Route):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,28 @@ from maskwright.errors import BadPrompt, MaskwrightError, OtherImage, UsageError
 from maskwright.project import Project
 from maskwright.session import METHODS, AnnotationSession
 from maskwright_app.api import Api
+from maskwright_app.api_calls import _checked
+from maskwright_app.api_page import api_page, documentation
 from tests.app.batch import add_images, propose, region
 
 
 @pytest.fixture
 def image_id(session: AnnotationSession, sample_path: Path) -> int:
     return session.images.add(sample_path).id
+
+
+def test_the_page_documents_every_argument_with_an_example_that_is_valid(api: Api) -> None:
+    functions: list[Callable[..., object]] = [*api.endpoints, api.export_coco]
+    text = api_page(functions, "/static/x", "http://localhost:7860/")
+    for function in functions:
+        description, sentences, example = documentation(function)
+        assert description, function.__name__
+        assert sentences.keys() == inspect.signature(function).parameters.keys()
+        call = ast.parse(example).body[0].value  # type: ignore[attr-defined]
+        values = [{"path": "x"} if isinstance(value, ast.Call) else ast.literal_eval(value) for value in call.args]
+        _checked(inspect.signature(function), values, {})
+        assert [ast.literal_eval(word.value) for word in call.keywords] == [f"/{function.__name__}"]
+        assert f"<h2>/{function.__name__}</h2>" in text
 
 
 def test_undo_redo_and_delete(api: Api, empty_project: Project) -> None:

@@ -17,7 +17,7 @@ import { createToolbar } from "./panels/toolbar.js";
 import { createTop } from "./panels/top.js";
 import { connectShortcuts } from "./shortcuts.js";
 
-const REMEMBERED = ["options", "display", "review", "brush"];
+const REMEMBERED = ["options", "display", "review", "brush", "like"];
 
 const page = new Page();
 const theme = localStorage.getItem("theme");
@@ -56,6 +56,7 @@ async function start() {
   if (wanted > 0) await openImage(page, wanted);
   if (!page.state.image && first) await openImage(page, first.id);
   if (page.state.image && !localStorage.getItem("walked")) showWalk(page);
+  window.addEventListener("hashchange", () => void openImage(page, Number(location.hash.slice(1))));
   document.body.dataset.ready = "yes";
 }
 

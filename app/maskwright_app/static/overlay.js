@@ -39,20 +39,29 @@ export function maskColor(page, mask) {
  */
 export function connectOverlay(page) {
   const { store } = page;
-  store.watch(["masks", "display", "classes", "click", "drawing", "names", "className", "image"], () => showMasks(page));
-  const active = ["masks", "selected", "hovered", "unlabelled", "click", "drawing", "display", "className", "classes", "names", "image"];
+  store.watch(["masks", "display", "classes", "click", "drawing", "className", "image"], () => showMasks(page));
+  const active = ["masks", "selected", "hovered", "unlabelled", "click", "drawing", "display", "className", "classes", "image"];
   store.watch(active, () => showActive(page));
-  store.watch(["click", "masks", "display", "names", "image", "hovered"], () => showMarks(page));
+  store.watch(["click", "masks", "display", "image", "hovered"], () => showMarks(page));
 }
 
 /** @param {Page} page */
 function showMasks(page) {
-  const { display, masks, drawing } = page.state;
+  const { display, drawing } = page.state;
+  page.stage.masks.show(display.hidden ? [] : styled(page).filter(([key]) => key !== drawing?.target));
+  page.stage.invalidate("masks");
+}
+
+/**
+ * The visible masks in the order of drawing, each with its style.
+ *
+ * @param {Page} page
+ * @returns {[string, import("./canvas/raster.js").Style][]}
+ */
+export function styled(page) {
+  const { display, masks } = page.state;
   const alpha = display.opacity / 100;
-  const shown = [...masks.values()].filter((mask) => mask.rows && isVisible(page, mask) && mask.key !== drawing?.target
-    && !display.classesOff.includes(nameOf(page, mask)));
-  // the smallest are drawn last, over the others
-  shown.sort((a, b) => b.area - a.area);
+  const shown = /** @type {Mask[]} */ ([...masks.values()].filter((mask) => mask.rows && isVisible(page, mask)));
   /** @type {Map<string, number>} */
   const counts = new Map();
   const number = new Map([...shown].sort((a, b) => a.key.localeCompare(b.key)).map((mask) => {
@@ -60,19 +69,40 @@ function showMasks(page) {
     counts.set(name, (counts.get(name) ?? 0) + 1);
     return [mask.key, counts.get(name) ?? 0];
   }));
-  page.stage.masks.show(display.hidden ? [] : shown.map((mask) => {
+  const patterned = patternedClasses(page);
+  // the smallest are drawn last, over the others
+  return shown.sort((a, b) => b.area - a.area).map((mask) => {
     const plain = maskColor(page, mask);
-    const color = display.shades ? shadeOf(plain, number.get(mask.key) ?? 0) : plain;
+    const name = nameOf(page, mask);
+    // masks without a name have one grey in common, and are told apart by its shades
+    const color = display.shades || !name ? shadeOf(plain, number.get(mask.key) ?? 0) : plain;
     const proposed = mask.state !== "accepted";
     const style = {
       fill: pixel(color, proposed ? alpha * 0.75 : alpha),
       edge: pixel(color, Math.min(1, alpha + 0.5)),
       dashed: proposed,
-      hatched: proposed && !nameOf(page, mask),
+      hatched: proposed && !name,
+      striped: patterned.has(name),
+      bare: !display.outlines,
     };
     return [mask.key, style];
-  }));
-  page.stage.invalidate("masks");
+  });
+}
+
+/**
+ * Classes whose colour an earlier one has, too: they are drawn with stripes.
+ *
+ * @param {Page} page
+ * @returns {Set<string>}
+ */
+export function patternedClasses(page) {
+  const colors = new Set();
+  const repeated = new Set();
+  for (const { name, color } of page.state.classes) {
+    if (colors.has(color)) repeated.add(name);
+    colors.add(color);
+  }
+  return repeated;
 }
 
 /** @param {Page} page */
@@ -120,7 +150,7 @@ function showMarks(page) {
   stage.marks.names = [];
   if (display.names && !display.hidden) {
     for (const mask of masks.values()) {
-      if (!isVisible(page, mask) || display.classesOff.includes(nameOf(page, mask))) continue;
+      if (!isVisible(page, mask)) continue;
       if (mask.rows) stage.marks.names.push({ ...middle(mask.rows), text: nameOf(page, mask) || "no name" });
     }
   }

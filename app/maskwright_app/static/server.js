@@ -31,10 +31,11 @@ export async function send(method, path, body, signal) {
  *
  * @param {string} path
  * @param {any} body
+ * @param {AbortSignal} [signal]
  * @returns {Promise<{name: string, blob: Blob}>}
  */
-export async function download(path, body) {
-  const response = await respond("POST", path, body);
+export async function download(path, body, signal) {
+  const response = await respond("POST", path, body, signal);
   const disposition = response.headers.get("content-disposition") ?? "";
   const encoded = /filename\*=utf-8''([^;]+)/i.exec(disposition)?.[1];
   const name = encoded ? decodeURIComponent(encoded) : (/filename="?([^";]+)/.exec(disposition)?.[1] ?? "export");

@@ -1,9 +1,10 @@
 /** One key each; while somebody types, the keys are the field's. */
-import { clean, dropDrawing, keepDrawing, undoStroke } from "./actions/drawing.js";
-import { nextUnreviewed, turnImage } from "./actions/images.js";
+import { clean, dropDrawing, keepDrawing, splitSelected, undoStroke } from "./actions/drawing.js";
+import { findLike, notLike } from "./actions/examples.js";
+import { completeImage, nextUnreviewed, turnImage } from "./actions/images.js";
 import { decide, decideCurrent, giveClass, masksAt, proposals, removeSelected, select, selectNext, undo } from "./actions/masks.js";
-import { dropClicks, findEverything, findLike, findWords, keepClick, nextCandidate, notLike, undoClick } from "./actions/prompts.js";
-import { completeImage } from "./panels/status.js";
+import { suggestNames } from "./actions/names.js";
+import { dropClicks, findEverything, findWords, keepClick, nextCandidate, undoClick } from "./actions/prompts.js";
 import { TOOLS, chooseTool, setBrush } from "./panels/toolbar.js";
 
 /**
@@ -19,10 +20,12 @@ export const SHORTCUTS = [
   { keys: ["]"], does: "Larger brush", group: "Tools", act: (page) => setBrush(page, Math.max(page.state.brush + 1, page.state.brush * 1.25)) },
   { keys: ["F"], does: "Fill holes", group: "Tools", act: (page) => clean(page, "holes") },
   { keys: ["X"], does: "Remove specks", group: "Tools", act: (page) => clean(page, "specks") },
+  { keys: ["V"], does: "Split the mask into its parts", group: "Tools", act: (page) => splitSelected(page) },
   { keys: ["Q"], does: "Find the words", group: "Find", act: (page) => findWords(page) },
   { keys: ["/"], does: "Go to the words", group: "Find", act: (page) => page.focusWords() },
   { keys: ["R"], does: "Selected mask as example; find its like", group: "Find", act: (page) => findLike(page) },
   { keys: ["Shift+R"], does: "Selected mask shows what not to find", group: "Find", act: (page) => notLike(page) },
+  { keys: ["I"], does: "Which class the mask may be", group: "Find", act: (page) => suggestNames(page) },
   { keys: ["O"], does: "Find every object", group: "Find", act: (page) => findEverything(page) },
   { keys: ["Z"], does: "Take back the last click or stroke", group: "Find", act: (page) => page.tools.polygon.back?.() || undoStroke(page) || undoClick(page) },
   { keys: ["J"], does: "Another mask for the clicks; next proposal", group: "Decide", act: (page) => (page.state.click ? nextCandidate(page) : selectNext(page, 1)) },
@@ -39,7 +42,7 @@ export const SHORTCUTS = [
   { keys: ["Tab"], does: "On the image: next mask below the pointer", group: "Decide" },
   { keys: ["N"], does: "Next image", group: "Images", act: (page) => turnImage(page, 1) },
   { keys: ["Shift+N"], does: "Previous image", group: "Images", act: (page) => turnImage(page, -1) },
-  { keys: ["."], does: "Next image that is not complete", group: "Images", act: (page) => nextUnreviewed(page) },
+  { keys: ["."], does: "Next image to review", group: "Images", act: (page) => nextUnreviewed(page) },
   { keys: ["D"], does: "Image complete, and on", group: "Images", act: (page) => completeImage(page) },
   { keys: ["Wheel"], does: "Zoom at the pointer", group: "View" },
   { keys: ["Space"], does: "Hold to move the image", group: "View" },

@@ -8,7 +8,7 @@
  * @property {number | null} annotation
  * @property {number} revision
  * @property {"accepted" | "proposed" | "click"} state
- * @property {string} category
+ * @property {string} category empty for a proposal that nobody has named
  * @property {string} color
  * @property {number | null} score
  * @property {string} source
@@ -35,6 +35,8 @@
  *
  * @typedef {{id: number, name: string, color: string, hotkey: number | null, order: number, synonyms: string[], masks: number}} Class
  *
+ * @typedef {{annotation: number, category: string, shows: boolean}} Reference an accepted mask as an example
+ *
  * @typedef {object} ClickPrompt the open points and box, with the candidate masks of the last answer
  * @property {number} image
  * @property {number[][]} points x, y, 1 or 0
@@ -46,7 +48,7 @@
  * @property {number} answered version that the candidates belong to
  * @property {{points: number[][], box: number[] | null}[]} steps the marks before each step, for undo
  *
- * @typedef {{id: string, label: string, image: number, since: number, done: number, total: number, stage: string, stop: () => void}} Busy
+ * @typedef {{id: string, label: string, image: number, since: number, done: number, total: number, stage: string, waiting: number, stop: () => void}} Busy
  */
 
 /** @returns {any} */
@@ -73,16 +75,16 @@ function initial() {
     /** name of the class that a mask without one gets */ className: "",
     /** @type {ClickPrompt | null} */ click: null,
     /** @type {any} */ drawing: null,
-    /** examples of what to find */ references: /** @type {{annotation: number, category: string, image: number}[]} */ ([]),
-    /** accepted masks that show what not to find */ notLike: /** @type {number[]} */ ([]),
+    /** @type {Reference[]} */ references: [],
+    /** the class that is searched for by example */ like: "",
+    /** what the model thinks a mask shows */ suggestions: /** @type {{key: string, names: {name: string, probability: number}[]} | null} */ (null),
     /** what background cleaning left without a name */ unlabelled: /** @type {Rows | null} */ (null),
     /** @type {Busy[]} */ busy: [],
     /** @type {string[]} */ words: [],
-    /** words of the last answer that the model was not taught */ unknownWords: /** @type {string[]} */ ([]),
+    /** words that the model was trained on */ vocabulary: /** @type {string[]} */ ([]),
     options: { method: "", background: true, threshold: 0.5, cleaning: "", refine: "", instances: true },
-    display: { opacity: 45, hidden: false, names: false, shades: false, duplicates: false, classesOff: /** @type {string[]} */ ([]) },
+    display: { opacity: 45, outlines: true, hidden: false, names: false, shades: false, duplicates: false, proposals: true, accepted: true, classesOff: /** @type {string[]} */ ([]) },
     review: { above: 0.5, autoNext: true, sort: "score" },
-    /** names given to nameless proposals before they are kept */ names: /** @type {Record<string, string>} */ ({}),
     saved: { text: "", error: false },
     /** @type {{id: number, text: string, kind: string, actions: {label: string, act: () => void}[]}[]} */ notices: [],
     jobs: [],

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maskwright.domain import Mask
+from maskwright.domain import Mask, ReferenceMark
 from maskwright.session import Proposal, Proposals, StoredMask
 
-__all__ = ["click_json", "mask_json", "masks_json", "missing_json"]
+__all__ = ["click_json", "mask_json", "masks_json", "missing_json", "references_json"]
 
 
 def mask_json(stored: StoredMask, known: int | None = None) -> dict[str, Any]:
@@ -20,15 +20,16 @@ def mask_json(stored: StoredMask, known: int | None = None) -> dict[str, Any]:
         "uid": row.uid,
         "revision": row.revision,
         "state": row.state,
-        "color": stored.color,
+        "color": "" if row.unnamed else stored.color,
         "source": row.source,
+        "out_of_vocabulary": row.out_of_vocabulary,
         "duplicate": stored.duplicate,
         "reference_of": list(stored.reference_of),
         "negative_reference_of": list(stored.negative_reference_of),
         "annotator": row.annotator,
         "updated_at": row.updated_at,
     }
-    return values | _pixels(row.mask, row.category, with_rle=known != row.revision)
+    return values | _pixels(row.mask, "" if row.unnamed else row.category, with_rle=known != row.revision)
 
 
 def masks_json(stored: Sequence[StoredMask], known: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
@@ -58,6 +59,11 @@ def _pixels(mask: Mask, category: str, *, with_rle: bool) -> dict[str, Any]:
         "bbox": list(mask.bbox),
     }
     return values | ({"rle": dict(mask.rle)} if with_rle else {})
+
+
+def references_json(marks: Sequence[ReferenceMark]) -> list[dict[str, Any]]:
+    """Which accepted masks are examples, of which class, and whether they show what it is or what it is not."""
+    return [{"annotation": mark.annotation_id, "category": mark.category, "shows": mark.shows} for mark in marks]
 
 
 def missing_json(answer: Proposals) -> list[dict[str, Any]]:

@@ -25,9 +25,12 @@ __all__ = [
     "LikeBody",
     "MaskChangeBody",
     "MergeBody",
+    "NamesBody",
     "PresetBody",
     "PromptBody",
+    "ReferenceBody",
     "RleBody",
+    "SplitBody",
     "StepBody",
     "TextBody",
 ]
@@ -120,6 +123,12 @@ class ClickBody(PromptBody):
     category: Name | None = None
 
 
+class NamesBody(PromptBody):
+    """A proposal to compare with the names of the classes."""
+
+    proposal: Key
+
+
 class DecisionBody(Body):
     """Proposals to accept or reject: by keys, or above a score."""
 
@@ -143,6 +152,19 @@ class MaskChangeBody(Body):
 
     revision: Annotated[int, Field(ge=1, le=_LARGEST_ID)] | None = None
     rle: RleBody | None = None
+    category: Name | None = None
+
+
+class SplitBody(Body):
+    """A mask to divide into its parts, in the revision that the user saw."""
+
+    revision: Annotated[int, Field(ge=1, le=_LARGEST_ID)]
+
+
+class ReferenceBody(Body):
+    """Whether a mask is an example of its class, or of another, or of what that is not; null takes the mark back."""
+
+    shows: bool | None
     category: Name | None = None
 
 

@@ -36,6 +36,7 @@ class ImageRoutes:
             ("/images", self.upload, "POST"),
             ("/images/next", self.next, "GET"),
             ("/images/samples", self.add_samples, "POST"),
+            ("/images/samples", self.remove_samples, "DELETE"),
             ("/images/{image_id}", self.one, "GET"),
             ("/images/{image_id}", self.review, "POST"),
             ("/images/{image_id}", self.delete, "DELETE"),
@@ -108,16 +109,22 @@ class ImageRoutes:
         def add(_: Progress) -> list[AddResult]:
             return [AddResult(sample.path, self._session.images.add(sample.path)) for sample in samples()]
 
-        return self._added(await self._site.run(request, "", add))
+        return self._added(await self._site.run(request, "", add), words=samples()[0].class_names)
 
-    def _added(self, results: Sequence[AddResult]) -> JSONResponse:
+    async def remove_samples(self, request: Request) -> JSONResponse:
+        """Delete the sample images of the package, and answer how many there were."""
+        user, files = user_of(request), [sample.path for sample in samples()]
+        removed = await self._site.run(request, "", lambda _: self._session.images.remove(files, user=user))
+        return answer(change=self._session.change_number(), removed=removed)
+
+    def _added(self, results: Sequence[AddResult], **values: str) -> JSONResponse:
         lines = [
             {"name": str(result.path.name), "error": result.problem or None, "notice": result.notice or None}
             for result in results
         ]
         ids = list(dict.fromkeys(result.record.id for result in results if result.record))
         items = [image_json(self._session.images.summary(key)) for key in ids[:200]]
-        return answer(change=self._session.change_number(), ids=ids, images=items, lines=lines)
+        return answer(change=self._session.change_number(), ids=ids, images=items, lines=lines, **values)
 
     def review(self, image_id: PathId, request: Request, body: ImageBody) -> JSONResponse:
         """Say that an image is complete, or excluded, or take that back."""

@@ -11,14 +11,16 @@ from starlette.responses import JSONResponse
 from maskwright.domain import Annotation, Mask, rle
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import Conflict, UsageError
-from maskwright_app.ui.answers import mask_json, masks_json
+from maskwright_app.ui.answers import mask_json, masks_json, references_json
 from maskwright_app.ui.bodies import (
     DecisionBody,
     DrawnMaskBody,
     KnownMasksBody,
     MaskChangeBody,
     PathId,
+    ReferenceBody,
     RleBody,
+    SplitBody,
     StepBody,
 )
 from maskwright_app.ui.site import Site, answer, user_of
@@ -40,6 +42,8 @@ class MaskRoutes:
             ("/masks/{mask_id}", self.reclassify, "PATCH"),
             ("/masks/{mask_id}", self.delete, "DELETE"),
             ("/masks/{mask_id}/history", self.history, "GET"),
+            ("/masks/{mask_id}/reference", self.mark, "PUT"),
+            ("/masks/{mask_id}/split", self.split, "POST"),
             ("/undo", self.undo, "POST"),
             ("/redo", self.redo, "POST"),
         ):
@@ -102,6 +106,20 @@ class MaskRoutes:
     def history(self, mask_id: PathId) -> JSONResponse:
         """What happened to a mask, a sentence each, the oldest first."""
         return answer(annotation=mask_id, history=self._session.history(mask_id))
+
+    def split(self, mask_id: PathId, request: Request, body: SplitBody) -> JSONResponse:
+        """Divide a mask into its parts, the largest first."""
+        return self._changed(self._session.masks.split(mask_id, body.revision, annotator=user_of(request)))
+
+    def mark(self, mask_id: PathId, request: Request, body: ReferenceBody) -> JSONResponse:
+        """Make an accepted mask an example, or take that back; the answer lists all examples."""
+        references = self._session.references
+        references.mark(mask_id, body.category or "", shows=body.shows, user=user_of(request))
+        return answer(
+            change=self._session.change_number(),
+            masks=[mask_json(self._session.masks.get(mask_id))],
+            references=references_json(references.all()),
+        )
 
     def undo(self, request: Request, body: StepBody) -> JSONResponse:
         """Undo the user's last step, on the image in view."""

@@ -25,12 +25,17 @@ class PresetRoutes:
         self._session.presets.on_change = lambda info: site.events.publish("presets", _preset(info))
         self.router = APIRouter()
         self.router.add_api_route("/presets", self.all, methods=["GET"])
+        self.router.add_api_route("/presets/words", self.words, methods=["GET"])
         for name, endpoint in (("use", self.use), ("fetch", self.fetch), ("cancel", self.cancel)):
             self.router.add_api_route(f"/presets/{name}", endpoint, methods=["POST"])
 
     def all(self) -> JSONResponse:
         """The presets and the one in use."""
         return answer(**presets_json(self._session))
+
+    def words(self) -> JSONResponse:
+        """Class names that the model of text was trained on, for completion; none when it takes any words."""
+        return answer(words=self._session.presets.vocabulary())
 
     async def use(self, request: Request, body: PresetBody) -> JSONResponse:
         """Load a preset and answer prompts by it, in every window on the project."""

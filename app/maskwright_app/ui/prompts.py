@@ -12,7 +12,7 @@ from maskwright.domain import TextPrompt, rle
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import Progress, Proposals, divide_countable
 from maskwright_app.ui.answers import click_json, masks_json, missing_json
-from maskwright_app.ui.bodies import ClickBody, EverythingBody, LikeBody, PromptBody, TextBody
+from maskwright_app.ui.bodies import ClickBody, EverythingBody, LikeBody, NamesBody, PromptBody, TextBody
 from maskwright_app.ui.site import Site, answer, user_of
 
 __all__ = ["PromptRoutes"]
@@ -25,7 +25,8 @@ class PromptRoutes:
         self._site, self._session = site, site.session
         self.router = APIRouter()
         for name, endpoint in (
-            ("text", self.text), ("like", self.like), ("everything", self.everything), ("click", self.click)
+            ("text", self.text), ("like", self.like), ("everything", self.everything), ("click", self.click),
+            ("names", self.names),
         ):  # fmt: skip
             self.router.add_api_route(f"/prompts/{name}", endpoint, methods=["POST"])
 
@@ -73,6 +74,13 @@ class PromptRoutes:
             return answer(image=body.image, notice=proposals.notice, masks=masks, missing=[])
 
         return await self._site.run(request, body.request, propose)
+
+    async def names(self, request: Request, body: NamesBody) -> JSONResponse:
+        """Classes of the project that a proposal may show, each with its probability, the best first."""
+        proposal = ProposalId.parse(body.proposal)
+        ranked = await self._site.run(request, body.request, lambda _: self._session.suggest_names(proposal))
+        names = [{"name": name, "probability": round(float(probability), 4)} for name, probability in ranked]
+        return answer(image=body.image, names=names)
 
     async def _stored(
         self, request: Request, body: PromptBody, propose: Callable[[Progress], Proposals]

@@ -29,12 +29,18 @@ class RequestProgress(Progress):
 
     def __init__(self, events: Events, request: str) -> None:
         self._events, self._request = events, request
-        self._cancelled = False
+        self._cancelled, self._before = False, 0
 
     def report(self, done: int, total: int, stage: str = "") -> None:
         """Publish it under the id of the request, if the client has named one."""
         if self._request:
             self._events.publish("progress", {"request": self._request, "done": done, "total": total, "stage": stage})
+
+    def report_place(self, before: int) -> None:
+        """Publish how many requests came before this one and have no answer yet, when that changes."""
+        if self._request and before != self._before:
+            self._events.publish("progress", {"request": self._request, "waiting": before})
+        self._before = before
 
     def cancelled(self) -> bool:
         """Whether the client is gone."""
@@ -52,7 +58,7 @@ class Site:
         self.session = session
         self.events = Events(session)
         self._threads = ThreadPoolExecutor(_MOST_WAITING + 1, thread_name_prefix="maskwright-prompt")
-        self._running = 0
+        self._line: list[RequestProgress] = []
 
     async def run(self, request: Request, name: str, work: Callable[[Progress], T]) -> T:
         """Run a prompt in a thread; when the client disconnects, it is cancelled within a fraction of a second.
@@ -65,10 +71,11 @@ class Site:
         Raises:
             Busy: too many wait already.
         """
-        if self._running > _MOST_WAITING:
+        if len(self._line) > _MOST_WAITING:
             raise Busy(f"The queue is full ({_MOST_WAITING} waiting).", "Try again in about 30 s.")
         progress = RequestProgress(self.events, name)
-        self._running += 1
+        self._line.append(progress)
+        progress.report_place(len(self._line) - 1)
         try:
             task = asyncio.get_running_loop().run_in_executor(self._threads, work, progress)
             while not task.done():
@@ -79,7 +86,9 @@ class Site:
         finally:
             # also when the server stops
             progress.cancel()
-            self._running -= 1
+            self._line.remove(progress)
+            for place, other in enumerate(self._line):
+                other.report_place(place)
 
     def close(self) -> None:
         """End the event streams and wait for no thread."""

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 
 from maskwright.session import EXPORT_FORMATS
 from maskwright_app.samples import samples
+from maskwright_app.ui.answers import references_json
 from maskwright_app.ui.classes import classes_json
 from maskwright_app.ui.presets import presets_json
 from maskwright_app.ui.site import Site, answer, user_of
@@ -39,6 +40,7 @@ class StateRoutes:
             formats=[
                 {"name": name, "label": form.label, "sentence": form.sentence} for name, form in EXPORT_FORMATS.items()
             ],
+            references=references_json(self._session.references.all()),
             **presets_json(self._session),
         )
 

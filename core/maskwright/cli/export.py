@@ -27,6 +27,7 @@ class _Format(StrEnum):
     panoptic = "panoptic"
     datasets = "datasets"
     masks = "masks"
+    overlays = "overlays"
     csv = "csv"
     predictions = "predictions"
 

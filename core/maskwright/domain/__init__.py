@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskwright.domain.annotation import Annotation, AnnotationKey, Category, ReferenceMark
+from maskwright.domain.annotation import UNNAMED, Annotation, AnnotationKey, Category, ReferenceMark
 from maskwright.domain.finetune_run import FinetunePlan, Run, RunProgress
 from maskwright.domain.image import Image, ImageRecord
 from maskwright.domain.mask import Mask
@@ -13,6 +13,7 @@ from maskwright.domain.provenance import ModelRef, PromptKind, Provenance
 from maskwright.domain.scores import InstanceScores, Scores
 
 __all__ = [
+    "UNNAMED",
     "Annotation",
     "AnnotationKey",
     "Category",

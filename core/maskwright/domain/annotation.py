@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from maskwright.domain.mask import Mask
+from maskwright.domain.provenance import PromptKind
 
-__all__ = ["Annotation", "AnnotationKey", "Category", "ReferenceMark"]
+__all__ = ["UNNAMED", "Annotation", "AnnotationKey", "Category", "ReferenceMark"]
+
+UNNAMED = "object"
+"""Category of masks that a prompt for everything has found, until a user names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,17 @@ class Annotation:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     crowd: bool = False
     """COCO's `iscrowd`: a group or a region to ignore, not a single object."""
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it is a proposal of a prompt for everything, which nobody has named yet."""
+        everything = PromptKind.of(self.provenance) is PromptKind.EVERYTHING
+        return self.state == "proposed" and self.category == UNNAMED and everything
+
+    @property
+    def out_of_vocabulary(self) -> bool:
+        """Whether the model that proposed it was not trained on its category's name."""
+        return self.category in self.provenance.get("out_of_vocabulary", ())
 
 
 class AnnotationKey(NamedTuple):

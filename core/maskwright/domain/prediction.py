@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,12 @@ class Prediction:
     def kind(self) -> PromptKind:
         """The kind of prompt."""
         return self.provenance.kind
+
+    @property
+    def stored_provenance(self) -> dict[str, Any]:
+        """The provenance as projects store it with each mask, with the names that the model was not trained on."""
+        unknown = {"out_of_vocabulary": list(self.out_of_vocabulary)} if self.out_of_vocabulary else {}
+        return {**self.provenance, **unknown}
 
     def masks(self) -> list[Mask]:
         """`overlapping_masks` where there are any, else one mask for each category that has pixels, in prompt order."""

@@ -15,6 +15,7 @@ from maskwright.formats.coco_writer import CocoOptions, CocoSummary, coco_text, 
 from maskwright.formats.folder_dataset import FolderDataset, Subsets
 from maskwright.formats.frozen import FrozenDataset
 from maskwright.formats.image_copies import ImageCopies
+from maskwright.formats.overlays import write_overlays
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.coco_import import CocoImport, ImportOptions, ImportResult
 from maskwright.project.export_formats import FORMATS, ExportOptions, copy_name, write_folder
@@ -66,7 +67,7 @@ class Exchange:
             states: of the masks to export.
             options: what is exported and how; those of a COCO file may be passed alone.
             images: copy the images, upright, into the folder of a COCO file; folders have them always, label images
-                excepted.
+                and overlays excepted.
             progress: reports images.
 
         Returns:
@@ -103,6 +104,10 @@ class Exchange:
         if format == "csv":
             write_text(path, areas_csv(dataset, subsets))
             return ExportResult(path, total, sum(1 for _ in dataset.annotations()))
+        if format == "overlays":
+            missing = write_overlays(dataset, path, self._images.open, progress)
+            number = sum(1 for _ in dataset.annotations())
+            return ExportResult(path, len(dataset.annotated()) - len(missing), number, tuple(_missing_note(missing)))
         home = path if FORMATS[format].is_folder else path.parent
         copies = None
         if images or (FORMATS[format].is_folder and format != "masks"):
@@ -113,7 +118,7 @@ class Exchange:
         summary = write_folder(format, dataset, path, copies.copy if copies else _same, subsets, options.coco)
         if copies:
             copies.report_end()
-        notes = [*summary.notes, *_missing_note(copies)]
+        notes = [*summary.notes, *_missing_note(copies.missing if copies else ())]
         if format == "yolo" and not subsets:
             notes.append("All images are listed for training and for validation; --split 0.2 sets some apart.")
         return ExportResult(path, total, summary.masks, tuple(notes))
@@ -196,7 +201,7 @@ def _export_coco(
         copies.report_end()
     write_text(path.with_name(path.name.removesuffix(".json") + ".provenance.jsonl"), provenance_lines(dataset))
     write_text(path, coco_text(dataset, options, summary, copied, subsets))
-    notes = [*_missing_note(copies), *_coco_notes(summary)]
+    notes = [*_missing_note(copies.missing if copies else ()), *_coco_notes(summary)]
     return ExportResult(path, summary.images, summary.masks, tuple(notes))
 
 
@@ -218,8 +223,7 @@ def _coco_notes(summary: CocoSummary) -> list[str]:
     return notes
 
 
-def _missing_note(copies: ImageCopies | None) -> list[str]:
-    missing = copies.missing if copies else []
+def _missing_note(missing: Sequence[str]) -> list[str]:
     return [f"{len(missing)} images are missing and were not copied: {_some(missing)}."] if missing else []
 
 

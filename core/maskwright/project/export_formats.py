@@ -44,6 +44,7 @@ FORMATS = {
     ),
     "datasets": ExportFormat("Hugging Face", "An image folder for the datasets library, with exact masks."),
     "masks": ExportFormat("Label images", "One PNG for each image; each pixel holds the number of its class."),
+    "overlays": ExportFormat("Overlays", "Each image with its masks drawn over it, to look at."),
     "csv": ExportFormat("Areas", "A table with class, area and box of each mask.", is_folder=False),
     "predictions": ExportFormat("COCO results", "COCO's list of results with scores, of proposals.", is_folder=False),
 }

@@ -177,9 +177,9 @@ def predict(
         masks = [mask for mask in prediction.masks() if mask.category not in accepted.get(record.id, set())]
         least = options.accept_above
         accept = [least is not None and (mask.score or 0.0) >= least for mask in masks]
-        source, user = str(prediction.provenance["source"]), options.user or user_name()
+        source, user, provenance = prediction.kind.source, options.user or user_name(), prediction.stored_provenance
         drafts = [
-            NewAnnotation(record.id, str(mask.category), mask, source, prediction.provenance, user, state)
+            NewAnnotation(record.id, str(mask.category), mask, source, provenance, user, state)
             for mask, state in zip(masks, ("accepted" if sure else "proposed" for sure in accept), strict=True)
         ]
         project.store.predictions.add(record.id, drafts, key, user, source=source, names=names)

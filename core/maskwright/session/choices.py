@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from maskwright.domain.prompts import TEXT_METHODS
 
-__all__ = ["CLEANINGS", "REFINEMENT_CHOICES", "Choice", "text_methods"]
+__all__ = ["CLEANINGS", "REFINEMENT_CHOICES", "Choice", "text_methods", "vocabulary"]
 
 
 class Choice(NamedTuple):
@@ -40,9 +40,22 @@ REFINEMENT_CHOICES = (
 
 def text_methods(folder: Path) -> list[Choice]:
     """The text methods of a preset's folder, the automatic choice first; none when it cannot be read."""
+    parts = _parts(folder)
+    methods = [_METHODS[name] for name in TEXT_METHODS if name in parts]
+    return [_AUTOMATIC, *methods] if methods else []
+
+
+def vocabulary(folder: Path) -> list[str]:
+    """The class names that a preset was trained on; none when it takes any words, or cannot be read."""
+    dinotxt = _parts(folder).get("dinotxt")
+    names = dinotxt.get("familiar") if isinstance(dinotxt, dict) else None
+    return [str(name) for name in names or ()]
+
+
+def _parts(folder: Path) -> dict[str, Any]:
+    """The entries of a preset's `config.json`; none when it cannot be read."""
     try:
         parts = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
-    methods = [_METHODS[name] for name in TEXT_METHODS if isinstance(parts, dict) and name in parts]
-    return [_AUTOMATIC, *methods] if methods else []
+        return {}
+    return parts if isinstance(parts, dict) else {}

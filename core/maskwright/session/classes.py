@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from maskwright.domain import Category, TextPrompt
+from maskwright.domain import UNNAMED, Category, TextPrompt
 from maskwright.domain.palette import free_color
 from maskwright.project import Project, user_name
 
@@ -28,9 +28,10 @@ class SessionClasses:
         self._project = project
 
     def all(self) -> list[ClassEntry]:
-        """All categories, in the order that the user gave them."""
+        """All categories, in the order that the user gave them; not that of masks without a name yet."""
         accepted = self._project.status().accepted
-        return [ClassEntry(category, accepted.get(category.name, 0)) for category in self._project.categories()]
+        entries = [ClassEntry(category, accepted.get(category.name, 0)) for category in self._project.categories()]
+        return [entry for entry in entries if entry.accepted or entry.category.name != UNNAMED]
 
     def colors(self, names: Sequence[str]) -> dict[str, str]:
         """Colour by name: the project's, and for new names those they will get when accepted in this order."""

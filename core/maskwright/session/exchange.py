@@ -59,7 +59,8 @@ class SessionExchange:
         Args:
             format: one of EXPORT_FORMATS.
             folder: an empty folder to write to.
-            images: with the images, as a zip archive; formats that are a folder always have them, except label images.
+            images: with the images, as a zip archive; formats that are a folder always have them, except label images
+                and overlays.
             progress: reports images.
 
         Returns:
@@ -77,7 +78,7 @@ class SessionExchange:
         target = content / f"{name}.{'csv' if format == 'csv' else 'json'}" if format in ("coco", "csv") else content
         exchange = self._project.exchange
         exchange.export(target, format, images=images and format == "coco", progress=progress)
-        if images and format in ("masks", "csv"):
+        if images and format in ("masks", "csv", "overlays"):
             exchange.copy_images(content, progress=progress)
         if format in ("coco", "csv") and not images:
             return target

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from maskwright.domain import Image, ImageRecord
 from maskwright.files.atomic import atomic_save
+from maskwright.files.hashing import sha256_of
 from maskwright.imaging.encoding import EncodedImage, thumbnail, upright
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import AddResult, Project, user_name
@@ -40,6 +41,14 @@ class SessionImages:
         record = self._project.images.register(opened)
         self._remember(record.id, opened)
         return record
+
+    def remove(self, files: Sequence[Path], *, user: str = "") -> int:
+        """Delete the images that have the content of these files, each a step for undo; returns how many there were."""
+        found = [self._project.store.images.by_sha256(sha256_of(file)) for file in files]
+        present = [record.id for record in found if record is not None]
+        for image_id in present:
+            self.delete(image_id, user=user)
+        return len(present)
 
     def add_folder(self, folder: Path) -> list[str]:
         """Add every image file of a folder; returns what is wrong with those that were not added."""

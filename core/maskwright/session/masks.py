@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from maskwright.domain import Annotation, Mask, PromptKind
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.errors import Conflict
+from maskwright.errors import Conflict, MaskwrightError
+from maskwright.imaging.geometry import label_components
 from maskwright.project import Project, user_name
-from maskwright.session.duplicates import duplicates
-from maskwright.session.messages import edit_message
+from maskwright.session.duplicates import duplicates, same_mask
+from maskwright.session.messages import CLOSED_PROPOSAL, edit_message, plural
 from maskwright.session.open_proposals import OpenProposals
 from maskwright.session.views import Proposals
 from maskwright.store import Correction, NewAnnotation
@@ -20,6 +23,7 @@ from maskwright.store import Correction, NewAnnotation
 __all__ = ["MaskEdit", "SessionMasks", "StoredMask"]
 
 _VISIBLE = ("accepted", "proposed")
+_MOST_PARTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,16 @@ class SessionMasks:
     def get(self, annotation_id: int) -> StoredMask:
         """One mask in any state; raises MaskwrightError when there is none."""
         return self.describe([self._project.store.masks.get(annotation_id)])[0]
+
+    def of_proposal(self, proposal: ProposalId) -> tuple[int, Mask]:
+        """Image id and mask of an open or stored proposal; raises MaskwrightError when it is no longer there."""
+        if proposal.annotation_id is not None:
+            row = self._project.store.masks.get(proposal.annotation_id)
+            return row.image_id, row.mask
+        opened = self._open.get([proposal])
+        if not opened:
+            raise MaskwrightError(CLOSED_PROPOSAL)
+        return opened[0].image_id, opened[0].mask
 
     def describe(self, annotations: Sequence[Annotation]) -> list[StoredMask]:
         """The masks with colours and reference marks; proposals among them that repeat accepted ones among them."""
@@ -179,6 +193,40 @@ class SessionMasks:
         (corrected,) = self._project.store.masks.decide("accepted", annotator or user_name(), corrections=[correction])
         return corrected
 
+    def split(self, annotation_id: int, revision: int, *, annotator: str = "") -> list[Annotation]:
+        """Divide a mask into its parts, in one step: the largest stays the mask, the others become masks beside it.
+
+        Args:
+            annotation_id: an accepted mask or a proposal; the parts are in its state.
+            revision: that the user saw.
+            annotator: the user; by default the user of this computer.
+
+        Returns:
+            The parts, the largest first.
+
+        Raises:
+            Conflict: somebody else has changed the mask since; nothing was overwritten.
+            MaskwrightError: it has a single part, or too many.
+        """
+        row, user = self._project.store.masks.get(annotation_id), annotator or user_name()
+        parts = label_components(row.mask.to_array())
+        sizes = np.bincount(parts.ravel())[1:]
+        if not 1 < len(sizes) <= _MOST_PARTS:
+            number = plural(len(sizes), "part")
+            advice = "Remove its specks first." if len(sizes) > 1 else "There is nothing to split."
+            raise MaskwrightError(f"This mask has {number}.", advice)
+        masks = [Mask.from_array(parts == number) for number in 1 + np.argsort(-sizes, kind="stable")]
+        provenance = {"source": "manual"}
+        return self._project.store.masks.decide(
+            "accepted",
+            user,
+            corrections=[Correction(row.id, revision, masks[0], provenance)],
+            new=[
+                NewAnnotation(row.image_id, row.category, mask, "manual", provenance, user, row.state)
+                for mask in masks[1:]
+            ],
+        )
+
     def edit(self, image_id: int, edits: Sequence[MaskEdit], category: str, *, annotator: str = "") -> str:
         """Store what a brush changed: revisions of masks and new masks in one step, masks without pixels deleted.
 
@@ -229,6 +277,11 @@ class SessionMasks:
 
 
 def _repeated(proposed: Sequence[Annotation], accepted: Sequence[Annotation]) -> set[int]:
-    """Ids of proposals that repeat an accepted mask."""
-    repeats = duplicates([a.mask for a in proposed], [a.mask for a in accepted if not a.crowd])
-    return {a.id for a, repeated in zip(proposed, repeats, strict=True) if repeated}
+    """Ids of proposals that repeat an accepted mask: of their category, or of any when they have no name yet."""
+    masks = [a.mask for a in accepted if not a.crowd]
+    repeats = duplicates([a.mask for a in proposed], masks)
+    return {
+        a.id
+        for a, repeated in zip(proposed, repeats, strict=True)
+        if repeated or (a.unnamed and same_mask(a.mask, masks) is not None)
+    }

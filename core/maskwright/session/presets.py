@@ -14,7 +14,7 @@ from maskwright.presets.folders import bundled, find, installed, tasks
 from maskwright.presets.official import OFFICIAL, Task
 from maskwright.progress import Progress
 from maskwright.project import Project, user_name
-from maskwright.session.choices import Choice, text_methods
+from maskwright.session.choices import Choice, text_methods, vocabulary
 from maskwright.session.engines import Engines
 from maskwright.settings import Settings
 
@@ -114,6 +114,11 @@ class SessionPresets:
         """Methods of the model that answers text prompts, the automatic choice first; loads nothing."""
         folder = self._engines.folder("text")
         return [] if folder is None else text_methods(folder)
+
+    def vocabulary(self) -> list[str]:
+        """Class names that the model which answers text was trained on; none when it takes any words."""
+        folder = self._engines.folder("text")
+        return [] if folder is None else vocabulary(folder)
 
     def use(self, name: str, *, tasks_only: Sequence[str] | None = None, user: str = "") -> PresetInfo:
         """Answer prompts by a preset from now on, in every window on this project; returns its info.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from maskwright.domain import Reference
+from maskwright.domain import Reference, ReferenceMark
 from maskwright.errors import MaskwrightError
-from maskwright.project import Project
+from maskwright.project import Project, user_name
 
 __all__ = ["SessionReferences"]
 
@@ -28,6 +28,29 @@ class SessionReferences:
     def of(self, category: str) -> tuple[list[Reference], list[Reference]]:
         """Positive and negative references of a category; see `Project.references`."""
         return self._project.references(category)
+
+    def all(self) -> list[ReferenceMark]:
+        """All marks on accepted masks."""
+        return self._project.store.references.all()
+
+    def mark(self, annotation_id: int, category: str = "", *, shows: bool | None, user: str = "") -> None:
+        """Mark an accepted mask as an example.
+
+        Args:
+            annotation_id: of the mask.
+            category: that it is an example of; by default its own.
+            shows: True for what the category is, False for what it is not, None to take the mark back.
+            user: recorded in the history; by default the user of this computer.
+
+        Raises:
+            MaskwrightError: no such mask or category, or the mask is not accepted.
+        """
+        annotation = self._project.store.masks.get(annotation_id)
+        if annotation.state != "accepted":
+            raise MaskwrightError("Only an accepted mask can be an example.", "Accept it first.")
+        self._project.store.references.mark(
+            annotation_id, category or annotation.category, user or user_name(), shows=shows
+        )
 
     def toggle(self, annotation_id: int, searched: str | None, *, negative: bool = False) -> str:
         """Choose an accepted mask as a reference, or take the choice back.

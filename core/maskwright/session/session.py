@@ -228,14 +228,12 @@ class AnnotationSession:
         return self._propose("click", image_id, lambda model, image: model.segment_everything(image, progress=progress))
 
     def suggest_names(self, proposal: ProposalId) -> list[tuple[str, float]]:
-        """Categories of the project that an open proposal may show, each with its probability, the best first."""
-        opened = self._open.get([proposal])
-        names = [category.name for category in self.project.categories()]
-        if not opened:
-            raise MaskwrightError(CLOSED_PROPOSAL)
+        """Categories of the project that a proposal may show, each with its probability, the best first."""
+        image_id, mask = self.masks.of_proposal(proposal)
+        names = [entry.category.name for entry in self.classes.all()]
         if not names:
             raise MaskwrightError("This project has no category yet.", "Type a name for the first one.")
-        return self.engines.for_suggestions().suggest(self.images.get(opened[0].image_id), opened[0].mask, names)
+        return self.engines.for_suggestions().suggest(self.images.get(image_id), mask, names)
 
     def drop(self, ids: Sequence[ProposalId]) -> None:
         """Forget open proposals that nothing shows any more."""
@@ -256,7 +254,7 @@ class AnnotationSession:
         engine, image = self.engines.current(task), self.images.get(image_id)
         started = time.perf_counter()
         prediction = segment(engine, image)
-        provenance = {**prediction.provenance, "seconds": round(time.perf_counter() - started, 3)}
+        provenance = {**prediction.stored_provenance, "seconds": round(time.perf_counter() - started, 3)}
         unknown = prediction.out_of_vocabulary
         proposals = [
             Proposal(ProposalId.new(), image_id, mask, provenance, mask.category in unknown, corrects)
@@ -285,7 +283,8 @@ class AnnotationSession:
         """Those of the ids that nobody has decided on, and with an image the proposals that a batch stored on it."""
         stored = [] if image_id is None else self.project.annotations(image_id, ("proposed",))
         return self._open.get(ids) + [
-            Proposal(ProposalId.of_annotation(a.id), a.image_id, a.mask, a.provenance) for a in stored
+            Proposal(ProposalId.of_annotation(a.id), a.image_id, a.mask, a.provenance, a.out_of_vocabulary)
+            for a in stored
         ]
 
     def view(

@@ -83,9 +83,11 @@ class CategoryStore:
     def change(self, name: str, user: str, /, **values: Any) -> Category:
         """Change the name, color, supercategory, shortcut (1 to 9 or None) or synonyms of a category, in one step.
 
+        A shortcut that another category has changes hands.
+
         Raises:
             UsageError: a color that is not #rrggbb, or a shortcut that is not a number from 1 to 9.
-            MaskwrightError: no such category, or another one has that name or shortcut.
+            MaskwrightError: no such category, or another one has that name.
         """
         values = _checked(values)
         with self._transactions.writing() as db:

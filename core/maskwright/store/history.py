@@ -10,20 +10,30 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from maskwright.domain import Mask
+from maskwright.domain import UNNAMED, Mask
 from maskwright.domain.palette import free_color
 from maskwright.domain.rle import Rle
 from maskwright.errors import MaskwrightError
 from maskwright.store import queries
 from maskwright.store.counts import count
-from maskwright.store.orm import AnnotationRow, CategoryRow, EventRow, PromptRow, StepRow, now
+from maskwright.store.orm import AnnotationRow, CategoryRow, CountRow, EventRow, PromptRow, StepRow, now
 from maskwright.store.values import NewAnnotation, check_mask, check_state
 
-__all__ = ["add_boxes", "add_masks", "begin_step", "category", "change", "change_category"]
+__all__ = [
+    "add_boxes",
+    "add_masks",
+    "begin_step",
+    "category",
+    "change",
+    "change_category",
+    "retire_categories",
+]
 
 _MODEL_SOURCES = ("text", "reference", "click", "box", "finetuned")
 _VISIBLE = ("accepted", "proposed")
-_CATEGORIES = "categories"
+_CATEGORIES, _LEFT = "categories", "left_categories"
+_PROPOSED = "proposed"
+"""Mark on the event of a category that a prompt has brought in."""
 
 
 def begin_step(db: Session, user: str, kind: str, image_ids: Iterable[int] = ()) -> int:
@@ -37,21 +47,60 @@ def begin_step(db: Session, user: str, kind: str, image_ids: Iterable[int] = ())
 
 
 def category(
-    db: Session, name: str, user: str, at: str, *, supercategory: str = "", preferred_id: int | None = None
+    db: Session,
+    name: str,
+    user: str,
+    at: str,
+    *,
+    supercategory: str = "",
+    preferred_id: int | None = None,
+    proposed: bool = False,
 ) -> int:
-    """The id of the category with this clean name, which is added, or restored if it was deleted."""
+    """The id of the category with this clean name, which is added, or restored if it was deleted.
+
+    It gets the first colour and the first number key that are free. One that is only `proposed` goes again with the
+    last of its masks; see `retire_categories`.
+    """
     row = queries.category_row(db, name, deleted=True)
-    if row is None:
-        color = free_color(list(db.scalars(select(CategoryRow.color))))
-        row = CategoryRow(
-            id=preferred_id, name=name, color=color, supercategory=supercategory, created_at=at, shortcut=None
-        )
-        db.add(row)
-        db.flush()
-        after = {"category_id": row.id, "name": name, "color": row.color}
+    if row is None or (row.deleted and not proposed):
+        if row is None:
+            color = free_color(list(db.scalars(select(CategoryRow.color))))
+            row = CategoryRow(id=preferred_id, name=name, color=color, supercategory=supercategory, created_at=at)
+            row.shortcut = None if proposed and name == UNNAMED else _free_key(db)
+            db.add(row)
+            db.flush()
+        after = {"category_id": row.id, "name": name, "color": row.color} | ({_PROPOSED: True} if proposed else {})
         db.add(EventRow(at=at, user=user, kind="category_added", after=after))
     _restore_category(db, row.id, user)
     return row.id
+
+
+def _free_key(db: Session) -> int | None:
+    """The first number key that no category has; None when all nine are taken."""
+    taken = set(db.scalars(select(CategoryRow.shortcut).where(CategoryRow.deleted.is_(False))))
+    return next((key for key in range(1, 10) if key not in taken), None)
+
+
+def retire_categories(db: Session) -> None:
+    """Delete categories that only prompts have brought in, once they have no accepted mask and no proposal left.
+
+    The next visible mask restores them. Called when a transaction ends, after its counts were written.
+    """
+    left: dict[int, str] = db.info.pop(_LEFT, {})
+    for key, user in left.items():
+        row = db.get_one(CategoryRow, key)
+        counts = (db.get(CountRow, (key, state)) for state in _VISIBLE)
+        if not row.deleted and not any(count and count.number for count in counts) and _only_proposed(db, key):
+            change_category(db, row, "category_changed", user, None, deleted=True, shortcut=None)
+
+
+def _only_proposed(db: Session, category_id: int) -> bool:
+    """Whether nobody has added or changed a category, beyond what prompts did."""
+    events = select(EventRow.after).where(
+        EventRow.kind.in_(("category_added", "category_changed")), EventRow.annotation_id.is_(None)
+    )
+    mine = (after for after in db.scalars(events) if after and after["category_id"] == category_id)
+    return all(_PROPOSED in after or after.keys() <= {"category_id", "shortcut", "deleted"} for after in mine)
 
 
 def add_masks(db: Session, new: Sequence[NewAnnotation], step_id: int | None = None) -> list[int]:
@@ -68,7 +117,8 @@ def add_masks(db: Session, new: Sequence[NewAnnotation], step_id: int | None = N
     categories: dict[str, int] = {}
     for draft in new:
         if draft.category not in categories:
-            categories[draft.category] = category(db, draft.category, draft.annotator, at)
+            proposed = draft.state == "proposed"
+            categories[draft.category] = category(db, draft.category, draft.annotator, at, proposed=proposed)
     for draft in new:
         check_mask(draft.mask, (images[draft.image_id].height, images[draft.image_id].width))
     prompts = _add_prompts(db, new, at)
@@ -154,6 +204,7 @@ def change(
     if not before:
         return
     counts = Counter({(row.image_id, row.category_id, row.state): -1})
+    db.info.setdefault(_LEFT, {})[row.category_id] = user
     after = {name: fields[name] for name in before}
     for name, value in after.items():
         setattr(row, name, value)
@@ -179,19 +230,25 @@ def _restore_category(db: Session, category_id: int, user: str) -> None:
     rows: dict[int, CategoryRow] = db.info.setdefault(_CATEGORIES, {})
     row = rows.setdefault(category_id, rows.get(category_id) or db.get_one(CategoryRow, category_id))
     if row.deleted:
-        change_category(db, row, "category_changed", user, None, deleted=False)
+        change_category(db, row, "category_changed", user, None, deleted=False, shortcut=_free_key(db))
 
 
 def change_category(db: Session, row: CategoryRow, kind: str, user: str, step_id: int | None, **fields: Any) -> None:
-    """Change columns of a category and record the old and the new values.
+    """Change columns of a category and record the old and the new values; a key that it takes, its holder loses.
 
     Raises:
-        MaskwrightError: another category has that name or shortcut.
+        MaskwrightError: another category has that name or, where a change is replayed, that key.
     """
-    _refuse_taken(db, row, fields.get("name", row.name), fields.get("shortcut", row.shortcut))
+    _refuse_taken(db, row, fields.get("name", row.name))
     before = {name: getattr(row, name) for name, value in fields.items() if getattr(row, name) != value}
     if not before:
         return
+    if "shortcut" in before and fields["shortcut"] is not None:
+        same_key = select(CategoryRow).where(CategoryRow.shortcut == fields["shortcut"], CategoryRow.deleted.is_(False))
+        for holder in db.scalars(same_key).all():
+            if kind != "category_changed":
+                raise MaskwrightError(f"The key {holder.shortcut} belongs to {holder.name}.", "Choose another number.")
+            change_category(db, holder, kind, user, step_id, shortcut=None)
     after = {name: fields[name] for name in before}
     for name, value in after.items():
         setattr(row, name, value)
@@ -200,18 +257,13 @@ def change_category(db: Session, row: CategoryRow, kind: str, user: str, step_id
     db.flush()
 
 
-def _refuse_taken(db: Session, row: CategoryRow, name: str, shortcut: int | None) -> None:
+def _refuse_taken(db: Session, row: CategoryRow, name: str) -> None:
     other = queries.category_row(db, name, deleted=True)
-    if other is not None and other.id != row.id:
-        if other.deleted:
-            raise MaskwrightError(
-                f"{name!r} was deleted, and its name is reserved for undo.",
-                f"Choose another name, or use {name!r} again and merge the two.",
-            )
-        raise MaskwrightError(f"There is a category {name!r} already.", "Merge the two, or choose another name.")
-    if shortcut is None:
+    if other is None or other.id == row.id:
         return
-    same_key = select(CategoryRow).where(CategoryRow.shortcut == shortcut, CategoryRow.id != row.id)
-    holder = db.scalar(same_key.where(CategoryRow.deleted.is_(False)))
-    if holder is not None:
-        raise MaskwrightError(f"The key {shortcut} belongs to {holder.name}.", "Choose another number.")
+    if other.deleted:
+        raise MaskwrightError(
+            f"{name!r} was deleted, and its name is reserved for undo.",
+            f"Choose another name, or use {name!r} again and merge the two.",
+        )
+    raise MaskwrightError(f"There is a category {name!r} already.", "Merge the two, or choose another name.")

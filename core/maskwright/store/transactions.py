@@ -12,6 +12,7 @@ from maskwright.store.backups import DailyBackup
 from maskwright.store.connection import sqlite_file
 from maskwright.store.counts import flush_counts
 from maskwright.store.db_errors import damaged, plain_errors
+from maskwright.store.history import retire_categories
 
 __all__ = ["Transactions"]
 
@@ -47,6 +48,7 @@ class Transactions:
         with plain_errors(self.name, self.file), self._writers.begin() as db:
             yield db
             flush_counts(db)
+            retire_categories(db)
 
     def close(self) -> None:
         """Wait until today's backup is complete, then close the connections."""

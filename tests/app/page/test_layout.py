@@ -72,7 +72,7 @@ def test_a_phone_has_targets_for_fingers(open_tab: Callable[..., Any], photo: in
     width = tab.evaluate("document.documentElement.scrollWidth")
     assert width == 390
     small = []
-    for name in ("tools", "masks", "images"):
+    for name in ("tools", "classes", "masks", "images"):
         tab.tap(f"#tabs [data-tab={name}]")
         small += tab.evaluate(
             """() => [...document.querySelectorAll('button, select, input:not([type=file]):not(.unseen)')]
@@ -81,7 +81,7 @@ def test_a_phone_has_targets_for_fingers(open_tab: Callable[..., Any], photo: in
                 .filter(([, box]) => box.width && (box.height < 40 || box.width < 40)).map(([name]) => name)"""
         )
     assert not small
-    tab.tap("#tabs [data-tab=masks]")
+    tab.tap("#tabs [data-tab=classes]")
     add_class(tab, "giraffe")
     tab.tap("#tabs [data-tab=tools]")
     tab.tap("#tool-point")

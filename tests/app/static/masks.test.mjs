@@ -88,6 +88,21 @@ test("an outline lies inside the mask, and the window's border is none", () => {
   assert.equal(out[0], 0);
 });
 
+test("a repeated colour has stripes, and a bare mask no outline", () => {
+  const labels = new Uint16Array(400).fill(1);
+  const plain = { fill: pixel("#010203", 0.5), edge: pixel("#ffffff", 1), dashed: false, hatched: false };
+  const count = (/** @type {any} */ style) => {
+    labels[0] = 0;
+    const out = new Uint32Array(400);
+    shade(labels, 20, 20, [null, style], out);
+    return out.filter((value) => value === plain.edge).length;
+  };
+  const outline = count(plain);
+  assert.ok(outline > 0 && outline < 20);
+  assert.ok(count({ ...plain, striped: true }) > 60);
+  assert.equal(count({ ...plain, bare: true }), 0);
+});
+
 test("contours give the mask back, holes and diagonal neighbours too", () => {
   for (const seed of [1, 2, 3, 4]) {
     const [width, height] = [19, 23];

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from maskwright.domain import rle
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
+from maskwright_app.samples import samples
 from tests.core.session.conftest import ScriptedEngine, box
 
 
@@ -178,3 +179,15 @@ def test_a_large_thumbnail_is_small_and_made_once(client: TestClient, project: P
     missing = client.get(item["pixels"])
     assert missing.status_code == 400
     assert "large.jpg" in missing.json()["error"]
+
+
+def test_the_samples_come_with_words_and_go_again(client: TestClient, project: Project) -> None:
+    mine = [record.id for record in project.images.all()]
+    added = client.post("/ui/images/samples").json()
+    assert added["words"] == samples()[0].class_names
+    assert len(added["ids"]) == len(samples())
+    assert client.delete("/ui/images/samples").json()["removed"] == len(samples())
+    assert client.get("/ui/images").json()["total"] == len(mine)
+    assert client.delete("/ui/images/samples").json()["removed"] == 0
+    client.post("/ui/undo", json={"image": mine[0]})
+    assert client.get("/ui/images").json()["total"] == len(mine) + 1

@@ -125,11 +125,12 @@ def test_the_export_equals_the_store_in_every_format(client: TestClient, project
     assert f"1,{project.images.all()[0].file_name},30,20,{cow.id},'=cow,200," in table[1]
     contents = {
         name: zipfile.ZipFile(io.BytesIO(export(format=name, images=images).content)).namelist()
-        for name, images in (("coco", True), ("yolo", False), ("masks", True), ("csv", True))
+        for name, images in (("coco", True), ("yolo", False), ("masks", True), ("csv", True), ("overlays", False))
     }
     for name, ending in (("coco", "project.json"), ("yolo", ".txt"), ("masks", "classes.json"), ("csv", "project.csv")):
         assert any(entry.endswith(ending) for entry in contents[name])
         assert sum(entry.endswith(".png") for entry in contents[name]) == (4 if name == "masks" else 2)
+    assert [entry[-4:] for entry in contents["overlays"]] == [".jpg", ".jpg"]
     assert client.post("/ui/export", json={"format": "nonsense"}).status_code == 400
 
 

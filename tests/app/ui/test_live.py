@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import statistics
+import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from maskwright.project import Project
 from maskwright.session import AnnotationSession
 from maskwright_app.server import page_app
 from maskwright_app.ui.events import Events
+from maskwright_app.ui.site import Site
 from tests.app.ui.conftest import ADDRESS
 from tests.core.session.conftest import ScriptedEngine, box
 
@@ -106,6 +108,32 @@ def test_changes_by_anybody_and_progress_arrive_as_events(session: AnnotationSes
         {"change": project.store.change_number(), "images": [2], "others": True, "complete": True},
     ) in seen
     assert kinds[-1] == "progress"
+
+
+def test_a_prompt_that_waits_learns_its_place_in_line(session: AnnotationSession) -> None:
+    site, published = Site(session), list[Any]()
+    site.events.publish = lambda event, data: published.append((event, data))  # type: ignore[method-assign]
+
+    class Present:
+        async def is_disconnected(self) -> bool:
+            return False
+
+    async def wait_in_line() -> None:
+        tasks = []
+        for name in ("first", "second"):
+            gate = threading.Event()
+
+            def work(_: Progress, gate: threading.Event = gate) -> bool:
+                return gate.wait(30)
+
+            tasks.append((gate, asyncio.create_task(site.run(Present(), name, work))))  # type: ignore[arg-type]
+            await asyncio.sleep(0)
+        for gate, task in tasks:
+            gate.set()
+            await task
+
+    _run(wait_in_line())
+    assert published == [("progress", {"request": "second", "waiting": place}) for place in (1, 0)]
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ VALID: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/ui/prompts/text"): {"image": 1, "words": "cow"},
     ("POST", "/ui/prompts/like"): {"image": 1, "references": [1]},
     ("POST", "/ui/prompts/everything"): {"image": 1},
+    ("POST", "/ui/prompts/names"): {"image": 1, "proposal": "stored:1"},
+    ("POST", "/ui/masks/1/split"): {"revision": 1},
+    ("PUT", "/ui/masks/1/reference"): {"shows": True, "category": "cow"},
     ("POST", "/ui/prompts/click"): {"image": 1, "points": [[1, 1, 1]], "box": [1, 1, 5, 5]},
     ("POST", "/ui/decisions"): {"image": 1, "accept": ["stored:2"]},
     ("POST", "/ui/masks"): {"image": 1, "rle": RLE, "category": "cow"},
@@ -52,7 +55,7 @@ MAY_BE = {
     # wrong in general, right for one field
     "words": ("x",), "category": (None, "x"), "name": ("x",), "hotkey": (None,), "order": (0,),
     "synonyms": ([],), "known": ({},), "box": (None,), "points": ([],), "revision": (None,), "references": ([],),
-    "accept": (None,), "complete": (None, True), "rle": (None,),
+    "accept": (None,), "shows": (None, True), "complete": (None, True), "rle": (None,),
 }  # fmt: skip
 
 

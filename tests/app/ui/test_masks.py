@@ -21,6 +21,12 @@ def post(client: TestClient, path: str, status: int = 200, **body: Any) -> dict[
     return response.json()
 
 
+def put(client: TestClient, mask: int, **body: Any) -> dict[str, Any]:
+    response = client.put(f"/ui/masks/{mask}/reference", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
 def find(client: TestClient, words: str = "cow, sky", image: int = 1) -> dict[str, dict[str, Any]]:
     masks = post(client, "/prompts/text", image=image, words=words)["masks"]
     return {mask["category"]: mask for mask in masks}
@@ -97,11 +103,76 @@ def test_a_name_given_to_a_click_labels_nothing_else(client: TestClient, engine:
     """A name left in the field labelled six masks of everything in another image "cow"."""
     (clicked,) = post(client, "/prompts/click", image=1, points=[[3, 3, 1]])["masks"]
     post(client, "/decisions", image=1, accept=[clicked["key"]], category="cow")
-    engine.candidates = [box(0, 5), box(10, 20)]
+    engine.candidates = [box(0, 5), box(10, 20), box(22, 26)]
     found = post(client, "/prompts/everything", image=2)["masks"]
-    assert [mask["category"] for mask in found] == ["object", "object"], "the list shows the name that will be stored"
-    accepted = post(client, "/decisions", image=2, accept=[mask["key"] for mask in found])["masks"]
-    assert [mask["category"] for mask in accepted] == ["object", "object"]
+    assert [mask["category"] for mask in found] == ["", "", ""], "nobody has named them"
+    names = [entry["name"] for entry in client.get("/ui/classes").json()["classes"]]
+    assert names == ["cow"], "what has no name is no class"
+    one, two, three = (mask["key"] for mask in found)
+    named = client.patch(f"/ui/masks/{found[0]['annotation']}", json={"category": "mug"}).json()["masks"]
+    assert [mask["category"] for mask in named] == ["mug"]
+    accepted = post(client, "/decisions", image=2, accept=[two, three], category="cup")["masks"]
+    assert [mask["category"] for mask in accepted] == ["cup", "cup"]
+    assert {key: mask["category"] for key, mask in on_image(client, 2).items()} == {
+        one: "mug",
+        two: "cup",
+        three: "cup",
+    }
+    again = post(client, "/prompts/everything", image=2)["masks"]
+    assert [mask["duplicate"] for mask in again] == [False, True, True], "whatever the accepted ones are called"
+
+
+def test_what_the_model_was_not_taught_is_known_after_a_reload(client: TestClient, engine: ScriptedEngine) -> None:
+    engine.regions, engine.unknown = {"cow": COW, "yak": SKY}, ("yak",)
+    found = find(client, "cow, yak")
+    for masks in (found.values(), on_image(client).values()):
+        assert {mask["category"]: mask["out_of_vocabulary"] for mask in masks} == {"cow": False, "yak": True}
+
+
+def test_the_model_suggests_names_for_clicks_and_proposals(client: TestClient, engine: ScriptedEngine) -> None:
+    (clicked,) = post(client, "/prompts/click", image=1, points=[[3, 3, 1]])["masks"]
+    refused = client.post("/ui/prompts/names", json={"image": 1, "proposal": clicked["key"]})
+    assert (refused.status_code, refused.json()["error"]) == (
+        400, "This project has no category yet. Type a name for the first one."
+    )  # fmt: skip
+    client.post("/ui/classes", json={"name": "cow"})
+    (found,) = post(client, "/prompts/everything", image=1)["masks"]
+    for mask in (clicked, found):
+        answer = post(client, "/prompts/names", image=1, proposal=mask["key"])
+        assert answer["names"] == [{"name": "cow", "probability": 1.0}]
+    assert client.post("/ui/prompts/names", json={"image": 1, "proposal": "open:gone"}).status_code == 400
+
+
+def test_a_mask_is_split_into_its_parts_in_one_step(client: TestClient, project: Project) -> None:
+    parts = [box(0, 10), box(12, 15), box(20, 28)]
+    (drawn,) = post(client, "/masks", image=1, rle=rle.encode(np.any(parts, axis=0)), category="cow")["masks"]
+    path = f"/masks/{drawn['annotation']}/split"
+    masks = post(client, path, revision=1)["masks"]
+    assert [(mask["category"], mask["state"], mask["area"]) for mask in masks] == [
+        ("cow", "accepted", 200), ("cow", "accepted", 160), ("cow", "accepted", 60)
+    ]  # fmt: skip
+    assert masks[0]["key"] == drawn["key"]
+    post(client, path, 400, revision=2)
+    post(client, path.replace(str(drawn["annotation"]), str(masks[1]["annotation"])), 400, revision=1)
+    post(client, "/undo", image=1)
+    (mask,) = on_image(client).values()
+    assert (mask["key"], mask["area"]) == (drawn["key"], 420)
+
+
+def test_examples_are_kept_by_the_project(client: TestClient, project: Project) -> None:
+    cow, other = (project.accept(1, region, "cow").id for region in (COW, SKY))
+    put(client, cow, shows=True)
+    answer = put(client, other, shows=False, category="cow")
+    marks = [
+        {"annotation": cow, "category": "cow", "shows": True},
+        {"annotation": other, "category": "cow", "shows": False},
+    ]
+    assert answer["references"] == client.get("/ui/state").json()["references"] == marks
+    assert on_image(client)[f"stored:{cow}"]["reference_of"] == ["cow"]
+    assert put(client, cow, shows=None)["references"] == marks[1:]
+    client.delete(f"/ui/masks/{other}")
+    assert client.get("/ui/state").json()["references"] == []
+    assert client.put(f"/ui/masks/{other}/reference", json={"shows": True}).status_code == 400, "it is not accepted"
 
 
 def test_everything_replaces_only_what_everything_found(client: TestClient, engine: ScriptedEngine) -> None:

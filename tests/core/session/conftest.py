@@ -32,6 +32,8 @@ class ScriptedEngine:
         self.name = name
         self.regions: dict[str, NDArray[np.bool_]] = {}
         """Regions of the class names that are found."""
+        self.unknown: tuple[str, ...] = ()
+        """Class names that it was not trained on."""
         self.removed: NDArray[np.bool_] | None = None
         self.candidates: Sequence[NDArray[np.bool_]] = [box(0, 10)]
         """Candidates of every click, best first."""
@@ -49,7 +51,7 @@ class ScriptedEngine:
             label_map[self.regions.get(name, np.zeros(SIZE_HW, bool))] = number
         scores = tuple(0.9 if name in self.regions else 0.0 for name in prompt.names)
         provenance = self._provenance(PromptKind.TEXT, list(prompt.names), {"threshold": prompt.minimum_probability})
-        return Prediction(label_map, prompt.names, scores, scores, (), provenance, None, self.removed)
+        return Prediction(label_map, prompt.names, scores, scores, self.unknown, provenance, None, self.removed)
 
     def segment_click(
         self, image: Image, points: Any, labels: Any, box: Any, *, start: Mask | None, category: str | None

@@ -33,7 +33,6 @@ def test_a_new_name_keeps_id_and_masks(store: Store, new: MakeAnnotation) -> Non
         pytest.param({"name": "  "}, UsageError, "", id="blank"),
         pytest.param({"name": "a\0b"}, UsageError, "", id="nul"),
         pytest.param({"synonyms": ["ox", ""]}, UsageError, "", id="blank-synonym"),
-        pytest.param({"shortcut": 3}, MaskwrightError, "sky", id="key-taken"),
         pytest.param({"shortcut": 0}, UsageError, "1 to 9", id="key-0"),
         pytest.param({"shortcut": 10}, UsageError, "1 to 9", id="key-10"),
         pytest.param({"shortcut": "3"}, UsageError, "1 to 9", id="key-text"),
@@ -46,7 +45,6 @@ def test_invalid_values_change_nothing(
 ) -> None:
     for name in ("cow", "sky", "gone"):
         store.categories.add(name)
-    store.categories.change("sky", "ann", shortcut=3)
     store.categories.delete("gone", "ann")
     before, number = store.categories.all(), store.change_number()
     with pytest.raises(error, match=fact):
@@ -64,7 +62,7 @@ def test_keys_synonyms_and_colours(store: Store) -> None:
     assert store.categories.all() == [changed]
     store.masks.undo("ann")
     (before,) = store.categories.all()
-    assert (before.shortcut, before.synonyms, before.supercategory) == (None, (), "")
+    assert (before.shortcut, before.synonyms, before.supercategory) == (1, (), "")
     store.categories.add("sky")
     store.categories.change("sky", "bob", shortcut=9)
     with pytest.raises(MaskwrightError, match="The key 9 belongs to sky"):
@@ -72,12 +70,50 @@ def test_keys_synonyms_and_colours(store: Store) -> None:
     assert store.categories.all()[0] == before
 
 
-def test_a_deleted_category_gives_its_key_free(store: Store) -> None:
+def keys(store: Store) -> dict[str, int | None]:
+    return {one.name: one.shortcut for one in store.categories.all()}
+
+
+def test_each_new_category_gets_the_first_free_key(store: Store) -> None:
+    names = [f"class {number}" for number in range(1, 11)]
+    for name in names:
+        store.categories.add(name)
+    assert keys(store) == {name: number if number < 10 else None for number, name in enumerate(names, start=1)}
+    store.categories.delete("class 3", "ann")
+    assert store.categories.add("sky").shortcut == 3
+    assert store.categories.add("class 3").shortcut is None, "it comes back without its key"
+
+
+def test_a_key_changes_hands_in_one_step(store: Store) -> None:
     for name in ("cow", "sky"):
         store.categories.add(name)
-    store.categories.change("cow", "ann", shortcut=1)
-    store.categories.delete("cow", "ann")
-    assert store.categories.change("sky", "ann", shortcut=1).shortcut == 1
+    store.categories.change("sky", "ann", shortcut=1)
+    assert keys(store) == {"cow": None, "sky": 1}
+    store.masks.undo("ann")
+    assert keys(store) == {"cow": 1, "sky": 2}
+    store.masks.redo("ann")
+    assert keys(store) == {"cow": None, "sky": 1}
+
+
+def test_a_word_without_masks_leaves_the_list(store: Store, new: MakeAnnotation) -> None:
+    def names() -> list[str]:
+        return [one.name for one in store.categories.all()]
+
+    store.categories.add("mine")
+    grass, mine, cow = store.masks.add_many([new(name, state="proposed") for name in ("grass", "mine", "cow")])
+    store.masks.decide("accepted", "ann", stored=[cow.id])
+    store.masks.decide("rejected", "ann", stored=[grass.id, mine.id])
+    assert names() == ["mine", "cow"], "a class that somebody added stays"
+    store.masks.undo("ann", grass.image_id)
+    assert names() == ["mine", "grass", "cow"]
+    store.masks.redo("ann", grass.image_id)
+    assert names() == ["mine", "cow"]
+    store.masks.decide("rejected", "ann", stored=[store.masks.add(new("cow", state="proposed")).id])
+    store.masks.set_states({cow.id: None}, "deleted", "ann")
+    assert names() == ["mine"], "its last mask is gone"
+    store.categories.add("grass")
+    store.masks.reclassify({store.masks.add(new("grass", state="proposed")).id: None}, "mine", "ann")
+    assert names() == ["mine", "grass"], "somebody added it"
 
 
 def test_names_that_differ_in_capitals_only(store: Store) -> None:
@@ -115,7 +151,7 @@ def test_a_category_is_deleted_with_its_masks_and_comes_back_with_them(store: St
     with store.dataset() as dataset:
         assert [one.name for one in dataset.categories()] == ["sky"]
     assert store.masks.undo("ann").masks == 2
-    assert [(one.name, one.shortcut) for one in store.categories.all()] == [("cow", 4), ("sky", None)]
+    assert [(one.name, one.shortcut) for one in store.categories.all()] == [("cow", 4), ("sky", 2)]
     assert [one.state for one in store.masks.find(states=STATES)] == ["accepted", "proposed", "rejected", "accepted"]
     store.masks.redo("ann")
     assert [one.name for one in store.categories.all()] == ["sky"]

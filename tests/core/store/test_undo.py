@@ -179,7 +179,7 @@ def test_what_changes_nothing_is_no_step(store: Store, new: MakeAnnotation, imag
     store.masks.set_states({kept.id: None}, "accepted", "ann")
     store.masks.set_states({}, "deleted", "ann")
     store.masks.reclassify({kept.id: None}, "cow", "ann")
-    store.categories.change("cow", "ann", name=" cow ", shortcut=None, synonyms=[])
+    store.categories.change("cow", "ann", name=" cow ", shortcut=1, synonyms=[])
     store.masks.decide("accepted", "ann")
     store.masks.add_many([])
     assert store.masks.purge("ann") == 1

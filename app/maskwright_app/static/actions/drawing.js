@@ -1,7 +1,8 @@
 /** Drawing by hand: strokes change the selected mask, saved as a revision each, or start a new mask. */
 import { Edit } from "../canvas/edit.js";
 import { RequestError, send } from "../server.js";
-import { mergeMasks, selectedMask, took } from "./masks.js";
+import { plural } from "../text.js";
+import { mergeMasks, selectedMask, took, undo } from "./masks.js";
 
 /**
  * @typedef {import("../page.js").Page} Page
@@ -219,4 +220,25 @@ export function clean(page, what) {
     page.notify(what === "holes" ? "This mask has no holes." : "This mask has no specks.");
     if (!opened) dropDrawing(page);
   }
+}
+
+/**
+ * Divide the selected mask into its parts, each a mask of its own.
+ *
+ * @param {Page} page
+ */
+export async function splitSelected(page) {
+  if (!(await finishDrawing(page))) return;
+  const mask = selectedMask(page);
+  const { image } = page.state;
+  if (!mask || !image) {
+    page.notify("Select a mask first.");
+    return;
+  }
+  await page.attempt(async () => {
+    const answer = await send("POST", `/ui/masks/${mask.annotation}/split`, { revision: mask.revision });
+    mergeMasks(page, image.id, answer.masks);
+    took(page, answer);
+    page.notify(`Now these are ${plural(answer.masks.length, "mask")}.`, "info", [{ label: "Undo", act: () => void undo(page) }]);
+  }, { retry: true });
 }

@@ -1,6 +1,8 @@
 /** Images: the list, the one in view, adding and leaving out. */
 import { send } from "../server.js";
-import { plural } from "../text.js";
+import { showLines } from "../panels/history.js";
+import { parseWords, plural } from "../text.js";
+import { whileBusy } from "./busy.js";
 import { finishDrawing } from "./drawing.js";
 import { refreshMasks } from "./masks.js";
 
@@ -29,6 +31,7 @@ export async function refreshState(page) {
     choices: state.choices ?? page.state.choices,
     formats: state.formats ?? page.state.formats,
     classes: state.classes,
+    references: state.references,
     samples: state.samples,
     change: Math.max(page.state.change, state.change),
     className: className && !names.includes(className) && !page.state.newNames?.includes(className) ? "" : className,
@@ -81,7 +84,7 @@ export async function openImage(page, id) {
   if (!item) return;
   page.turn++;
   page.decoded.clear();
-  page.store.set({ image: item, masks: new Map(), selected: null, hovered: null, click: null, drawing: null, names: {}, unlabelled: null });
+  page.store.set({ image: item, masks: new Map(), selected: null, hovered: null, click: null, drawing: null, suggestions: null, unlabelled: null });
   page.stage.open(item, item.pixels, item.thumbnail);
   history.replaceState(null, "", `#${id}`);
   const turn = page.turn;
@@ -179,34 +182,56 @@ export async function addFiles(page, files) {
     count++;
   }
   if (!count) return;
-  await added(page, `Adding ${plural(count, "file")}`, () => send("POST", "/ui/images", form));
+  await added(page, `Adding ${plural(count, "file")}`, (request, signal) => {
+    form.append("request", request);
+    return send("POST", "/ui/images", form, signal);
+  });
 }
 
 /** @param {Page} page */
 export async function addSamples(page) {
-  await added(page, "Adding the samples", () => send("POST", "/ui/images/samples"));
+  await added(page, "Adding the samples", async (_, signal) => {
+    const answer = await send("POST", "/ui/images/samples", undefined, signal);
+    // what the first of them shows, to begin with
+    if (!page.state.words.length) page.store.set({ words: parseWords(answer.words) });
+    return answer;
+  });
+  page.walk();
+}
+
+/** @param {Page} page */
+export async function removeSamples(page) {
+  const answer = await page.attempt(() => whileBusy(page, "Removing the samples", 0, (_, signal) => send("DELETE", "/ui/images/samples", undefined, signal)));
+  if (!answer) return;
+  page.notify(answer.removed ? `${plural(answer.removed, "sample image")} removed; Undo brings them back, one after the other.` : "No sample image is in this project.");
+  await page.attempt(() => Promise.all([refreshState(page), loadImages(page, 0, true)]));
+  const { items } = page.state.images;
+  if (items.some((/** @type {ImageItem} */ item) => item.id === page.state.image?.id)) return;
+  if (items[0]) await openImage(page, items[0].id);
+  else closeImage(page);
 }
 
 /**
  * @param {Page} page
  * @param {string} label
- * @param {() => Promise<any>} upload
+ * @param {(request: string, signal: AbortSignal) => Promise<any>} upload
  */
 async function added(page, label, upload) {
-  const entry = { id: page.requestName(), label, image: 0, since: Date.now(), done: 0, total: 0, stage: "", stop: null };
-  page.store.set({ busy: [...page.state.busy, entry] });
-  const answer = await page.attempt(upload);
-  page.store.set({ busy: page.state.busy.filter((/** @type {any} */ other) => other.id !== entry.id) });
+  const answer = await page.attempt(() => whileBusy(page, label, 0, upload));
   if (!answer) return;
   page.store.merge("images", { query: { status: "", class: "", phrase: "" }, items: [] });
   await page.attempt(() => Promise.all([refreshState(page), loadImages(page, 0, true)]));
-  const failed = answer.lines.filter((/** @type {any} */ line) => line.error);
-  if (answer.images.length) {
-    page.notify(`${plural(answer.images.length, "image")} added.`);
-    await openImage(page, answer.images[0].id);
+  const { lines, ids } = answer;
+  const failed = lines.filter((/** @type {any} */ line) => line.error);
+  const each = { label: "Show each file", act: () => showLines("Files", lines.map((/** @type {any} */ line) => line.error ?? `${line.name}: ${line.notice ?? "added."}`)) };
+  if (ids.length) {
+    const noted = lines.length > 1 && lines.some((/** @type {any} */ line) => line.error || line.notice);
+    page.notify(`${plural(ids.length, "image")} added.`, "info", noted ? [each] : []);
+    await openImage(page, ids[0]);
   }
-  for (const line of failed.slice(0, 3)) page.notify(line.error, "error");
-  if (failed.length > 3) page.notify(`${plural(failed.length, "file")} could not be added.`, "error");
+  if (failed.length === 1) page.notify(failed[0].error, "error");
+  else if (failed.length) page.notify(`${plural(failed.length, "file")} could not be added.`, "error", [each]);
+  if (ids.length && !localStorage.getItem("walked")) page.walk();
 }
 
 /**
@@ -238,3 +263,24 @@ export function closeImage(page) {
   page.stage.close();
 }
 
+/**
+ * Mark the image as complete and go on; once more takes the mark away.
+ *
+ * @param {Page} page
+ */
+export async function completeImage(page) {
+  const complete = page.state.image?.status !== "complete";
+  if ((await markImage(page, { complete })) && complete) await nextUnreviewed(page);
+}
+
+/**
+ * Ask before the image in view is removed.
+ *
+ * @param {Page} page
+ */
+export function confirmRemoval(page) {
+  const { image } = page.state;
+  if (!image) return;
+  const act = { label: "Remove it", act: () => void removeImage(page) };
+  page.notify(`Remove ${image.title} with its masks from the project? The file itself stays where it is.`, "info", [act]);
+}

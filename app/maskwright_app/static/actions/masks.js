@@ -3,6 +3,7 @@ import { contains } from "../canvas/rle.js";
 import { RequestError, send } from "../server.js";
 import { plural } from "../text.js";
 import { finishDrawing } from "./drawing.js";
+import { askNames } from "./names.js";
 
 /**
  * @typedef {import("../page.js").Page} Page
@@ -141,21 +142,31 @@ export function receiveRows(page, { job, items }) {
  * @param {Mask} mask
  */
 export function nameOf(page, mask) {
-  if (mask.state === "click") return page.state.className;
-  return mask.category || page.state.names[mask.key] || "";
+  return mask.state === "click" ? page.state.className : mask.category;
 }
 
 /**
- * Whether the mask is drawn and listed.
+ * Whether the mask is drawn, listed and decided on with the others.
  *
  * @param {Page} page
  * @param {Mask} mask
  */
 export function isVisible(page, mask) {
   const { display, click } = page.state;
-  if (mask.duplicate && !display.duplicates) return false;
+  if ((mask.duplicate && !display.duplicates) || isHidden(page, mask)) return false;
   if (click && click.corrects !== null && mask.annotation === click.corrects && mask.state === "accepted" && click.candidates.length) return false;
   return true;
+}
+
+/**
+ * Whether an eye in the lists is closed for the mask.
+ *
+ * @param {Page} page
+ * @param {Mask} mask
+ */
+export function isHidden(page, mask) {
+  const { display } = page.state;
+  return display.classesOff.includes(nameOf(page, mask)) || (mask.state === "proposed" && !display.proposals) || (mask.state === "accepted" && !display.accepted);
 }
 
 /**
@@ -192,8 +203,7 @@ export function masksAt(page, x, y) {
   const { display, masks } = page.state;
   if (display.hidden) return [];
   return [...masks.values()]
-    .filter((mask) => isVisible(page, mask) && !display.classesOff.includes(nameOf(page, mask)))
-    .filter((mask) => mask.rows && contains(mask.rows, x, y))
+    .filter((mask) => isVisible(page, mask) && mask.rows && contains(mask.rows, x, y))
     .sort((a, b) => a.area - b.area);
 }
 
@@ -243,12 +253,9 @@ export function selectNext(page, step = 1) {
  */
 export async function decide(page, decision, masks) {
   const { image } = page.state;
-  const named = decision === "reject" ? masks : masks.filter((mask) => nameOf(page, mask));
-  const nameless = masks.length - named.length;
-  if (nameless) {
-    page.notify(`${plural(nameless, "mask")} ${nameless === 1 ? "has" : "have"} no name yet. Select one and choose a class (keys 1-9), then keep it.`, "error");
-    page.store.set({ tab: "masks" });
-  }
+  const named = decision === "reject" ? masks : masks.filter((mask) => mask.category);
+  const nameless = masks.filter((mask) => !named.includes(mask));
+  if (nameless.length) askNames(page, nameless);
   if (!named.length || !image) return;
   const keys = named.map((mask) => mask.key);
   const following = nextAfter(page, keys);

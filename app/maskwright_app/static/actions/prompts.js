@@ -2,32 +2,13 @@
 import { decode } from "../canvas/rle.js";
 import { send } from "../server.js";
 import { plural, synonyms } from "../text.js";
+import { busyRequest } from "./busy.js";
 import { fromServer, mergeMasks, nameOf, refreshMasks, selectedMask, took } from "./masks.js";
 
 /**
  * @typedef {import("../page.js").Page} Page
  * @typedef {import("../store.js").ClickPrompt} ClickPrompt
  */
-
-/**
- * Run something on the server that takes a while; the sign with Stop stays until the answer is there.
- *
- * @param {Page} page
- * @param {string} label
- * @param {string} path
- * @param {any} body
- */
-export async function busyRequest(page, label, path, body) {
-  const abort = new AbortController();
-  const id = page.requestName();
-  const entry = { id, label, image: body.image, since: Date.now(), done: 0, total: 0, stage: "", stop: () => abort.abort() };
-  page.store.set({ busy: [...page.state.busy, entry] });
-  try {
-    return await send("POST", path, { ...body, request: id }, abort.signal);
-  } finally {
-    page.store.set({ busy: page.state.busy.filter((/** @type {any} */ other) => other.id !== id) });
-  }
-}
 
 /**
  * Run a prompt on an image; the answer goes to that image, whichever is in view by then.
@@ -37,7 +18,7 @@ export async function busyRequest(page, label, path, body) {
  * @param {string} path
  * @param {any} body
  */
-async function propose(page, label, path, body) {
+export async function propose(page, label, path, body) {
   const { image } = page.state;
   if (!image) {
     page.notify("Open or select an image first.");
@@ -48,7 +29,6 @@ async function propose(page, label, path, body) {
     took(page, answer);
     const found = answer.masks.length;
     const sentences = answer.notice || missingSentence(answer);
-    page.store.set({ unknownWords: answer.out_of_vocabulary ?? [] });
     if (page.state.image?.id === image.id) {
       await refreshMasks(page);
       const removed = answer.unlabelled && page.stage.size ? decode(answer.unlabelled.counts, page.stage.size.height) : null;
@@ -92,57 +72,6 @@ export async function findWords(page) {
 /** @param {Page} page */
 export async function findEverything(page) {
   await propose(page, "Finding every object", "/ui/prompts/everything", {});
-}
-
-/**
- * Find what looks like the selected accepted mask, or like the references of a class.
- *
- * @param {Page} page
- */
-export async function findLike(page) {
-  const mask = selectedMask(page);
-  if (mask?.state === "accepted" && page.state.notLike.includes(mask.annotation)) {
-    page.notify("This mask shows what not to find. Select another one as the example.");
-    return;
-  }
-  if (mask?.state === "accepted" && !page.state.references.some((/** @type {any} */ one) => one.annotation === mask.annotation)) {
-    const one = { annotation: mask.annotation, category: mask.category, image: page.state.image.id };
-    const same = page.state.references.filter((/** @type {any} */ other) => other.category === mask.category);
-    page.store.set({ references: [...same, one] });
-    page.notify(`This ${mask.category} is the example now. Turn to another image and press R to find its like there.`);
-    return;
-  }
-  const { references } = page.state;
-  if (!references.length) {
-    page.notify("Select an accepted mask first: it becomes the example of what to find.");
-    return;
-  }
-  const body = {
-    references: references.map((/** @type {any} */ one) => one.annotation),
-    negative_references: page.state.notLike,
-    category: references[0].category,
-  };
-  await propose(page, `Finding more ${references[0].category}`, "/ui/prompts/like", body);
-}
-
-/**
- * Take the selected accepted mask as an example of what not to find, or take that back.
- *
- * @param {Page} page
- */
-export function notLike(page) {
-  const mask = selectedMask(page);
-  if (mask?.state !== "accepted" || mask.annotation === null) {
-    page.notify("Select an accepted mask first: it then shows what not to find.");
-    return;
-  }
-  const { notLike: before, references } = page.state;
-  const known = before.includes(mask.annotation);
-  page.store.set({
-    notLike: known ? before.filter((/** @type {number} */ one) => one !== mask.annotation) : [...before, mask.annotation],
-    references: references.filter((/** @type {any} */ one) => one.annotation !== mask.annotation),
-  });
-  page.notify(known ? "This mask says nothing about examples any more." : "What looks like this mask is left out by R from now on.");
 }
 
 // clicks

@@ -10,6 +10,8 @@
  * @property {number} edge 0xAABBGGRR of the outline
  * @property {boolean} dashed
  * @property {boolean} hatched
+ * @property {boolean} [striped] a second pattern, the other way
+ * @property {boolean} [bare] without an outline
  */
 
 /**
@@ -80,7 +82,7 @@ export function shade(labels, width, height, styles, out, options = {}) {
   const thickness = options.thickness ?? 1;
   const fills = Uint32Array.from(styles, (style) => style?.fill ?? 0);
   const edges = Uint32Array.from(styles, (style) => style?.edge ?? 0);
-  const flags = Uint8Array.from(styles, (style) => (style?.dashed ? 1 : 0) + (style?.hatched ? 2 : 0));
+  const flags = Uint8Array.from(styles, (style) => (style?.dashed ? 1 : 0) + (style?.hatched ? 2 : 0) + (style?.striped ? 4 : 0) + (style?.bare ? 8 : 0));
   const far = thickness > 1 ? thickness : 1;
   let i = 0;
   for (let y = top; y < bottom; y++) {
@@ -96,8 +98,9 @@ export function shade(labels, width, height, styles, out, options = {}) {
               labels[place - far * width] !== label || labels[place + far * width] !== label))
           : isEdge(labels, width, height, x, y, far);
       const flag = flags[label];
-      if (edge) out[i] = flag & 1 && (x + y) % 10 > 5 ? fills[label] : edges[label];
-      else out[i] = flag & 2 && (x + y) % 9 < 2 ? edges[label] : fills[label];
+      if (edge && !(flag & 8)) out[i] = flag & 1 && (x + y) % 10 > 5 ? fills[label] : edges[label];
+      else if (flag & 2 && (x + y) % 9 < 2) out[i] = edges[label];
+      else out[i] = flag & 4 && (x + height - y) % 9 < 2 ? edges[label] : fills[label];
     }
   }
 }

@@ -1,7 +1,9 @@
 /** Predict on many images: a job of its own, whose proposals wait on each image. */
+import { examples } from "../actions/examples.js";
 import { el, fill, say } from "../dom.js";
 import { send } from "../server.js";
 import { duration, plural } from "../text.js";
+import { showLines } from "./history.js";
 
 /** @typedef {import("../page.js").Page} Page */
 
@@ -13,7 +15,7 @@ export function batchPanel(page) {
   const aboveOn = el("input", { type: "checkbox", id: "batch-accept", on: { change: () => render() } });
   above.addEventListener("input", () => render());
   const words = el("button", { type: "button", class: "button main", id: "batch-words", on: { click: () => void start({ words: page.state.words.join(", ") }) } }, "Find the words on them");
-  const like = el("button", { type: "button", class: "button", id: "batch-like", on: { click: () => void start({ references: page.state.references.map((/** @type {any} */ one) => one.annotation), category: page.state.references[0].category }) } }, "Find like the example on them");
+  const like = el("button", { type: "button", class: "button", id: "batch-like", on: { click: () => void start({ category: examples(page).category }) } }, "Find like the example on them");
   const jobs = el("div", { id: "jobs", style: { display: "grid", gap: "12px" } });
 
   const start = async (/** @type {any} */ prompt) => {
@@ -28,17 +30,18 @@ export function batchPanel(page) {
     await refreshJobs(page);
   };
   const render = () => {
-    const { images, words: list, references } = page.state;
+    const { images, words: list } = page.state;
+    const { category } = examples(page);
     const filtered = Object.values(images.query).some(Boolean);
     say(summary, `${plural(images.total, "image")}${filtered ? " of the filter" : ": all of the project"}. Choose fewer by the filters on the left.`);
     words.disabled = !list.length || !images.total;
     words.title = list.length ? list.join(", ") : "Type words on top first";
-    like.disabled = !references.length || !images.total;
-    like.title = references.length ? `Example: ${references[0].category}` : "Select an accepted mask and press R first";
+    like.disabled = !category || !images.total;
+    like.title = category ? `Example: ${category}` : "Select an accepted mask and press R first";
     above.disabled = !aboveOn.checked;
     say(number, Number(above.value).toFixed(2));
   };
-  page.store.watch(["images", "words", "references"], render);
+  page.store.watch(["images", "words", "references", "like"], render);
   page.store.watch(["jobs"], () => fill(jobs, ...page.state.jobs.map((/** @type {any} */ job) => jobRow(page, job))));
   void refreshJobs(page);
   return el("div", { class: "panel" },
@@ -68,9 +71,10 @@ function jobRow(page, job) {
   const share = job.total ? Math.round((100 * job.done) / job.total) : 0;
   const left = job.seconds_left ? `, ${duration(job.seconds_left)} left` : "";
   const running = job.state === "running" || job.state === "waiting";
+  const skipped = job.notes?.length ? [el("button", { type: "button", class: "button", on: { click: () => showLines("Skipped images", job.notes) } }, `${plural(job.notes.length, "image")} skipped`)] : [];
   const buttons = running ? [act("pause", "Pause"), act("cancel", "Cancel")] : job.state === "paused" || job.state === "interrupted" ? [act("resume", "Go on"), act("cancel", "Cancel")] : [];
   return el("div", { class: "option job" }, el("span"), el("b", {}, job.title ?? job.kind), el("span", { class: "quiet" }, job.state),
     el("div", { class: "progress", style: { "grid-column": "2 / -1" }, role: "progressbar", "aria-valuenow": String(share), "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": job.title ?? job.kind }, el("i", { style: { width: `${share}%` } })),
     el("p", {}, `${job.done} of ${job.total}${left}. ${job.message ?? ""}`),
-    buttons.length ? el("div", { class: "row", style: { "grid-column": "2 / -1" } }, ...buttons) : null);
+    buttons.length + skipped.length ? el("div", { class: "row", style: { "grid-column": "2 / -1" } }, ...buttons, ...skipped) : null);
 }

@@ -1,8 +1,9 @@
 /** The classes of the project, and the name that the next mask will get. */
 import { refreshState } from "../actions/images.js";
 import { giveClass, refreshMasks, selectedMask } from "../actions/masks.js";
+import { suggestNames } from "../actions/names.js";
 import { el, icon, iconButton, reconcile, say } from "../dom.js";
-import { classColor } from "../overlay.js";
+import { classColor, patternedClasses } from "../overlay.js";
 import { send } from "../server.js";
 import { editClass } from "./class_dialog.js";
 
@@ -33,9 +34,10 @@ export function createClasses(page, side) {
     el("header", {}, el("h2", {}, "Classes")), list, el("div", { class: "row" }, input));
   side.append(section);
   page.askName = () => {
-    page.store.set({ tab: "masks" });
+    page.store.set({ tab: "classes" });
     page.notify("What is it? Choose a class (keys 1-9) or type a new one, then keep the mask.");
     if (!page.state.classes.length) input.focus();
+    else if (!page.state.drawing) void suggestNames(page);
   };
   page.store.watch(["classes", "className", "selected", "masks", "display"], () => {
     const { classes } = page.state;
@@ -53,7 +55,7 @@ export function createClasses(page, side) {
  */
 function activeName(page) {
   const mask = selectedMask(page);
-  if (mask && !page.state.click) return mask.category || page.state.names[mask.key] || "";
+  if (mask && !page.state.click) return mask.category;
   return page.state.className;
 }
 
@@ -97,7 +99,9 @@ function update(page, element, one, active) {
   const [pick, eye, more] = /** @type {HTMLElement[]} */ ([...element.children]);
   pick.setAttribute("aria-pressed", String(one.name === active));
   pick.title = one.synonyms.length ? `${one.name} (also: ${one.synonyms.join(", ")})` : one.name;
-  /** @type {HTMLElement} */ (pick.children[0]).style.setProperty("--color", one.color);
+  const swatch = /** @type {HTMLElement} */ (pick.children[0]);
+  swatch.style.setProperty("--color", one.color);
+  swatch.classList.toggle("striped", patternedClasses(page).has(one.name));
   say(pick.children[1], one.name);
   say(pick.children[2], one.masks ? String(one.masks) : "");
   say(pick.children[3], one.hotkey ? String(one.hotkey) : "");

@@ -1,7 +1,8 @@
 /** Two models side by side on the image in view; nothing of it is stored. */
-import { busyRequest } from "../actions/prompts.js";
+import { drawMasks } from "../actions/snapshot.js";
+import { busyRequest } from "../actions/busy.js";
 import { decode } from "../canvas/rle.js";
-import { paint, pixel, shade } from "../canvas/raster.js";
+import { pixel } from "../canvas/raster.js";
 import { el, fill, say } from "../dom.js";
 import { classColor } from "../overlay.js";
 
@@ -57,19 +58,11 @@ export function picture(page, image, masks, pixels) {
   const height = Math.max(1, Math.round((width * image.height) / image.width));
   const canvas = el("canvas", { width: String(width), height: String(height), role: "img", "aria-label": masks.map((mask) => mask.category).join(", ") || "no masks", style: { width: "100%", "border-radius": "6px", display: "block" } });
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const view = { scale: width / image.width, x: 0, y: 0 };
-  const labels = new Uint16Array(width * height);
-  const styles = [/** @type {any} */ (null)];
-  for (const mask of [...masks].sort((a, b) => b.area - a.area)) {
+  const styles = [...masks].sort((a, b) => b.area - a.area).map((mask) => {
     const color = mask.color || classColor(page, mask.category);
-    styles.push({ fill: pixel(color, 0.5), edge: pixel(color, 1), dashed: false, hatched: false });
-    paint(labels, width, height, decode(mask.rle.counts, image.height), view, styles.length - 1);
-  }
-  const data = new ImageData(width, height);
-  shade(labels, width, height, styles, new Uint32Array(data.data.buffer), { thickness: 2 });
-  const over = el("canvas", { width: String(width), height: String(height) });
-  over.getContext("2d")?.putImageData(data, 0, 0);
+    return /** @type {[any, any]} */ ([decode(mask.rle.counts, image.height), { fill: pixel(color, 0.5), edge: pixel(color, 1), dashed: false, hatched: false }]);
+  });
   if (pixels) context.drawImage(pixels, 0, 0, width, height);
-  context.drawImage(over, 0, 0);
+  context.drawImage(drawMasks(styles, { width, height, scale: width / image.width }), 0, 0);
   return canvas;
 }

@@ -1,6 +1,8 @@
 /** Annotations in and out. */
+import { whileBusy } from "../actions/busy.js";
 import { reloadLists } from "../actions/images.js";
 import { refreshMasks } from "../actions/masks.js";
+import { snapshot } from "../actions/snapshot.js";
 import { el, fill } from "../dom.js";
 import { download, send } from "../server.js";
 
@@ -8,7 +10,7 @@ import { download, send } from "../server.js";
 
 /** @param {Page} page */
 export function filesPanel(page) {
-  return el("div", { class: "panel" }, exportPart(page), importPart(page));
+  return el("div", { class: "panel" }, exportPart(page), snapshotPart(page), importPart(page));
 }
 
 /** @param {Page} page */
@@ -25,17 +27,36 @@ function exportPart(page) {
     const chosen = /** @type {HTMLInputElement} */ (group.querySelector("input:checked")).value;
     button.disabled = true;
     try {
-      const { name, blob } = await download("/ui/export", { format: chosen, images: images.checked });
-      const link = el("a", { href: URL.createObjectURL(blob), download: name });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-      page.notify(`${name} is in your downloads.`);
+      const body = { format: chosen, images: images.checked };
+      const { name, blob } = await whileBusy(page, "Exporting", 0, (request, signal) => download("/ui/export", { ...body, request }, signal));
+      save(page, name, blob);
     } finally {
       button.disabled = false;
     }
   }));
   return el("div", { class: "setting" }, el("b", {}, "Export"), el("p", {}, "All accepted masks of the project."), group,
     el("label", { class: "row", for: "export-images" }, images, "With the images, as a zip file"), button);
+}
+
+/**
+ * Hand a file to the browser's downloads.
+ *
+ * @param {Page} page
+ * @param {string} name
+ * @param {Blob} blob
+ */
+function save(page, name, blob) {
+  const link = el("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  page.notify(`${name} is in your downloads.`);
+}
+
+/** @param {Page} page */
+function snapshotPart(page) {
+  const button = el("button", { type: "button", class: "button", id: "save-snapshot", on: { click: () => void snapshot(page).then(({ name, blob }) => save(page, name, blob)) } }, "Save as PNG");
+  page.store.watch(["image"], () => (button.disabled = !page.state.image));
+  return el("div", { class: "setting" }, el("b", {}, "This image with its masks"), el("p", {}, "As it is shown: with this opacity, these outlines, without what is hidden."), button);
 }
 
 /** @param {Page} page */
@@ -47,7 +68,10 @@ function importPart(page) {
     form.append("file", file, file.name);
     form.append("dry_run", String(dry));
     form.append("update", String(update));
-    return send("POST", "/ui/import", form);
+    return whileBusy(page, dry ? "Reading the file" : "Importing", 0, (request, signal) => {
+      form.append("request", request);
+      return send("POST", "/ui/import", form, signal);
+    });
   };
   input.addEventListener("change", () => void page.attempt(async () => {
     const file = input.files?.[0];

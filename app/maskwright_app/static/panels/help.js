@@ -11,13 +11,13 @@ export function showHelp() {
   ]);
   const dialog = el("dialog", { "aria-label": "Keys", id: "help", on: { close: () => dialog.remove() } },
     el("div", {}, el("h2", {}, "Keys"), el("div", { class: "keys" }, ...body),
-      el("div", { class: "row", style: { "justify-content": "flex-end" } }, el("button", { type: "button", class: "button main", on: { click: () => dialog.close() } }, "Close"))));
+      el("div", { class: "row" }, el("a", { class: "grow", href: "/api", target: "_blank", rel: "noopener" }, "Endpoints for other programs"), el("button", { type: "button", class: "button main", on: { click: () => dialog.close() } }, "Close"))));
   document.body.append(dialog);
   dialog.showModal();
 }
 
 const STEPS = [
-  ["1 of 3: say what to find", "Type class names into the field on top, with commas between them, and press Enter. Each object comes as a proposal with a dashed outline."],
+  ["1 of 3: say what to find", "Type class names into the field on top, with commas between them, and press Enter (or Find, where they stand there already). Each object comes as a proposal with a dashed outline."],
   ["2 of 3: keep what is right", "Click on a mask to select it. G accepts it, U rejects it, and the brush (B) or a few clicks (C) put it right. Keys 1 to 9 change its class."],
   ["3 of 3: let one show the others", "Select an accepted mask and press R: it becomes the example. On the next image R finds its like. The question mark shows all keys."],
 ];

@@ -1,6 +1,19 @@
-/** What happened to a mask, in words. */
-import { el, fill } from "../dom.js";
+/** Lists in a dialog: what happened to a mask, what became of files. */
+import { el } from "../dom.js";
 import { send } from "../server.js";
+
+/**
+ * @param {string} title
+ * @param {string[]} lines
+ */
+export function showLines(title, lines) {
+  const list = el("ol", { style: { margin: "0", "padding-left": "24px", display: "grid", gap: "4px" } }, ...lines.map((line) => el("li", {}, line)));
+  const dialog = el("dialog", { "aria-label": title, on: { close: () => dialog.remove() } },
+    el("div", {}, el("h2", {}, title), list, el("div", { class: "row", style: { "justify-content": "flex-end" } },
+      el("button", { type: "button", class: "button main", on: { click: () => dialog.close() } }, "Close"))));
+  document.body.append(dialog);
+  dialog.showModal();
+}
 
 /**
  * @param {import("../page.js").Page} page
@@ -8,13 +21,5 @@ import { send } from "../server.js";
  */
 export async function showHistory(page, mask) {
   const answer = await page.attempt(() => send("GET", `/ui/masks/${mask.annotation}/history`));
-  if (!answer) return;
-  const lines = answer.history;
-  const list = el("ol", { style: { margin: "0", "padding-left": "20px", display: "grid", gap: "4px" } });
-  fill(list, ...lines.map((/** @type {string} */ line) => el("li", {}, line)));
-  const dialog = el("dialog", { "aria-label": "History of the mask", on: { close: () => dialog.remove() } },
-    el("div", {}, el("h2", {}, `History of ${mask.category}`), list, el("div", { class: "row", style: { "justify-content": "flex-end" } },
-      el("button", { type: "button", class: "button main", on: { click: () => dialog.close() } }, "Close"))));
-  document.body.append(dialog);
-  dialog.showModal();
+  if (answer) showLines(`History of ${mask.category}`, answer.history);
 }

@@ -108,7 +108,7 @@ function head(page) {
   const folder = el("input", { type: "file", multiple: true, webkitdirectory: true, class: "unseen", id: "folder", tabindex: "-1", "aria-hidden": "true",
     on: { change: () => void addFiles(page, [...(folder.files ?? [])].filter((file) => /\.(png|jpe?g|webp|tiff?|bmp|zip)$/i.test(file.name))).then(() => (folder.value = "")) } });
   const add = el("button", { type: "button", class: "button grow", id: "add", "aria-label": "Add images", title: "Add images or a zip file; drop and paste work, too", on: { click: () => files.click() } }, icon("plus"), "Add");
-  const addFolder = iconButton("files", "Add a folder of images", () => folder.click(), { id: "add-folder" });
+  const addFolder = iconButton("folder", "Add a folder of images", () => folder.click(), { id: "add-folder" });
   const status = el("select", { "aria-label": "Show images by status", id: "filter-status", on: { change: () => void filterImages(page, { status: status.value }) } });
   const choices = [["", "All images"], ["none", "Not started"], ["proposed", "With proposals"], ["done", "With masks"], ["complete", "Complete"], ["excluded", "Excluded"]];
   fill(status, ...choices.map(([value, label]) => el("option", { value }, label)));
@@ -143,7 +143,7 @@ function foot(page) {
   const text = el("span");
   const bars = ["complete", "done", "proposed"].map((name) => el("i", { class: name }));
   const meter = el("div", { class: "meter", role: "img" }, ...bars);
-  const next = el("button", { type: "button", class: "button", id: "next-open", title: "Next image that is not complete (.)", on: { click: () => void nextUnreviewed(page) } }, "Next open ", el("kbd", {}, "."));
+  const next = el("button", { type: "button", class: "button", id: "next-open", title: "Next image without masks or with open proposals (.)", on: { click: () => void nextUnreviewed(page) } }, "Next open ", el("kbd", {}, "."));
   page.store.watch(["project", "images"], () => {
     const counts = page.state.project?.counts ?? {};
     const total = counts.images || 0;

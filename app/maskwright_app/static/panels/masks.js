@@ -1,5 +1,5 @@
 /** The masks of the image: proposals to decide on first, then what is accepted. */
-import { certain, decide, isVisible, nameOf, ordered, proposals, removeSelected, select } from "../actions/masks.js";
+import { certain, decide, isHidden, isVisible, nameOf, ordered, proposals, removeSelected, select } from "../actions/masks.js";
 import { el, icon, reconcile, say } from "../dom.js";
 import { maskColor } from "../overlay.js";
 import { plural } from "../text.js";
@@ -20,11 +20,11 @@ export function createMasks(page, side) {
   const list = el("div", { class: "mask-list", "aria-label": "Masks of the image", id: "masks", tabindex: "0", on: { keydown: (/** @type {KeyboardEvent} */ event) => move(page, event) } });
   const section = el("section", { class: "section masks", "aria-label": "Masks" }, el("header", {}, title, sort), list);
   side.append(section, decisions(page));
-  page.store.watch(["masks", "display", "classes", "names", "review", "image", "click"], () => {
+  page.store.watch(["masks", "display", "classes", "review", "image", "click"], () => {
     const items = entries(page);
-    reconcile(list, items, (item) => item.key, (item) => (item.mask ? maskRow(page, item.key) : group()), (element, item) => {
+    reconcile(list, items, (item) => item.key, (item) => (item.mask ? maskRow(page, item.key) : group(page, item)), (element, item) => {
       if (item.mask) updateRow(page, element, item.mask);
-      else say(element, item.title ?? "");
+      else updateGroup(page, element, item);
     });
     list.querySelector(".empty")?.remove();
     if (!items.length) list.append(emptyState(page));
@@ -40,23 +40,57 @@ export function createMasks(page, side) {
 }
 
 /**
+ * A row of the list: a mask, or the title of a group with what its eye shows and hides.
+ *
+ * @typedef {{key: string, mask?: Mask, title?: string, eye?: "proposals" | "accepted"}} Entry
+ */
+
+/**
  * @param {Page} page
- * @returns {{key: string, mask?: Mask, title?: string}[]}
+ * @returns {Entry[]}
  */
 function entries(page) {
-  const open = proposals(page);
+  const { display } = page.state;
   const all = /** @type {Mask[]} */ ([...page.state.masks.values()]);
+  const open = proposals(page);
   const accepted = ordered(page, all.filter((mask) => mask.state === "accepted" && isVisible(page, mask)));
-  const hidden = all.filter((mask) => mask.duplicate).length;
+  const duplicates = display.duplicates ? 0 : all.filter((mask) => mask.duplicate).length;
+  const hidden = all.filter((mask) => isHidden(page, mask)).length;
+  /** @type {Entry[]} */
   const rows = [];
-  if (open.length) rows.push({ key: "#open", title: `${plural(open.length, "proposal")} to decide on` }, ...open.map((mask) => ({ key: mask.key, mask })));
-  if (accepted.length) rows.push({ key: "#accepted", title: `${plural(accepted.length, "accepted mask")}` }, ...accepted.map((mask) => ({ key: mask.key, mask })));
-  if (hidden && !page.state.display.duplicates) rows.push({ key: "#hidden", title: `${plural(hidden, "duplicate")} hidden (settings show them)` });
+  if (open.length || !display.proposals) rows.push({ key: "#open", eye: "proposals", title: display.proposals ? `${plural(open.length, "proposal")} to decide on` : "Proposals are hidden" });
+  rows.push(...open.map((mask) => ({ key: mask.key, mask })));
+  if (accepted.length || !display.accepted) rows.push({ key: "#accepted", eye: "accepted", title: display.accepted ? plural(accepted.length, "accepted mask") : "Accepted masks are hidden" });
+  rows.push(...accepted.map((mask) => ({ key: mask.key, mask })));
+  if (hidden) rows.push({ key: "#hidden", title: `${plural(hidden, "mask")} hidden by a closed eye` });
+  if (duplicates) rows.push({ key: "#duplicates", title: `${plural(duplicates, "duplicate")} hidden (settings show them)` });
   return rows;
 }
 
-function group() {
-  return el("div", { class: "group", role: "presentation" });
+/**
+ * @param {Page} page
+ * @param {Entry} item
+ */
+function group(page, { eye }) {
+  const toggle = eye && el("button", { type: "button", class: "icon-button eye", on: { click: () => page.store.merge("display", { [eye]: !page.state.display[eye] }) } }, icon("eye"));
+  return el("div", { class: "group", role: "row" }, el("span", { class: "grow", role: "gridcell" }), toggle && el("span", { role: "gridcell" }, toggle));
+}
+
+/**
+ * @param {Page} page
+ * @param {HTMLElement} element
+ * @param {Entry} item
+ */
+function updateGroup(page, element, { eye, title }) {
+  say(element.children[0], title ?? "");
+  const toggle = element.querySelector("button");
+  if (!eye || !toggle) return;
+  const shown = page.state.display[eye];
+  if (toggle.getAttribute("aria-pressed") === String(!shown)) return;
+  toggle.replaceChildren(icon(shown ? "eye" : "hidden"));
+  toggle.setAttribute("aria-pressed", String(!shown));
+  toggle.title = `${shown ? "Hide" : "Show"} ${eye === "accepted" ? "accepted masks" : "proposals"}`;
+  toggle.setAttribute("aria-label", toggle.title);
 }
 
 /** @param {Page} page */
@@ -115,7 +149,7 @@ function updateRow(page, element, mask) {
   swatch.className = `swatch${proposed ? " dashed" : ""}`;
   swatch.style.setProperty("--color", maskColor(page, mask));
   swatch.setAttribute("aria-label", proposed ? "proposal" : "accepted");
-  const unknown = proposed && page.state.unknownWords.includes(mask.category);
+  const unknown = proposed && mask.out_of_vocabulary;
   const marks = [unknown ? " ?" : "", mask.reference_of.length ? " ★" : "", mask.duplicate ? " (duplicate)" : ""].join("");
   say(name, (text || "no name") + marks);
   name.classList.toggle("missing", !text);
@@ -137,7 +171,7 @@ function markRows(page, list) {
   if (selected) list.setAttribute("aria-activedescendant", `mask-${selected}`);
   else list.removeAttribute("aria-activedescendant");
   for (const element of /** @type {HTMLElement[]} */ ([...list.children])) {
-    if (element.getAttribute("role") !== "row") continue;
+    if (!element.classList.contains("mask-row")) continue;
     const chosen = String(element.dataset.key === selected);
     if (element.getAttribute("aria-selected") !== chosen) element.setAttribute("aria-selected", chosen);
     element.classList.toggle("hovered", element.dataset.key === hovered);
@@ -168,7 +202,7 @@ function decisions(page) {
   const slider = el("input", { type: "range", min: "0", max: "1", step: "0.01", id: "above", "aria-label": "Accept above this certainty", on: { input: () => page.store.merge("review", { above: Number(slider.value) }) } });
   const above = el("button", { type: "button", class: "button", id: "accept-above", title: "Accept all proposals above this certainty, in one step", on: { click: () => void decide(page, "accept", certain(page)) } });
   const auto = el("input", { type: "checkbox", id: "auto-next", on: { change: () => page.store.merge("review", { autoNext: auto.checked }) } });
-  page.store.watch(["masks", "review", "display", "names", "image", "click"], () => {
+  page.store.watch(["masks", "review", "display", "image", "click"], () => {
     const open = proposals(page);
     const sure = certain(page).length;
     say(accept, `Accept all ${open.length || ""}`.trim());

@@ -1,11 +1,14 @@
 /** What lies over the image: the bar of the clicks, names under the pointer, notices, the view, the start. */
 import { addSamples } from "../actions/images.js";
 import { dropDrawing, keepDrawing } from "../actions/drawing.js";
-import { decideCurrent, nameOf, removeSelected, selectedMask } from "../actions/masks.js";
-import { dropClicks, findLike, keepClick, nextCandidate } from "../actions/prompts.js";
+import { findLike, noExample } from "../actions/examples.js";
+import { decideCurrent, giveClass, nameOf, removeSelected, selectedMask } from "../actions/masks.js";
+import { suggestNames, suggestions } from "../actions/names.js";
+import { dropClicks, keepClick, nextCandidate, undoClick } from "../actions/prompts.js";
 import { el, fill, iconButton, reconcile, say } from "../dom.js";
 import { classColor, maskColor } from "../overlay.js";
 import { toScreen } from "../canvas/view.js";
+import { shorten } from "../text.js";
 import { showHistory } from "./history.js";
 import { chooseTool, createToolBar } from "./toolbar.js";
 
@@ -48,7 +51,7 @@ function viewBar(page, over) {
 function actionBar(page, over) {
   const bar = el("div", { class: "float action-bar", id: "action-bar", role: "group", "aria-label": "Actions" });
   over.append(bar);
-  page.store.watch(["click", "drawing", "className", "selected", "masks", "names", "classes"], () => {
+  page.store.watch(["click", "drawing", "className", "selected", "masks", "classes", "suggestions"], () => {
     const parts = actions(page);
     bar.hidden = !parts;
     fill(bar, ...(parts ?? []));
@@ -79,7 +82,9 @@ function actions(page) {
     return [
       el("span", { class: "hint quiet" }, corrected ? "Correct:" : "Keep as:"), name(text, text ? classColor(page, text) : "transparent"),
       mask && mask.score !== null ? el("span", { class: "hint quiet" }, mask.score.toFixed(2)) : null,
+      ...(corrected ? [] : naming(page, mask)),
       count > 1 ? button(`Mask ${click.chosen + 1} of ${count}`, "J", "candidate", () => nextCandidate(page)) : null,
+      iconButton("undo", "Take back the last click (Z)", () => void undoClick(page), { id: "undo-click" }),
       keep, button("Drop", "Esc", "drop", () => dropClicks(page)),
     ];
   }
@@ -88,12 +93,37 @@ function actions(page) {
   const text = nameOf(page, mask);
   const shown = [name(text, maskColor(page, mask)), el("span", { class: "hint quiet" }, [mask.score === null ? "" : mask.score.toFixed(2), mask.source].filter(Boolean).join(" · "))];
   if (mask.state === "proposed") {
-    return [...shown, button("Accept", "G", "accept", () => void decideCurrent(page, "accept"), "good"), button("Reject", "U", "reject", () => void decideCurrent(page, "reject"), "bad"),
+    return [...shown, ...naming(page, mask), button("Accept", "G", "accept", () => void decideCurrent(page, "accept"), "good"), button("Reject", "U", "reject", () => void decideCurrent(page, "reject"), "bad"),
       button("Outline", "T", "outline", () => chooseTool(page, "vertices"))];
   }
-  return [...shown, button("Outline", "T", "outline", () => chooseTool(page, "vertices")), button("Find like this", "R", "find-like", () => void findLike(page)),
+  const example = mask.reference_of.includes(mask.category);
+  return [...shown, ...suggestions(page, mask).map((one) => nameButton(page, one)),
+    button("Outline", "T", "outline", () => chooseTool(page, "vertices")), button(example ? "Find more" : "Find like this", "R", "find-like", () => void findLike(page)),
+    example ? iconButton("star", "This mask is an example; press to take that back", () => void noExample(page, mask), { id: "no-example", "aria-pressed": "true" }) : null,
     iconButton("history", "History of this mask", () => void showHistory(page, mask), { id: "history" }),
     iconButton("trash", "Delete this mask (Del)", () => void removeSelected(page), { id: "delete" })];
+}
+
+/**
+ * The names that a mask may get: what the model suggests, or the way to ask it.
+ *
+ * @param {Page} page
+ * @param {import("../store.js").Mask | undefined} mask
+ */
+function naming(page, mask) {
+  const names = suggestions(page, mask);
+  if (names.length) return names.map((one) => nameButton(page, one));
+  if (!mask || nameOf(page, mask) || !page.state.classes.length) return [];
+  return [el("button", { type: "button", class: "button", id: "suggest", title: "Compare the mask with the names of the classes (I)", on: { click: () => void suggestNames(page) } }, "What is it? ", el("kbd", {}, "I"))];
+}
+
+/**
+ * @param {Page} page
+ * @param {{name: string, probability: number}} suggestion
+ */
+function nameButton(page, { name, probability }) {
+  return el("button", { type: "button", class: "button suggestion", title: `The model takes it for ${name} with ${Math.round(100 * probability)} %`, on: { click: () => void giveClass(page, name) } },
+    el("span", { class: "swatch", style: { "--color": classColor(page, name) } }), shorten(name, 16), el("span", { class: "quiet" }, ` ${Math.round(100 * probability)} %`));
 }
 
 /**
@@ -105,7 +135,7 @@ function actions(page) {
 function tag(page, over) {
   const label = el("div", { class: "tag", id: "tag", "aria-hidden": "true" });
   over.append(label);
-  page.store.watch(["hovered", "masks", "names"], () => {
+  page.store.watch(["hovered", "masks"], () => {
     const mask = page.state.hovered && page.state.masks.get(page.state.hovered);
     label.hidden = !mask;
     if (!mask) return;
@@ -143,7 +173,7 @@ function notices(page, over) {
  */
 function start(page, over) {
   const add = el("button", { type: "button", class: "button main", id: "start-add", on: { click: () => page.chooseFiles() } }, "Add images");
-  const samples = el("button", { type: "button", class: "button", id: "start-samples", on: { click: () => void addSamples(page).then(() => page.walk()) } }, "Try the sample images");
+  const samples = el("button", { type: "button", class: "button", id: "start-samples", on: { click: () => void addSamples(page) } }, "Try the sample images");
   const filtered = el("p", { id: "start-filtered" }, "No image fits the filter.");
   const first = [el("h1", {}, "Masks by word, by click, by example"),
     el("p", {}, "Drop images or a zip file here, paste one, or choose them. Everything stays on this computer, and every mask is on disk before the page says so."),

@@ -1,4 +1,5 @@
 /** How prompts are answered, how masks are shown, and which model answers; each with one plain sentence. */
+import { removeSamples } from "../actions/images.js";
 import { el, fill, say } from "../dom.js";
 import { send } from "../server.js";
 import { switchTheme } from "./top.js";
@@ -86,12 +87,14 @@ function display(page) {
   page.store.watch(["display"], () => (opacity.value = String(page.state.display.opacity)));
   return el("section", {}, el("h2", {}, "On the image"),
     setting("Opacity", "How much of the image shows through the masks.", opacity),
+    toggle(page, "display", "outlines", "Outlines", "Dashed around proposals, solid around accepted masks."),
     toggle(page, "display", "names", "Names on the image (M)", "Each mask carries its class name."),
     toggle(page, "display", "shades", "Each object in its own shade", "Objects of one class differ in brightness, so that neighbours can be told apart."),
     toggle(page, "display", "duplicates", "Show duplicates", "Proposals that repeat an accepted mask are hidden otherwise."),
     toggle(page, "review", "autoNext", "Go to the next proposal by itself", "After a decision the next one is selected."),
     el("div", { class: "setting" }, el("button", { type: "button", class: "button", on: { click: () => switchTheme() } }, "Dark or light"),
-      el("button", { type: "button", class: "button", on: { click: () => page.walk() } }, "Show the first steps again")));
+      el("button", { type: "button", class: "button", on: { click: () => page.walk() } }, "Show the first steps again"),
+      el("button", { type: "button", class: "button", id: "remove-samples", on: { click: () => void removeSamples(page) } }, "Remove the sample images")));
 }
 
 /** @param {Page} page */

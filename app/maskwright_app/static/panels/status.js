@@ -1,5 +1,5 @@
 /** Bottom bar, and on a phone the tabs. */
-import { markImage, nextUnreviewed, removeImage, turnImage } from "../actions/images.js";
+import { completeImage, confirmRemoval, markImage, turnImage } from "../actions/images.js";
 import { el, icon, iconButton, say } from "../dom.js";
 import { send } from "../server.js";
 import { plural } from "../text.js";
@@ -52,28 +52,10 @@ export function createStatus(page) {
   createTabs(page);
 }
 
-/**
- * Mark the image as complete and go on; once more takes the mark away.
- *
- * @param {Page} page
- */
-export async function completeImage(page) {
-  const complete = page.state.image?.status !== "complete";
-  if ((await markImage(page, { complete })) && complete) await nextUnreviewed(page);
-}
-
-/** @param {Page} page */
-function confirmRemoval(page) {
-  const { image } = page.state;
-  if (!image) return;
-  const act = { label: "Remove it", act: () => void removeImage(page) };
-  page.notify(`Remove ${image.title} with its masks from the project? The file itself stays where it is.`, "info", [act]);
-}
-
 /** @param {Page} page */
 function createTabs(page) {
   const tabs = /** @type {HTMLElement} */ (document.getElementById("tabs"));
-  const choices = /** @type {[string, any, string][]} */ ([["tools", "tools", "Tools"], ["masks", "list", "Masks"], ["images", "images", "Images"], ["more", "more", "More"]]);
+  const choices = /** @type {[string, any, string][]} */ ([["tools", "tools", "Tools"], ["classes", "tag", "Classes"], ["masks", "list", "Masks"], ["images", "images", "Images"], ["more", "more", "More"]]);
   const buttons = choices.map(([name, symbol, label]) => el("button", { type: "button", role: "tab", data: { tab: name }, on: { click: () => choose(name) } }, icon(symbol), label));
   tabs.append(...buttons);
   const choose = (/** @type {string} */ name) => page.store.set(name === "more" ? { drawer: "batch" } : { tab: name });

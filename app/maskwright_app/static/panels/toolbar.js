@@ -1,6 +1,9 @@
 /** The tools, one key each, and what belongs to the tool in hand. */
-import { clean } from "../actions/drawing.js";
+import { clean, splitSelected } from "../actions/drawing.js";
+import { findLike } from "../actions/examples.js";
+import { completeImage, confirmRemoval, markImage } from "../actions/images.js";
 import { undo } from "../actions/masks.js";
+import { findEverything } from "../actions/prompts.js";
 import { el, icon, iconButton, say } from "../dom.js";
 
 /** @typedef {import("../page.js").Page} Page */
@@ -43,7 +46,7 @@ export function chooseTool(page, name) {
 export function createToolbar(page) {
   const bar = /** @type {HTMLElement} */ (document.getElementById("tools"));
   const button = (/** @type {any} */ symbol, /** @type {string} */ label, /** @type {string} */ key, /** @type {() => void} */ act, more = {}) => {
-    const made = iconButton(symbol, `${label} (${key})`, act, { "aria-keyshortcuts": key, ...more });
+    const made = iconButton(symbol, key ? `${label} (${key})` : label, act, { "aria-keyshortcuts": key || null, ...more });
     made.append(el("span", { class: "label", "aria-hidden": "true" }, label));
     return made;
   };
@@ -52,9 +55,22 @@ export function createToolbar(page) {
   const others = [
     button("fill", "Fill holes", "F", () => clean(page, "holes"), { id: "fill-holes" }),
     button("specks", "Remove specks", "X", () => clean(page, "specks"), { id: "remove-specks" }),
+    button("split", "Split parts", "V", () => void splitSelected(page), { id: "split-parts" }),
     el("hr"),
     button("undo", "Undo", "Ctrl+Z", () => void undo(page, "undo"), { id: "undo" }),
     button("redo", "Redo", "Ctrl+Shift+Z", () => void undo(page, "redo"), { id: "redo" }),
+    // a phone has no room for them in the bars on top and at the bottom
+    ...[
+      button("everything", "Every object", "O", () => void findEverything(page)),
+      button("like", "Find like", "R", () => void findLike(page)),
+      button("check", "Complete", "D", () => void completeImage(page)),
+      button("hidden", "Leave out", "", () => void markImage(page, { excluded: page.state.image?.status !== "excluded" })),
+      button("trash", "Remove image", "", () => confirmRemoval(page)),
+      button("help", "Help", "?", () => page.help()),
+    ].map((one) => {
+      one.classList.add("phone");
+      return one;
+    }),
   ];
   bar.append(...tools.slice(0, 1), el("hr"), ...tools.slice(1, 3), el("hr"), ...tools.slice(3), el("hr"), ...others);
   page.store.watch(["tool"], () => {

@@ -1,7 +1,10 @@
 /** Top bar: the words to find as chips, what is running, and the doors to everything else. */
-import { findEverything, findLike, findWords } from "../actions/prompts.js";
+import { examples, findLike, forgetExamples } from "../actions/examples.js";
+import { findEverything, findWords } from "../actions/prompts.js";
 import { el, fill, icon, iconButton, say } from "../dom.js";
-import { parseWords, synonyms } from "../text.js";
+import { classColor } from "../overlay.js";
+import { send } from "../server.js";
+import { parseWords, plural, shorten, synonyms } from "../text.js";
 
 /** @typedef {import("../page.js").Page} Page */
 
@@ -22,7 +25,7 @@ export function createTop(page) {
     iconButton("theme", "Dark or light", () => switchTheme(), { class: "icon-button top-button", id: "theme" }),
   ];
   const brand = el("div", { class: "brand" }, el("img", { src: new URL("../icon.svg", import.meta.url).href, alt: "" }), el("span", {}, "Maskwright"));
-  top.append(brand, wordsField(page), find, like, everything, busySign(page), ...doors);
+  top.append(brand, wordsField(page), find, everything, like, exampleChip(page), busySign(page), ...doors);
   page.store.watch(["image"], () => {
     for (const button of [find, everything, like]) button.disabled = !page.state.image;
   });
@@ -101,11 +104,63 @@ function wordsField(page) {
     }
     input.placeholder = words.length ? "" : "Words to find: cow, grass, sky";
   });
-  page.store.watch(["classes", "preset"], () => {
-    const names = new Set([...page.state.classes.map((/** @type {any} */ one) => one.name), ...(page.state.preset?.classes ?? [])]);
-    fill(known, ...[...names].slice(0, 400).map((name) => el("option", { value: name })));
-  });
+  completeWords(page, input, known);
   return box;
+}
+
+/**
+ * Offer names while somebody types.
+ *
+ * @param {Page} page
+ * @param {HTMLInputElement} input
+ * @param {HTMLElement} known its list
+ */
+function completeWords(page, input, known) {
+  // the list is made when somebody types: a model may know thousands of words
+  input.addEventListener("input", () => fill(known, ...completions(page, input.value).map((name) => el("option", { value: name }))));
+  let model = "";
+  page.store.watch(["preset"], () => {
+    const name = page.state.preset?.name ?? "";
+    if (!name || name === model) return;
+    model = name;
+    void page.attempt(async () => page.store.set({ vocabulary: (await send("GET", "/ui/presets/words")).words }));
+  });
+}
+
+/**
+ * Names of classes, and words that the model was trained on, which begin like the text; then those that contain it.
+ *
+ * @param {Page} page
+ * @param {string} text
+ * @returns {string[]}
+ */
+function completions(page, text) {
+  const start = text.trim().toLocaleLowerCase();
+  if (!start) return [];
+  const names = [...new Set([...page.state.classes.map((/** @type {any} */ one) => one.name), ...page.state.vocabulary])];
+  const begin = names.filter((name) => name.toLocaleLowerCase().startsWith(start));
+  return [...begin, ...names.filter((name) => name.toLocaleLowerCase().includes(start) && !begin.includes(name))].slice(0, 20);
+}
+
+/**
+ * What is searched for by example.
+ *
+ * @param {Page} page
+ */
+function exampleChip(page) {
+  const swatch = el("span", { class: "swatch" });
+  const name = el("span");
+  const remove = iconButton("cross", "Forget these examples", () => void forgetExamples(page), { id: "forget-examples" });
+  const chip = el("span", { class: "chip example", id: "example" }, swatch, name, remove);
+  page.store.watch(["references", "like", "classes"], () => {
+    const { category, positive, negative } = examples(page);
+    chip.hidden = !category;
+    swatch.style.setProperty("--color", classColor(page, category));
+    say(name, shorten(category, 14));
+    const not = negative.length ? `, and not like ${plural(negative.length, "other")}` : "";
+    chip.title = `R finds more ${category}, like ${plural(positive.length, "example")}${not}.`;
+  });
+  return chip;
 }
 
 /** @param {Page} page */
@@ -122,7 +177,8 @@ function busySign(page) {
     stop.hidden = !busy.some((/** @type {any} */ other) => other.stop);
     if (!one) return;
     const seconds = Math.floor((Date.now() - one.since) / 1000);
-    const progress = one.total ? ` ${Math.floor((100 * one.done) / one.total)} %` : seconds ? ` ${seconds} s` : "";
+    const line = one.waiting ? `, ${one.waiting} before it` : "";
+    const progress = one.total ? ` ${Math.floor((100 * one.done) / one.total)} %` : `${seconds ? ` ${seconds} s` : ""}${line}`;
     say(what, `${one.label}${progress}${busy.length > 1 ? ` (+${busy.length - 1})` : ""}`);
     what.title = one.stage || one.label;
   };
