@@ -30,7 +30,7 @@ def test_project_from_new_to_export(run: Run, image_file: Path, home: Path) -> N
     assert added.status == 1, "some could not be read"
     assert added.json["added"] == 2
     assert added.json["known"] == 0
-    assert len(added.json["problems"]) == 4
+    assert len(added.json["problems"]) == 6
     assert all(sentence in added.err for sentence in added.json["problems"])
     again = run("project", "add", "streets", image_file, "--json")
     assert (again.status, again.json) == (0, {"added": 0, "known": 1, "problems": []})
@@ -38,7 +38,7 @@ def test_project_from_new_to_export(run: Run, image_file: Path, home: Path) -> N
 
     rows = run("project", "images", "streets", "--json").json
     assert [set(row) for row in rows] == [
-        {"id", "sha256", "file_name", "width", "height", "orientation", "captured", "accepted", "proposed"}
+        {"id", "sha256", "file_name", "width", "height", "orientation", "captured", "plane", "accepted", "proposed"}
     ] * 2
     assert {row["file_name"] for row in rows} == {"images/street.png", "images/whole.jpg"}
     assert "images/street.png  60 x 40" in run("project", "images", "streets").out

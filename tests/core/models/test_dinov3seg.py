@@ -146,7 +146,7 @@ def test_another_class_speaks_through_the_class_block_only(model: Dinov3Seg, mon
     few, more = model(_pixels(), text[:4]), model(_pixels(), text)
     assert not torch.allclose(few, more[:, :4], atol=1e-4)
 
-    def apart(self: object, chunks: list[Tensor], guidance: list[Tensor]) -> list[Tensor]:
+    def apart(self: object, chunks: list[Tensor], guidance: list[Tensor], pooling: object) -> list[Tensor]:
         return chunks
 
     monkeypatch.setattr(cost_aggregation._ClassRefinement, "forward", apart)
