@@ -137,11 +137,10 @@ class ClassesBox(QWidget):
 
     def _edited(self, item: Any, column: int) -> None:
         before, after = str(item.data(_NAME, Qt.UserRole)), item.text(_NAME).strip()
+        # what holds until the change is made: it may be refused, and keys and counts are not typed
+        self.show_classes(self._entries)
         if column == _NAME and after and after != before:
             self.requested.emit(lambda classes: classes.change(before, name=after))
-        else:
-            # keys and counts are not typed
-            self.show_classes(self._entries)
 
     def _fill_menu(self) -> None:
         name = self.name

@@ -57,6 +57,11 @@ def show(viewer: Any) -> None:
     """Show the window: napari pans and paints only in a canvas that was painted once."""
     from qtpy.QtTest import QTest
 
+    viewer.window.resize(1280, 800)
     viewer.window.show()
-    QTest.qWait(100)
+    canvas, before = viewer.window._qt_viewer.canvas.native, None
+    # docks take their size after the window does
+    while before != canvas.size():
+        before = canvas.size()
+        QTest.qWait(150)
     viewer.reset_view()
