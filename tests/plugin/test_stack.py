@@ -68,6 +68,8 @@ def test_a_stack_is_annotated_joined_and_found_again(
 
     widget = _dock(viewer, place, small_preset, qtbot)
     qtbot.waitUntil(lambda: widget._project.images.count() == 4, timeout=60_000)
+    qtbot.waitUntil(lambda: not widget._busy.isVisible(), timeout=60_000)
+    qtbot.wait(500)
     widget.controller.images.open(records[1].id)
     qtbot.waitUntil(lambda: widget.controller.image_id == records[1].id, timeout=60_000)
     assert viewer.dims.current_step[0] == 2

@@ -374,7 +374,8 @@ def test_clicks_on_the_canvas(widget: Any, viewer: Any, place: Path, qtbot: Any)
     widget.run_action("tool")
     press(viewer, [(30, 20), (30, 20)])
     qtbot.waitUntil(lambda: any(view.proposal for view in widget._masks), timeout=60_000)
-    assert np.allclose(widget._layers["clicks"].data, [(19.5, 29.5)], atol=0.5)
+    # one pixel of the screen, which is more than one of the image where the canvas is narrow
+    assert np.allclose(widget._layers["clicks"].data, [(19.5, 29.5)], atol=max(0.5, 0.6 / viewer.scene.camera.zoom))
     press(viewer, [(5, 5), (5, 5)], modifiers=("Alt",))
     qtbot.waitUntil(lambda: len(widget._layers["clicks"].data) == 2, timeout=20_000)
     assert [str(s) for s in widget._layers["clicks"].symbol] == ["disc", "cross"]

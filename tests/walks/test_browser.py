@@ -140,7 +140,7 @@ def test_from_words_to_a_file_with_a_killed_server_between(team: Team, tmp_path:
     tab.click(f'#masks [data-key="{tree}"]')
     tab.focus("#stage")
     press(tab, "r")
-    tab.locator(".notice", has_text="is the example now").wait_for()
+    tab.locator(".notice", has_text="is an example now").wait_for()
     for image in others:
         press(tab, "n")
         tab.wait_for_function("id => location.hash === `#${id}`", arg=image)

@@ -114,7 +114,7 @@ def _process_of(project: Project) -> int:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"maskwright.project.finetune_worker" in words and "two_class_project" in str(
+                if b"maskwright.project.finetune_worker" in words and str(project.folder) in str(
                     (entry / "fd" / "1").readlink()
                 ):
                     return int(entry.name)
