@@ -107,7 +107,8 @@ def test_changes_by_anybody_and_progress_arrive_as_events(session: AnnotationSes
         "change",
         {"change": project.store.change_number(), "images": [2], "others": True, "complete": True},
     ) in seen
-    assert kinds[-1] == "progress"
+    # one of the fine-tuning may come between
+    assert "progress" in kinds
 
 
 def test_a_prompt_that_waits_learns_its_place_in_line(session: AnnotationSession) -> None:
