@@ -86,7 +86,10 @@ def test_either_final_layer_of_the_prior_guides(final: str) -> None:
 
 
 def test_anyup_has_the_authors_layout() -> None:
-    layout = json.loads((SHARED / "checkpoints" / "anyup.json").read_text())
+    file = SHARED / "checkpoints" / "anyup.json"
+    if not file.is_file():
+        pytest.skip(f"no {file}")
+    layout = json.loads(file.read_text())
     with torch.device("meta"):
         model = AnyUp(AnyUpConfig())
     shapes = {name: list(value.shape) for name, value in model.state_dict().items()}

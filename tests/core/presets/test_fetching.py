@@ -431,6 +431,7 @@ def test_a_projection_with_other_values(hub: FakeHub, settings: Settings, talk2d
     assert "talk2dino-b" not in installed(settings)
 
 
+@needs_vocabulary
 def test_a_vocabulary_with_other_merges(hub: FakeHub, settings: Settings, talk2dino: Talk2Dino) -> None:
     hub.files[f"{CLIP}/merges.txt"] = b"#version: 0.2\n" + b"a b\n" * 48894
     with pytest.raises(BadWeights, match="vocabulary is not the expected one"):

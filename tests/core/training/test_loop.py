@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -107,8 +106,8 @@ def _process(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the processes import this file, and pytest knows more places than they do
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]), prepend=os.pathsep)
+    # a spawned process imports this file as `tests...` and takes its search path from this process
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
     losses, weight, _, _ = _train(tmp_path / "one")
     spawn(_process, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     for rank in range(2):
