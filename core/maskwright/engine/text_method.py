@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from maskwright.domain import ModelRef
 from maskwright.imaging.normalization import stretch_contrast
+from maskwright.models.devices import mixed_precision
 from maskwright.models.normalization import normalize
 from maskwright.presets.loading import needs_single_precision
 from maskwright.progress import Progress
@@ -82,10 +83,9 @@ class TextMethod(Protocol):
         ...
 
 
-def half_precision(device: torch.device, model: nn.Module) -> AbstractContextManager[None]:
-    """bfloat16 on CUDA where the network bears it; operations that need single precision choose it themselves."""
-    enabled = device.type == "cuda" and not needs_single_precision(model)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+def half_precision(device: torch.device, model: nn.Module) -> AbstractContextManager[object]:
+    """Mixed precision where the network bears it; operations that need single precision choose it themselves."""
+    return mixed_precision(device, enabled=not needs_single_precision(model))
 
 
 def preprocess(

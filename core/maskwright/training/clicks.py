@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from maskwright.engine.sam import encode
 from maskwright.files.atomic import atomic_save
+from maskwright.models.devices import mixed_precision
 from maskwright.models.sam import Prompts, Sam
 from maskwright.presets.config_io import to_plain
 from maskwright.presets.loading import LoadedSam
@@ -211,7 +212,7 @@ class ClickObjective:
                 boxes,
                 start,
             )
-            with torch.autocast(target.device.type, dtype=torch.bfloat16):
+            with mixed_precision(target.device):
                 logits, predicted = self._model.decode(embedding, prompts)
             ambiguous = turn == 0 and not boxed
             logits, predicted = (

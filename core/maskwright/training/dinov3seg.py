@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg, dice_loss, focal_loss
 from maskwright.models.state_dict import load_exactly
 from maskwright.models.tokenizer import Tokenizer
@@ -89,7 +90,7 @@ class SegObjective:
         classes = self._prompted_classes(batch, rng)
         model = self._model
         pixels = batch.pixels.to(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+        with mixed_precision(self._device):
             text = self._embeddings.at(step)[classes]
             with torch.set_grad_enabled(not config.frozen_encoders):
                 features = model.patch_features(pixels)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.models.devices import mixed_precision
 from maskwright.models.dinotxt import DinoTxt, dense_similarity, global_half, local_half
 from maskwright.models.dinov3 import DinoFeatures
 from maskwright.models.tokenizer import Tokenizer
@@ -182,7 +183,7 @@ class TextObjective:
     def __call__(self, step: int, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Loss of one batch, and its terms."""
         config = self._config
-        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+        with mixed_precision(self._device):
             text = self._embeddings.at(step)
             pixels = batch.pixels.to(memory_format=torch.channels_last)
             features = self._trained.model.encode_image(pixels)

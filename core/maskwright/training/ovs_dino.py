@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from maskwright.files.atomic import atomic_save
+from maskwright.models.devices import mixed_precision
 from maskwright.models.ovs_dino import (
     DinoTaps,
     OvsDino,
@@ -57,7 +58,7 @@ class OvsObjective:
     def __call__(self, step: int, batch: NounBatch) -> tuple[Tensor, Mapping[str, Tensor]]:  # noqa: ARG002
         """Loss of one batch, and its terms."""
         config, heads = self._config, self._model.heads
-        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+        with mixed_precision(self._device):
             features = self._features(batch)
             target = self._target(batch, features)
             parts: dict[str, Tensor] = {}
@@ -190,7 +191,7 @@ def frozen_maps(run: OvsRun, config: OvsConfig, options: RunOptions) -> list[Pat
         size = (config.size, config.size)
         features = run.model.taps(F.interpolate(pixels, size, mode="bilinear", antialias=True))
         grid = middle_grid((features.last.shape[-2], features.last.shape[-1]))
-        with torch.autocast(pixels.device.type, dtype=torch.bfloat16):
+        with mixed_precision(pixels.device):
             target = sam_middle(run.sam, pixels, config.teacher_size, grid)
         maps = torch.cat([*features.taps, features.last]).half().cpu().numpy()
         _save(file, maps, target[0].half().cpu().numpy())

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures, dice_loss, focal_loss
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
 from maskwright.presets.loading import LoadedDinov3Seg
@@ -139,7 +140,7 @@ class TuneObjective:
         """Loss of one batch, and its terms."""
         model = self._trained.model
         frozen_views = model.text_views(self._text[batch.classes])
-        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+        with mixed_precision(self._device):
             views = self._learnt_views(batch.classes) if self._trained.text_learns else frozen_views
             logits = model.predict(self._features(batch), views).float()
             answers = iter(self._answers(batch, frozen_views))

@@ -18,6 +18,7 @@ from maskwright.engine.cache import LruCache
 from maskwright.files.atomic import atomic_save
 from maskwright.imaging.geometry import area_size
 from maskwright.imaging.normalization import stretch_contrast
+from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.normalization import normalize
 from maskwright.presets.config import Dinov3SegSettings
@@ -120,8 +121,7 @@ class Encodings:
     def _encode(self, pixels: NDArray[np.uint8], device: torch.device) -> dict[str, Tensor]:
         model = self._model
         image = normalize(torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255)
-        half = device.type == "cuda" and not needs_single_precision(model)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        with mixed_precision(device, enabled=not needs_single_precision(model)):
             features = model.patch_features(image)
             prior, (first, second) = model.spe(image, (features.shape[-2], features.shape[-1]))
         maps = {"features": features, "prior": prior, "first": first, "second": second}

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from maskwright.models.devices import mixed_precision
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig
 from maskwright.models.tokenizer import Tokenizer
 from maskwright.training.config import Schedule
@@ -116,7 +117,7 @@ class _Objective:
         self._tower, self._config = tower, config
 
     def __call__(self, step: int, batch: _Batch) -> tuple[Tensor, Mapping[str, Tensor]]:  # noqa: ARG002
-        with torch.autocast(batch.ids.device.type, dtype=torch.bfloat16):
+        with mixed_precision(batch.ids.device):
             predicted = self._tower(batch.ids)
         predicted = F.normalize(predicted.float(), dim=1)
         distance = 1 - (predicted * batch.targets).sum(dim=1).mean()

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.models.devices import mixed_precision
 from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, dense_similarity, global_half, local_half
 from maskwright.models.dinov3 import DinoFeatures
 from maskwright.models.efficientnet_lite import DenseClassifier, LiteMaps, LiteTrunk
@@ -161,7 +162,7 @@ class _Objective(TextObjective):
         assert batch.image_classes is not None
         assert self._trunk_maps is not None
         last, config = self._trunk_maps.last, self._weights
-        with torch.no_grad(), torch.autocast(last.device.type, dtype=torch.bfloat16):
+        with torch.no_grad(), mixed_precision(last.device):
             cells, whole = self._classifier(last).float(), self._classifier.pooled(last).float()
         known = batch.image_classes
         bonus = F.one_hot(known.clamp(min=0), cells.shape[1]) * (self._KNOWN * (known >= 0))[:, None]
