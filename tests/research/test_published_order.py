@@ -60,20 +60,25 @@ def _insid3(config: DinoV3Config, settings: Insid3Settings) -> Preset:
 
 def test_the_positional_subspace_is_computed_in_single_precision(tmp_path: Path) -> None:
     """What an engine on CUDA casts to bfloat16 leaves the subspace as it is: eigenvectors in double precision."""
-    settings = Insid3Settings(part="dinov3", method=Insid3Config(size=256, components=12))
-    preset = _insid3(DinoV3Config(width=64, depth=2, heads=4, layer_scale=1.0), settings)
+    config = DinoV3Config(width=64, depth=2, heads=4, layer_scale=1.0)
+    preset = _insid3(config, Insid3Settings(part="dinov3"))
     assert preset.insid3 is not None
     black = square_input(torch.zeros(3, 256, 256), 256)
     with torch.inference_mode():
         features = preset.insid3.model(black).patch_map()[0].flatten(1).T
     rows = F.normalize(features, dim=1).double()
     values, vectors = torch.linalg.eigh((rows - rows.mean(dim=0)).T @ (rows - rows.mean(dim=0)))
-    assert values[-12] > 1.01 * values[-13], "the subspace is well defined"
+    # random weights differ between processors; the subspace is well defined where its smallest eigenvalue stands apart
+    gaps = {count: float(values[-count] / values[-count - 1]) for count in range(6, 20)}
+    components = max(gaps, key=gaps.__getitem__)
+    assert gaps[components] > 1.05
+    preset = _insid3(config, Insid3Settings(part="dinov3", method=Insid3Config(size=256, components=components)))
+    assert preset.insid3 is not None
     for encoder in preset.encoders:
         encoder.to(torch.bfloat16)
     segmenter = ReferenceSegmenter(preset.insid3, CPU, EmbeddingCache(2**20), tmp_path)
     basis = segmenter._positional_basis(segmenter._procedure).double()
-    overlap = (vectors[:, -12:].T @ basis).square().sum() / 12
+    overlap = (vectors[:, -components:].T @ basis).square().sum() / components
     assert overlap > 0.999
 
 

@@ -1,9 +1,11 @@
-"""Sliding windows of a text method: an image's windows encoded, and their score maps averaged where they overlap."""
+"""What Talk2DINO and OVS-DINO share: windows of an image encoded, and their score maps averaged where they overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,13 +13,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskwright.domain import ModelRef
+from maskwright.engine.text_method import preprocess
 from maskwright.imaging.geometry import slide, slide_size
 from maskwright.models import pamr
 from maskwright.models.sliding_window import EncodedWindows, average_windows, encode_windows
 from maskwright.presets.config import WindowProtocol
+from maskwright.presets.loading import LoadedOvsDino, LoadedTalk2Dino
 from maskwright.progress import Progress
 
-__all__ = ["SlidingWindows"]
+__all__ = ["SlidingWindows", "WindowedMethod"]
+
+_Preset = TypeVar("_Preset", LoadedOvsDino, LoadedTalk2Dino)
 
 _CHUNK = 30
 """Classes that PAMR refines at a time, to bound the memory."""
@@ -72,6 +79,52 @@ class SlidingWindows:
         parts = zip(embedding.features, embedding.attention, embedding.positions, strict=True)
         windows = (maps(features, attention, *position) for features, attention, position in parts)
         return average_windows(windows, embedding.positions, embedding.resized_hw)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowedMethod(ABC, Generic[_Preset]):
+    """A `TextMethod` that compares the features of windows with class embeddings."""
+
+    preset: _Preset
+    device: torch.device
+
+    @property
+    def ref(self) -> ModelRef:
+        """Name and weights hash of the model."""
+        return self.preset.ref
+
+    @property
+    def procedure(self) -> WindowProtocol:
+        """The settings that an embedding depends on."""
+        return self.preset.settings.protocol
+
+    @property
+    def cleaning(self) -> float:
+        """Weight of background cleaning."""
+        return self.preset.settings.cleaning
+
+    @property
+    def windows(self) -> SlidingWindows:
+        """The windows of an image."""
+        return SlidingWindows(self.procedure, next(self.preset.model.visual.parameters()).dtype)
+
+    @torch.inference_mode()
+    def encode(
+        self, pixels: NDArray[np.uint8], progress: Progress, limits: tuple[float, float] | None = None
+    ) -> EncodedWindows:
+        """Encode the windows of an (H, W, 3) image."""
+        image = preprocess(pixels, self.device, stretch=self.preset.settings.stretch, limits=limits)
+        return self.windows.encode(image, self.encode_batch, progress)
+
+    @abstractmethod
+    def encode_batch(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, h, w) features of windows, not normalised, and (B, heads, h * w) attention logits of CLS to them."""
+
+    @torch.inference_mode()
+    def class_embedding(self, synonyms: Sequence[str]) -> Tensor:
+        """(C,) unit vector of one class: the mean of its synonyms under every prompt template."""
+        prompts = [prompt.format(name) for name in synonyms for prompt in self.preset.settings.prompts]
+        return self.preset.model.encode_class(self.preset.tokenizer(prompts).to(self.device))
 
 
 def _refined(maps: Tensor, crop: Tensor) -> Tensor:
