@@ -222,9 +222,7 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
     inside = [insid3.grid_mask(tensors[name].bool(), size, grid) for name in masks]
     examples = [insid3.encode_reference(one, mask) for one, mask in zip(references, inside, strict=True)]
 
-    def as_map(values: Tensor) -> Tensor:
-        return values.T.reshape(*values.shape[1:], *grid) if values.ndim == 2 else values.reshape(grid)
-
+    as_map = partial(_as_map, grid=grid)
     clusters = insid3.cluster(target, config["tau"])
     theirs = tensors["out.cluster_labels"].flatten().long()
     # labels are unique only up to their numbering: the first cell of each of theirs names ours
@@ -237,47 +235,57 @@ def _insid3(case: Case, tensors: Tensors, folder: Path) -> Tensors:
         "debiased_features_target": as_map(insid3.debias(target.original, basis)),
         "cluster_labels": as_map(torch.argsort(numbering)[clusters.labels].to(torch.int32)),
     }
-    method = insid3.Insid3Config(size, config["svd_components"], config["tau"], config["merge_threshold"])
     for shots in {int(name.split(".")[1].removeprefix("shot")) for name in tensors if name.startswith("out.shot")}:
-        used = examples[:shots]
-        ref_prototype = insid3.prototype(used)
-        forward = insid3.forward_similarity(target, ref_prototype)
-        candidate_mask = insid3.candidates(target, used, forward)
-        seed = insid3.select_seed(clusters, candidate_mask, ref_prototype)
-        scores = insid3.aggregate(clusters, seed, candidate_mask, forward)
-        found = insid3.segment(target, used, method)
-        square = insid3.square_mask(found.mask, grid, size)
-        ours |= {
-            f"shot{shots}.{name}": value
-            for name, value in {
-                # prototypes are in coordinates of the complement; the authors' are in all of them
-                "reference_prototype": (complement @ ref_prototype)[:, None],
-                "forward_similarity": as_map(forward),
-                "reference_masks_grid": torch.stack([as_map(one.foreground) for one in used]).to(torch.uint8),
-                "nearest_reference_index": torch.stack(
-                    [
-                        as_map(_nearest(target.debiased, one.debiased, theirs))
-                        for one, theirs in zip(used, tensors[f"out.shot{shots}.nearest_reference_index"], strict=True)
-                    ]
-                ).to(torch.int32),
-                "candidate_mask": as_map(candidate_mask).to(torch.uint8),
-                "cluster_prototypes_debiased": (clusters.debiased @ complement.T)[numbering],
-                "seed_scores_all_clusters": (clusters.debiased @ ref_prototype)[numbering],
-                "seed_cluster": (numbering == seed).nonzero()[0],
-                "cross_similarity": scores.cross[numbering],
-                "intra_similarity": scores.intra[numbering],
-                "area_weight": scores.share[numbering],
-                "combined_score": scores.combined[numbering],
-                "mask_grid": as_map(found.mask).to(torch.uint8),
-                "mask_final": insid3.resized_mask(square, tuple(case["target_size_hw"])).to(torch.uint8),
-            }.items()
-        }
+        nearest = tensors[f"out.shot{shots}.nearest_reference_index"]
+        values = _insid3_shot(case, examples[:shots], target, clusters, numbering, complement, nearest)
+        ours |= {f"shot{shots}.{name}": value for name, value in values.items()}
     sizes = _size_hw(tensors["in.ref_mask_0"]), (int(case["target_size_hw"][0]), int(case["target_size_hw"][1]))
     for name, source, at in (
         ("debiased", references[0].debiased, target.debiased), ("plain", references[0].original, target.original),
     ):  # fmt: skip
         ours[f"keypoints.{name}"] = insid3.match_points(source, at, grid, tensors["in.keypoints_xy"], sizes)
     return ours
+
+
+def _insid3_shot(
+    case: Case, used: list[insid3.EncodedReference], target: insid3.PatchFeatures, clusters: insid3.Clusters,
+    numbering: Tensor, complement: Tensor, nearest: Tensor,
+) -> Tensors:  # fmt: skip
+    """Outputs for the first references; `numbering` names our cluster of each of theirs, `nearest` is theirs."""
+    config = case["config"]
+    size, grid = config["image_size"], tuple(config["grid_hw"])
+    as_map = partial(_as_map, grid=grid)
+    prototype = insid3.prototype(used)
+    forward = insid3.forward_similarity(target, prototype)
+    candidates = insid3.candidates(target, used, forward)
+    seed = insid3.select_seed(clusters, candidates, prototype)
+    scores = insid3.aggregate(clusters, seed, candidates, forward)
+    method = insid3.Insid3Config(size, config["svd_components"], config["tau"], config["merge_threshold"])
+    found = insid3.segment(target, used, method)
+    final = insid3.resized_mask(insid3.square_mask(found.mask, grid, size), tuple(case["target_size_hw"]))
+    matches = [_nearest(target.debiased, one.debiased, theirs) for one, theirs in zip(used, nearest, strict=True)]
+    return {
+        # prototypes are in coordinates of the complement; the authors' are in all of them
+        "reference_prototype": (complement @ prototype)[:, None],
+        "forward_similarity": as_map(forward),
+        "reference_masks_grid": torch.stack([as_map(one.foreground) for one in used]).to(torch.uint8),
+        "nearest_reference_index": torch.stack([as_map(match) for match in matches]).to(torch.int32),
+        "candidate_mask": as_map(candidates).to(torch.uint8),
+        "cluster_prototypes_debiased": (clusters.debiased @ complement.T)[numbering],
+        "seed_scores_all_clusters": (clusters.debiased @ prototype)[numbering],
+        "seed_cluster": (numbering == seed).nonzero()[0],
+        "cross_similarity": scores.cross[numbering],
+        "intra_similarity": scores.intra[numbering],
+        "area_weight": scores.share[numbering],
+        "combined_score": scores.combined[numbering],
+        "mask_grid": as_map(found.mask).to(torch.uint8),
+        "mask_final": final.to(torch.uint8),
+    }
+
+
+def _as_map(values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(h, w) of a value per cell, or (C, h, w) of a row per cell."""
+    return values.T.reshape(*values.shape[1:], *grid) if values.ndim == 2 else values.reshape(grid)
 
 
 def _nearest(target: Tensor, reference: Tensor, theirs: Tensor) -> Tensor:

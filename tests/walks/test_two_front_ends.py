@@ -29,6 +29,11 @@ def _accepted_rows(tab: Any, number: int) -> None:
     )
 
 
+def _exported(tab: Any, server: Page, file: Path) -> COCO:
+    file.write_bytes(tab.request.post(f"{server.url}ui/export", data={"format": "coco"}).body())
+    return COCO(file)
+
+
 def test_browser_to_napari_to_browser_to_coco(
     server: Page,
     open_tab: Callable[..., Any],
@@ -81,10 +86,7 @@ def test_browser_to_napari_to_browser_to_coco(
     qtbot.waitUntil(_kept(widget, 3), timeout=20_000)
     assert time.monotonic() - began < 2.0, "so does napari"
 
-    answer = tab.request.post(f"{server.url}ui/export", data={"format": "coco"})
-    file = tmp_path / "coco.json"
-    file.write_bytes(answer.body())
-    coco = COCO(file)
+    coco = _exported(tab, server, tmp_path / "coco.json")
     rows = {coco.loadCats(one["category_id"])[0]["name"]: one for one in coco.anns.values()}
     assert len(rows) == 3
     assert np.array_equal(coco.annToMask(rows[by_browser.category]).astype(bool), shown)

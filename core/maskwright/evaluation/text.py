@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskwright.domain import Image, Scores, TextPrompt, rle
+from maskwright.domain import Image, Prediction, Scores, TextPrompt, rle
 from maskwright.domain.prompts import parse_class_names
 from maskwright.domain.rle import Rle
 from maskwright.engine import Engine
@@ -92,18 +92,8 @@ def evaluate_text(
         BadCoco: The annotations are damaged.
     """
     data = LabelledFolder.read(folder)
-    names = list(data.categories.values())
-    # a prompt takes "Car" and "car" for one class and leaves an empty name out
-    if not names or not all(map(str.strip, names)) or len(parse_class_names(names)) != len(names):
-        raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
-    classes = {key: index for index, key in enumerate(data.categories, start=1)}
-    if selection.only_things:
-        if not data.things:
-            raise MaskwrightError(f"{folder} marks no category as a thing (supercategory). Leave --things out.")
-        names = [name for key, name in data.categories.items() if key in data.things]
-        numbers = iter(range(1, len(names) + 1))
-        classes = {key: next(numbers) if key in data.things else 0 for key in data.categories}
-        background = True
+    names, classes = _classes(data, folder, only_things=selection.only_things)
+    background = background or selection.only_things
     prompts = [
         TextPrompt.parse(
             names, method=method, background=background, cleaning=variant.cleaning, refine=variant.refine,
@@ -121,15 +111,21 @@ def evaluate_text(
             labels = label_map(row.annotations, classes, image.size_hw, empty=empty, crowd=IGNORED)
             yield LabelledImageData(image, labels, _objects(data, row, image.size_hw) if objects else {})
 
-    return score_text(
-        engine,
-        names,
-        prompts,
-        labelled(),
-        total=len(images),
-        boundary=any(v.boundary for v in variants),
-        progress=progress,
-    )
+    boundary = any(variant.boundary for variant in variants)
+    return score_text(engine, names, prompts, labelled(), total=len(images), boundary=boundary, progress=progress)
+
+
+def _classes(data: LabelledFolder, folder: Path, *, only_things: bool) -> tuple[list[str], dict[int, int]]:
+    """Names of the measured classes, and the label of each category; 0 is background."""
+    names = list(data.categories.values())
+    # a prompt takes "Car" and "car" for one class and leaves an empty name out
+    if not names or not all(map(str.strip, names)) or len(parse_class_names(names)) != len(names):
+        raise MaskwrightError(f"{folder} lists no category, one without a name, or a name twice. Rename it.")
+    if only_things and not data.things:
+        raise MaskwrightError(f"{folder} marks no category as a thing (supercategory). Leave --things out.")
+    measured = [key for key in data.categories if not only_things or key in data.things]
+    labels = {key: label for label, key in enumerate(measured, start=1)}
+    return [data.categories[key] for key in measured], {key: labels.get(key, 0) for key in data.categories}
 
 
 def _countable(data: LabelledFolder, names: Sequence[str]) -> tuple[str, ...]:
@@ -173,43 +169,54 @@ def score_text(
     Returns:
         Scores of each prompt.
     """
-    confusions = [Confusion(len(names)) for _ in prompts]
-    edges = [BoundaryCounts(len(names)) for _ in prompts]
-    instances = [{name: InstanceCounts() for name in prompt.divided} for prompt in prompts]
+    counts = [_Counts(prompt, names) for prompt in prompts]
     done = 0
-    for image, ground_truth, objects in labelled:
+    for data in labelled:
         progress.report(done, total)
-        for prompt, confusion, edge, counts in zip(prompts, confusions, edges, instances, strict=True):
-            prediction = engine.segment(image, prompt, progress=progress.quiet())
-            confusion.add(ground_truth, prediction.label_map)
-            if boundary:
-                edge.add(ground_truth, prediction.label_map)
-            masks = prediction.masks() if counts else []
-            for name, count in counts.items():
-                single, crowds = objects.get(name, AnnotatedObjects([], []))
-                count.add([mask for mask in masks if mask.category == name], single, crowds)
+        for prompt, count in zip(prompts, counts, strict=True):
+            count.add(data, engine.segment(data.image, prompt, progress=progress.quiet()), boundary=boundary)
         done += 1
     progress.report(done, total)
+    return [count.scores(engine, done) for count in counts]
 
-    def scores(
-        prompt: TextPrompt, confusion: Confusion, edge: BoundaryCounts, counts: Mapping[str, InstanceCounts]
-    ) -> Scores:
-        background, *iou = confusion.iou()
-        known = [value for value in iou if value is not None]
-        of_edges = [value for value in edge.iou() if value is not None]
+
+class _Counts:
+    """What is counted over images for one prompt."""
+
+    def __init__(self, prompt: TextPrompt, names: Sequence[str]) -> None:
+        self._prompt, self._names = prompt, names
+        self._pixels, self._edges = Confusion(len(names)), BoundaryCounts(len(names))
+        self._instances = {name: InstanceCounts() for name in prompt.divided}
+
+    def add(self, data: LabelledImageData, prediction: Prediction, *, boundary: bool) -> None:
+        self._pixels.add(data.labels, prediction.label_map)
+        if boundary:
+            self._edges.add(data.labels, prediction.label_map)
+        masks = prediction.masks() if self._instances else []
+        for name, count in self._instances.items():
+            single, crowds = data.objects.get(name, AnnotatedObjects([], []))
+            count.add([mask for mask in masks if mask.category == name], single, crowds)
+
+    def scores(self, engine: Engine, images: int) -> Scores:
+        prompt = self._prompt
+        background, *iou = self._pixels.iou()
         return Scores(
             method=engine.text_method(prompt.method),
             preset=engine.model.name,
-            images=done,
-            classes=len(known),
-            miou=float(np.mean(known)) if known else 0.0,
-            boundary_iou=float(np.mean(of_edges)) if of_edges else None,
-            pixel_accuracy=confusion.accuracy(),
-            per_class=dict(zip(names, iou, strict=True)),
+            images=images,
+            classes=sum(value is not None for value in iou),
+            miou=_mean(iou) or 0.0,
+            boundary_iou=_mean(self._edges.iou()),
+            pixel_accuracy=self._pixels.accuracy(),
+            per_class=dict(zip(self._names, iou, strict=True)),
             background=background if prompt.background else None,
             cleaning=prompt.cleaning,
             refine=prompt.refine,
-            instances=InstanceCounts.summary(counts) if counts else None,
+            instances=InstanceCounts.summary(self._instances) if self._instances else None,
         )
 
-    return [scores(*row) for row in zip(prompts, confusions, edges, instances, strict=True)]
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Mean of those that were measured; None without any."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
