@@ -4,6 +4,7 @@
     python3 launch.py                                          open the browser app
     python3 launch.py test [PYTEST ARGUMENTS]                  run the whole test suite, or what the arguments name
     python3 launch.py segment photo.jpg --text "road, car"     any other arguments go to `maskwright`
+    python3 launch.py --no-napari [ARGUMENTS]                  the same, installed without napari and its window toolkit
 
 Standard library only. The file must parse on Pythons that are too old, so that they get a sentence and not a
 SyntaxError: no match statement, no walrus, no `from __future__ import annotations`.
@@ -41,6 +42,7 @@ STAMP = VENV / "installed.json"
 LOG = VENV / "install.log"
 WINDOWS = os.name == "nt"
 PYTHON = "{}.{}".format(*sys.version_info)
+WITHOUT_NAPARI = "--no-napari"
 USER_EXTRAS = ("app", "napari")
 TEST_EXTRAS = (*USER_EXTRAS, "test", "dev")
 WORKERS = 4  # most processes of the test suite
@@ -74,11 +76,13 @@ class SetUpError(Exception):
 
 def main(words: list[str]) -> int:
     """Set up what is missing, then become the program; returns the exit status where the program never ran."""
+    first = ("app",) if words[:1] == [WITHOUT_NAPARI] else USER_EXTRAS
+    words = words[words[:1] == [WITHOUT_NAPARI] :]
     testing = words[:1] == ["test"]
     # A forwarded command owns stdout (think of --json), so the steps go to stderr then.
     steps = sys.stderr if words and not testing else sys.stdout
     try:
-        set_up(TEST_EXTRAS if testing else USER_EXTRAS, steps)
+        set_up(TEST_EXTRAS if testing else needed_by(words), first, steps)
         if testing:
             say("Running the tests ...", steps)
             os.chdir(ROOT)
@@ -96,8 +100,17 @@ def main(words: list[str]) -> int:
     return 1
 
 
-def set_up(extras: tuple[str, ...], steps: TextIO) -> None:
-    """Make .venv and install into it whatever the stamp does not show as done."""
+def needed_by(words: list[str]) -> tuple[str, ...]:
+    """The extras without which a command cannot run; what the first start left out comes when it is needed."""
+    return (
+        "app",
+        *(["napari"] if words[:1] == ["napari"] else []),
+        *(["postgres"] if any("postgresql" in word.partition("://")[0] for word in words if "://" in word) else []),
+    )
+
+
+def set_up(extras: tuple[str, ...], first: tuple[str, ...], steps: TextIO) -> None:
+    """Make .venv and install into it whatever the stamp does not show as done; `first` is for a first start."""
     if is_done(extras):
         return
     with Path(__file__).open("rb") as turn:
@@ -106,7 +119,9 @@ def set_up(extras: tuple[str, ...], steps: TextIO) -> None:
             return
         if not is_usable():
             make_venv(steps)
-        install(extras, turn, steps)
+        stamp = read_stamp()
+        there = stamp.get("extras", first) if stamp.get("folder") == str(ROOT) else first
+        install(tuple(dict.fromkeys([*there, *extras])), turn, steps)
 
 
 def is_done(extras: tuple[str, ...]) -> bool:

@@ -90,6 +90,10 @@ class Controller:
         """Rank the project's images for a phrase; replaces a running search, and leaves prompts alone."""
         self._search.start(phrase)
 
+    def find_next(self) -> None:
+        """Rank the images to label next, as `find`."""
+        self._search.start(None)
+
     def stop_search(self) -> None:
         """Stop the running search."""
         self._search.stop()

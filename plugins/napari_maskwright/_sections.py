@@ -153,8 +153,10 @@ class SearchBox(QWidget):
         grid.addWidget(self.phrase, 0, 0)
         grid.addWidget(button("Find", "Rank the images of this project.", trigger("find")), 0, 1)
         grid.addWidget(self.stop, 0, 2)
-        grid.addWidget(self.matches, 1, 0, 1, 3)
-        grid.addWidget(self.notice, 2, 0, 1, 3)
+        following = "Images without masks that are the most different from those with masks, and from one another."
+        grid.addWidget(button("To label next", following, trigger("label_next")), 1, 0, 1, 3)
+        grid.addWidget(self.matches, 2, 0, 1, 3)
+        grid.addWidget(self.notice, 3, 0, 1, 3)
         grid.setColumnStretch(0, 1)
 
     def show_matches(self, matches: Sequence[SearchHit], notice: str) -> None:

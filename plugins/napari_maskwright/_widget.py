@@ -317,6 +317,7 @@ class AnnotatorWidget(Acting):
         actions: dict[str, Callable[[], Any]] = {
             "run": lambda: self._propose(controller),
             "find": lambda: controller.find(self._search.phrase.text()),
+            "label_next": controller.find_next,
             "stop": controller.stop_search,
             "everything": controller.prompts.everything,
             "stop prompt": controller.prompts.stop,

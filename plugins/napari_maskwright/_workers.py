@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _REPORT_INTERVAL = 0.1
 """Seconds between two reports of a search; cached images would flood the window with them."""
 _POLL_INTERVAL = 0.5
-"""Seconds between two reads of the project's changes."""
+"""Longest seconds between two reads of a project in a file; a server says when there is something to read."""
 
 
 class Queue(Enum):
@@ -167,18 +167,22 @@ class Search:
         self._generation = Generation()
         self._running = False
 
-    def start(self, phrase: str) -> None:
-        """Rank the project's images for a phrase; replaces a running search."""
+    def start(self, phrase: str | None) -> None:
+        """Rank the project's images for a phrase, or without one those to label next; replaces a running search."""
         stale = self._generation.begin()
         self._view.show_matches((), "")
         self._show("Searching the images")
         self._workers.run(
-            lambda: self._session.find(phrase, progress=self._progress(stale)),
+            lambda: self._find(phrase, self._progress(stale)),
             lambda matches: self._view.show_matches(matches.hits, _search_notice(matches)),
             queue=Queue.SEARCH,
             stale=stale,
             finished=lambda: self._show(""),
         )
+
+    def _find(self, phrase: str | None, progress: Progress) -> SearchResult:
+        search = self._session.search
+        return search.unlabelled(progress=progress) if phrase is None else search.find(phrase, progress=progress)
 
     def stop(self) -> None:
         """Stop the running search, if any."""
@@ -211,7 +215,7 @@ class Search:
 
 
 class Watcher:
-    """A thread that polls the project for changes by any window, and for the progress of fine-tuning."""
+    """A thread that waits for changes of the project by any window, and for the progress of fine-tuning."""
 
     def __init__(
         self,
@@ -229,7 +233,7 @@ class Watcher:
         """Report what comes after a change number; a second call has no effect."""
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._poll, args=(change_number,), name="maskwright-watch", daemon=True
+                target=self._watch, args=(change_number,), name="maskwright-watch", daemon=True
             )
             self._thread.start()
 
@@ -238,25 +242,32 @@ class Watcher:
         if self._thread is not None:
             self._thread.join()
 
-    def _poll(self, change_number: int) -> None:
+    def _watch(self, change_number: int) -> None:
         last: FinetuneStatus | None = None
-        while True:
-            try:
-                changes, status = self._session.changes(change_number), self._session.finetuning.status()
-            except MaskwrightError as error:
-                # another process may lock the file for a moment; the next poll reports everything
-                log.warning("cannot read the project's changes: %s", error)
-            except Exception:
-                # if the thread ended here, the window would show no change any more
-                log.exception("cannot read the project's changes")
-            else:
-                if status != last:
-                    self._finetuning(status)
-                if changes.number != change_number:
-                    self._changed(changes)
-                change_number, last = changes.number, status
-            if self._closed.wait(_POLL_INTERVAL):
-                return
+        changed = True
+        with self._session.listen() as listener:
+            while not self._closed.is_set():
+                if changed:
+                    change_number, last = self._report(change_number, last)
+                changed = listener.wait(_POLL_INTERVAL, self._closed)
+
+    def _report(self, change_number: int, last: FinetuneStatus | None) -> tuple[int, FinetuneStatus | None]:
+        """Report what is new after a change number and a status; returns those of now."""
+        try:
+            changes, status = self._session.changes(change_number), self._session.finetuning.status()
+        except MaskwrightError as error:
+            # another process may lock the file for a moment; the next look reports everything
+            log.warning("cannot read the project's changes: %s", error)
+            return change_number, last
+        except Exception:
+            # if the thread ended here, the window would show no change any more
+            log.exception("cannot read the project's changes")
+            return change_number, last
+        if status != last:
+            self._finetuning(status)
+        if changes.number != change_number:
+            self._changed(changes)
+        return changes.number, status
 
 
 def error_message(error: Exception) -> str:

@@ -222,6 +222,20 @@ class TestSteps:
         start(checkout, "ui")
         assert [call[-1] for call in pip_calls(checkout)] == [".[app,napari]", ".[app,napari,test,dev]"]
 
+    def test_napari_may_be_left_out_until_it_is_asked_for(self, checkout: Path) -> None:
+        assert start(checkout, "--no-napari").stdout.splitlines()[-1] == '["maskwright", "ui"]'
+        start(checkout)
+        assert start(checkout, "--no-napari", "doctor").stdout == '["maskwright", "doctor"]\n'
+        start(checkout, "napari")
+        assert [call[-1] for call in pip_calls(checkout)] == [".[app]", ".[app,napari]"]
+
+    def test_an_address_of_a_server_brings_its_driver(self, checkout: Path) -> None:
+        start(checkout)
+        for address in ("postgresql://me@host/streets", "postgresql+psycopg://me@host/streets"):
+            start(checkout, "ui", "--project", address)
+        start(checkout, "models", "fetch", "https://host/postgresql")
+        assert [call[-1] for call in pip_calls(checkout)] == [".[app,napari]", ".[app,napari,postgres]"]
+
     def test_without_display_tests_run_under_xvfb(self, checkout: Path, tmp_path: Path) -> None:
         xvfb = tmp_path / "xvfb-run"
         xvfb.write_text('#!/bin/sh\necho "xvfb $1"\nshift\nexec "$@"\n')

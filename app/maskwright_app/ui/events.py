@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from maskwright.session import AnnotationSession, MaskwrightError
+from maskwright.session import AnnotationSession, Changes, MaskwrightError
 from maskwright_app.ui.job_answers import finetune_json, jobs_json
 
 __all__ = ["Events"]
 
 _LOOK_SECONDS = 0.5
-"""Seconds between two looks at the project, which other programs change, too."""
+"""Longest seconds between two looks at jobs and at a project in a file, which other programs change, too."""
 _PING_SECONDS = 15.0
 _MOST_UNREAD = 1000
 """Events that a client may leave unread before it is disconnected; it then connects again."""
@@ -30,6 +31,7 @@ class Events:
         self._clients: set[asyncio.Queue[str | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._closed = threading.Event()
 
     def publish(self, event: str, data: Any) -> None:
         """Send an event to all clients; from any thread."""
@@ -71,23 +73,23 @@ class Events:
         """Publish what any program changes, while there are clients."""
         seen = await run_in_threadpool(self._session.change_number)
         status = await run_in_threadpool(self._status, None)
-        while self._clients:
-            await asyncio.sleep(_LOOK_SECONDS)
-            # a project that cannot be read for a moment is read again
-            with contextlib.suppress(MaskwrightError):
-                changes = await run_in_threadpool(self._session.changes, seen)
-                if changes.number != seen:
-                    seen = changes.number
-                    images = sorted(changes.images)
-                    self._send(
-                        "change",
-                        {"change": seen, "images": images, "others": changes.others, "complete": changes.complete},
-                    )
-                latest = await run_in_threadpool(self._status, None if changes.others else status)
-                for name, value in latest.items():
-                    if status[name] != value:
-                        self._send(name, value)
-                status = latest
+        with self._session.listen() as listener:
+            while self._clients and not self._closed.is_set():
+                changed = await run_in_threadpool(listener.wait, _LOOK_SECONDS, self._closed)
+                # a project that cannot be read for a moment is read again
+                with contextlib.suppress(MaskwrightError):
+                    others = False
+                    if changed:
+                        changes = await run_in_threadpool(self._session.changes, seen)
+                        others = changes.others
+                        if changes.number != seen:
+                            seen = changes.number
+                            self._send("change", _change_json(changes))
+                    latest = await run_in_threadpool(self._status, None if others else status)
+                    for name, value in latest.items():
+                        if status[name] != value:
+                            self._send(name, value)
+                    status = latest
 
     def _status(self, before: dict[str, Any] | None) -> dict[str, Any]:
         """Batch predictions and fine-tuning, which report progress without a change of the project.
@@ -103,6 +105,7 @@ class Events:
 
     def close(self) -> None:
         """End all streams."""
+        self._closed.set()
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._end)
@@ -113,6 +116,15 @@ class Events:
         self._clients.clear()
         if self._watcher is not None:
             self._watcher.cancel()
+
+
+def _change_json(changes: Changes) -> dict[str, Any]:
+    return {
+        "change": changes.number,
+        "images": sorted(changes.images),
+        "others": changes.others,
+        "complete": changes.complete,
+    }
 
 
 def _event(event: str, data: Any) -> str:

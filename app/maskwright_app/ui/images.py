@@ -23,6 +23,8 @@ __all__ = ["ImageRoutes"]
 _FOR_GOOD = "private, max-age=31536000, immutable"
 _MOST_FILES = 10_000
 _PIECE = 1 << 20
+_NEXT = "next"
+"""In place of a status: images without masks, in the order in which to label them."""
 
 
 class ImageRoutes:
@@ -54,22 +56,27 @@ class ImageRoutes:
         offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> JSONResponse:
-        """A page of the list of images: in id order, or for a phrase the best first."""
-        chosen = ImageFilter(status or None, category or None)
+        """A page of the list of images: in id order, for a phrase the best first, or those to label next."""
+        following = status == _NEXT
+        chosen = ImageFilter("none" if following else status or None, category or None)
 
         def read(progress: Progress) -> JSONResponse:
-            if not phrase.strip():
+            if not phrase.strip() and not following:
                 total, page = self._session.images.find(chosen, offset, limit)
                 return answer(total=total, items=[image_json(summary) for summary in page])
-            scores = {
-                hit.record.id: hit.score for hit in self._session.find(phrase, progress=progress, limit=10**9).hits
-            }
-            by_id = {summary.record.id: summary for summary in self._session.images.find(chosen)[1]}
-            ranked = [by_id[key] for key in scores if key in by_id]
-            items = [
-                image_json(summary) | {"score": round(scores[summary.record.id], 4)}
-                for summary in ranked[offset : offset + limit]
+            ranking = (
+                self._session.search.rank(phrase, progress=progress)
+                if phrase.strip()
+                else self._session.search.rank_unlabelled(progress=progress)
+            )
+            present = set(self._session.images.ids(chosen))
+            ranked = [
+                (key, s) for key, s in zip(ranking.ids.tolist(), ranking.scores.tolist(), strict=True) if key in present
             ]
+            scores = dict(ranked[offset : offset + limit])
+            page = self._session.images.find(ImageFilter(ids=[*scores]))[1]
+            by_id = {summary.record.id: image_json(summary) for summary in page}
+            items = [by_id[key] | {"score": round(score, 4)} for key, score in scores.items() if key in by_id]
             return answer(total=len(ranked), items=items)
 
         return await self._site.run(request, request.query_params.get("request", "")[:64], read)

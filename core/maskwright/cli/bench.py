@@ -1,4 +1,4 @@
-"""`bench`: speed and memory of prompts, INSID3, PAMR, a growing project, napari's window; what fine-tuning brings."""
+"""`bench`: speed and memory of prompts, INSID3, PAMR, a project, its search, napari; what fine-tuning brings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ __all__ = ["bench"]
 
 
 def bench(
-    task: Annotated[str, typer.Option(help="example, click, text, refine, store, napari or finetune.")] = "example",
+    task: Annotated[
+        str, typer.Option(help="example, click, text, refine, store, find, napari or finetune.")
+    ] = "example",
     rounds: Annotated[
         int | None,
         typer.Option(min=1, help="Rounds, of which the median is taken: 5, or 50 clicks; with finetune: epochs."),
@@ -38,6 +40,10 @@ def bench(
     masks: Annotated[
         int, typer.Option(min=10_000, help="With --task store: number of masks at the largest size.")
     ] = 1_000_000,
+    project: Annotated[
+        str | None,
+        typer.Option(help="With --task store: address of an empty PostgreSQL database, in which the masks stay."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="With --task finetune: labelled folder, of which some images are accepted.")
     ] = None,
@@ -62,23 +68,19 @@ def bench(
         "text": lambda: _bench_text(preset, method, device, rounds, random_weights=random_weights, as_json=as_json),
         "refine": lambda: _bench_refine(device, rounds or 1, as_json=as_json),
         "example": lambda: _bench_example(device, rounds or 5, as_json=as_json),
-        "store": lambda: _bench_store(masks, rounds or 200, as_json=as_json),
+        "store": lambda: _bench_store(masks, rounds or 200, project, as_json=as_json),
+        "find": lambda: _bench_find(preset, device, as_json=as_json),
         "napari": lambda: _bench_napari(preset, device, as_json=as_json),
     }
     if task in timed:
         timed[task]()
     elif task == "finetune":
-        if data is None:
-            raise UsageError("Name a labelled folder with --data.")
-        from maskwright.project.finetune_bench import FinetuneTask
-        from maskwright.project.finetune_runs import FinetuneOptions
-
-        named = tuple(name.strip() for name in classes.split(",") if name.strip())
-        wanted = FinetuneTask(data=data, images=images, sequence=sequence, classes=named, retain=retain, limit=limit)
-        options = FinetuneOptions(task="click" if clicks else "text", method=method, device=device, epochs=rounds)
-        _bench_finetune(wanted, preset, options, as_json=as_json)
+        wanted = _finetune_task(data, images, sequence, classes, retain, limit)
+        _bench_finetune(wanted, preset, _finetune_options(method, device, rounds, clicks=clicks), as_json=as_json)
     else:
-        raise UsageError(f"There is no benchmark {task}. Known: example, click, text, refine, store, napari, finetune.")
+        raise UsageError(
+            f"There is no benchmark {task}. Known: example, click, text, refine, store, find, napari, finetune."
+        )
 
 
 def _bench_napari(preset: str, device: str, *, as_json: bool) -> None:
@@ -92,6 +94,23 @@ def _bench_napari(preset: str, device: str, *, as_json: bool) -> None:
         for step in steps
     ]
     print_result({"task": "napari", "preset": preset, "steps": steps}, "\n".join(lines), as_json=as_json)
+
+
+def _finetune_task(
+    data: Path | None, images: int, sequence: str, classes: str, retain: Path | None, limit: int | None
+) -> FinetuneTask:
+    from maskwright.project.finetune_bench import FinetuneTask
+
+    if data is None:
+        raise UsageError("Name a labelled folder with --data.")
+    named = tuple(name.strip() for name in classes.split(",") if name.strip())
+    return FinetuneTask(data=data, images=images, sequence=sequence, classes=named, retain=retain, limit=limit)
+
+
+def _finetune_options(method: str | None, device: str, epochs: int | None, *, clicks: bool) -> FinetuneOptions:
+    from maskwright.project.finetune_runs import FinetuneOptions
+
+    return FinetuneOptions(task="click" if clicks else "text", method=method, device=device, epochs=epochs)
 
 
 def _bench_finetune(task: FinetuneTask, preset: str, options: FinetuneOptions, *, as_json: bool) -> None:
@@ -110,13 +129,13 @@ def _bench_finetune(task: FinetuneTask, preset: str, options: FinetuneOptions, *
     print_result(asdict(result), text, as_json=as_json)
 
 
-def _bench_store(masks: int, rounds: int, *, as_json: bool) -> None:
+def _bench_store(masks: int, rounds: int, address: str | None, *, as_json: bool) -> None:
     from maskwright.project.store_speed import bench_store
 
     with progress_bar("Masks") as bar:
-        result = bench_store(masks=masks, rounds=rounds, progress=bar)
+        result = bench_store(masks=masks, rounds=rounds, address=address, progress=bar)
     lines = [
-        f"On {json.dumps(result.machine)}; milliseconds, and ratio to a tenth of the masks",
+        f"{result.database} on {json.dumps(result.machine)}; milliseconds, and ratio to a tenth of the masks",
         " ".join([f"{'masks':15}", *(f"{size.masks:>15,}" for size in result.sizes)]),
     ]
     for name, ratios in result.growth.items():
@@ -127,7 +146,31 @@ def _bench_store(masks: int, rounds: int, *, as_json: bool) -> None:
         f"Export of {result.export_masks:,} masks ({result.export_mb:.0f} MB): {result.export_seconds:.1f} s, peak "
         f"memory {result.export_above_start_mb:.0f} MB above the start"
     )
+    lines.append(
+        f"{result.writers} processes that accept {result.writers_masks // result.writers:,} masks each at once: "
+        f"{result.writers_seconds:.1f} s ({result.writers_masks / result.writers_seconds:.0f} a second), "
+        f"{result.writers_refused} tried again, none lost"
+    )
     print_result(asdict(result), "\n".join(lines), as_json=as_json)
+
+
+def _bench_find(preset: str, device: str, *, as_json: bool) -> None:
+    from maskwright.project.search_speed import bench_find
+
+    with progress_bar("Images") as bar:
+        result = bench_find(load_engine(preset, device), progress=bar)
+    times = [
+        f"{name} {getattr(result, key):.2f} s ({getattr(result, f'{key}_cpu'):.2f} s of the processor)"
+        for name, key in (
+            ("first phrase", "first"), ("further ones", "further"), ("what to label next", "label_next"),
+            ("near-duplicates", "duplicates"),
+        )
+    ]  # fmt: skip
+    text = (
+        f"{result.images:,} images of {result.regions[0]} regions ({result.megabytes:.0f} MB) on "
+        f"{json.dumps(result.machine)}: {', '.join(times)}, of which {100 * result.duplicates_found:.1f} % are found"
+    )
+    print_result(asdict(result), text, as_json=as_json)
 
 
 def _bench_click(preset: str, device: str, rounds: int, *, as_json: bool) -> None:

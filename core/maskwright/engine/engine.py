@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from maskwright.domain import (
@@ -74,7 +75,7 @@ class Engine:
         self._references = (
             ReferenceSegmenter(preset.insid3, device, self._embeddings, settings.cache) if preset.insid3 else None
         )
-        self._retriever = ImageTextRetriever(preset.talk2dino, device, settings.cache) if preset.talk2dino else None
+        self._retriever = ImageTextRetriever(preset.talk2dino, device) if preset.talk2dino else None
 
     @classmethod
     def load(cls, preset: str | Path = "tiny", device: str = "auto", *, settings: Settings | None = None) -> Engine:
@@ -353,31 +354,23 @@ class Engine:
         with self._lock:
             return self._reference_segmenter().match_points(source, points_xy, target)
 
-    def similarity(self, phrase: str, image_sha256: str, load_image: Callable[[], Image]) -> float:
-        """Similarity of a phrase and a whole image (Talk2DINO, Appendix B).
+    def encode_phrase(self, phrase: str) -> Tensor:
+        """(C,) unit vector of a phrase, to compare with the regions of images (Talk2DINO, Appendix B).
 
         Args:
             phrase: a description such as "a zebra in the grass".
-            image_sha256: of the image's content.
-            load_image: returns the image; called only when it was not encoded before, by this process or another.
-
-        Returns:
-            A cosine, -1 to 1.
 
         Raises:
             EmptyPhrase: no words.
-            MaskwrightError: the preset does not have Talk2DINO, or what `load_image` raises.
+            MaskwrightError: the preset does not have Talk2DINO.
         """
-        retriever = self.retriever
         with self._lock:
-            embedding = retriever.encode_phrase(phrase)
-            regions = retriever.cached_regions(image_sha256)
-        if regions is None:
-            # outside the lock: reading and decoding a file is slow, and clicks wait for the lock
-            pixels = load_image().pixels
-            with self._lock:
-                regions = retriever.encode_image(image_sha256, pixels)
-        return retriever.similarity(regions, embedding)
+            return self.retriever.encode_phrase(phrase)
+
+    def encode_regions(self, image: Image) -> Tensor:
+        """(heads, C) regions of an image, not normalised; see `encode_phrase`, also for errors."""
+        with self._lock:
+            return self.retriever.encode_image(image.pixels)
 
     @property
     def retriever(self) -> ImageTextRetriever:

@@ -17,7 +17,7 @@ from maskwright.store import ImageSummary, NewImage, Store
 
 __all__ = ["AddResult", "ImageCollection", "RelinkResult", "user_name"]
 
-_NOT_SCANNED = ("exports", "checkpoints", "backups", "versions")
+_NOT_SCANNED = ("exports", "checkpoints", "backups", "versions", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Speed of a project at growing sizes: opening, paging, counting, accepting, undo, export."""
+"""Speed of a project at growing sizes: opening, paging, counting, accepting, undo, export, and many writers at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.domain import Mask
+from maskwright.errors import ProjectUnwritable, UsageError
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project import Project
 from maskwright.store import NewAnnotation, NewCategory, NewDataset, NewImage, Store
+from maskwright.store.location import make_folders
 
 __all__ = ["StoreBench", "StoreSize", "bench_store"]
 
@@ -34,6 +36,9 @@ _BATCH = 20_000
 """Masks that are imported in one transaction."""
 _MAX_EXPORT = 100_000
 """The export is measured at the largest size up to this number of masks."""
+_WRITERS = 8
+_ACCEPTS = 5
+"""Masks that each of the writers accepts, one by one, for each round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,16 @@ class StoreBench:
     """Size of the exported file."""
     export_above_start_mb: float
     """Peak memory of the exporting process above its memory with the project open."""
+    writers: int
+    """Processes that accept at once, one mask after another, at the largest size."""
+    writers_masks: int
+    """Masks that all of them accepted; it is checked that the project has each."""
+    writers_seconds: float
+    writers_refused: int
+    """Accepts that were refused since others were writing, and succeeded when tried again."""
     rounds: int
+    database: str
+    """Of SQLAlchemy: sqlite or postgresql."""
     machine: dict[str, str | int] = field(default_factory=dict)
 
 
@@ -84,6 +98,7 @@ def bench_store(
     masks: int = 1_000_000,
     rounds: int = 200,
     folder: Path | None = None,
+    address: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> StoreBench:
     """Fill a project with synthetic masks, 100 on an image, and time it at a hundredth, a tenth and all of them.
@@ -92,20 +107,28 @@ def bench_store(
         masks: Number of masks at the largest size.
         rounds: Number of accepts for the median and the 95th percentile.
         folder: Where the temporary project is made; None is the system's temporary folder.
+        address: Database URL of an empty database, which is not emptied afterwards; None is a file in that project.
         progress: Reports masks.
+
+    Raises:
+        UsageError: The database has images.
     """
     with tempfile.TemporaryDirectory(dir=folder) as parent:
-        path = Path(parent) / "project"
+        place = _Place(Path(parent) / "project", address)
+        with place.open(create=True) as project:
+            if project.status().images:
+                raise UsageError("This database has a project with images. Name an empty one.")
         shapes = _random_shapes(np.random.default_rng(0))
         sizes, existing, exported = list[StoreSize](), 0, dict[str, float]()
         for size in sorted({max(PER_IMAGE, masks // part) for part in (100, 10, 1)}):
-            with Project.open(path, create=True) as project:
+            with place.open() as project:
                 for done in _fill(project.store, shapes, existing, size):
                     progress.report(done, masks)
             existing = size
-            sizes.append(_measure(path, shapes, rounds))
+            sizes.append(_measure(place, shapes, rounds))
             if size <= _MAX_EXPORT or not exported:
-                exported = _export_in_process(path)
+                exported = json.loads(_process("export", place).communicate()[0])
+        seconds, refused = _write_at_once(place, _ACCEPTS * rounds)
         return StoreBench(
             task="store",
             sizes=sizes,
@@ -114,9 +137,29 @@ def bench_store(
             export_seconds=exported["seconds"],
             export_mb=exported["file_mb"],
             export_above_start_mb=exported["above_start_mb"],
+            writers=_WRITERS,
+            writers_masks=_WRITERS * _ACCEPTS * rounds,
+            writers_seconds=seconds,
+            writers_refused=refused,
             rounds=rounds,
+            database="sqlite" if address is None else address.partition(":")[0].partition("+")[0],
             machine={"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count() or 1},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A temporary project: its folder, and the address of its database where that is no file in it."""
+
+    folder: Path
+    address: str | None
+
+    def open(self, *, create: bool = False) -> Project:
+        if self.address is None:
+            return Project.open(self.folder, create=create)
+        # not the folder that a project of this address has, which is beside those of the user
+        make_folders(self.folder)
+        return Project(self.folder, Store.open(self.address, create=create), self.address)
 
 
 def _random_shapes(rng: np.random.Generator) -> list[Mask]:
@@ -157,12 +200,12 @@ def _fill(store: Store, shapes: Sequence[Mask], existing: int, total: int) -> It
         yield existing
 
 
-def _measure(path: Path, shapes: Sequence[Mask], rounds: int) -> StoreSize:
+def _measure(place: _Place, shapes: Sequence[Mask], rounds: int) -> StoreSize:
     # the daily backup is made at the first opening, and would be timed with it
-    Project.open(path).close()
+    place.open().close()
     repeats = max(3, rounds // 20)
-    opening = _median(lambda: Project.open(path).close(), repeats)
-    with Project.open(path) as project:
+    opening = _median(lambda: place.open().close(), repeats)
+    with place.open() as project:
         store, counts = project.store, project.status()
         images, total = counts.images, sum(counts.accepted.values())
         number = iter(range(10**9))
@@ -171,7 +214,7 @@ def _measure(path: Path, shapes: Sequence[Mask], rounds: int) -> StoreSize:
         return StoreSize(
             images=images,
             masks=total,
-            file_mb=round((path / "project.db").stat().st_size / 1e6, 1),
+            file_mb=round(store.size / 1e6, 1),
             open=opening,
             first_page=_median(lambda: store.images.page(0, 100), repeats),
             deep_page=_median(lambda: store.images.page(images // 2, 100), repeats),
@@ -208,19 +251,54 @@ def _growth(sizes: Sequence[StoreSize]) -> dict[str, list[float]]:
     return {name: [round(getattr(b, name) / getattr(a, name), 2) for a, b in pairwise(sizes)] for name in timed}
 
 
-def _export_in_process(path: Path) -> dict[str, float]:
-    """Time and memory of an export in a new process."""
-    command = [sys.executable, "-m", "maskwright.project.store_speed", str(path)]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
-    measured: dict[str, float] = json.loads(process.stdout)
-    return measured
+def _process(name: str, place: _Place, *words: str) -> subprocess.Popen[str]:
+    """One of the actions below in a new process."""
+    command = [sys.executable, "-m", "maskwright.project.store_speed", name, str(place.folder), place.address or ""]
+    return subprocess.Popen([*command, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def _export(path: Path) -> dict[str, float]:
-    with Project.open(path) as project:
+def _write_at_once(place: _Place, each: int) -> tuple[float, int]:
+    """Seconds in which all writers have accepted so many masks each, and how many accepts had to be tried again."""
+    with place.open() as project:
+        before = sum(project.status().accepted.values())
+    writers = [_process("write", place, str(each), str(number)) for number in range(_WRITERS)]
+    # until each has opened the project
+    for writer in writers:
+        writer.stdout.readline()  # type: ignore[union-attr]
+    began = time.perf_counter()
+    for writer in writers:
+        writer.stdin.write("begin\n")  # type: ignore[union-attr]
+        writer.stdin.flush()  # type: ignore[union-attr]
+    refused = sum(int(writer.communicate()[0]) for writer in writers)
+    seconds = time.perf_counter() - began
+    with place.open() as project:
+        after = sum(project.status().accepted.values())
+    assert after - before == _WRITERS * each, "an accepted mask is missing"
+    return seconds, refused
+
+
+def _write(place: _Place, each: int, writer: int) -> int:
+    """Accept masks one by one, on images of its own, once a line was read; returns how many accepts were refused."""
+    shapes, refused = _random_shapes(np.random.default_rng(writer)), 0
+    with place.open() as project:
+        images = project.status().images
+        print("ready", flush=True)  # noqa: T201
+        sys.stdin.readline()
+        for number in range(each):
+            while True:
+                try:
+                    _accept(project.store, shapes, writer + _WRITERS * number, images)
+                    break
+                except ProjectUnwritable:
+                    refused += 1
+    return refused
+
+
+def _export(place: _Place) -> dict[str, float]:
+    with place.open() as project:
         start = _memory_mb("VmRSS")
         began = time.perf_counter()
-        report = project.exchange.export(path / "exports" / "bench.json")
+        report = project.exchange.export(place.folder / "exports" / "bench.json")
         seconds = time.perf_counter() - began
     return {
         "masks": report.masks, "seconds": seconds, "file_mb": round(report.file.stat().st_size / 1e6, 1),
@@ -235,4 +313,6 @@ def _memory_mb(kind: str) -> float:
 
 
 if __name__ == "__main__":
-    json.dump(_export(Path(sys.argv[1])), sys.stdout)
+    _action, _folder, _address, *_numbers = sys.argv[1:]
+    _where = _Place(Path(_folder), _address or None)
+    json.dump(_export(_where) if _action == "export" else _write(_where, *map(int, _numbers)), sys.stdout)

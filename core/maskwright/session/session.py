@@ -30,6 +30,7 @@ from maskwright.session.pending import Pending
 from maskwright.session.preparation import Preparation
 from maskwright.session.presets import SessionPresets
 from maskwright.session.references import SessionReferences
+from maskwright.session.search import SessionSearch
 from maskwright.session.views import MaskView, Proposal, Proposals
 from maskwright.settings import Settings
 from maskwright.store import Changes
@@ -37,7 +38,6 @@ from maskwright.store import Changes
 if TYPE_CHECKING:
     # torch comes with the engine, and a window should open before it
     from maskwright.engine import Engine
-    from maskwright.project.search import SearchResult
 
     Segment = Callable[[PromptEngine, Image], Prediction]
 
@@ -59,6 +59,8 @@ class AnnotationSession:
         """Join a project, a function that loads the engine of a preset or checkpoint folder, and the first preset."""
         self.project = project
         self.folder = project.folder
+        self.listen = project.store.listen
+        """Makes what waits for changes by any process; see `Store.listen`."""
         self.engines = Engines(engine, project, preset)
         """Which models answer prompts: those of this computer, or a server's."""
         self.presets = SessionPresets(project, self.engines)
@@ -76,6 +78,9 @@ class AnnotationSession:
         """Batch predictions: start, pause, resume, cancel."""
         self.exchange = SessionExchange(project)
         """Export to a file, import with a report."""
+        self.search = SessionSearch(project, self.engines.for_search)
+        """Images by a phrase, and the images to label next."""
+        self.find = self.search.find
         self.classes = SessionClasses(project)
         """Categories: list, colours, change, merge, delete."""
         self.masks = SessionMasks(project, self._open)
@@ -122,12 +127,6 @@ class AnnotationSession:
     ) -> list[Side]:
         """The answers of several presets to one prompt, to look at; nothing is stored."""
         return compare(self.engines, self.images.get(image_id), prompt, presets, progress=progress)
-
-    def find(self, phrase: str, *, limit: int = 20, progress: Progress = NO_PROGRESS) -> SearchResult:
-        """Images of the project that show what a phrase says, the best first; see `project.search.find_images`."""
-        from maskwright.project.search import find_images
-
-        return find_images(self.project, self.engines.for_search(), phrase, limit=limit, progress=progress)
 
     # prompts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskwright.store.dataset import StoredDataset
 from maskwright.store.imports import ImportCounts, NewCategory, NewDataset
+from maskwright.store.listening import ChangeListener
 from maskwright.store.store import Store
 from maskwright.store.values import (
     STATES,
@@ -27,6 +28,7 @@ __all__ = [
     "STATUSES",
     "BoxPrompt",
     "Change",
+    "ChangeListener",
     "Changes",
     "Correction",
     "Counts",

@@ -18,6 +18,12 @@ __all__ = ["connect", "database_url", "sqlite_file", "write_ahead"]
 
 _BUSY_SECONDS = 5
 # any constant that every Maskwright process shares; the timeout is that of SQLite
+_POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 10, "pool_timeout": 30}
+"""Of connections to a server, by process; one that the server or a firewall has closed meanwhile is opened again."""
+_DRIVER: dict[str, dict[str, Any]] = {
+    # a pooler such as PgBouncer may give each transaction another connection, which knows no prepared statement
+    "psycopg": {"prepare_threshold": None, "connect_timeout": 10},
+}
 _SERVER_WRITE_LOCK = "SELECT set_config('lock_timeout', '{}s', true), pg_advisory_xact_lock(77650118)"
 
 
@@ -53,8 +59,10 @@ def connect(url: URL) -> Engine:
     Raises:
         BadProject: the driver for this kind of database is not installed.
     """
+    server = {} if sqlite_file(url) else {**_POOL, "connect_args": _DRIVER.get(url.drivername.rpartition("+")[2], {})}
+    as_json = partial(json.dumps, ensure_ascii=False, allow_nan=False)
     try:
-        engine = create_engine(url, json_serializer=partial(json.dumps, ensure_ascii=False, allow_nan=False))
+        engine = create_engine(url, json_serializer=as_json, **server)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise BadProject(
             f"The driver for {url.drivername} is not installed.",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.store.backups import DAMAGED, backups
@@ -21,6 +22,10 @@ _FULL = ("The disk is full; nothing was lost.", "Free 200 MB, then try again.")
 _LOCKED = (
     "Cannot save: another program is writing to the project and keeps it locked.",
     "Wait a moment or close that program, then try again.",
+)
+_TAKEN = (
+    "All connections of this program to the project's database are taken.",
+    "Let exports and batches end, then try again.",
 )
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 _REFUSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
@@ -49,6 +54,8 @@ def plain_errors(name: str, file: Path | None) -> Iterator[None]:
         if known is None:
             raise
         raise known from error
+    except PoolTimeout as error:
+        raise ProjectUnwritable(*_TAKEN) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         if file is None:
             raise

@@ -6,6 +6,7 @@ The revisions are modules in `versions/`; there is no alembic.ini and no env.py,
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import OperationalError
 
 from maskwright import __version__
 from maskwright.errors import BadProject
@@ -22,6 +24,11 @@ from maskwright.store.connection import sqlite_file, write_ahead
 __all__ = ["bring_up_to_date"]
 
 _HERE = Path(__file__).parent
+_PATIENCE = 60.0
+"""Seconds for which an upgrade on a server waits for those who read."""
+_QUEUE_SECONDS = 1
+"""For which it stands in line for a table at a time, since whoever comes to read after it waits as well."""
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 def bring_up_to_date(engine: Engine, name: str, *, create: bool = True, scripts: Path = _HERE) -> None:
@@ -55,13 +62,31 @@ def bring_up_to_date(engine: Engine, name: str, *, create: bool = True, scripts:
 
 
 def _upgrade(engine: Engine, directory: ScriptDirectory, name: str) -> None:
-    with engine.execution_options(write=True).begin() as connection:
-        # read again within the write lock: another process may have been faster
-        steps = _missing(directory, _revision(connection, name))
-        context = MigrationContext.configure(connection)
-        for step in steps:
-            step.module.upgrade(Operations(context))
-        context.stamp(directory, "head")
+    """Run what is missing in one transaction; where somebody reads the same tables on a server, again and again."""
+    patience = time.monotonic() + _PATIENCE
+    while True:
+        writing = False
+        try:
+            # waits for the lock of writers as any writer does, and raises as they do
+            with engine.execution_options(write=True).begin() as connection:
+                writing = True
+                return _run_missing(connection, directory, name)
+        except OperationalError as error:
+            read = getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+            if not (writing and read) or time.monotonic() > patience:
+                raise
+        time.sleep(_QUEUE_SECONDS)
+
+
+def _run_missing(connection: Connection, directory: ScriptDirectory, name: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT set_config('lock_timeout', '{_QUEUE_SECONDS}s', true)")
+    # read again within the write lock: another process may have been faster
+    steps = _missing(directory, _revision(connection, name))
+    context = MigrationContext.configure(connection)
+    for step in steps:
+        step.module.upgrade(Operations(context))
+    context.stamp(directory, "head")
 
 
 def _revision(connection: Connection, name: str) -> str | None:

@@ -19,6 +19,7 @@ from maskwright.store.dataset import StoredDataset
 from maskwright.store.db_errors import cannot_write, damaged, plain_errors
 from maskwright.store.images import ImageStore
 from maskwright.store.imports import ImportStore
+from maskwright.store.listening import ChangeListener
 from maskwright.store.location import database_file
 from maskwright.store.masks import MaskStore
 from maskwright.store.migrations import bring_up_to_date
@@ -99,6 +100,14 @@ class Store:
         """Whether the database is a file, which can be copied, and not on a server."""
         return self._transactions.file is not None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the database, on disk or on its server."""
+        if self._transactions.file:
+            return self._transactions.file.stat().st_size
+        with self._transactions.reading() as db:
+            return int(db.scalar(select(func.pg_database_size(func.current_database()))) or 0)
+
     def back_up(self) -> Path:
         """Copy the database as it is now into `backups/`, and return the copy.
 
@@ -127,6 +136,10 @@ class Store:
         """What any process has changed since a change number; reads only the history since then."""
         with self._transactions.reading() as db:
             return queries.changes(db, after)
+
+    def listen(self) -> ChangeListener:
+        """What waits for changes by any process; close it after use, for example by a `with` block."""
+        return ChangeListener(self._transactions.engine)
 
     @contextmanager
     def dataset(self, states: Sequence[str] = ("accepted",)) -> Iterator[StoredDataset]:

@@ -13,6 +13,7 @@ from maskwright.store.connection import sqlite_file
 from maskwright.store.counts import flush_counts
 from maskwright.store.db_errors import damaged, plain_errors
 from maskwright.store.history import retire_categories
+from maskwright.store.listening import notify
 
 __all__ = ["Transactions"]
 
@@ -49,6 +50,7 @@ class Transactions:
             yield db
             flush_counts(db)
             retire_categories(db)
+            notify(db)
 
     def close(self) -> None:
         """Wait until today's backup is complete, then close the connections."""

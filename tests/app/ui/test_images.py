@@ -13,10 +13,14 @@ import pytest
 from PIL import Image as Pillow
 from starlette.testclient import TestClient
 
-from maskwright.domain import rle
+from maskwright.domain import Image, rle
+from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.project import Project
+from maskwright.session import AnnotationSession
 from maskwright_app.samples import samples
+from maskwright_app.server import page_app
+from tests.app.ui.conftest import ADDRESS
 from tests.core.session.conftest import ScriptedEngine, box
 
 
@@ -191,3 +195,30 @@ def test_the_samples_come_with_words_and_go_again(client: TestClient, project: P
     assert client.delete("/ui/images/samples").json()["removed"] == 0
     client.post("/ui/undo", json={"image": mine[0]})
     assert client.get("/ui/images").json()["total"] == len(mine) + 1
+
+
+def test_images_are_listed_by_a_phrase_and_as_what_to_label_next(project: Project, talking_preset: Path) -> None:
+    for seed in range(3):
+        project.images.register(Image.open(_saved(project.folder.parent / f"{seed}.png", png(seed))))
+    session = AnnotationSession(lambda name: Engine.load(talking_preset, "cpu"), project, str(talking_preset))
+    every = [record.id for record in project.images.all()]
+    with TestClient(page_app(session), base_url=ADDRESS) as client:
+        ranked = client.get("/ui/images", params={"phrase": "a cow"}).json()
+        assert ranked["total"] == len(every)
+        assert sorted(item["id"] for item in ranked["items"]) == every
+        scores = [item["score"] for item in ranked["items"]]
+        assert scores == sorted(scores, reverse=True)
+        page = client.get("/ui/images", params={"phrase": "a cow", "offset": 1, "limit": 2}).json()
+        assert page == {"total": len(every), "items": ranked["items"][1:3]}
+        project.accept(1, np.ones(project.images.open(1).size_hw, bool), "cow")
+        done = client.get("/ui/images", params={"phrase": "a cow", "status": "done"}).json()
+        assert [item["id"] for item in done["items"]] == [1]
+        following = client.get("/ui/images", params={"status": "next"}).json()
+        assert sorted(item["id"] for item in following["items"]) == every[1:]
+        distances = [item["score"] for item in following["items"]]
+        assert distances == sorted(distances, reverse=True)
+
+
+def _saved(file: Path, data: bytes) -> Path:
+    file.write_bytes(data)
+    return file

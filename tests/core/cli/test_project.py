@@ -338,6 +338,7 @@ def test_the_benchmark_of_the_store(run: Run, home: Path) -> None:
     assert done["export_masks"] >= 10_000
     assert done["export_above_start_mb"] < 500
     assert all(size["accept_p95"] > 0 for size in done["sizes"])
+    assert (done["writers"], done["writers_masks"], done["database"]) == (8, 120, "sqlite")
 
 
 def test_images_are_deleted_excluded_and_replaced(run: Run, streets: Path, home: Path) -> None:

@@ -114,6 +114,24 @@ def test_searches_that_cannot_be(run: Run, streets: Path, small_preset: Path, wo
     assert "There is no project in " in run("find", "nowhere", "sky", *words).sentence()
     run("project", "new", "empty")
     assert run("find", "empty", "sky", *words).out == "This project has no images yet.\n"
+    assert run("find", "empty", "--label-next", *words).out == "Every image of this project has masks.\n"
+    for wrong in ((), ("sky", "--duplicates"), ("--duplicates", "--label-next")):
+        assert run("find", "empty", *wrong, *words).status == 2
+
+
+def test_near_duplicates_and_what_to_label_next_are_found(run: Run, streets: Path, words: tuple[object, ...]) -> None:
+    with Project.open(streets) as project:
+        first = project.images.open(1)
+        project.accept(1, np.ones(first.size_hw, bool), "cow")
+        again = first.pixels.copy()
+        again[0, 0] ^= 1
+        copy = project.images.register(Image(again))
+    groups = run("find", streets, "--duplicates", *words, "--json").json["groups"]
+    assert any({1, copy.id} <= {row["image"] for row in group} for group in groups)
+    following = run("find", streets, "--label-next", *words, "--json").json["images"]
+    assert sorted(row["image"] for row in following) == [2, 3, copy.id]
+    assert following[-1]["image"] == copy.id, "it is like one that has a mask"
+    assert run("find", streets, "--label-next", "--limit", 1, *words).out.startswith(f"{following[0]['score']:.3f}  ")
 
 
 # training

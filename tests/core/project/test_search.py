@@ -6,7 +6,6 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
 from maskwright.domain import Image, TextPrompt
-from maskwright.engine import Engine, retrieval
+from maskwright.engine import Engine
 from maskwright.engine.text_method import preprocess
 from maskwright.errors import Cancelled, EmptyPhrase, MaskwrightError
 from maskwright.models.talk2dino import Projection
@@ -25,8 +24,10 @@ from maskwright.presets.config_io import sections
 from maskwright.presets.loading import load
 from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
-from maskwright.project import Project
-from maskwright.project.search import find_images
+from maskwright.progress import NO_PROGRESS
+from maskwright.project import Project, embeddings, neighbors
+from maskwright.project.neighbors import farthest_first, similar_groups
+from maskwright.project.search import find_duplicates, find_images, rank_unlabelled
 from maskwright.session import AnnotationSession
 from maskwright.settings import Settings
 from tests.core.cli.conftest import process
@@ -117,7 +118,7 @@ def test_the_best_are_limited(project: Project, make: Callable[..., Engine]) -> 
     every = find_images(project, engine, "sky").hits
     result = find_images(project, engine, "sky", limit=2, progress=progress)
     assert result.hits == every[:2]
-    assert progress.reports == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert progress.reports == [(3, 3)]
 
 
 def test_a_project_without_images_has_none_to_find(tmp_path: Path, make: Callable[..., Engine]) -> None:
@@ -161,14 +162,18 @@ def test_what_another_process_saw_is_used(
     assert opened == []
 
 
-def _kept(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "computed").rglob("*.safetensors"))
+def _kept(project: Project) -> list[Path]:
+    return sorted((project.folder / "embeddings").rglob("*.safetensors"))
 
 
-def test_the_cache_depends_on_what_the_head_uses(project: Project, make: Callable[..., Engine], tmp_path: Path) -> None:
+def test_what_is_kept_depends_on_what_the_head_uses(project: Project, make: Callable[..., Engine]) -> None:
     """Neither the average of the heads nor the class token, which training knows as well."""
     find_images(project, make(), "a cow")
-    assert [load_file(file)["regions"].shape for file in _kept(tmp_path)] == [(2, 32)] * 3
+    (segment,) = (load_file(file) for file in _kept(project))
+    assert segment["regions"].shape == (3, 2, 32)
+    assert segment["regions"].dtype == torch.float16
+    assert segment["regions"].float().norm(dim=-1).numpy() == pytest.approx(1, abs=1e-3)
+    assert [key.numpy().tobytes().hex() for key in segment["sha256"]] == [r.sha256 for r in project.images.all()]
 
 
 @pytest.mark.parametrize(
@@ -180,30 +185,29 @@ def test_the_cache_depends_on_what_the_head_uses(project: Project, make: Callabl
         pytest.param(lambda file: save_file({"other": torch.zeros(3)}, file), id="of something else"),
     ],
 )
-def test_a_damaged_cache_entry_is_computed_again(
-    project: Project, make: Callable[..., Engine], tmp_path: Path, damage: Callable[[Path], object]
+def test_a_damaged_segment_is_computed_again(
+    project: Project, make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
 ) -> None:
+    monkeypatch.setattr(embeddings, "_ADD_EVERY", 1)
     first = find_images(project, make(), "a cow")
-    file = _kept(tmp_path)[1]
-    # a copy: what is loaded is a view of the file
-    whole = load_file(file)["regions"].clone()
+    file = _kept(project)[1]
     damage(file)
     engine = make()
     assert find_images(project, engine, "a cow") == first
     assert engine.encoder_calls == 1
-    assert torch.equal(load_file(file)["regions"], whole)
+    assert len(_kept(project)) == 3
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(
-    project: Project, make: Callable[..., Engine], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_folder_that_cannot_be_written_costs_time_only(
+    project: Project, make: Callable[..., Engine], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "computed").write_text("mine")
+    (project.folder / "embeddings").write_text("mine")
     engine = make()
     with caplog.at_level(logging.WARNING):
         result = find_images(project, engine, "a cow")
     assert len(result.hits) == 3
     assert result.problems == ()
-    assert "cannot cache" in caplog.text
+    assert "cannot keep what was seen of images" in caplog.text
     find_images(project, engine, "a cow")
     assert engine.encoder_calls == 6
 
@@ -234,30 +238,26 @@ def test_images_with_another_preprocessing_are_encoded_again(
     engine = make(folder)
     find_images(project, engine, "a cow")
     assert engine.encoder_calls == 3
-    assert len(_kept(tmp_path)) == 6
+    assert len(_kept(project)) == 2
 
 
-def test_the_oldest_regions_are_forgotten_when_there_are_many(
-    project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_small_segments_are_merged_and_nothing_is_lost(
+    project: Project, make: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieval, "_MAX_FILES", 2)
-    monkeypatch.setattr(retrieval, "_PRUNE_EVERY", 3)
-    find_images(project, make(), "a cow")
-    assert {file.stem for file in _kept(tmp_path)} == {record.sha256 for record in project.images.all()[1:]}
-
-
-def test_regions_that_were_used_are_not_the_oldest(
-    project: Project, make: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second, third = (project.images.open(record.id) for record in project.images.all())
+    monkeypatch.setattr(embeddings, "_ADD_EVERY", 1)
+    monkeypatch.setattr(embeddings, "_MOST_SMALL", 2)
+    first = find_images(project, make(), "a cow")
+    assert len(_kept(project)) == 1
     engine = make()
-    for image in (first, second):
-        engine.similarity("a cow", image.sha256, partial(Image, image.pixels))
-    make().similarity("sky", first.sha256, lambda: pytest.fail("it was seen"))
-    monkeypatch.setattr(retrieval, "_MAX_FILES", 2)
-    monkeypatch.setattr(retrieval, "_PRUNE_EVERY", 1)
-    engine.similarity("a cow", third.sha256, lambda: third)
-    assert {file.stem for file in _kept(tmp_path)} == {first.sha256, third.sha256}
+    assert find_images(project, engine, "a cow") == first
+    assert engine.encoder_calls == 0
+
+
+def test_two_processes_that_encode_the_same_are_one(project: Project, make: Callable[..., Engine]) -> None:
+    first = find_images(project, make(), "a cow")
+    (file,) = _kept(project)
+    shutil.copy(file, file.with_name("0-other.safetensors"))
+    assert find_images(project, make(), "a cow") == first
 
 
 def test_threads_share_one_engine(project: Project, make: Callable[..., Engine]) -> None:
@@ -310,8 +310,6 @@ def test_an_empty_phrase_is_an_error(project: Project, make: Callable[..., Engin
     engine = make()
     with pytest.raises(EmptyPhrase):
         find_images(project, engine, phrase)
-    with pytest.raises(EmptyPhrase):
-        engine.similarity(phrase, "0" * 64, lambda: project.images.open(1))
     assert engine.encoder_calls == 0
 
 
@@ -345,9 +343,73 @@ def test_images_of_any_shape_are_encoded(
 ) -> None:
     image = Image(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
     engine = make()
-    score = engine.similarity("sky", image.sha256, lambda: image)
-    assert -1 <= score <= 1
-    assert engine.similarity("sky", image.sha256, lambda: pytest.fail("it was seen")) == score
+    assert engine.encode_regions(image).shape == (2, 32)
+
+
+# near-duplicates, and what to label next
+
+
+def test_near_duplicates_are_groups(project: Project, make: Callable[..., Engine], tmp_path: Path) -> None:
+    noise = project.images.open(1)
+    for name in ("same", "again"):
+        pixels = noise.pixels.copy()
+        # one pixel, so that the file is another one
+        pixels[0, len(name)] ^= 1
+        Pillow.fromarray(pixels).save(tmp_path / f"{name}.png")
+        project.images.register(Image.open(tmp_path / f"{name}.png"))
+    groups, problems = find_duplicates(project, make(), least=0.998)
+    assert problems == ()
+    assert [[hit.record.id for hit in group.hits] for group in groups] == [[1, 4, 5]]
+    assert all(0.998 <= hit.score <= 1.001 for hit in groups[0].hits)
+    assert find_duplicates(project, make(), least=1.01)[0] == []
+
+
+def test_what_to_label_next_is_different_from_what_has_masks(project: Project, make: Callable[..., Engine]) -> None:
+    engine = make()
+    assert sorted(rank_unlabelled(project, engine).ids) == [1, 2, 3]
+    project.accept(1, np.ones((40, 60), bool), "noise")
+    ranking = rank_unlabelled(project, engine)
+    vectors = {}
+    for key in (1, 2, 3):
+        unit = F.normalize(engine.encode_regions(project.images.open(key)).float(), dim=-1)
+        vectors[key] = F.normalize(unit.mean(dim=0), dim=0)
+    distance = {key: 1 - float(vectors[key] @ vectors[1]) for key in (2, 3)}
+    assert ranking.ids[0] == max(distance, key=lambda key: distance[key])
+    assert ranking.scores[0] == pytest.approx(max(distance.values()), abs=2e-3)
+    assert sorted(ranking.ids) == [2, 3]
+    assert len(rank_unlabelled(project, engine, limit=1).ids) == 1
+    project.store.images.review(3, "excluded", "ann")
+    assert list(rank_unlabelled(project, engine).ids) == [2]
+    project.store.images.review(2, "complete", "ann")
+    assert len(rank_unlabelled(project, engine).ids) == 0
+
+
+def test_choices_are_the_farthest_from_all_before() -> None:
+    angles = torch.tensor([0.0, 0.1, 1.5, 3.0, 0.2])
+    vectors = torch.stack([angles.cos(), angles.sin()], dim=1)
+    rows, distances = farthest_first(vectors, vectors[:1], 3)
+    assert list(rows) == [3, 2, 4]
+    assert distances == pytest.approx([1 - np.cos(3.0), 1 - np.cos(1.5), 1 - np.cos(0.2)], abs=1e-5)
+    rows, _ = farthest_first(vectors, vectors[:0], 9)
+    assert rows[0] == 4, "the most typical one"
+    assert sorted(rows) == [0, 1, 2, 3, 4], "each once"
+    assert len(farthest_first(vectors[:0], vectors, 5)[0]) == 0
+
+
+def test_the_index_finds_what_comparing_all_finds(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    vectors = rng.standard_normal((3000, 16)).astype(np.float32)
+    vectors[1::10] = vectors[::10] + 0.01 * vectors[1::10]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    every = similar_groups(vectors, 0.995, NO_PROGRESS)
+    assert len(every) >= 300
+    monkeypatch.setattr(neighbors, "_FEW", 0)
+    indexed = similar_groups(vectors, 0.995, NO_PROGRESS)
+    pairs, found = ({tuple(rows) for rows, _ in groups} for groups in (every, indexed))
+    assert len(pairs & found) >= 0.97 * len(pairs)
+    assert {tuple(rows): cosines.tolist() for rows, cosines in indexed}[(0, 1)] == pytest.approx(
+        {tuple(rows): cosines.tolist() for rows, cosines in every}[(0, 1)], abs=1e-5
+    )
 
 
 # the session

@@ -19,10 +19,10 @@ from sqlalchemy import create_engine
 
 from maskwright.store import Store
 
-__all__ = ["Server", "must_be_there", "running", "why_not"]
+__all__ = ["Server", "must_be_there", "programs", "running", "why_not"]
 
 
-def _programs() -> Path | None:
+def programs() -> Path | None:
     """The folder with initdb and pg_ctl, which Debian keeps off the PATH."""
     found = shutil.which("pg_ctl")
     homes = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: float(one.parent.name), reverse=True)
@@ -45,7 +45,7 @@ def why_not() -> str:
         return "the tests start PostgreSQL on Linux and macOS only"
     if importlib.util.find_spec("psycopg") is None:
         return "psycopg is not installed"
-    if _programs() is None:
+    if programs() is None:
         return "PostgreSQL's programs initdb and pg_ctl are not installed"
     return "" if _owner() else "there is no user postgres, and PostgreSQL refuses root"
 
@@ -91,7 +91,7 @@ class Server:
 @contextmanager
 def running() -> Iterator[Server]:
     """A server with a cluster of its own, which is gone afterwards."""
-    home, owner = _programs(), _owner()
+    home, owner = programs(), _owner()
     assert home is not None
     assert owner is not None
     # a socket's path may have some hundred letters only

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -324,3 +326,33 @@ def test_opening_again_writes_nothing(store: Store, file: Path) -> None:
     Store.open(file).close()
     assert digest(file) == before
     assert {one.name for one in file.parent.iterdir()} == there == {"project.db", "backups"}
+
+
+@on_server
+def test_an_upgrade_lets_others_read_meanwhile(store: Store, address: str, tmp_path: Path) -> None:
+    store.images.add(NewImage("a" * 64, "images/a.png", 20, 10))
+    scripts = scripts_with_next(tmp_path)
+    engine, failures, reads = connect(database_url(address)), list[BaseException](), list[float]()
+
+    def upgrade() -> None:
+        try:
+            bring_up_to_date(engine, "x", scripts=scripts)
+        except BaseException as error:
+            failures.append(error)
+
+    upgrading = threading.Thread(target=upgrade)
+    with Store.open(address) as exporting, exporting.dataset() as snapshot:
+        assert len(list(snapshot.images())) == 1
+        upgrading.start()
+        for _ in range(15):
+            began = time.monotonic()
+            assert len(store.images.all()) == 1
+            reads.append(time.monotonic() - began)
+            time.sleep(0.1)
+        assert upgrading.is_alive(), "the table is being read"
+    upgrading.join()
+    assert failures == []
+    assert max(reads) < 3, "one who reads stands in line behind the upgrade only for a moment"
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT frame FROM images")) is None
+    engine.dispose()

@@ -15,6 +15,7 @@ from maskwright.domain.palette import PALETTE, default_color
 from maskwright.errors import BadProject, InvalidMask, MaskwrightError, UsageError
 from maskwright.project import Project
 from maskwright.store import Correction, NewAnnotation, NewDataset, NewImage, Store
+from tests.core.store import postgres
 from tests.core.store.conftest import MakeAnnotation, changed, on_server, on_sqlite, rectangle, rows
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -322,6 +323,27 @@ def test_a_server_is_backed_up_with_its_own_tools(store: Store) -> None:
     assert not store.on_disk
     with pytest.raises(BadProject, match="such as pg_dump"):
         store.back_up()
+
+
+@on_server
+def test_the_backup_of_the_guide_is_the_whole_project(
+    store: Store, new: MakeAnnotation, address: str, tmp_path: Path, server: postgres.Server
+) -> None:
+    for number in range(3):
+        store.masks.add(new(f"class {number}", annotator="ann"))
+    programs, dump = postgres.programs(), tmp_path / "streets.dump"
+    assert programs is not None
+    libpq = address.replace("+psycopg", "")
+    subprocess.run([programs / "pg_dump", "--format", "custom", "--file", dump, libpq], check=True, timeout=60)
+    store.masks.add(new("later"))
+    with server.database() as restored:
+        to = restored.replace("+psycopg", "")
+        subprocess.run([programs / "pg_restore", "--no-owner", "--dbname", to, dump], check=True, timeout=60)
+        with Store.open(restored) as again:
+            assert again.masks.find() == store.masks.find()[:3]
+            assert again.counts().accepted == {f"class {number}": 1 for number in range(3)}
+            assert again.masks.undo("ann").masks == 1, "its history, too"
+            assert again.masks.add(new("class 9")).id == 4
 
 
 @on_server

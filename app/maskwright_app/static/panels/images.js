@@ -110,7 +110,7 @@ function head(page) {
   const add = el("button", { type: "button", class: "button grow", id: "add", "aria-label": "Add images", title: "Add images or a zip file; drop and paste work, too", on: { click: () => files.click() } }, icon("plus"), "Add");
   const addFolder = iconButton("folder", "Add a folder of images", () => folder.click(), { id: "add-folder" });
   const status = el("select", { "aria-label": "Show images by status", id: "filter-status", on: { change: () => void filterImages(page, { status: status.value }) } });
-  const choices = [["", "All images"], ["none", "Not started"], ["proposed", "With proposals"], ["done", "With masks"], ["complete", "Complete"], ["excluded", "Excluded"]];
+  const choices = [["", "All images"], ["none", "Not started"], ["next", "To label next"], ["proposed", "With proposals"], ["done", "With masks"], ["complete", "Complete"], ["excluded", "Excluded"]];
   fill(status, ...choices.map(([value, label]) => el("option", { value }, label)));
   const classes = el("select", { "aria-label": "Show images by class", id: "filter-class", on: { change: () => void filterImages(page, { class: classes.value }) } });
   const phrase = el("input", { class: "field", type: "search", id: "filter-phrase", placeholder: "Search: a zebra", "aria-label": "Rank images by a phrase", maxlength: "200",
