@@ -245,7 +245,7 @@ class ExportBody(Body):
 class FinetuneBody(Body):
     """What to do with fine-tuning."""
 
-    act: Literal["start", "cancel", "resume", "use", "original", "delete"]
+    act: Literal["start", "pause", "cancel", "resume", "use", "original", "delete"]
     run: Annotated[str, Field(max_length=100)] | None = None
     recipe: Annotated[str, Field(max_length=20)] = "decoder"
     task: Literal["text", "click"] = "text"

@@ -98,7 +98,7 @@ class Events:
             before: the last status, when only running work can have changed it.
         """
         running = before is None or any(
-            run["state"] in ("running", "interrupted") for run in before["finetune"]["runs"]
+            run["state"] in ("running", "pausing", "interrupted") for run in before["finetune"]["runs"]
         )
         finetune = finetune_json(self._session) if running or before is None else before["finetune"]
         return {"jobs": jobs_json(self._session), "finetune": finetune}

@@ -59,8 +59,6 @@ def finetune_json(session: AnnotationSession) -> dict[str, Any]:
 def _run_json(session: AnnotationSession, run: Run, active: str | None) -> dict[str, Any]:
     judged = session.finetuning.is_judged(run)
     before, after = (run.before, run.after) if judged else (None, None)
-    done = ["original"] if run.name == active else ["use", "delete"]
-    can = {"running": ["cancel"], "done": done}.get(run.state, ["resume", "delete"])
     rows = [
         {"name": name, "before": before.per_class.get(name) if before else None, "after": value}
         | {
@@ -78,6 +76,7 @@ def _run_json(session: AnnotationSession, run: Run, active: str | None) -> dict[
         "total": progress.steps or 0,
         "seconds_left": progress.seconds_left,
         "curve": [list(point) for point in progress.curve or ()],
+        "metrics": [list(point) for point in progress.metrics or ()],
         "message": run.message,
         "recipe": run.recipe,
         "task": run.plan.task,
@@ -92,5 +91,5 @@ def _run_json(session: AnnotationSession, run: Run, active: str | None) -> dict[
         "judgement": session.finetuning.judgement(run),
         "rows": rows,
         "active": run.name == active,
-        "can": can,
+        "can": list(session.finetuning.actions_of(run)),
     }

@@ -61,7 +61,12 @@ def finetune(
         typer.Option(help="Labelled folder to measure on; default: images of the project, held out of training."),
     ] = None,
     log_dir: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's event files.")] = None,
-    resume: Annotated[str | None, typer.Option(help="A run that was cancelled, failed or interrupted.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Continue a run that was paused, cancelled, interrupted or failed.")
+    ] = None,
+    pause: Annotated[
+        str | None, typer.Option(help="Let a run of any window save its state and stop, until it is resumed.")
+    ] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the split and of training.")] = 0,
     as_json: Json = False,
@@ -71,6 +76,10 @@ def finetune(
     from maskwright.project.images import user_name
 
     with Project.open(project) as opened:
+        if pause:
+            opened.runs.pause(pause)
+            _print_paused(project, opened.runs.handle(pause).wait(), as_json=as_json)
+            return
         if resume:
             run = opened.runs.resume(resume, user=user_name())
         else:
@@ -86,6 +95,9 @@ def finetune(
             run.cancel()
             print_message(f"{run.name} is stopping; `maskwright finetune {project} --resume {run.name}` resumes it.")
             raise
+    if done.state == "paused":
+        _print_paused(project, done, as_json=as_json)
+        return
     before, after = done.before, done.after
     assert before is not None
     assert after is not None
@@ -96,6 +108,14 @@ def finetune(
     }  # fmt: skip
     text = "\n".join([_head(before, after), "before after", *rows, use])
     print_result(value, text, as_json=as_json)
+
+
+def _print_paused(project: str, run: Run, *, as_json: bool) -> None:
+    progress = run.progress
+    text = f"{run.name} is {run.state} after step {progress.step or 0} of {progress.steps or 0}."
+    more = f"\nContinue: maskwright finetune {project} --resume {run.name}" if run.state == "paused" else ""
+    value = {"run": run.name, "state": run.state, "step": progress.step, "steps": progress.steps}
+    print_result(value, text + more, as_json=as_json)
 
 
 def _print_plan(name: str, plan: FinetunePlan) -> None:

@@ -90,6 +90,10 @@ class RunProgress:
     """Loss of the last reported step."""
     curve: tuple[tuple[int, float], ...] | None = None
     """(step, loss) so far, thinned to a few hundred points."""
+    metrics: tuple[tuple[int, float], ...] | None = None
+    """(step, mIoU) on a few held-out images; of clicks the IoU after five."""
+    part: str | None = None
+    """Of a cross-validation, in whose part the curves are; empty for the result."""
     seconds_left: int | None = None
     """Estimated training time left."""
     done: int | None = None
@@ -103,8 +107,9 @@ class RunProgress:
     def from_dict(cls, data: Mapping[str, Any]) -> RunProgress:
         """Progress from the form that `to_dict` returns, which projects store; unknown keys are ignored."""
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
-        if known.get("curve") is not None:
-            known["curve"] = tuple((int(step), float(loss)) for step, loss in known["curve"])
+        for name in ("curve", "metrics"):
+            if known.get(name) is not None:
+                known[name] = tuple((int(step), float(value)) for step, value in known[name])
         if known.get("notes") is not None:
             known["notes"] = tuple(known["notes"])
         return cls(**known)
@@ -122,7 +127,7 @@ class Run:
     name: str
     """Name of the run and of its folder in `checkpoints/`."""
     state: str
-    """running, done, cancelled, failed, or interrupted: its process is gone, and it can be resumed."""
+    """running, pausing, paused, done, cancelled, failed, or interrupted: its process is gone, and it can be resumed."""
     recipe: str
     base: str
     """Model that it started from: a preset's name, a folder, or another run's `checkpoints/NAME`."""
@@ -137,6 +142,11 @@ class Run:
     created_at: str
     updated_at: str
     """When its process reported last."""
+
+    @property
+    def going(self) -> bool:
+        """Whether a process works on it."""
+        return self.state in ("running", "pausing")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -51,6 +51,7 @@ __all__ = [
     "LoadedSam",
     "LoadedTalk2Dino",
     "Preset",
+    "PresetInTraining",
     "dinotxt_settings",
     "dinov3seg_settings",
     "load",
@@ -143,6 +144,12 @@ class Preset:
             elif isinstance(model, Talk2Dino | OvsDino) and isinstance(model.visual, DinoV2 | DinoV3):
                 encoders.append(model.visual)
         return encoders
+
+
+class PresetInTraining(Preset):
+    """A preset that an engine leaves in single precision, because its weights are being trained."""
+
+    encoders: list[nn.Module] = []  # type: ignore[assignment,misc]  # noqa: RUF012 - none
 
 
 def needs_single_precision(model: nn.Module) -> bool:

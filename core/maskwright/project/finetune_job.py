@@ -17,11 +17,18 @@ from maskwright.files.event_file import EventFile
 from maskwright.models.devices import choose_device
 from maskwright.presets.config_io import sections
 from maskwright.presets.folders import CONFIG, find
+from maskwright.presets.loading import Preset
 from maskwright.progress import Progress
 from maskwright.project import Project, jobs
 from maskwright.project.finetune_card import RECORD, write_card
 from maskwright.project.finetune_data import RunData, sample_images
-from maskwright.project.finetune_measure import ClickMeasurement, TextMeasurement, agreement_with_base, measure_folder
+from maskwright.project.finetune_measure import (
+    ClickMeasurement,
+    LiveMeasurement,
+    TextMeasurement,
+    agreement_with_base,
+    measure_folder,
+)
 from maskwright.project.finetune_needs import needs
 from maskwright.settings import Settings
 from maskwright.training.finetune.run import TuneRequest, tune
@@ -31,6 +38,10 @@ __all__ = ["FinetuneJob", "Reporter"]
 
 _MAX_CURVE = 200
 """Largest number of points of the stored loss curve."""
+_WATCHED = 4
+"""Held-out images on which the model is measured while it learns."""
+_YIELD = 1.0
+"""Seconds that a run waits after somebody asked a model something."""
 
 
 class Reporter(Protocol):
@@ -77,8 +88,8 @@ class FinetuneJob:
         for number, fold in enumerate(plan.folds, start=1):
             title = f"part {number} of {len(plan.folds)}: "
             rest = [key for key in plan.train if key not in fold]
-            parts.append((self._train(rest, out / f"part-{number}", title), fold))
-        self._train(plan.train, out, "")
+            parts.append((self._train(rest, out / f"part-{number}", title, fold), fold))
+        self._train(plan.train, out, "", plan.validation)
         after = self._measured(parts or [(out, plan.validation)], "measuring the result", "after")
         if plan.folds:
             # what was measured are the parts' models; the result has learned from all
@@ -101,7 +112,7 @@ class FinetuneJob:
         part = Engine.load(folder, "cpu").text_method(self.plan.method) if text else "sam"
         return str(sections(folder)[part]["sha256"])
 
-    def _train(self, ids: Sequence[int], out: Path, title: str) -> Path:
+    def _train(self, ids: Sequence[int], out: Path, title: str, held_out: Sequence[int]) -> Path:
         if (out / CONFIG).is_file():
             return out
         plan = self.plan
@@ -112,9 +123,13 @@ class FinetuneJob:
             encodings=self.out / "encodings",
         )  # fmt: skip
         self.heartbeat.update(phase=f"{title}training", step=None, steps=None)
+        watched = held_out[:: -(-len(held_out) // _WATCHED)] if held_out else ()
+        live = LiveMeasurement(plan, list(self.data.held_out(watched)), self.device, self.heartbeat)
+        curves = _Curves(self.heartbeat, title, self._events() if out == self.out else None, live)
         options = RunOptions(
             device=self.device, progress=_Titled(self.heartbeat, title), on_note=self.heartbeat.note,
-            on_step=_LossCurve(self.heartbeat, title, self._events() if out == self.out else None).add,
+            on_step=curves.add, measure=curves.measure if watched else None,
+            before_step=lambda: self.project.runs.wait_for_prompts(self.run.name, _YIELD, self.heartbeat.cancelled),
         )  # fmt: skip
         if not tune(self._base, request, out, options):
             raise Cancelled
@@ -183,14 +198,25 @@ class _Titled(Progress):
         return bool(self._heartbeat.cancelled())
 
 
-class _LossCurve:
-    """Turns training steps into progress: loss curve of at most `_MAX_CURVE` points, and estimated time left."""
+class _Curves:
+    """Turns training steps into progress: loss of at most `_MAX_CURVE` points, metric, and estimated time left."""
 
-    def __init__(self, heartbeat: Any, title: str, events: EventFile | None) -> None:
-        self._heartbeat, self._title, self._events = heartbeat, title, events
+    def __init__(self, heartbeat: Any, title: str, events: EventFile | None, live: LiveMeasurement) -> None:
+        self._heartbeat, self._title, self._events, self._live = heartbeat, title, events, live
         # a resumed run has the beginning
-        self._points = [] if title else list(heartbeat.progress.curve or ())
+        same = heartbeat.progress.part == title
+        self._points = list(heartbeat.progress.curve or ()) if same else []
+        self._metrics = list(heartbeat.progress.metrics or ()) if same else []
+        heartbeat.update(part=title, curve=tuple(self._points), metrics=tuple(self._metrics))
         self._began, self._first = time.monotonic(), 0
+
+    def measure(self, preset: Preset, step: int) -> None:
+        """Add a measurement; raises Cancelled."""
+        value = round(self._live(preset), 4)
+        if self._events is not None:
+            self._events.add(step, {"held out": value})
+        self._metrics = [*(point for point in self._metrics if point[0] < step), (step, value)]
+        self._heartbeat.update(metrics=tuple(self._metrics))
 
     def add(self, step: TrainProgress) -> None:
         """Add one step."""

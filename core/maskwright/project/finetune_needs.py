@@ -54,8 +54,8 @@ def needs(base: Path, plan: FinetunePlan, recipe: str, device: str = "auto") -> 
     config = tune_config(
         settings, dinotxt_settings(base), images, recipe=recipe, epochs=plan.epochs, seed=plan.seed
     )  # fmt: skip
-    need = estimate(settings.model, config, classes=len(plan.categories), images=images)
     place = choose_device(device)
+    need = estimate(settings.model, config, classes=len(plan.categories), images=images, device=place.type)
     if place.type == "cuda":
         import torch
 

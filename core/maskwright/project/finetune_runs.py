@@ -6,6 +6,7 @@ A run is a row of the store, which its process keeps up to date, and a folder `c
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -32,6 +33,8 @@ _SILENCE = 20.0
 """Seconds without a report after which a run's process counts as dead, where nothing else says whether it lives."""
 _START = 3.0
 """Seconds that a process gets to appear."""
+_PROMPTED = "prompted"
+"""File of a working folder whose age says when somebody last asked a model something."""
 _POLL = 0.2
 """Seconds between two looks at a run that is waited for."""
 
@@ -98,19 +101,19 @@ class FinetuneRun:
             on_update: Called with the run several times a second.
 
         Returns:
-            The run in its final state.
+            The run in its final state: done or paused.
 
         Raises:
             Cancelled: A user cancelled it.
             MaskwrightError: It failed, or its process is gone.
         """
-        while (run := self.status()).state == "running":
+        while (run := self.status()).going:
             on_update(run)
             time.sleep(_POLL)
         on_update(run)
         if run.state == "cancelled":
             raise Cancelled
-        if run.state != "done":
+        if run.state not in ("done", "paused"):
             raise MaskwrightError(run.message or f"The run {self.name} is {run.state}. Resume it.")
         return run
 
@@ -138,9 +141,9 @@ class Runs:
         """Fix the training data of a run that the caller carries out; returns its name."""
         recipe = recipe_name(options.recipe)
         earlier = self.all()
-        running = [run.name for run in earlier if run.state == "running"]
+        running = [run.name for run in earlier if run.going]
         if running:
-            raise MaskwrightError(f"The run {running[0]} is still going on. Wait for it, or cancel it first.")
+            raise MaskwrightError(f"The run {running[0]} is still going on. Wait for it, or pause or cancel it first.")
         plan = self._frozen_plan(options)
         name = self._new_name(self._store.runs.names())
         active = self.active()
@@ -208,7 +211,7 @@ class Runs:
             MaskwrightError: There is no such run; or it is running or in use, or a run in use started from it.
         """
         run, active = self.get(name), self.active()
-        if run.state == "running":
+        if run.going:
             raise MaskwrightError(f"The run {name} is running. Cancel it first.")
         if name == active:
             raise MaskwrightError(f"The model of {name} is in use. Use another model first.")
@@ -219,14 +222,14 @@ class Runs:
             shutil.rmtree(folder, ignore_errors=True)
 
     def resume(self, name: str, *, user: str) -> FinetuneRun:
-        """Continue a run that was cancelled, failed or interrupted, with the same masks, split and settings.
+        """Continue a run that was paused, cancelled, failed or interrupted, with the same masks, split and settings.
 
         Raises:
             MaskwrightError: It is running or done, or there is no such run.
         """
-        state = self.get(name).state
-        if state in ("running", "done"):
-            raise MaskwrightError(f"The run {name} is {state}; there is nothing to resume.")
+        run = self.get(name)
+        if run.going or run.state == "done":
+            raise MaskwrightError(f"The run {name} is {run.state}; there is nothing to resume.")
         self._store.runs.resume(name, user)
         return self._launch(name)
 
@@ -249,8 +252,42 @@ class Runs:
 
     def cancel(self, name: str) -> None:
         """Ask a running run to stop; has no effect on one that is not running."""
-        if self.get(name).state == "running":
+        if self.get(name).going:
             self._store.runs.request_stop(name)
+
+    def pause(self, name: str) -> None:
+        """Ask a running run to save its state after the step that it does, and to stop; `resume` continues it.
+
+        Raises:
+            MaskwrightError: It is not running, or there is no such run.
+        """
+        run = self.get(name)
+        if not run.going:
+            raise MaskwrightError(f"The run {name} is {run.state}; there is nothing to pause.")
+        self._store.runs.request_stop(name, pause=True)
+
+    def handle(self, name: str) -> FinetuneRun:
+        """A run that another program started; raises MaskwrightError when there is none."""
+        return FinetuneRun(self, self.get(name).name)
+
+    def note_prompt(self) -> None:
+        """Let a run that trains on this computer wait a moment, because somebody asks a model something."""
+        for note in self._home.glob(f".*/{jobs.NOTE}"):
+            with contextlib.suppress(OSError):
+                (note.parent / _PROMPTED).touch()
+
+    def wait_for_prompts(self, name: str, seconds: float, stop: Callable[[], bool]) -> None:
+        """Return when nobody has asked a model anything for some seconds, or when `stop` says so."""
+        file = self.working_folder(name) / _PROMPTED
+        while not stop():
+            try:
+                age = time.time() - file.stat().st_mtime
+            except OSError:
+                return
+            # a clock that was set back must not hold a run up
+            if not 0 <= age < seconds:
+                return
+            time.sleep(_POLL)
 
     def folder_of(self, name: str) -> Path:
         """Checkpoint folder of a run, which exists once it is done."""
@@ -306,13 +343,13 @@ class Runs:
 
     def _checked(self, run: Run) -> Run:
         """The run, as interrupted when its row says running but its process is gone."""
-        if run.state != "running":
+        if not run.going:
             return run
         job = self._jobs.get(run.name)
         # our own child tells whether it lives; on a busy machine it may be silent for long before its first report
         silent = job is None and (datetime.now(UTC) - datetime.fromisoformat(run.updated_at)).total_seconds() > _SILENCE
         # our own child may have ended a moment after its row was read
-        gone = job is not None and not job.alive and self._store.runs.get(run.name).state == "running"
+        gone = job is not None and not job.alive and self._store.runs.get(run.name).going
         alive = job.alive if job is not None else jobs.is_alive(self.working_folder(run.name))
         if alive:
             # a busy machine may leave it no time to report

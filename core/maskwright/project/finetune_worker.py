@@ -20,6 +20,7 @@ from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.project.finetune_job import FinetuneJob
+from maskwright.store import Store
 from maskwright.store.db_errors import cannot_write
 
 __all__ = ["Heartbeat", "main", "run_finetuning"]
@@ -76,7 +77,10 @@ class Heartbeat(Progress):
     def _beat(self) -> None:
         while not self._over.wait(_HEARTBEAT):
             self._write()
-            if self._stop.is_set() and self._may_exit and not self._over.wait(_PATIENCE):
+            if not self._stop.is_set() or not self._may_exit:
+                continue
+            # a pause saves the state after the step; a person who waits for it may still cancel
+            if not self._over.wait(_PATIENCE) and ended_as(self._store, self._name) == "cancelled":
                 self._store.runs.end(self._name, "cancelled")
                 os._exit(0)
 
@@ -87,6 +91,11 @@ class Heartbeat(Progress):
         except MaskwrightError as error:
             # a database that is locked or full for a moment is no reason to lose hours of training
             log.warning("cannot report: %s", error)
+
+
+def ended_as(store: Store, name: str) -> str:
+    """What a run becomes that was asked to stop: "paused" or "cancelled"."""
+    return "paused" if store.runs.get(name).state == "pausing" else "cancelled"
 
 
 def run_finetuning(where: str, name: str, *, may_exit: bool = False) -> None:
@@ -106,7 +115,7 @@ def run_finetuning(where: str, name: str, *, may_exit: bool = False) -> None:
                 name, "done", after=after, checkpoint=(f"checkpoints/{name}", str(after.weights))
             )  # fmt: skip
         except Cancelled:
-            project.store.runs.end(name, "cancelled")
+            project.store.runs.end(name, ended_as(project.store, name))
         except MaskwrightError as error:
             project.store.runs.end(name, "failed", message=str(error))
         except OSError as error:

@@ -27,7 +27,7 @@ from maskwright.session.countable import countable_names, divide_countable
 from maskwright.session.drawn import DrawnPrompt, masks_of_labels, polygon_mask, propose_drawn, propose_masks
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
 from maskwright.session.finetune_answers import JudgedImage, JudgedMasks
-from maskwright.session.finetuning import FINETUNE_ACTIONS, FinetuneStatus
+from maskwright.session.finetuning import FINETUNE_ACTIONS, RUN_ACTIONS, FinetuneStatus
 from maskwright.session.layer_files import LabelledImage, is_coco, read_labelled, write_labelled
 from maskwright.session.locations import LocationKind, ProjectLocation
 from maskwright.session.masks import MaskEdit, StoredMask
@@ -70,6 +70,7 @@ __all__ = [
     "PRESET_ACTIONS",
     "RECIPES",
     "REFINEMENT_CHOICES",
+    "RUN_ACTIONS",
     "STATUSES",
     "UNKNOWN_IMAGE",
     "AddResult",

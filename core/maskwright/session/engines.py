@@ -112,6 +112,7 @@ class Engines:
 
     def current(self, task: Task = "text") -> PromptEngine:
         """The engine that answers a kind of prompt: that of a server, if one was chosen."""
+        self._project.runs.note_prompt()
         return self._remote or self.local(task)
 
     def local(self, task: Task = "text") -> Engine:

@@ -18,16 +18,26 @@ from maskwright.session.messages import plural
 from maskwright.settings import Settings
 from maskwright.training.finetune.recipes import DEFAULT_RECIPE, recipe_name
 
-__all__ = ["FINETUNE_ACTIONS", "FinetuneStatus", "Finetuning"]
+__all__ = ["FINETUNE_ACTIONS", "RUN_ACTIONS", "FinetuneStatus", "Finetuning"]
 
 FINETUNE_ACTIONS = {
     "start": "Fine-tune",
+    "pause": "Pause",
     "cancel": "Cancel",
-    "resume": "Resume",
+    "resume": "Continue",
     "use": "Use the new model",
     "back": "Use the previous model",
 }
 """Button labels of the actions in `FinetuneStatus.actions`."""
+RUN_ACTIONS = {
+    "pause": "Pause",
+    "cancel": "Cancel",
+    "resume": "Continue",
+    "use": "Use this model",
+    "original": "Go back to the model before",
+    "delete": "Delete",
+}
+"""Button labels of the actions that `Finetuning.actions_of` names."""
 _NOTABLE_DROP = 0.05
 """Loss of IoU in one class that makes the old model the better choice."""
 
@@ -44,8 +54,10 @@ class FinetuneStatus:
     """How much of a running run is done, 0 to 1."""
     curve: tuple[tuple[int, float], ...] = ()
     """(step, loss) so far."""
+    metrics: tuple[tuple[int, float], ...] = ()
+    """(step, mIoU on a few held-out images) so far; of clicks the IoU after five."""
     actions: tuple[str, ...] = ()
-    """Of start, cancel, resume, use, back: what makes sense now, the recommended one first."""
+    """Of start, pause, cancel, resume, use, back: what makes sense now, the recommended one first."""
 
 
 class Finetuning:
@@ -145,8 +157,16 @@ class Finetuning:
         """Whether the scores of a run say something."""
         return bool(run.plan.measure_on or run.plan.judged_by)
 
+    def actions_of(self, run: Run) -> tuple[str, ...]:
+        """Those of RUN_ACTIONS that a run can do now."""
+        if run.going:
+            return ("pause", "cancel") if run.state == "running" else ("cancel",)
+        if run.state != "done":
+            return ("resume", "delete")
+        return ("original",) if run.name == self.active() else ("use", "delete")
+
     def act_on(self, action: str, name: str, *, user: str = "") -> None:
-        """Cancel, resume, use or delete a run; "original" returns to the model that it started from.
+        """Pause, cancel, resume, use or delete a run; "original" returns to the model that it started from.
 
         Raises:
             UsageError: no such action.
@@ -154,6 +174,8 @@ class Finetuning:
         """
         runs, user = self._project.runs, user or user_name()
         match action:
+            case "pause":
+                runs.pause(name)
             case "cancel":
                 self.cancel(name)
             case "resume":
@@ -166,7 +188,7 @@ class Finetuning:
                 base = runs.get(name).base
                 runs.activate(base.removeprefix("checkpoints/") if base.startswith("checkpoints/") else None, user=user)
             case _:
-                raise UsageError(f"A run cannot {action}.", "Use cancel, resume, use, original or delete.")
+                raise UsageError(f"A run cannot {action}.", f"Use {', '.join(RUN_ACTIONS)}.")
 
     def status(self) -> FinetuneStatus:
         """Where fine-tuning stands."""
@@ -177,7 +199,7 @@ class Finetuning:
         last = self._project.runs.last()
         status = self._status(last)
         # a run reports progress without a change number, also one that was silent for so long that it seemed over
-        if last is None or last.state not in ("running", "interrupted"):
+        if last is None or not (last.going or last.state == "interrupted"):
             with self._lock:
                 self._cached = change, status
         return status
@@ -187,13 +209,10 @@ class Finetuning:
         back = ("back",) if active else ()
         if last is None:
             return self._invitation()
-        if last.state == "running":
-            return _running(last)
+        if last.going:
+            return _running(last, self.actions_of(last))
         if last.state != "done" or last.before is None or last.after is None:
-            reason = f": {last.message}" if last.message else "."
-            return FinetuneStatus(
-                f"{last.name} was {last.state}{reason}", last.name, actions=("resume", "start", *back)
-            )
+            return _stopped(last, back)
         if not (last.plan.measure_on or last.plan.judged_by):
             return self._without_judgement(last, active, back)
         scores = _scores(last, last.before, last.after)
@@ -238,18 +257,34 @@ def _no_judgement(run: Run) -> str:
     return f"No judgement is possible yet: nobody has drawn or corrected a mask on its {images}."
 
 
-def _running(run: Run) -> FinetuneStatus:
+def _stopped(run: Run, back: tuple[str, ...]) -> FinetuneStatus:
+    progress, reason = run.progress, f": {run.message}" if run.message else "."
+    message = f"{run.name} was {run.state}{reason}"
+    if run.state == "paused":
+        done = f" after step {progress.step} of {progress.steps}" if progress.step and progress.steps else ""
+        message = f"{run.name} is paused{done}. It continues where it stopped, with the same result."
+    return FinetuneStatus(
+        message, run.name, curve=progress.curve or (), metrics=progress.metrics or (),
+        actions=("resume", "start", *back),
+    )  # fmt: skip
+
+
+def _running(run: Run, actions: tuple[str, ...]) -> FinetuneStatus:
     progress = run.progress
     share, message = 0.0, f"{run.name}: {progress.phase or 'starting'}"
+    if run.state == "pausing":
+        message = f"{run.name} pauses after this step: {progress.phase or 'starting'}"
     if (progress.phase or "").endswith("training") and progress.step is not None and progress.steps:
         share = progress.step / progress.steps
         message += f", step {progress.step} of {progress.steps}"
         message += f", loss {progress.loss:.2f}" if progress.loss is not None else ""
+        metric = progress.metrics[-1][1] if progress.metrics else None
+        message += f", {'IoU' if run.plan.task == 'click' else 'mIoU'} {metric:.2f}" if metric is not None else ""
         minutes = None if progress.seconds_left is None else max(1, round(progress.seconds_left / 60))
         message += f", about {minutes} min left" if minutes is not None else ""
     elif progress.total is not None:
         message += f", image {progress.done} of {progress.total}"
-    return FinetuneStatus(f"{message}.", run.name, share, progress.curve or (), ("cancel",))
+    return FinetuneStatus(f"{message}.", run.name, share, progress.curve or (), progress.metrics or (), actions)
 
 
 def _scores(run: Run, before: Scores, after: Scores) -> str:

@@ -86,7 +86,7 @@ class RunStore:
 
         Args:
             name: of the run.
-            state: "done", "cancelled" or "failed".
+            state: "done", "cancelled", "paused" or "failed".
             after: scores of the result on the held-out images.
             message: why it failed.
             user: who ended it.
@@ -109,10 +109,16 @@ class RunStore:
             row.state, row.updated_at = "deleted", now()
             db.add(EventRow(at=row.updated_at, user=user, kind="run_deleted", after={"run": name}))
 
-    def request_stop(self, name: str) -> None:
-        """Request a run's process to stop; it checks at least once a second."""
+    def request_stop(self, name: str, *, pause: bool = False) -> None:
+        """Request a run's process to stop; it checks at least once a second.
+
+        Args:
+            name: of the run.
+            pause: it finishes its step and saves its state, however long that takes.
+        """
         with self._transactions.writing() as db:
-            queries.run_row(db, name).stop = True
+            row = queries.run_row(db, name)
+            row.state, row.stop = "pausing" if pause else "running", True
 
     def checkpoints(self) -> list[Checkpoint]:
         """Checkpoints, the oldest first; those made before version 0.7 are not recorded."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from maskwright.files.atomic import atomic_save
 from maskwright.models.devices import mixed_precision
 from maskwright.models.sam import Prompts, Sam
 from maskwright.presets.config_io import to_plain
-from maskwright.presets.loading import LoadedSam
+from maskwright.presets.loading import LoadedSam, PresetInTraining
 from maskwright.presets.weights import save_part
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import Sample, Source, source_indices
@@ -60,7 +60,11 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     steps = ClickSteps(base, sources, config, out / "embeddings", options)
     trainer = Trainer(_trainable(copy.deepcopy(base.model)), config, out, options.device, state=_STATE)
-    if not trainer.run(steps, ClickObjective(trainer.trained, config), options):
+
+    def preset(model: Sam) -> PresetInTraining:
+        return PresetInTraining(base.ref, sam=replace(base, model=model))
+
+    if not trainer.run(steps, ClickObjective(trainer.trained, config), options, preset):
         return False
     tuned = trainer.ema.state_dict()
     state = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from maskwright.errors import MaskwrightError
+from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.files.atomic import atomic_save
+from maskwright.presets.loading import Preset
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training import distributed
 from maskwright.training.config import Schedule
@@ -54,6 +56,10 @@ class RunOptions:
     """Called every tenth step and after the last."""
     on_note: Callable[[str], None] = lambda note: None
     """Called with a sentence for the user when the run goes on in another way than planned."""
+    before_step: Callable[[], None] = lambda: None
+    """Called before every step; may wait."""
+    measure: Callable[[Preset, int], None] | None = None
+    """Called now and then with the model so far and the number of steps, for at most a twentieth of the time."""
     workers: int = 0
     """Processes that read batches ahead."""
 
@@ -166,10 +172,22 @@ class Trainer(Generic[T]):
         self.step = self._load_state()
         """Steps done."""
 
-    def run(self, steps: Dataset[B], objective: Objective[B], options: RunOptions = CPU_RUN) -> bool:
+    def run(
+        self,
+        steps: Dataset[B],
+        objective: Objective[B],
+        options: RunOptions = CPU_RUN,
+        preset: Callable[[T], Preset] | None = None,
+    ) -> bool:
         """Train until the last step or until `options.progress` cancels; returns whether the last step was reached.
 
         Where several processes train, each gets its part of a batch from `steps`, and the gradients are added.
+
+        Args:
+            steps: The batch of each step.
+            objective: What is minimised.
+            options: Device and callbacks.
+            preset: The trained module as a preset, for `options.measure`.
 
         Raises:
             MaskwrightError: The memory does not suffice for one image, or the loss of the first steps is not a number.
@@ -177,9 +195,12 @@ class Trainer(Generic[T]):
         config, progress = self.config, options.progress
         loader = DataLoader(steps, batch_size=None, sampler=range(self.step, config.steps), num_workers=options.workers)
         since, since_step, saved = time.monotonic(), self.step, time.monotonic()
+        measurement = _Measurement(options, preset)
         for step, batch in enumerate(loader, start=self.step):
             for group, scale in zip(self._optimizer.param_groups, self._lr_scales, strict=True):
                 group["lr"] = scale * config.lr * _lr_factor(config, step)
+            options.before_step()
+            measurement.take(self.ema, step)
             self.trained.train()
             loss, parts = self._backward(step, batch.to(self.device), objective, options)
             if not math.isfinite(loss):
@@ -294,6 +315,24 @@ class Trainer(Generic[T]):
         if distributed.rank():
             return
         atomic_save(self._state, lambda file: torch.save(state, file))
+
+
+class _Measurement:
+    """Measures the model before the first step, and again when twenty times as long as that took has passed."""
+
+    def __init__(self, options: RunOptions, preset: Callable[[T], Preset] | None) -> None:
+        self._measure, self._preset, self._next = options.measure, preset, 0.0
+
+    def take(self, module: nn.Module, step: int) -> None:
+        """Measure, if it is time."""
+        began = time.monotonic()
+        if self._measure is None or self._preset is None or began < self._next or distributed.rank():
+            return
+        # the loop sees for itself that the run should stop
+        with contextlib.suppress(Cancelled):
+            self._measure(self._preset(module.eval()), step)
+        now = time.monotonic()
+        self._next = now + 20 * (now - began)
 
 
 def _lr_factor(config: Schedule, step: int) -> float:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,6 +18,7 @@ from maskwright.project import Project
 from maskwright.project.finetune_bench import FinetuneTask, bench_finetune
 from maskwright.project.finetune_runs import FinetuneOptions
 from maskwright.project.finetune_worker import run_finetuning
+from maskwright.session.engines import Engines
 from maskwright.session.finetuning import Finetuning
 from tests.core.training.conftest import labelled_folder  # noqa: F401 - a fixture
 
@@ -46,6 +49,8 @@ def test_the_method_that_answers_is_measured_before_and_after_on_the_same_images
     run = _done(project, segmenting_preset, FinetuneOptions(epochs=1, device="cpu", log_dir=logs))
     (events,) = (logs / NAME).iterdir()
     assert b"focal" in events.read_bytes()
+    # of the last part: the result learns from all images, so none is left to watch
+    assert run.progress.metrics == ()
     assert run.before is not None
     assert run.after is not None
     assert run.before.method == run.after.method == "dinov3seg"
@@ -116,3 +121,24 @@ def test_the_benchmark_measures_images_that_the_project_does_not_have(
     assert (result.method, result.images, result.measured) == ("dinotxt", 4, 2)
     assert result.retained is not None
     assert all(0 <= value <= 1 for pair in (result.held_out, result.others, result.retained) for value in pair)
+
+
+def test_a_run_waits_while_somebody_asks_a_model(project: Project) -> None:
+    working = project.runs.working_folder(NAME)
+    working.mkdir(parents=True)
+    (working / "process.json").write_text("{}")
+    asked = []
+
+    def stop() -> bool:
+        asked.append(True)
+        return len(asked) > 3
+
+    project.runs.wait_for_prompts(NAME, 60, stop)
+    assert len(asked) == 1, "nobody has asked anything yet"
+    Engines(lambda name: cast(Engine, name), project, "tiny").current("click")
+    project.runs.wait_for_prompts(NAME, 60, stop)
+    assert len(asked) == 4, "it waits until it is stopped"
+    asked.clear()
+    os.utime(working / "prompted", (0, 0))
+    project.runs.wait_for_prompts(NAME, 60, stop)
+    assert len(asked) == 1, "that was long ago"

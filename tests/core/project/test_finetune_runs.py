@@ -103,6 +103,14 @@ def test_cancel_is_quick_and_resume_ends_where_an_undisturbed_run_does(project: 
     assert not run.checkpoint.exists()
     with pytest.raises(mw.MaskwrightError, match="no model to use"):
         project.runs.activate(run.name, user="me")
+    resumed = project.runs.resume(run.name, user="me")
+    _until(lambda: resumed.status().progress.metrics)
+    project.runs.pause(run.name)
+    paused = run.wait()
+    assert paused.state == "paused"
+    assert Finetuning(project, lambda: "tiny").status().actions == ("resume", "start")
+    with pytest.raises(mw.MaskwrightError, match="nothing to pause"):
+        project.runs.pause(run.name)
     assert project.runs.resume(run.name, user="me").wait().state == "done"
     weights = [(one.checkpoint / "dinotxt.safetensors").read_bytes() for one in (whole, run)]
     assert weights[0] == weights[1]
@@ -157,7 +165,7 @@ def test_a_run_whose_process_lives_is_never_called_interrupted(
     with Project.open(project.folder) as other:
         for runs in (project.runs, other.runs):
             assert runs.get(run.name).state == "running"
-        assert session.status().actions == ("cancel",)
+        assert session.status().actions == ("pause", "cancel")
         note = json.loads((project.runs.working_folder(run.name) / "process.json").read_text())
         os.kill(note["pid"], signal.SIGKILL)
         _until(lambda: project.runs.get(run.name).state == "interrupted", 10)

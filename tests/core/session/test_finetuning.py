@@ -61,6 +61,9 @@ class Runs:
     def cancel(self, name: str) -> None:
         self.calls.append(("cancel", name))
 
+    def pause(self, name: str) -> None:
+        self.calls.append(("pause", name))
+
     def resume(self, name: str, **_: str) -> None:
         self.calls.append(("resume", name))
 
@@ -83,7 +86,9 @@ def finetuning(runs: Runs, number: list[int] | None = None) -> Finetuning:
     ("last", "active", "actions"),
     [
         pytest.param(None, None, ("start",), id="no run yet"),
-        pytest.param(run("running"), None, ("cancel",), id="running"),
+        pytest.param(run("running"), None, ("pause", "cancel"), id="running"),
+        pytest.param(run("pausing"), None, ("cancel",), id="pausing"),
+        pytest.param(run("paused"), None, ("resume", "start"), id="paused"),
         pytest.param(run("cancelled"), None, ("resume", "start"), id="cancelled"),
         pytest.param(run("failed"), "run-0", ("resume", "start", "back"), id="failed, another model in use"),
         pytest.param(run(), None, ("use", "start"), id="better"),
@@ -138,9 +143,13 @@ def test_without_enough_masks_the_reason_is_shown_and_nothing_is_possible() -> N
 
 
 def test_a_running_run_reports_step_loss_time_and_curve() -> None:
-    progress = RunProgress(phase="training", step=3, steps=12, loss=1.234, seconds_left=150, curve=((1, 2.0), (3, 1.5)))
+    progress = RunProgress(
+        phase="training", step=3, steps=12, loss=1.234, seconds_left=150, curve=((1, 2.0), (3, 1.5)),
+        metrics=((0, 0.4), (2, 0.51)),
+    )  # fmt: skip
     status = finetuning(Runs(run("running", progress=progress))).status()
-    for fact in ("step 3 of 12", "1.23", "2 min"):
+    assert status.metrics == ((0, 0.4), (2, 0.51))
+    for fact in ("step 3 of 12", "1.23", "mIoU 0.51", "2 min"):
         assert fact in status.message
     assert status.share == 0.25
     assert status.curve == ((1, 2.0), (3, 1.5))
@@ -162,6 +171,8 @@ def test_the_reason_of_a_failure_and_the_scores_are_shown() -> None:
         (None, None, "start", ("start", "tiny")),
         (run(), "run-1", "start", ("start", None)),
         (run("running"), None, "cancel", ("cancel", "run-1")),
+        (run("running"), None, "pause", ("pause", "run-1")),
+        (run("paused"), None, "resume", ("resume", "run-1")),
         (run("interrupted"), None, "resume", ("resume", "run-1")),
         (run(), None, "use", ("activate", "run-1")),
         (run(), "run-1", "back", ("activate", None)),

@@ -17,7 +17,7 @@ from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.efficientnet_lite import LiteTrunk
 from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import to_plain
-from maskwright.presets.loading import LoadedDinoTxt
+from maskwright.presets.loading import LoadedDinoTxt, PresetInTraining
 from maskwright.presets.weights import save_part
 from maskwright.training.config import RELEASED_LR, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, Steps
@@ -131,26 +131,35 @@ def finetune(
     vocabulary = Vocabulary.exactly(names)
     embeddings = ClassEmbeddings(model, vocabulary, base.tokenizer, config, options.device)
     objective = TextObjective(trained, [source], vocabulary, embeddings, config, options.device)
-    if not trainer.run(Steps([source], config), objective, options):
+
+    def preset(tuned: TrainedDinoTxt) -> PresetInTraining:
+        loaded = replace(base, model=tuned.model, settings=_tuned_settings(settings, tuned, names))
+        return PresetInTraining(base.ref, dinotxt=loaded)
+
+    if not trainer.run(Steps([source], config), objective, options, preset):
         return False
     _export(out, base, trainer.ema, names, options.on_note)
     return True
 
 
-def _export(
-    out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence[str], on_note: Callable[[str], None]
-) -> None:
-    """Write the tuned preset: the base's settings, with the trained weights, scale and threshold."""
-    scale, settings = ema.model.logit_scale.exp().item(), base.settings
-    known = settings.vocabulary
-    tuned = replace(
+def _tuned_settings(settings: DinoTxtSettings, tuned: TrainedDinoTxt, names: Sequence[str]) -> DinoTxtSettings:
+    """The base's settings, with the trained scale and threshold."""
+    scale, known = tuned.model.logit_scale.exp().item(), settings.vocabulary
+    return replace(
         settings,
         # released models use a factor of 1 at inference; a model trained with a factor keeps it
         logit_scale=scale,
         background_scale=scale,
-        threshold=-10 * ema.offset.item() / scale,
+        threshold=-10 * tuned.offset.item() / scale,
         vocabulary=None if known is None else tuple(sorted({*known, *names})),
     )
+
+
+def _export(
+    out: Path, base: LoadedDinoTxt, ema: TrainedDinoTxt, names: Sequence[str], on_note: Callable[[str], None]
+) -> None:
+    """Write the tuned preset."""
+    settings, tuned = base.settings, _tuned_settings(base.settings, ema, names)
     keep_parts(base.folder, out, changed=("dinotxt", "dinov3seg", *tied_parts(base.folder)))
     link(base.folder / settings.tokenizer, out / settings.tokenizer)
     # steps of RELEASED_LR are smaller than the resolution of half precision

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures, dice_loss, focal_loss
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
-from maskwright.presets.loading import LoadedDinov3Seg
+from maskwright.presets.loading import LoadedDinov3Seg, PresetInTraining
 from maskwright.training.config import TuneConfig
 from maskwright.training.data import IGNORE, NONE
 from maskwright.training.finetune.encodings import Encoded, Encodings, Variants
@@ -299,7 +299,11 @@ def tune_dinov3seg(
         trained, config, folders.out, options.device, lr_scale=lambda name: factor(name.removeprefix("model."))
     )
     objective = TuneObjective(trained, teacher, base, words, config)
-    if not trainer.run(steps, objective, options):
+
+    def preset(tuned: TunedDinov3Seg) -> PresetInTraining:
+        return PresetInTraining(base.ref, dinov3seg=replace(base, model=tuned.model))
+
+    if not trainer.run(steps, objective, options, preset):
         return None
     state = trainer.ema.model.state_dict()
     return {name: state[name].detach().cpu() for name in trained.learning}

@@ -54,7 +54,7 @@ class Estimate(NamedTuple):
         return self.operations / (_EFFICIENCY * _speed(device)) / 60
 
 
-def estimate(model: Dinov3SegConfig, config: TuneConfig, *, classes: int, images: int) -> Estimate:
+def estimate(model: Dinov3SegConfig, config: TuneConfig, *, classes: int, images: int, device: str = "cpu") -> Estimate:
     """Count the tensors of one step.
 
     Args:
@@ -62,6 +62,7 @@ def estimate(model: Dinov3SegConfig, config: TuneConfig, *, classes: int, images
         config: Settings of the run.
         classes: Of the project.
         images: Number of training images.
+        device: That trains.
     """
     prompted = min(config.max_classes, classes + config.absent)
     with torch.device("meta"):
@@ -78,6 +79,8 @@ def estimate(model: Dinov3SegConfig, config: TuneConfig, *, classes: int, images
                 features = network.patch_features(pixels)
                 network.spe(pixels, (features.shape[-2], features.shape[-1]))
             once = encoding.get_total_flops() / 2 * (images * config.variants + 40)
+    if device == "cuda":
+        activations = int(_MIXED * activations)
     steps = config.steps * config.batch * counter.get_total_flops() / 2 * 3
     return Estimate(
         weights=weights, gradients=learning, optimizer=2 * learning, average=weights if config.ema else 0,
@@ -115,7 +118,7 @@ def _kept(trained: TunedDinov3Seg, config: TuneConfig, classes: int) -> int:
                 prior, taps = network.spe(pixels, (cells, cells))
             image = ImageFeatures(network.refine(pixels, features), network.aggregator.guidance(prior, taps))
         network.predict(image, views)
-    return int(_MIXED * sum(size for _, size in seen.values()))
+    return sum(size for _, size in seen.values())
 
 
 def smaller_batch(need: Estimate, available: int) -> Estimate:
@@ -128,7 +131,8 @@ def smaller_batch(need: Estimate, available: int) -> Estimate:
 def _speed(device: str) -> float:
     """Multiply-adds in a second of a large matrix product on a device."""
     side = 512 if device == "cpu" else 4096
-    matrix = torch.ones(side, side, dtype=torch.bfloat16, device=device)
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    matrix = torch.ones(side, side, dtype=dtype, device=device)
     matrix @ matrix
     # on a CPU by the time of all its threads, so that other programs do not count
     clock, cores = (time.process_time, torch.get_num_threads()) if device == "cpu" else (time.perf_counter, 1)
