@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from napari.utils.notifications import show_error
 from qtpy.QtWidgets import QFileDialog
 
 from maskwright.domain.proposal_id import ProposalId
-from maskwright.session import MaskView, MaskwrightError, plural
+from maskwright.session import JudgedImage, MaskView, MaskwrightError, plural
 from napari_maskwright._controller import Controller
 from napari_maskwright._display import Display
 from napari_maskwright._features import Intensities
+from napari_maskwright._judged import JudgedWindow
 from napari_maskwright._layer_prompts import LayerUse, uses_of
 from napari_maskwright._mask_table import THUMBNAIL
 
@@ -29,6 +31,7 @@ class Acting(Display):
     def __init__(self, viewer: napari.Viewer) -> None:
         super().__init__(viewer)
         self.controller: Controller | None = None
+        self.judged_window: JudgedWindow | None = None
         self._intensities = Intensities(self.call_soon, self._show_intensities)
         self._accepted.selection_changed.connect(self._show_selected)
         self._accepted.delete_requested.connect(self._delete)
@@ -39,6 +42,9 @@ class Acting(Display):
         self._classes_box.given.connect(self._give_class)
         self._models.acted.connect(self._act_on_preset)
         self._models.server_requested.connect(self._use_server)
+        runs = self._finetuning.runs
+        runs.acted.connect(lambda act, run: self.with_controller(lambda c: c.managing.act_on_run(act, run)))
+        runs.judged.connect(lambda run: self.with_controller(lambda c: self._show_judged(c, run)))
         self._layer_menu.aboutToShow.connect(self._fill_layer_menu)
 
     def with_controller(self, then: Callable[[Controller], None]) -> None:
@@ -144,6 +150,20 @@ class Acting(Display):
 
     def _change_classes(self, change: Callable[[Any], object]) -> None:
         self.with_controller(lambda controller: controller.managing.change_classes(change))
+
+    def _show_judged(self, controller: Controller, run: str) -> None:
+        """Open a window with the held-out images of a run."""
+        managing = controller.managing
+
+        def show(images: list[JudgedImage]) -> None:
+            if not images:
+                show_error(f"No held-out image was kept of {run}.")
+                return
+            ask = partial(managing.judged_pictures, run)
+            self.judged_window = JudgedWindow(self, f"Held-out images of {run}", images, ask)
+            self.judged_window.show()
+
+        managing.judged_images(run, show)
 
     def _act_on_preset(self, action: str, name: str) -> None:
         self.with_controller(lambda controller: controller.managing.preset(action, name))

@@ -14,7 +14,6 @@ from maskwright.session import (
     AnnotationSession,
     Conflict,
     Decision,
-    FinetuneStatus,
     MaskEdit,
     NothingToUndo,
     OtherImage,
@@ -364,15 +363,6 @@ class Controller:
         return False
 
     # the project
-
-    def finetune(self, action: str) -> None:
-        """Start, cancel or resume a run, or change the model; see `Finetuning.act`."""
-
-        def act() -> FinetuneStatus:
-            self.session.finetuning.act(action)
-            return self.session.finetuning.status()
-
-        self._workers.run(act, self._view.show_finetuning, "Starting", queue=Queue.MODEL)
 
     def export(self, file: Path) -> None:
         """Write the accepted masks as COCO."""

@@ -1,4 +1,4 @@
-"""What a window changes of the project beside masks: classes, models, and which computer answers."""
+"""What a window changes of the project beside masks: classes, models and their tuning, which computer answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from maskwright.domain import Mask
 from maskwright.session import (
     AnnotationSession,
     DrawnPrompt,
+    FinetuneStatus,
+    JudgedImage,
+    JudgedPictures,
     MaskView,
     PresetInfo,
     Progress,
@@ -45,7 +48,7 @@ class Managing:
         """Take what the window belongs to."""
         self._session, self._view, self._workers, self._screen = session, view, workers, screen
         self._images, self._prompts = images, prompts
-        self._thumbnails = Generation()
+        self._thumbnails, self._needs, self._pictures = Generation(), Generation(), Generation()
         session.presets.on_change = lambda _: workers.call_soon(self.show_presets)
 
     # classes
@@ -113,6 +116,41 @@ class Managing:
         self._workers.run(
             lambda: self._session.engines.use_server(address), used, "Connecting", queue=Queue.MODEL, failed=failed
         )
+
+    # fine-tuning
+
+    def finetune(self, action: str, **options: Any) -> None:
+        """Start, pause or resume a run, or change the model; see `Finetuning.act`."""
+        self._act(lambda: self._session.finetuning.act(action, **options), "Starting")
+
+    def act_on_run(self, action: str, run: str) -> None:
+        """Use or delete a run's model, or go back; see `Finetuning.act_on`."""
+        self._act(lambda: self._session.finetuning.act_on(action, run), "Changing the model")
+
+    def _act(self, act: Callable[[], None], activity: str) -> None:
+        def work() -> FinetuneStatus:
+            act()
+            return self._session.finetuning.status()
+
+        self._workers.run(work, self._view.show_finetuning, activity, queue=Queue.MODEL)
+
+    def needs(self, options: Mapping[str, Any], show: Callable[[Sequence[tuple[str, str | None]], str], None]) -> None:
+        """Say what the model can be tuned for, and what a run with these options would need."""
+        stale, finetuning = self._needs.begin(), self._session.finetuning
+
+        def count() -> tuple[list[tuple[str, str | None]], str]:
+            return finetuning.learners(), finetuning.needs(**options)
+
+        self._workers.run(count, lambda result: show(*result), stale=stale)
+
+    def judged_images(self, run: str, show: Callable[[list[JudgedImage]], None]) -> None:
+        """Read the held-out images of a run, the one that got worst first."""
+        self._workers.run(lambda: self._session.finetuning.images(run), show)
+
+    def judged_pictures(self, run: str, image: int, show: Callable[[JudgedPictures], None]) -> None:
+        """Draw what people, and the models before and after, say of an image; a later call replaces an earlier one."""
+        stale, session = self._pictures.begin(), self._session
+        self._workers.run(lambda: session.finetuning.pictures(run, image, session.classes.colors), show, stale=stale)
 
     # layers of the user
 

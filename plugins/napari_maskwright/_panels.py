@@ -26,10 +26,11 @@ from qtpy.QtWidgets import (
 from maskwright.session import NO_IMAGE
 from napari_maskwright._accepted import AcceptedBox
 from napari_maskwright._classes import ClassesBox
+from napari_maskwright._finetune import FinetuneBox
 from napari_maskwright._models import ModelsBox
 from napari_maskwright._proposals import ProposalsBox
 from napari_maskwright._qt_widgets import ActionBanner, BusyBar, Section, ToolButtons, WheelFilter, button
-from napari_maskwright._sections import FinetuneBox, ProjectBox, SearchBox, TextOptions
+from napari_maskwright._sections import ProjectBox, SearchBox, TextOptions
 
 __all__ = ["Form"]
 

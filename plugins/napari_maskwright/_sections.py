@@ -1,4 +1,4 @@
-"""The parts of the dock that fold: options of text prompts, the project, the search for images, fine-tuning."""
+"""The parts of the dock that fold: options of text prompts, the project, the search for images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QPointF, Qt
-from qtpy.QtGui import QPainter, QPaintEvent, QPalette, QPolygonF
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -17,21 +16,19 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QListWidget,
     QListWidgetItem,
-    QProgressBar,
-    QPushButton,
     QSlider,
     QVBoxLayout,
     QWidget,
 )
 
 from maskwright.domain import TextPrompt
-from maskwright.session import CLEANING, FINETUNE_ACTIONS, METHODS, FinetuneStatus, divide_countable
+from maskwright.session import CLEANING, METHODS, divide_countable
 from napari_maskwright._qt_widgets import ImageBox, button
 
 if TYPE_CHECKING:
     from maskwright.session import SearchHit
 
-__all__ = ["FinetuneBox", "ProjectBox", "SearchBox", "TextOptions"]
+__all__ = ["ProjectBox", "SearchBox", "TextOptions"]
 
 Trigger = Callable[[str], Callable[[], None]]
 """Makes a function that runs an action by name."""
@@ -171,69 +168,3 @@ class SearchBox(QWidget):
         self.matches.setVisible(bool(matches))
         self.notice.setText(notice)
         self.notice.setVisible(bool(notice))
-
-
-class LossCurve(QWidget):
-    """The loss of a fine-tuning run by step, from 0 at the bottom."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._points: tuple[tuple[int, float], ...] = ()
-        self.setFixedHeight(48)
-        self.setVisible(False)
-
-    def show_points(self, points: tuple[tuple[int, float], ...]) -> None:
-        """Draw (step, loss) points; fewer than two are no curve."""
-        self._points = points
-        self.setVisible(len(points) > 1)
-        if points:
-            text = f"Loss {points[-1][1]:.3f} after {points[-1][0]} steps"
-            self.setToolTip(text)
-            self.setAccessibleName(text)
-        self.update()
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802, ARG002 - Qt's name and signature
-        """Draw the curve in the colour of the text."""
-        if len(self._points) < 2:
-            return
-        last, highest = self._points[-1][0], max(max(loss for _, loss in self._points), 1e-6)
-        right, bottom = self.width() - 1, self.height() - 2
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.Antialiasing)
-        painter.setPen(self.palette().color(QPalette.WindowText))
-        painter.drawPolyline(
-            QPolygonF([QPointF(right * step / last, bottom - bottom * loss / highest) for step, loss in self._points])
-        )
-        painter.end()
-
-
-class FinetuneBox(QWidget):
-    """Where fine-tuning stands, and what can be done about it."""
-
-    def __init__(self, trigger: Trigger) -> None:
-        super().__init__()
-        self.line = QLabel("")
-        self.line.setWordWrap(True)
-        self._bar = QProgressBar()
-        self._bar.setVisible(False)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(8, 0, 0, 4)
-        column.addWidget(self.line)
-        column.addWidget(self._bar)
-        self._curve = LossCurve()
-        column.addWidget(self._curve)
-        self.buttons: dict[str, QPushButton] = {}
-        for action, text in FINETUNE_ACTIONS.items():
-            part = button(text, text, trigger(action))
-            part.setVisible(False)
-            self.buttons[action] = part
-            column.addWidget(part)
-
-    def show_status(self, status: FinetuneStatus) -> None:
-        """Show where it stands, and the buttons for what can be done now."""
-        self.line.setText(status.message)
-        self._bar.setVisible(status.share is not None)
-        self._bar.setValue(round(100 * (status.share or 0)))
-        self._curve.show_points(status.curve)
-        for action, part in self.buttons.items():
-            part.setVisible(action in status.actions)

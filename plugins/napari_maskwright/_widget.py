@@ -303,7 +303,7 @@ class AnnotatorWidget(Acting):
         elif name.startswith("class "):
             self.use_class(int(name.removeprefix("class ")))
         elif name in FINETUNE_ACTIONS:
-            self.controller.finetune(name)
+            self.controller.managing.finetune(name, **(self._finetuning.options() if name == "start" else {}))
         else:
             self._run_on_project(self.controller, name)
 
@@ -338,6 +338,9 @@ class AnnotatorWidget(Acting):
             "undo": controller.undo, "redo": controller.redo,
             "duplicates": lambda: controller.show_duplicates(visible=self._proposals.duplicates.isChecked()),
             "export": lambda: self._choose_export(controller),
+            "finetune needs": lambda: controller.managing.needs(
+                self._finetuning.options(), self._finetuning.show_learners
+            ),
         }  # fmt: skip
         actions[name]()
 

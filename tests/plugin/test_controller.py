@@ -301,7 +301,7 @@ def test_another_windows_mask_appears_within_two_seconds(controller: Controller,
 def test_mistakes_are_one_sentence(controller: Controller, window: Window) -> None:
     controller.decide(accept=True)
     assert window.error == NO_OPEN_MASK
-    controller.finetune("use")
+    controller.managing.finetune("use")
     window.until(lambda: window.error != NO_OPEN_MASK)
     assert "no longer possible" in window.error
 

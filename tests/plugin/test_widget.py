@@ -258,7 +258,7 @@ def _everything(widget: Any) -> None:
     """Show the longest content of every part of the dock."""
     from maskwright.domain import ImageRecord
     from maskwright.project.search import SearchHit
-    from maskwright.session import FinetuneStatus
+    from maskwright.session import RUN_ACTIONS, FinetuneStatus, RunCard
 
     name = f"images/{'a long name ' * 9}{'x' * 60}.png"
     record = ImageRecord(1, "0" * 64, name, 60, 40, 1, "")
@@ -268,7 +268,9 @@ def _everything(widget: Any) -> None:
             "run-1: mIoU 0.1 before, 0.2 after.",
             share=0.5,
             curve=((10, 2.0), (20, 1.0)),
+            metrics=((0, 0.1), (20, 0.2)),
             actions=tuple(widget._finetuning.buttons),
+            runs=(RunCard("run-1", f"run-1, done, {name}", name, tuple(RUN_ACTIONS), "use", 3),),
         )
     )
     widget.show_unsaved("The disk is full; nothing was lost. Free 200 MB, then try again. 12 masks kept on screen.")

@@ -249,6 +249,7 @@ class FinetuneBody(Body):
     run: Annotated[str, Field(max_length=100)] | None = None
     recipe: Annotated[str, Field(max_length=20)] = "decoder"
     task: Literal["text", "click"] = "text"
+    method: Literal["dinov3seg", "dinotxt", "talk2dino"] | None = None
 
 
 class CompareBody(PromptBody):

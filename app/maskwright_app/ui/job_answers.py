@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from maskwright.domain import Run
-from maskwright.session import RECIPES, AnnotationSession, MaskwrightError
+from maskwright.session import RECIPES, TUNABLE, AnnotationSession, MaskwrightError
 
 __all__ = ["finetune_json", "jobs_json"]
 
@@ -38,7 +38,7 @@ def finetune_json(session: AnnotationSession) -> dict[str, Any]:
     except MaskwrightError as error:
         facts["reason"] = str(error)
     else:
-        accepted = session.project.status().accepted
+        accepted, learners = session.project.status().accepted, finetuning.learners()
         facts |= {
             "classes": [{"name": name, "masks": accepted.get(name, 0)} for name in plan.categories],
             "left_out": list(plan.left_out),
@@ -50,6 +50,7 @@ def finetune_json(session: AnnotationSession) -> dict[str, Any]:
             "rejected": len(plan.rejected),
             "notes": list(plan.notes),
             "recipes": [{"name": name, "learns": learns} for name, learns in RECIPES.items()],
+            "learners": [{"task": task, "method": method, "title": TUNABLE[task, method]} for task, method in learners],
             "licence": "that of the model, and of your images",
         }
     active = finetuning.active()

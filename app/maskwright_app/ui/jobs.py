@@ -75,18 +75,18 @@ class JobRoutes:
         return answer(**finetune_json(self._session))
 
     def finetune(self, request: Request, body: FinetuneBody) -> JSONResponse:
-        """Start a run, or cancel, resume, use or delete one."""
+        """Start a run, or pause, cancel, resume, use or delete one."""
         if body.act == "start":
-            self._session.finetuning.start(recipe=body.recipe, task=body.task)
+            self._session.finetuning.start(recipe=body.recipe, task=body.task, method=body.method)
         elif body.run is None:
             raise UsageError("Name the run.")
         else:
             self._session.finetuning.act_on(body.act, body.run, user=user_of(request))
         return self.finetuning()
 
-    def needs(self, recipe: str) -> JSONResponse:
+    def needs(self, recipe: str, task: str = "text", method: str | None = None) -> JSONResponse:
         """Memory and time of a run that is started now."""
-        return answer(needs=self._session.finetuning.needs(recipe))
+        return answer(needs=self._session.finetuning.needs(recipe, task, method))
 
     def judged(self, run: str) -> JSONResponse:
         """The held-out images of a run, the one that got worst first."""

@@ -149,7 +149,7 @@ class Preset:
 class PresetInTraining(Preset):
     """A preset that an engine leaves in single precision, because its weights are being trained."""
 
-    encoders: list[nn.Module] = []  # type: ignore[assignment,misc]  # noqa: RUF012 - none
+    encoders: list[nn.Module] = []  # noqa: RUF012 - none
 
 
 def needs_single_precision(model: nn.Module) -> bool:

@@ -26,8 +26,8 @@ from maskwright.session.comparison import Side
 from maskwright.session.countable import countable_names, divide_countable
 from maskwright.session.drawn import DrawnPrompt, masks_of_labels, polygon_mask, propose_drawn, propose_masks
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
-from maskwright.session.finetune_answers import JudgedImage, JudgedMasks
-from maskwright.session.finetuning import FINETUNE_ACTIONS, RUN_ACTIONS, FinetuneStatus
+from maskwright.session.finetune_answers import JudgedImage, JudgedMasks, JudgedPictures
+from maskwright.session.finetuning import FINETUNE_ACTIONS, RUN_ACTIONS, TUNABLE, FinetuneStatus, RunCard
 from maskwright.session.layer_files import LabelledImage, is_coco, read_labelled, write_labelled
 from maskwright.session.locations import LocationKind, ProjectLocation
 from maskwright.session.masks import MaskEdit, StoredMask
@@ -72,6 +72,7 @@ __all__ = [
     "REFINEMENT_CHOICES",
     "RUN_ACTIONS",
     "STATUSES",
+    "TUNABLE",
     "UNKNOWN_IMAGE",
     "AddResult",
     "AnnotationSession",
@@ -91,6 +92,7 @@ __all__ = [
     "ImportReport",
     "JudgedImage",
     "JudgedMasks",
+    "JudgedPictures",
     "LabelledImage",
     "LocationKind",
     "Logins",
@@ -107,6 +109,7 @@ __all__ = [
     "PropagationResult",
     "Proposal",
     "Proposals",
+    "RunCard",
     "SearchHit",
     "SearchResult",
     "Side",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from maskwright.domain import Mask, rle
+import numpy as np
+from numpy.typing import NDArray
+
+from maskwright.domain import Image, Mask, rle
 from maskwright.errors import MaskwrightError
+from maskwright.overlay import Layer, blend
 from maskwright.project import Project
 from maskwright.project.finetune_runs import ANSWERS
 
-__all__ = ["JudgedImage", "JudgedMasks", "judged_images", "judged_masks"]
+__all__ = ["JudgedImage", "JudgedMasks", "JudgedPictures", "judged_images", "judged_masks", "judged_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,21 @@ class JudgedMasks:
     person: tuple[Mask, ...]
     before: tuple[Mask, ...]
     after: tuple[Mask, ...]
+
+
+class JudgedPictures(NamedTuple):
+    """An image with masks drawn over it, (H, W, 3) uint8 each."""
+
+    person: NDArray[np.uint8]
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+
+
+def judged_pictures(image: Image, masks: JudgedMasks, colors: Mapping[str, str]) -> JudgedPictures:
+    """Draw the masks of each side over the image, in the colours of their classes."""
+    sides = (masks.person, masks.before, masks.after)
+    layers = ([Layer(mask, colors[str(mask.category)]) for mask in side] for side in sides)
+    return JudgedPictures(*(blend(image.pixels, one) for one in layers))
 
 
 def judged_images(project: Project, run: str) -> list[JudgedImage]:

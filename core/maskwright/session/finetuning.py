@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskwright.domain import FinetunePlan, Run
 from maskwright.domain.scores import Scores
 from maskwright.errors import MaskwrightError, UsageError
+from maskwright.presets.config_io import sections
 from maskwright.presets.folders import find
 from maskwright.project import Project, user_name
 from maskwright.project.finetune_needs import needs
-from maskwright.session.finetune_answers import JudgedImage, JudgedMasks, judged_images, judged_masks
+from maskwright.session.finetune_answers import (
+    JudgedImage,
+    JudgedMasks,
+    JudgedPictures,
+    judged_images,
+    judged_masks,
+    judged_pictures,
+)
 from maskwright.session.messages import plural
 from maskwright.settings import Settings
 from maskwright.training.finetune.recipes import DEFAULT_RECIPE, recipe_name
 
-__all__ = ["FINETUNE_ACTIONS", "RUN_ACTIONS", "FinetuneStatus", "Finetuning"]
+__all__ = ["FINETUNE_ACTIONS", "RUN_ACTIONS", "TUNABLE", "FinetuneStatus", "Finetuning", "RunCard"]
 
 FINETUNE_ACTIONS = {
     "start": "Fine-tune",
@@ -38,8 +46,33 @@ RUN_ACTIONS = {
     "delete": "Delete",
 }
 """Button labels of the actions that `Finetuning.actions_of` names."""
+TUNABLE = {
+    ("text", None): "words",
+    ("text", "dinov3seg"): "words, by dinov3.seg",
+    ("text", "dinotxt"): "words, by dino.txt",
+    ("text", "talk2dino"): "words, by Talk2DINO's projection",
+    ("click", None): "clicks",
+}
+"""What can learn, by task and text method."""
 _NOTABLE_DROP = 0.05
 """Loss of IoU in one class that makes the old model the better choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunCard:
+    """A run in a list of models."""
+
+    name: str
+    title: str
+    """Name, state, date and scores."""
+    judgement: str
+    """What its scores say, and what went in another way than planned."""
+    actions: tuple[str, ...]
+    """Of RUN_ACTIONS."""
+    recommended: str | None
+    """The action that the scores speak for."""
+    judged: int
+    """Number of held-out images to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +91,8 @@ class FinetuneStatus:
     """(step, mIoU on a few held-out images) so far; of clicks the IoU after five."""
     actions: tuple[str, ...] = ()
     """Of start, pause, cancel, resume, use, back: what makes sense now, the recommended one first."""
+    runs: tuple[RunCard, ...] = ()
+    """All runs, the latest first."""
 
 
 class Finetuning:
@@ -68,12 +103,22 @@ class Finetuning:
         self._project, self._preset = project, preset
         self._lock = threading.Lock()
         self._cached: tuple[int, FinetuneStatus] | None = None
+        self._cards: tuple[tuple[int, str], tuple[RunCard, ...]] | None = None
         self._needs: dict[tuple[str | int, ...], str] = {}
 
-    def start(self, *, recipe: str = DEFAULT_RECIPE, task: str = "text") -> str:
+    def start(self, *, recipe: str = DEFAULT_RECIPE, task: str = "text", method: str | None = None) -> str:
         """Start a run on the accepted masks; returns its name at once."""
         base = None if self._project.runs.active() else self._preset()
-        return self._project.finetune(recipe=recipe, task=task, base=base).name
+        return self._project.finetune(recipe=recipe, task=task, method=method, base=base).name
+
+    def learners(self) -> list[tuple[str, str | None]]:
+        """The keys of TUNABLE that the model can be tuned for, the default first; none where it is not there."""
+        try:
+            parts = sections(self._folder_of(self.base()))
+        except MaskwrightError:
+            return []
+        has = {"click": "sam" in parts, "text": bool({"dinotxt", "talk2dino"} & parts.keys())}
+        return [key for key in TUNABLE if has[key[0]] and (key[1] is None or key[1] in parts)]
 
     def run(self, name: str) -> Run:
         """A run by its name; raises MaskwrightError when there is none."""
@@ -83,8 +128,14 @@ class Finetuning:
         """Stop a run, which can be resumed; one that is not running stays as it is."""
         self._project.runs.cancel(name)
 
-    def act(self, action: str) -> None:
+    def act(self, action: str, *, recipe: str = DEFAULT_RECIPE, task: str = "text", method: str | None = None) -> None:
         """Do one of the actions that `status` offers.
+
+        Args:
+            action: Of `FINETUNE_ACTIONS`.
+            recipe: Of a run that is started.
+            task: The same; with `method` one of `learners`.
+            method: The same.
 
         Raises:
             MaskwrightError: the action is no longer possible, or it failed.
@@ -94,7 +145,7 @@ class Finetuning:
             raise MaskwrightError("That is no longer possible.", "See what the run says now.")
         match action:
             case "start":
-                self.start()
+                self.start(recipe=recipe, task=task, method=method)
             case "back":
                 self._project.runs.activate(self._previous_model(), user=user_name())
             case _:
@@ -125,10 +176,10 @@ class Finetuning:
         worse = " The old model is the better one; keep it." if _is_worse(run.before, run.after) else ""
         return f"{_scores(run, run.before, run.after)}{worse}"
 
-    def needs(self, recipe: str = DEFAULT_RECIPE) -> str:
+    def needs(self, recipe: str = DEFAULT_RECIPE, task: str = "text", method: str | None = None) -> str:
         """What a run started now would need, in a sentence; empty where that is not counted. Takes seconds."""
-        base, plan = self.base(), self.plan()
-        key = (base, recipe, len(plan.train), len(plan.categories), len(plan.folds))
+        base, plan = self.base(), replace(self.plan(), task=task, method=method)
+        key = (base, recipe, task, method or "", len(plan.train), len(plan.categories), len(plan.folds))
         with self._lock:
             if key not in self._needs:
                 found = needs(self._folder_of(base), plan, recipe_name(recipe))
@@ -146,6 +197,14 @@ class Finetuning:
     def masks(self, name: str, image_id: int) -> JudgedMasks:
         """What people, base and tuned model say of a held-out image; raises MaskwrightError for another image."""
         return judged_masks(self._project, self._project.runs.get(name).name, image_id)
+
+    def pictures(
+        self, name: str, image_id: int, colors: Callable[[Sequence[str]], Mapping[str, str]]
+    ) -> JudgedPictures:
+        """A held-out image with the masks of each side drawn over it; raises MaskwrightError for another image."""
+        masks = self.masks(name, image_id)
+        names = [str(mask.category) for side in (masks.person, masks.before, masks.after) for mask in side]
+        return judged_pictures(self._project.images.open(image_id), masks, colors(names))
 
     def recommends(self, run: Run) -> str:
         """The action that the scores of a run that is done speak for: "use", or "keep" the model before."""
@@ -190,6 +249,29 @@ class Finetuning:
             case _:
                 raise UsageError(f"A run cannot {action}.", f"Use {', '.join(RUN_ACTIONS)}.")
 
+    def cards(self, change: int, last: Run | None) -> tuple[RunCard, ...]:
+        """All runs as a list shows them; read again after a change, or when the last run is in another state."""
+        key = change, last.state if last else ""
+        with self._lock:
+            if self._cards and self._cards[0] == key:
+                return self._cards[1]
+        active = self.active()
+        cards = tuple(self._card(run, active) for run in self.runs())
+        with self._lock:
+            self._cards = key, cards
+        return cards
+
+    def _card(self, run: Run, active: str | None) -> RunCard:
+        title = f"{run.name}, {'in use' if run.name == active else run.state}, {run.created_at[:10]}"
+        if run.state == "done" and run.before and run.after and self.is_judged(run):
+            title += f", {_measure(run.before)} -> {_measure(run.after)}"
+        notes = (run.message, self.judgement(run), *run.plan.notes, *(run.progress.notes or ()))
+        done = run.state == "done"
+        return RunCard(
+            run.name, title, " ".join(note for note in notes if note), self.actions_of(run),
+            self.recommends(run) if done else None, 0 if not done or run.plan.measure_on else run.plan.measured,
+        )  # fmt: skip
+
     def status(self) -> FinetuneStatus:
         """Where fine-tuning stands."""
         change = self._project.store.change_number()
@@ -197,7 +279,7 @@ class Finetuning:
             if self._cached and self._cached[0] == change:
                 return self._cached[1]
         last = self._project.runs.last()
-        status = self._status(last)
+        status = replace(self._status(last), runs=self.cards(change, last))
         # a run reports progress without a change number, also one that was silent for so long that it seemed over
         if last is None or not (last.going or last.state == "interrupted"):
             with self._lock:
@@ -295,6 +377,10 @@ def _scores(run: Run, before: Scores, after: Scores) -> str:
     alike = after.agreement
     others = "" if alike is None else f" Other photographs: as before on {100 * alike:.0f} % of the pixels."
     return f"{run.name}: mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {images}.{others}"
+
+
+def _measure(scores: Scores) -> str:
+    return f"{scores.clicks['noc85']:.1f} clicks" if scores.clicks else f"mIoU {scores.miou:.3f}"
 
 
 def _is_worse(before: Scores, after: Scores) -> bool:

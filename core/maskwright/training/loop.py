@@ -320,7 +320,7 @@ class Trainer(Generic[T]):
 class _Measurement:
     """Measures the model before the first step, and again when twenty times as long as that took has passed."""
 
-    def __init__(self, options: RunOptions, preset: Callable[[T], Preset] | None) -> None:
+    def __init__(self, options: RunOptions, preset: Callable[[Any], Preset] | None) -> None:
         self._measure, self._preset, self._next = options.measure, preset, 0.0
 
     def take(self, module: nn.Module, step: int) -> None:

@@ -48,6 +48,9 @@ class Runs:
         self.reads += 1
         return self._last
 
+    def all(self) -> list[Run]:
+        return [self._last] if self._last else []
+
     def active(self) -> str | None:
         return self._active
 

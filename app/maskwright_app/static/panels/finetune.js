@@ -6,7 +6,7 @@ import { judgedImages } from "./judged.js";
 
 /** @typedef {import("../page.js").Page} Page */
 
-const LABELS = /** @type {Record<string, string>} */ ({ cancel: "Cancel", resume: "Go on", use: "Use the new model", original: "Back to the old model", delete: "Delete" });
+const LABELS = /** @type {Record<string, string>} */ ({ pause: "Pause", cancel: "Cancel", resume: "Continue", use: "Use the new model", original: "Back to the old model", delete: "Delete" });
 
 /** @param {Page} page */
 export function finetunePanel(page) {
@@ -17,7 +17,7 @@ export function finetunePanel(page) {
       if (what === "delete" && !window.confirm(`Delete ${more.run} with its model? This cannot be undone.`)) return;
       void page.attempt(async () => page.store.set({ finetune: await send("POST", "/ui/finetune", { act: what, ...chosen(more) }) }));
     } } }, label);
-  const chosen = (/** @type {Record<string, any>} */ more) => Object.fromEntries(Object.entries(more).map(([name, value]) => [name, value instanceof HTMLSelectElement ? value.value : value]));
+  const chosen = (/** @type {Record<string, any>} */ more) => Object.assign({}, ...Object.entries(more).map(([name, value]) => (name === "learner" ? JSON.parse(value.value) : { [name]: value instanceof HTMLSelectElement ? value.value : value })));
   /** @type {Map<string, {state: string, card: HTMLElement}>} */
   const cards = new Map();
   let shown = "";
@@ -50,14 +50,16 @@ function plan(facts, act) {
   const row = (/** @type {string} */ name, /** @type {any} */ value) => (value === null || value === undefined || value === "" ? null : el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, String(value))));
   const held = facts.parts ? `each image once, in ${plural(facts.parts, "part")}` : plural(facts.validation ?? 0, "image");
   const recipe = el("select", { id: "finetune-recipe", "aria-label": "What learns" }, ...facts.recipes.map((/** @type {any} */ one) => el("option", { value: one.name }, `${one.name}: ${one.learns}`)));
-  const task = el("select", { id: "finetune-task", "aria-label": "What it learns for" }, el("option", { value: "text" }, "words"), el("option", { value: "click" }, "clicks"));
+  const learner = el("select", { id: "finetune-task", "aria-label": "What it learns for" }, ...facts.learners.map((/** @type {any} */ one) => el("option", { value: JSON.stringify({ task: one.task, method: one.method }) }, one.title)));
   const needs = el("p", { class: "quiet", "aria-live": "polite" });
   const count = async () => {
     say(needs, "Counting what it needs …");
-    const [answer] = await Promise.allSettled([task.value === "text" ? send("GET", `/ui/finetune/needs/${recipe.value}`) : null]);
+    const { task, method } = JSON.parse(learner.value || "{}");
+    const query = new URLSearchParams({ task, ...(method ? { method } : {}) });
+    const [answer] = await Promise.allSettled([send("GET", `/ui/finetune/needs/${recipe.value}?${query}`)]);
     say(needs, answer.status === "fulfilled" ? answer.value?.needs ?? "" : "");
   };
-  for (const select of [recipe, task]) select.addEventListener("change", () => void count());
+  for (const select of [recipe, learner]) select.addEventListener("change", () => void count());
   void count();
   return el("div", { style: { display: "grid", gap: "8px" } }, el("table", { class: "facts" }, el("tbody", {},
     row("Model", facts.base),
@@ -70,9 +72,9 @@ function plan(facts, act) {
     row("Licence of the result", facts.licence))),
   ...(facts.notes ?? []).map((/** @type {string} */ note) => el("p", { class: "quiet" }, note)),
   needs,
-  act("start", "Fine-tune", { recipe, task }, "main"),
+  act("start", "Fine-tune", { recipe, learner }, "main"),
   el("details", {}, el("summary", {}, "Advanced"), el("div", { style: { display: "grid", gap: "8px" } },
-    el("label", {}, "Learns for ", task), el("label", {}, "Recipe ", recipe))));
+    el("label", {}, "Learns for ", learner), el("label", {}, "Recipe ", recipe))));
 }
 
 /**
@@ -84,13 +86,14 @@ function runCard(page, run, act) {
   const training = run.phase?.endsWith("training");
   const [done, all] = training ? [run.step, run.total] : [run.done, run.of];
   const share = all ? Math.round((100 * done) / all) : 0;
-  const running = run.can?.includes("cancel");
+  const running = ["running", "pausing"].includes(run.state);
   const wide = { style: { "grid-column": "2 / -1" } };
   const doing = running ? `${run.phase ?? "starting"}${all ? `, ${done} of ${all}` : ""}${training && run.seconds_left ? `, about ${duration(run.seconds_left)} left` : ""}` : "";
-  return el("div", { class: `option run${run.active ? " on" : ""}`, data: { state: run.state } }, el("span", {}, run.active ? "✓" : ""), el("b", {}, `Run ${run.id}`), el("span", { class: "quiet" }, run.active ? "in use" : run.state),
+  return el("div", { class: `option run${run.active ? " on" : ""}`, data: { state: run.state } }, el("span", {}, run.active ? "✓" : ""), el("b", {}, `Run ${run.id}`), el("span", { class: "quiet" }, `${run.active ? "in use" : run.state}, ${run.created.slice(0, 10)}`),
     running ? el("div", { class: "progress", ...wide, role: "progressbar", "aria-valuenow": String(share), "aria-valuemin": "0", "aria-valuemax": "100", "aria-label": `Run ${run.id}` }, el("i", { style: { width: `${share}%` } })) : null,
     doing ? el("p", { class: "quiet" }, doing) : null,
-    run.curve?.length > 1 ? curve(run.curve) : null,
+    run.curve?.length > 1 ? curve(run.curve, "loss", plural(run.curve[run.curve.length - 1][0], "step")) : null,
+    run.metrics?.length ? curve(run.metrics, run.task === "click" ? "IoU after five clicks" : "mIoU", `a few held-out images`) : null,
     run.message ? el("p", {}, run.message) : null,
     run.judgement ? el("p", { style: { color: "var(--text)" } }, run.judgement) : null,
     ...(running || run.state === "done" ? run.notes ?? [] : []).map((/** @type {string} */ note) => el("p", { class: "quiet" }, note)),
@@ -116,16 +119,18 @@ function scores(rows) {
 }
 
 /**
- * The loss so far.
+ * Loss or quality so far.
  *
  * @param {[number, number][]} points
+ * @param {string} measure
+ * @param {string} where
  */
-function curve(points) {
+function curve(points, measure, where) {
   const [width, height] = [300, 60];
   const last = points[points.length - 1];
   const most = Math.max(...points.map((point) => point[1]), 1e-6);
-  const line = points.map(([step, loss]) => `${((width * step) / last[0]).toFixed(1)},${(height - (height * loss) / most).toFixed(1)}`).join(" ");
-  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Loss ${last[1].toFixed(3)} after ${last[0]} steps` },
+  const line = points.map(([step, value]) => `${((width * step) / Math.max(last[0], 1)).toFixed(1)},${(height - (height * value) / most).toFixed(1)}`).join(" ");
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${measure} ${last[1].toFixed(3)} after ${last[0]} steps` },
     svg("polyline", { points: line, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" }));
-  return el("div", { class: "quiet", style: { "grid-column": "2 / -1" } }, drawing, `loss ${last[1].toFixed(3)} after ${plural(last[0], "step")}`);
+  return el("div", { class: "quiet", style: { "grid-column": "2 / -1" } }, drawing, `${measure} ${last[1].toFixed(3)}${measure === "loss" ? ` after ${where}` : `, ${points[0][1].toFixed(3)} at first, on ${where}`}`);
 }

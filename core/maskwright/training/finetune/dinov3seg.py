@@ -51,7 +51,7 @@ def tune_config(
     crop = max(1, min(protocol.window, side) // patch) * patch
     config = TuneConfig(
         recipe=recipe, side=side, crop=crop, least=protocol.window, steps=steps, batch=batch, warmup=0.05,
-        variants=min(8, max(2, 320 // max(1, images))), seed=seed, released=dinotxt.released,
+        variants=min(8, max(2, 160 // max(1, images))), seed=seed, released=dinotxt.released,
         # the paper's; an averaged copy of 1.2 B weights would need 4.4 GiB
         lr=2e-4, weight_decay=1e-4, clip_norm=0.01, ema=0.0,
     )  # fmt: skip
