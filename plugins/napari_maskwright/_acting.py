@@ -159,7 +159,7 @@ class Acting(Display):
             if not images:
                 show_error(f"No held-out image was kept of {run}.")
                 return
-            ask = partial(managing.judged_pictures, run)
+            ask = partial(managing.judged_overlays, run)
             self.judged_window = JudgedWindow(self, f"Held-out images of {run}", images, ask)
             self.judged_window.show()
 

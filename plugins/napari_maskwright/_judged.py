@@ -10,13 +10,13 @@ from qtpy.QtCore import QRect, QSize, Qt
 from qtpy.QtGui import QImage, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QComboBox, QDialog, QHBoxLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
-from maskwright.session import JudgedImage, JudgedPictures
+from maskwright.session import JudgedImage, JudgedOverlays
 
 __all__ = ["JudgedWindow"]
 
 
-class DividedPicture(QWidget):
-    """Two pictures of one size: the first on the left of a line, the second on its right."""
+class DividedImage(QWidget):
+    """Two images of one size: the first on the left of a line, the second on its right."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -26,12 +26,12 @@ class DividedPicture(QWidget):
         self.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Expanding)
         self.setMinimumSize(QSize(160, 120))
 
-    def show_pictures(self, *pictures: NDArray[np.uint8]) -> None:
-        """Show one or two (H, W, 3) pictures."""
+    def show_images(self, *images: NDArray[np.uint8]) -> None:
+        """Show one or two (H, W, 3) images."""
         # the image does not copy the pixels
         self._images = tuple(
             QImage(part.tobytes(), part.shape[1], part.shape[0], 3 * part.shape[1], QImage.Format_RGB888).copy()
-            for part in pictures
+            for part in images
         )
         self.update()
 
@@ -41,7 +41,7 @@ class DividedPicture(QWidget):
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802, ARG002 - Qt's name and signature
-        """Draw the pictures as large as they fit."""
+        """Draw the images as large as they fit."""
         if not self._images:
             return
         first, last = self._images[0], self._images[-1]
@@ -69,7 +69,7 @@ class JudgedWindow(QDialog):
         parent: QWidget,
         title: str,
         images: Sequence[JudgedImage],
-        ask: Callable[[int, Callable[[JudgedPictures], None]], None],
+        ask: Callable[[int, Callable[[JudgedOverlays], None]], None],
     ) -> None:
         """Show the first image.
 
@@ -77,7 +77,7 @@ class JudgedWindow(QDialog):
             parent: Window that this one belongs to.
             title: Of the window.
             images: In their order.
-            ask: Gets the pictures of an image by its id, and calls its second argument with them.
+            ask: Draws the masks over an image by its id, and calls its second argument with the results.
         """
         super().__init__(parent)
         self.setWindowTitle(title)
@@ -90,7 +90,7 @@ class JudgedWindow(QDialog):
             scores = " -> ".join("-" if value is None else f"{value:.2f}" for value in (image.before, image.after))
             self.images.addItem(f"{image.file_name}: {scores}", image.image_id)
         self.images.currentIndexChanged.connect(lambda _: self._request())
-        self.person, self.answers = DividedPicture("By people"), DividedPicture("Before and after")
+        self.person, self.answers = DividedImage("By people"), DividedImage("Before and after")
         self.slider = QSlider(Qt.Horizontal)
         self.slider.setRange(0, 100)
         self.slider.setValue(50)
@@ -115,9 +115,9 @@ class JudgedWindow(QDialog):
         self._wanted = self.images.currentData()
         wanted = self._wanted
 
-        def show(pictures: JudgedPictures) -> None:
+        def show(overlays: JudgedOverlays) -> None:
             if wanted == self._wanted:
-                self.person.show_pictures(pictures.person)
-                self.answers.show_pictures(pictures.before, pictures.after)
+                self.person.show_images(overlays.person)
+                self.answers.show_images(overlays.before, overlays.after)
 
         self._ask(wanted, show)

@@ -14,7 +14,7 @@ from maskwright.session import (
     DrawnPrompt,
     FinetuneStatus,
     JudgedImage,
-    JudgedPictures,
+    JudgedOverlays,
     MaskView,
     PresetInfo,
     Progress,
@@ -48,7 +48,7 @@ class Managing:
         """Take what the window belongs to."""
         self._session, self._view, self._workers, self._screen = session, view, workers, screen
         self._images, self._prompts = images, prompts
-        self._thumbnails, self._needs, self._pictures = Generation(), Generation(), Generation()
+        self._thumbnails, self._needs, self._overlays = Generation(), Generation(), Generation()
         session.presets.on_change = lambda _: workers.call_soon(self.show_presets)
 
     # classes
@@ -147,10 +147,10 @@ class Managing:
         """Read the held-out images of a run, the one that got worst first."""
         self._workers.run(lambda: self._session.finetuning.images(run), show)
 
-    def judged_pictures(self, run: str, image: int, show: Callable[[JudgedPictures], None]) -> None:
+    def judged_overlays(self, run: str, image: int, show: Callable[[JudgedOverlays], None]) -> None:
         """Draw what people, and the models before and after, say of an image; a later call replaces an earlier one."""
-        stale, session = self._pictures.begin(), self._session
-        self._workers.run(lambda: session.finetuning.pictures(run, image, session.classes.colors), show, stale=stale)
+        stale, session = self._overlays.begin(), self._session
+        self._workers.run(lambda: session.finetuning.overlays(run, image, session.classes.colors), show, stale=stale)
 
     # layers of the user
 

@@ -68,14 +68,14 @@ def test_a_model_is_looked_at_used_left_and_deleted(
 
 
 @pytest.mark.gui
-def test_a_divided_picture_shows_both_sides_of_the_line(qtbot: Any, display: None) -> None:
-    from napari_maskwright._judged import DividedPicture
+def test_a_divided_image_shows_both_sides_of_the_line(qtbot: Any, display: None) -> None:
+    from napari_maskwright._judged import DividedImage
 
-    picture = DividedPicture("both")
-    qtbot.addWidget(picture)
-    picture.resize(200, 200)
-    picture.show_pictures(*(np.full((50, 50, 3), value, np.uint8) for value in (0, 255)))
-    picture.divide(0.25)
-    shown = picture.grab().toImage()
+    image = DividedImage("both")
+    qtbot.addWidget(image)
+    image.resize(200, 200)
+    image.show_images(*(np.full((50, 50, 3), value, np.uint8) for value in (0, 255)))
+    image.divide(0.25)
+    shown = image.grab().toImage()
     scale = shown.width() / 200
     assert [shown.pixelColor(round(x * scale), round(100 * scale)).red() for x in (20, 100, 180)] == [0, 255, 255]

@@ -64,9 +64,7 @@ def finetune(
     resume: Annotated[
         str | None, typer.Option(help="Continue a run that was paused, cancelled, interrupted or failed.")
     ] = None,
-    pause: Annotated[
-        str | None, typer.Option(help="Let a run of any window save its state and stop, until it is resumed.")
-    ] = None,
+    pause: Annotated[str | None, typer.Option(help="Let a run save its state and stop, until it is resumed.")] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the split and of training.")] = 0,
     as_json: Json = False,
@@ -97,14 +95,18 @@ def finetune(
             raise
     if done.state == "paused":
         _print_paused(project, done, as_json=as_json)
-        return
-    before, after = done.before, done.after
+    else:
+        _print_done(project, run.checkpoint, done, as_json=as_json)
+
+
+def _print_done(project: str, checkpoint: Path, run: Run, *, as_json: bool) -> None:
+    before, after = run.before, run.after
     assert before is not None
     assert after is not None
     rows = [f"{_cell(before.per_class.get(name))}  {_cell(value)}  {name}" for name, value in after.per_class.items()]
-    use = f"{run.checkpoint}\nUse it: maskwright activate {project} {run.name}"
+    use = f"{checkpoint}\nUse it: maskwright activate {project} {run.name}"
     value = {
-        "run": run.name, "checkpoint": str(run.checkpoint), "before": before.to_dict(), "after": after.to_dict(),
+        "run": run.name, "checkpoint": str(checkpoint), "before": before.to_dict(), "after": after.to_dict(),
     }  # fmt: skip
     text = "\n".join([_head(before, after), "before after", *rows, use])
     print_result(value, text, as_json=as_json)

@@ -26,7 +26,7 @@ from maskwright.session.comparison import Side
 from maskwright.session.countable import countable_names, divide_countable
 from maskwright.session.drawn import DrawnPrompt, masks_of_labels, polygon_mask, propose_drawn, propose_masks
 from maskwright.session.exchange import EXPORT_FORMATS, ImportReport
-from maskwright.session.finetune_answers import JudgedImage, JudgedMasks, JudgedPictures
+from maskwright.session.finetune_answers import JudgedImage, JudgedMasks, JudgedOverlays
 from maskwright.session.finetuning import FINETUNE_ACTIONS, RUN_ACTIONS, TUNABLE, FinetuneStatus, RunCard
 from maskwright.session.layer_files import LabelledImage, is_coco, read_labelled, write_labelled
 from maskwright.session.locations import LocationKind, ProjectLocation
@@ -92,7 +92,7 @@ __all__ = [
     "ImportReport",
     "JudgedImage",
     "JudgedMasks",
-    "JudgedPictures",
+    "JudgedOverlays",
     "LabelledImage",
     "LocationKind",
     "Logins",

@@ -17,7 +17,7 @@ from maskwright.overlay import Layer, blend
 from maskwright.project import Project
 from maskwright.project.finetune_runs import ANSWERS
 
-__all__ = ["JudgedImage", "JudgedMasks", "JudgedPictures", "judged_images", "judged_masks", "judged_pictures"]
+__all__ = ["JudgedImage", "JudgedMasks", "JudgedOverlays", "judged_images", "judged_masks", "judged_overlays"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class JudgedMasks:
     after: tuple[Mask, ...]
 
 
-class JudgedPictures(NamedTuple):
+class JudgedOverlays(NamedTuple):
     """An image with masks drawn over it, (H, W, 3) uint8 each."""
 
     person: NDArray[np.uint8]
@@ -54,11 +54,11 @@ class JudgedPictures(NamedTuple):
     after: NDArray[np.uint8]
 
 
-def judged_pictures(image: Image, masks: JudgedMasks, colors: Mapping[str, str]) -> JudgedPictures:
+def judged_overlays(image: Image, masks: JudgedMasks, colors: Mapping[str, str]) -> JudgedOverlays:
     """Draw the masks of each side over the image, in the colours of their classes."""
     sides = (masks.person, masks.before, masks.after)
     layers = ([Layer(mask, colors[str(mask.category)]) for mask in side] for side in sides)
-    return JudgedPictures(*(blend(image.pixels, one) for one in layers))
+    return JudgedOverlays(*(blend(image.pixels, one) for one in layers))
 
 
 def judged_images(project: Project, run: str) -> list[JudgedImage]:

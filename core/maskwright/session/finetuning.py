@@ -17,10 +17,10 @@ from maskwright.project.finetune_needs import needs
 from maskwright.session.finetune_answers import (
     JudgedImage,
     JudgedMasks,
-    JudgedPictures,
+    JudgedOverlays,
     judged_images,
     judged_masks,
-    judged_pictures,
+    judged_overlays,
 )
 from maskwright.session.messages import plural
 from maskwright.settings import Settings
@@ -198,13 +198,13 @@ class Finetuning:
         """What people, base and tuned model say of a held-out image; raises MaskwrightError for another image."""
         return judged_masks(self._project, self._project.runs.get(name).name, image_id)
 
-    def pictures(
+    def overlays(
         self, name: str, image_id: int, colors: Callable[[Sequence[str]], Mapping[str, str]]
-    ) -> JudgedPictures:
+    ) -> JudgedOverlays:
         """A held-out image with the masks of each side drawn over it; raises MaskwrightError for another image."""
         masks = self.masks(name, image_id)
         names = [str(mask.category) for side in (masks.person, masks.before, masks.after) for mask in side]
-        return judged_pictures(self._project.images.open(image_id), masks, colors(names))
+        return judged_overlays(self._project.images.open(image_id), masks, colors(names))
 
     def recommends(self, run: Run) -> str:
         """The action that the scores of a run that is done speak for: "use", or "keep" the model before."""

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["add_up", "any_of", "rank", "total", "world"]
+__all__ = ["add_up", "any_of", "begin", "end", "rank", "total", "wait", "world"]
+
+
+def begin(device: str) -> str | None:
+    """Join the processes that torchrun started; returns this one's device, or None where there are no others.
+
+    Args:
+        device: As for `Engine.load`; each process of a machine takes the GPU of its number.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    place = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu"
+    if on_gpu:
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    return place
+
+
+def end() -> None:
+    """Leave them."""
+    if world() > 1:
+        dist.destroy_process_group()
+
+
+def wait() -> None:
+    """Return when every process has come here."""
+    if world() > 1:
+        dist.barrier()
 
 
 def rank() -> int:

@@ -18,6 +18,7 @@ from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures, dice_loss, focal_loss
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
 from maskwright.presets.loading import LoadedDinov3Seg, PresetInTraining
+from maskwright.training import distributed
 from maskwright.training.config import TuneConfig
 from maskwright.training.data import IGNORE, NONE
 from maskwright.training.finetune.encodings import Encoded, Encodings, Variants
@@ -286,12 +287,14 @@ def tune_dinov3seg(
     model = base.model.to(options.device)
     variants = Variants(tuple(images), config, patch=patch, stretch=settings.stretch)
     stored = Encodings(model, settings, variants, folders.encodings)
-    steps = TuneSteps(variants, words, config, stored, patch=patch, background=background)
-    todo = steps.encoded_variants()
+    shard = distributed.rank(), distributed.world()
+    steps = TuneSteps(variants, words, config, stored, patch=patch, background=background, shard=shard)
+    todo = steps.encoded_variants()[shard[0] :: shard[1]]
     for done, (index, number) in enumerate(todo):
         options.progress.check()
         options.progress.report(done, len(todo), "Encoding images")
         stored.prepare(index, number, torch.device(options.device))
+    distributed.wait()
     teacher = _teacher(model)
     trained = TunedDinov3Seg(model, config.recipe, checkpointing=config.released)
     factor = rate_factor(model, config.lr, released=config.released)

@@ -10,6 +10,7 @@ from maskwright.domain import Image
 from maskwright.engine.text import default_method
 from maskwright.errors import MaskwrightError
 from maskwright.presets.loading import load, load_dinotxt
+from maskwright.training import distributed
 from maskwright.training.finetune.clicks import tune_clicks
 from maskwright.training.finetune.dinotxt import finetune, project_sample, project_source, tuning_config
 from maskwright.training.finetune.dinov3seg import TuneFolders, tune_config, tune_dinov3seg
@@ -76,7 +77,8 @@ def tune(base: Path, request: TuneRequest, out: Path, options: RunOptions) -> bo
         )  # fmt: skip
         if tensors is None:
             return False
-        save_tuned_dinov3seg(preset.dinov3seg, tensors, out, request.names, released=config.released)
+        if not distributed.rank():
+            save_tuned_dinov3seg(preset.dinov3seg, tensors, out, request.names, released=config.released)
         return True
     if method == "dinotxt":
         return _tune_dinotxt(base, request, out, options)
