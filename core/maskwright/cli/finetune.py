@@ -35,6 +35,7 @@ class _Task(StrEnum):
 class _Method(StrEnum):
     dinov3seg = "dinov3seg"
     dinotxt = "dinotxt"
+    talk2dino = "talk2dino"
 
 
 def finetune(

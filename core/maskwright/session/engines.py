@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from maskwright.domain import Image, Mask, Prediction, Reference, TextPrompt
 from maskwright.errors import PresetMissing
+from maskwright.presets.config_io import sections
 from maskwright.presets.folders import TASKS, find, tasks
 from maskwright.presets.official import Task
 from maskwright.progress import Progress
@@ -171,9 +172,9 @@ class Engines:
         return self.load(next(name for name in (text, self._preset, _BUNDLED) if _has_dinotxt(name)))
 
     def trainable(self) -> str:
-        """The preset that fine-tuning starts from: the one of text where it has a dino.txt, else the first."""
+        """The preset that fine-tuning starts from: the one of text where something of it learns, else the first."""
         name = self._project.runs.presets().get("text")
-        return name if name is not None and answers(name, "example", missing=False) else self._preset
+        return name if name is not None and tunable(name) else self._preset
 
 
 class _Slot:
@@ -188,6 +189,12 @@ def answers(name: str, task: str, *, missing: bool) -> bool:
     """Whether a preset answers a kind of prompt; `missing` is the answer for one that is not on this computer."""
     folder = _folder(name)
     return missing if folder is None else task in tasks(folder)
+
+
+def tunable(name: str) -> bool:
+    """Whether a preset that is on this computer has a text method that learns from accepted masks."""
+    folder = _folder(name)
+    return folder is not None and bool({"dinotxt", "talk2dino"} & sections(folder).keys())
 
 
 def _has_dinotxt(name: str) -> bool:

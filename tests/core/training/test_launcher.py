@@ -15,7 +15,12 @@ import torch
 from maskwright.formats.labelled_folder import held_out
 from maskwright.presets.config_io import sections
 from maskwright.presets.weights import read_weights
+from maskwright.training.__main__ import main
 from tests.core.training.conftest import labelled_folder  # noqa: F401 - a fixture
+
+
+def _losses(printed: str) -> list[float]:
+    return [float(loss) for loss in re.findall(r"loss ([0-9.]+)", printed)]
 
 
 def _run(*command: str | Path) -> list[float]:
@@ -24,7 +29,7 @@ def _run(*command: str | Path) -> list[float]:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return [float(loss) for loss in re.findall(r"loss ([0-9.]+)", done.stdout)]
+    return _losses(done.stdout)
 
 
 @pytest.mark.slow
@@ -32,16 +37,19 @@ def test_two_processes_give_the_model_of_one(
     labelled_folder: Path,  # noqa: F811 - the fixture
     segmenting_preset: Path,
     tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "few"
     (folder / "images").mkdir(parents=True)
     content = json.loads((labelled_folder / "annotations.json").read_text())
-    content["images"] = [row for row in content["images"] if not held_out(row["file_name"])][:3]
+    content["images"] = [row for row in content["images"] if not held_out(row["file_name"])][:2]
     for row in content["images"]:
         (folder / "images" / row["file_name"]).symlink_to(labelled_folder / "images" / row["file_name"])
     (folder / "annotations.json").write_text(json.dumps(content))
-    words: list[str | Path] = [folder, "--base", segmenting_preset, "--epochs", "14", "--device", "cpu", "--out"]
-    alone = _run("-m", "maskwright.training", *words, tmp_path / "one")
+    words: list[str | Path] = [folder, "--base", segmenting_preset, "--epochs", "8", "--device", "cpu", "--out"]
+    main([folder], tmp_path / "one", str(segmenting_preset), epochs=8, device="cpu", log_dir=tmp_path / "logs")
+    alone = _losses(capsys.readouterr().out)
+    assert [file.name for file in (tmp_path / "logs").iterdir()] != []
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     both = _run(*launch, "maskwright.training", *words, tmp_path / "two")
     assert len(alone) == 1

@@ -1,4 +1,4 @@
-"""The training loop: divided steps, several processes, memory that runs out, a loss that is not a number."""
+"""The training loop: divided steps, memory that runs out, a loss that is not a number."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.utils.data import Dataset
 
 from maskwright.errors import MaskwrightError
@@ -37,12 +35,8 @@ class _Batch(NamedTuple):
 
 
 class _Steps(Dataset[_Batch]):
-    def __init__(self, shard: tuple[int, int] = (0, 1)) -> None:
-        self.shard = shard
-
     def __getitem__(self, step: int) -> _Batch:
-        values = torch.randn(BATCH, 3, generator=torch.Generator().manual_seed(step))
-        return _Batch(values[self.shard[0] :: self.shard[1]])
+        return _Batch(torch.randn(BATCH, 3, generator=torch.Generator().manual_seed(step)))
 
 
 class _Objective:
@@ -61,14 +55,14 @@ class _Objective:
         """No range."""
 
 
-def _train(out: Path, shard: tuple[int, int] = (0, 1), **failures: int) -> tuple[list[float], Tensor, list[str], int]:
+def _train(out: Path, **failures: int) -> tuple[list[float], Tensor, list[str], int]:
     torch.manual_seed(0)
     out.mkdir(exist_ok=True)
     model = nn.Linear(3, 1)
     trainer = Trainer(model, Schedule(steps=STEPS, batch=BATCH, lr=0.1, warmup=0.1, ema=0.0), out, "cpu")
     losses, notes = list[float](), list[str]()
     options = RunOptions(on_step=lambda step: losses.append(step.loss), on_note=notes.append)
-    assert trainer.run(_Steps(shard), _Objective(model, **failures), options)
+    assert trainer.run(_Steps(), _Objective(model, **failures), options)
     return losses, model.weight.detach().clone(), notes, trainer.step
 
 
@@ -95,22 +89,3 @@ def test_a_loss_that_is_not_a_number_ends_with_the_last_good_weights(
     assert 1 <= step <= 13
     assert torch.isfinite(weight).all()
     assert f"as it was after {step}" in notes[0]
-
-
-def _process(rank: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    losses, weight, _, _ = _train(Path(folder) / "both", (rank, 2))
-    torch.save({"losses": losses, "weight": weight}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_loss_curve_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # a spawned process imports this file as `tests...` and takes its search path from this process
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
-    losses, weight, _, _ = _train(tmp_path / "one")
-    spawn(_process, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
-    for rank in range(2):
-        other = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert other["losses"] == pytest.approx(losses, rel=1e-5)
-        torch.testing.assert_close(other["weight"], weight, rtol=1e-5, atol=1e-6)

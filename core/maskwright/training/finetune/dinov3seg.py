@@ -27,7 +27,15 @@ from maskwright.training.finetune.learning import learning_tensors, rate_factor
 from maskwright.training.finetune.steps import TuneBatch, TuneSteps, TuneWords
 from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
 
-__all__ = ["TuneFolders", "TuneObjective", "TunedDinov3Seg", "tune_config", "tune_dinov3seg"]
+__all__ = [
+    "TuneFolders",
+    "TuneObjective",
+    "TunedDinov3Seg",
+    "distance_from",
+    "none_loss",
+    "tune_config",
+    "tune_dinov3seg",
+]
 
 
 def tune_config(
@@ -40,13 +48,13 @@ def tune_config(
         dinotxt: Of its dino.txt, which tell whether its weights are their authors'.
         images: Number of training images.
         recipe: One of RECIPES.
-        epochs: Passes over the images; None is 30, within 150 to 300 steps.
+        epochs: Passes over the images; None is 15, within 100 to 200 steps.
         seed: Of the run.
     """
     batch = 4
-    steps = max(1, round((epochs or 30) * images / batch))
+    steps = max(1, round((epochs or 15) * images / batch))
     if epochs is None:
-        steps = min(max(steps, 150), 300)
+        steps = min(max(steps, 100), 200)
     protocol, patch = settings.protocol, settings.model.vlm.backbone.patch
     side = max(protocol.sides)
     crop = max(1, min(protocol.window, side) // patch) * patch
@@ -150,7 +158,7 @@ class TuneObjective:
         for row in range(batch.images):
             one = logits[row : row + 1]
             if bool(batch.replayed[row]):
-                terms["replay"].append(_distance(one, next(answers)[None]))
+                terms["replay"].append(distance_from(one, next(answers)[None]))
                 losses.append(terms["replay"][-1])
                 continue
             losses.append(self._labelled_loss(one, batch.part(row, row + 1), terms))
@@ -196,7 +204,7 @@ class TuneObjective:
         if config.none_loss:
             # where only the project's classes are known to be absent, others do not compete
             foreign = (image.classes >= self._own)[:, :, None, None] & (image.labels == NONE)[:, None]
-            terms["none"].append(_none_loss(logits.masked_fill(foreign, _EXCLUDED), image.labels, targets))
+            terms["none"].append(none_loss(logits.masked_fill(foreign, _EXCLUDED), image.labels, targets))
             loss = loss + config.none_loss * terms["none"][-1]
         return loss
 
@@ -209,7 +217,7 @@ class TuneObjective:
         return (labels == classes).float(), (known | refused).float()
 
 
-def _none_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+def none_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy over the prompted classes and "none", whose logit is 0: it compares the classes with each other."""
     target = torch.where((targets > 0).any(dim=1), targets.argmax(dim=1), logits.shape[1])
     target = torch.where(labels == IGNORE, IGNORE, target)
@@ -218,7 +226,7 @@ def _none_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(F.pad(logits, (0, 0, 0, 0, 0, 1)), target, ignore_index=IGNORE)
 
 
-def _distance(logits: Tensor, answers: Tensor) -> Tensor:
+def distance_from(logits: Tensor, answers: Tensor) -> Tensor:
     """Divergence of each class's probability, and of the softmax over classes and "none", from the base's."""
     wanted = answers.sigmoid()
     each = F.binary_cross_entropy_with_logits(logits, wanted) - F.binary_cross_entropy_with_logits(answers, wanted)

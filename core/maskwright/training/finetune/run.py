@@ -16,6 +16,7 @@ from maskwright.training.finetune.dinotxt import finetune, project_sample, proje
 from maskwright.training.finetune.dinov3seg import TuneFolders, tune_config, tune_dinov3seg
 from maskwright.training.finetune.export import save_tuned_dinov3seg
 from maskwright.training.finetune.images import TrainingImage
+from maskwright.training.finetune.talk2dino import projection_config, tune_projection
 from maskwright.training.loop import RunOptions
 
 __all__ = ["TuneRequest", "tune"]
@@ -82,7 +83,15 @@ def tune(base: Path, request: TuneRequest, out: Path, options: RunOptions) -> bo
         return True
     if method == "dinotxt":
         return _tune_dinotxt(base, request, out, options)
-    raise MaskwrightError(f"{method} is not fine-tuned. Choose the method dinov3seg or dinotxt.")
+    if method == "talk2dino" and preset.talk2dino is not None:
+        return tune_projection(
+            preset.talk2dino, [*request.images, *request.replayed], request.names,
+            projection_config(preset.talk2dino, len(request.images), epochs=request.epochs, seed=request.seed),
+            out, background=request.background, options=options,
+        )  # fmt: skip
+    raise MaskwrightError(
+        f"{base.name} has no {method} that is fine-tuned.", "Choose the method dinov3seg, dinotxt or talk2dino."
+    )
 
 
 def _tune_dinotxt(base: Path, request: TuneRequest, out: Path, options: RunOptions) -> bool:
