@@ -288,3 +288,22 @@ def test_memory_is_counted_before_the_start(segmenting_preset: Path, images: lis
     assert needs["decoder"].memory < needs["vision"].memory
     assert smaller_batch(needs["vision"], needs["vision"].memory - 1).batch == 2
     assert estimate(model.config, replace(config, ema=0.0), classes=2, images=4).average == 0
+
+
+def test_frozen_matrices_in_half_precision_change_nothing_under_autocast(
+    segmenting_preset: Path, images: list[TrainingImage]
+) -> None:
+    base = load_dinov3seg(segmenting_preset)
+    whole, halved = (TunedDinov3Seg(copy.deepcopy(base.model), "qv") for _ in range(2))
+    halved.halve_frozen()
+    kinds = {name: value.dtype for name, value in halved.model.named_parameters()}
+    assert {kinds[name] for name in halved.learning} == {torch.float32}
+    assert torch.bfloat16 in kinds.values()
+    pixels, words = torch.rand(1, 3, 64, 64), base.tokenizer(["meadow", "air"])
+    answers = []
+    for tuned in (whole.eval(), halved.eval()):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            views = tuned.model.text_views(tuned.model.vlm.encode_text(words).float())[None]
+            image = tuned.model.encode(pixels, tuned.model.patch_features(pixels))
+            answers.append(tuned.model.predict(image, views).float())
+    torch.testing.assert_close(answers[1], answers[0], rtol=0, atol=0)

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures, dice_loss, focal_loss
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
-from maskwright.presets.loading import LoadedDinov3Seg, PresetInTraining
+from maskwright.presets.loading import LoadedDinov3Seg, Preset, PresetInTraining
 from maskwright.training import distributed
 from maskwright.training.config import TuneConfig
 from maskwright.training.data import IGNORE, NONE
@@ -111,11 +111,30 @@ class TunedDinov3Seg(nn.Module):
                 module.eval()
         return self
 
+    def halve_frozen(self) -> None:
+        """Hold matrices and kernels of the encoders that do not learn in bfloat16, as autocast would use them."""
+        for part in (self.model.vlm, self.model.spe):
+            for module in part.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d) and not any(p.requires_grad for p in module.parameters()):
+                    module.to(torch.bfloat16)
+
     @torch.no_grad()
     def restore_frozen_parts(self) -> None:
         """Undo what weight decay did to the parts of fused projections that do not learn."""
         for parameter, still, before in self._thirds:
             parameter.copy_(torch.where(still.to(parameter.device), before.to(parameter.device), parameter))
+
+
+def _in_mixed_precision(options: RunOptions, device: torch.device) -> RunOptions:
+    """The same options, for a model whose matrices are partly in bfloat16: prompts encode words without autocast."""
+    if (measure := options.measure) is None:
+        return options
+
+    def mixed(preset: Preset, step: int) -> None:
+        with mixed_precision(device):
+            measure(preset, step)
+
+    return replace(options, measure=mixed)
 
 
 def _compute_blocks_again(model: Dinov3Seg) -> None:
@@ -310,6 +329,9 @@ def tune_dinov3seg(
         trained, config, folders.out, options.device, lr_scale=lambda name: factor(name.removeprefix("model."))
     )
     objective = TuneObjective(trained, teacher, base, words, config)
+    if config.released and trainer.device != "cpu":
+        trained.halve_frozen()
+        options = _in_mixed_precision(options, torch.device(options.device))
 
     def preset(tuned: TunedDinov3Seg) -> PresetInTraining:
         return PresetInTraining(base.ref, dinov3seg=replace(base, model=tuned.model))

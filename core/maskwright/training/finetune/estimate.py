@@ -81,6 +81,9 @@ def estimate(model: Dinov3SegConfig, config: TuneConfig, *, classes: int, images
             once = encoding.get_total_flops() / 2 * (images * config.variants + 40)
     if device == "cuda":
         activations = int(_MIXED * activations)
+        if config.released:
+            trained.halve_frozen()
+            weights = sum(parameter.nbytes for parameter in network.parameters())
     steps = config.steps * config.batch * counter.get_total_flops() / 2 * 3
     return Estimate(
         weights=weights, gradients=learning, optimizer=2 * learning, average=weights if config.ema else 0,

@@ -108,13 +108,13 @@ class _Objective:
         losses = []
         for row, words in enumerate(batch.words):
             features, labels = batch.features[row : row + 1], batch.labels[row : row + 1]
-            asked = torch.tensor(words or range(self._own), device=features.device)
-            logits = self._logits(self._projection, features, asked)
+            prompted = torch.tensor(words or range(self._own), device=features.device)
+            logits = self._logits(self._projection, features, prompted)
             if words:
-                terms["replay"].append(distance_from(logits, self._logits(self._before, features, asked)))
+                terms["replay"].append(distance_from(logits, self._logits(self._before, features, prompted)))
                 losses.append(terms["replay"][-1])
                 continue
-            targets = (labels[:, None] == asked[None, :, None, None]).float()
+            targets = (labels[:, None] == prompted[None, :, None, None]).float()
             terms["focal"].append(focal_loss(logits, targets, (labels != IGNORE)[:, None].float().expand_as(targets)))
             terms["none"].append(none_loss(logits, labels, targets))
             losses.append(terms["focal"][-1] + terms["none"][-1])
@@ -124,9 +124,9 @@ class _Objective:
     def constrain(self) -> None:
         """No range."""
 
-    def _logits(self, projection: Projection, features: Tensor, asked: Tensor) -> Tensor:
+    def _logits(self, projection: Projection, features: Tensor, prompted: Tensor) -> Tensor:
         """(1, T, h, w) of the probability that the preset's threshold makes 0.5."""
-        classes = F.normalize(projection(self._texts[asked]), dim=-1)
+        classes = F.normalize(projection(self._texts[prompted]), dim=-1)
         return (scores(features, classes) - self._settings.threshold) * self._settings.logit_scale
 
 
