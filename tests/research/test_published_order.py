@@ -19,6 +19,7 @@ from maskwright.engine.dinov3seg import Dinov3SegMethod, _preselect
 from maskwright.engine.label_map import label, refine
 from maskwright.engine.references import ReferenceSegmenter
 from maskwright.engine.talk2dino import Talk2DinoMethod
+from maskwright.formats.captions import CaptionedImage
 from maskwright.imaging.geometry import slide, slide_size
 from maskwright.models.cost_aggregation import AggregatorConfig, CostAggregator
 from maskwright.models.dense_features import square_input, stretched
@@ -31,7 +32,6 @@ from maskwright.models.talk2dino import scores as sigmoid_scores
 from maskwright.presets.config import Insid3Settings, PointMatching
 from maskwright.presets.loading import Loaded, Preset, load
 from maskwright.progress import NO_PROGRESS
-from maskwright.training.captions import CaptionedImage
 from maskwright.training.projection import ProjectionSettings, _Captions, _optimize
 from maskwright.training.vocabulary import NO, Vocabulary
 

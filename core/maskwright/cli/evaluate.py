@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwright.cli.benchmark import BenchmarkOptions, measure_benchmark
+from maskwright.cli.image_level import measure_image_level
 from maskwright.cli.output import (
     Cleaning,
     Device,
@@ -37,6 +38,13 @@ class _Task(StrEnum):
     text = "text"
     example = "example"
     click = "click"
+    classify = "classify"
+    retrieve = "retrieve"
+
+
+class _Pooling(StrEnum):
+    best_head = "best-head"
+    mean = "mean"
 
 
 class _Unlabelled(StrEnum):
@@ -77,6 +85,9 @@ def evaluate(
     fold: Annotated[int, typer.Option(min=0, help="Fold of a few-shot benchmark.")] = 0,
     shots: Annotated[int, typer.Option(min=1, help="References per episode of a few-shot benchmark.")] = 1,
     method: Method = None,
+    pooling: Annotated[
+        _Pooling | None, typer.Option(help="Talk2DINO in classify, retrieve: best head or mean.")
+    ] = None,
     preset: Preset = "tiny",
     device: Device = "auto",
     unlabelled: _UnlabelledPixels = _Unlabelled.ignore,
@@ -91,7 +102,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed for drawing images or episodes.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a preset on labelled images: by text, by example, or with simulated clicks; or on a benchmark."""
+    """Measure a preset on labelled images: by text, example or clicks, or as a whole; or on a benchmark."""
     from maskwright.evaluation.protocol import ImageSelection
 
     background = unlabelled is _Unlabelled.background
@@ -105,6 +116,18 @@ def evaluate(
         return
     if protocol or fold or shots != 1:
         raise UsageError("--protocol, --fold and --shots go with --benchmark. Add it, or leave them out.")
+    if task in (_Task.classify, _Task.retrieve):
+        if only_text or cleaning is not None or refine:
+            raise UsageError(
+                f"--task {task.value} takes --method, --pooling, --limit and --seed. Leave the others out."
+            )
+        measure_image_level(
+            data, task.value, selection, method=method, pooling=pooling.value if pooling else None,
+            preset=(preset, device), as_json=as_json,
+        )  # fmt: skip
+        return
+    if pooling:
+        raise UsageError("--pooling goes with --task classify and retrieve. Leave it out.")
     _check(task, method or only_text or cleaning is not None, refine)
     if cleaning is not None and not (things or background or table):
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
@@ -167,7 +190,7 @@ def _measure_click(data: Path, selection: ImageSelection, *, preset: str, device
 
 def _check(task: _Task | None, of_text: object, refine: str | None) -> None:
     if task is None:
-        raise UsageError("Say what to measure: --task text, example or click, or --benchmark NAME.")
+        raise UsageError("Say what to measure: --task text, example, click, classify or retrieve, or --benchmark NAME.")
     if task is not _Task.text and of_text:
         raise UsageError(
             "--method, --unlabelled, --things, --cleaning, --instances, --boundary and --table go with --task text."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maskwright.engine import Engine
 
 __all__ = [
+    "AllImages",
     "Category",
     "Cleaning",
     "Device",
@@ -50,6 +51,9 @@ Category = Annotated[str, typer.Option(callback=_check_category, help="Category 
 Cleaning = Annotated[
     bool | None,
     typer.Option("--cleaning/--no-cleaning", help="Background cleaning, with --background; default: the preset's."),
+]
+AllImages = Annotated[
+    bool, typer.Option("--all", help="Train on every image; otherwise one in five and the samples are left out.")
 ]
 Device = Annotated[str, typer.Option(callback=_check_device, help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -30,7 +30,7 @@ def pseudo_masks(
     as_json: Json = False,
 ) -> None:
     """Turn captions into masks: their nouns, boxes of the nouns by the preset's text method, and masks by its SAM."""
-    from maskwright.training.captions import read_captions
+    from maskwright.formats.captions import read_captions
     from maskwright.training.pseudo import PseudoSettings, make_pseudo_masks
     from maskwright.training.recipes import gallery_images
 

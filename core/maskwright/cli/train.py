@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
+from maskwright.cli.output import AllImages, Device, Json, print_message, print_result, progress_bar
 from maskwright.errors import UsageError
 
 __all__ = ["Background", "Weight", "batch_shares", "train"]
@@ -24,8 +24,16 @@ class _Task(StrEnum):
     ovs = "ovs"
 
 
+class _Augment(StrEnum):
+    maskwright = "maskwright"
+    catseg = "catseg"
+
+
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with images/ and COCO annotations.json; dinov3seg: or COCO-Stuff as published."),
+    ],
     out: Annotated[
         Path, typer.Option(help="Preset with encoders and SAM, which gets the model; an unfinished run is resumed.")
     ],
@@ -34,6 +42,11 @@ def train(
     ] = _Task.dinov3seg,
     weight: Weight = None,
     background: Background = None,
+    augment: Annotated[
+        _Augment | None,
+        typer.Option(help="dinov3seg: how images are drawn and varied; catseg where imported parts are trained."),
+    ] = None,
+    all_images: AllImages = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Number of training steps.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after this time; the same command resumes.")
@@ -45,12 +58,15 @@ def train(
     """Train dinov3.seg or OVS-DINO on labelled images: imported parts as published, else on frozen encoders."""
     from maskwright.training.recipes import TrainingJob, train_dinov3seg, train_ovs_dino
 
-    if task is _Task.ovs and weight:
-        raise UsageError("--weight is for dinov3seg: OVS-DINO sees every image once an epoch. Leave it out.")
+    if task is _Task.ovs and (weight or augment):
+        raise UsageError(
+            "--weight and --augment are for dinov3seg: OVS-DINO sees every image once an epoch.", "Leave them out."
+        )
     shares = batch_shares(data, weight, background)
     with progress_bar("Steps") as bar:
         job = TrainingJob(
-            folders=data, out=out, weights=shares, background=frozenset(background or []), steps=steps,
+            folders=data, out=out, weights=shares, background=frozenset(background or []), all_images=all_images,
+            augment=augment.value if augment else None, steps=steps,
             minutes=minutes, seed=seed, device=device, log=print_message, progress=bar,
         )  # fmt: skip
         finished = (train_ovs_dino if task is _Task.ovs else train_dinov3seg)(job)

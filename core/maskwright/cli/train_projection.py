@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
+from maskwright.cli.output import AllImages, Device, Json, print_message, print_result, progress_bar
 from maskwright.progress import Progress
 
 __all__ = ["train_projection"]
@@ -50,6 +50,7 @@ def train_projection(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the images; 100 as published.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="Learning rate; 0.0001 as published.")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Image-caption pairs of a batch; 128 as published.")] = None,
+    all_images: AllImages = False,
     seed: Annotated[int, typer.Option(help="Same seed, data and CPU give the same weights.")] = 0,
     device: Device = "auto",
     as_json: Json = False,
@@ -63,7 +64,7 @@ def train_projection(
     base = find(preset, Settings.load())
     options = {"epochs": epochs, "lr": rate, "batch": batch}
     options = {name: value for name, value in options.items() if value is not None}
-    settings = default_settings(base, pooling=pooling.name, seed=seed, **options)
+    settings = default_settings(base, pooling=pooling.name, seed=seed, all_images=all_images, **options)
     with progress_bar("Images") as bar:
         result = recipes.train_projection(data, base, out, settings, device=device, progress=_StageLines(bar))
     value = {

@@ -1,4 +1,4 @@
-"""Dense features of a whole image from a DINOv3 backbone, the input of INSID3."""
+"""Dense features of a whole image from a DINO backbone, the input of INSID3."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwright.models.dinov2 import DinoV2
 from maskwright.models.dinov3 import DinoV3
 from maskwright.models.normalization import normalize
 
@@ -25,7 +26,7 @@ def square_input(pixels: Tensor, size: int) -> Tensor:
 
 
 @torch.inference_mode()
-def dense_features(backbone: DinoV3, image: Tensor, *, stem: float = 0.0, position: float = 0.0) -> Tensor:
+def dense_features(backbone: DinoV2 | DinoV3, image: Tensor, *, stem: float = 0.0, position: float = 0.0) -> Tensor:
     """Patch features of the last layer after its norm, and what a small backbone loses on the way there.
 
     Args:
@@ -38,7 +39,10 @@ def dense_features(backbone: DinoV3, image: Tensor, *, stem: float = 0.0, positi
         (C', h, w) float32; C' is C, twice C with a stem, and four more with positions.
     """
     image = image.to(next(backbone.parameters()).dtype)
-    embedded, last = backbone.with_stem(image)
+    if stem and isinstance(backbone, DinoV3):
+        embedded, last = backbone.with_stem(image)
+    else:
+        embedded, last = image, backbone(image)
     features = last.patch_map()[0].float()
     parts = [features]
     if stem:

@@ -1,12 +1,13 @@
-"""dino.txt (Jose et al., 2024): text aligned with DINOv3 features, of the image and of its patches.
+"""dino.txt (Jose et al., 2024): text aligned with DINOv2 or DINOv3 features, of the image and of its patches.
 
-In the paper's order: vision head (Sec. 3.2), text tower, the two halves of the text embedding, dense similarity.
-Module names are those of the authors' checkpoint, so the keys of head and text tower load as they are; the backbone's
-keys are renamed by `dinov3.convert_official`.
+In the paper's order: vision head (Sec. 3.2), text tower, the two halves of the text embedding, similarity of the image
+and of its patches. Module names are those of the authors' checkpoint on DINOv3, so the keys of head and text tower load
+as they are; `convert_dinov2_part` renames those on DINOv2, and each backbone has its own `convert_official`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskwright.models.dinov2 import SPECS as DINOV2
+from maskwright.models.dinov2 import DinoV2, DinoV2Config
 from maskwright.models.dinov3 import DinoFeatures, DinoV3, DinoV3Config, LastAttention
 from maskwright.models.feed_forward import FeedForward
 
@@ -25,8 +28,11 @@ __all__ = [
     "TextConfig",
     "VisualModel",
     "average_prompts",
+    "class_descriptor",
+    "convert_dinov2_part",
     "dense_similarity",
     "global_half",
+    "image_descriptor",
     "local_half",
 ]
 
@@ -60,12 +66,17 @@ class TextConfig:
 class DinoTxtConfig:
     """Sizes of the whole model; the text embedding is twice as wide as the backbone."""
 
-    backbone: DinoV3Config
+    backbone: DinoV3Config | DinoV2Config
+    """The paper's is DINOv2; the DINOv3 release has a dino.txt of its own."""
     head: HeadConfig = field(default_factory=HeadConfig)
     text: TextConfig = field(default_factory=TextConfig)
 
 
-SPECS = {"vitl16": DinoTxtConfig(backbone=DinoV3Config(width=1024, depth=24, heads=16))}
+SPECS = {
+    "vitl14": DinoTxtConfig(backbone=DINOV2["vitl14_reg"]),
+    "vitl16": DinoTxtConfig(backbone=DinoV3Config(width=1024, depth=24, heads=16)),
+}
+"""Released sizes: on DINOv2 with registers, and on DINOv3."""
 
 
 class _Attention(nn.Module):
@@ -146,7 +157,9 @@ class VisualModel(nn.Module):
     def __init__(self, config: DinoTxtConfig) -> None:
         super().__init__()
         self.config = config.backbone
-        self.backbone = DinoV3(config.backbone)
+        self.backbone: DinoV2 | DinoV3 = (
+            DinoV2(config.backbone) if isinstance(config.backbone, DinoV2Config) else DinoV3(config.backbone)
+        )
         self.head = _VisionHead(config.backbone.width, config.head)
 
     @property
@@ -161,7 +174,7 @@ class VisualModel(nn.Module):
     @property
     def blocks(self) -> nn.ModuleList:
         """The backbone's transformer blocks."""
-        return self.backbone.vit.model.layer
+        return self.backbone.blocks
 
     def forward(self, pixels: Tensor) -> DinoFeatures:
         """Tokens of normalised (B, 3, H, W) images after the head."""
@@ -169,14 +182,13 @@ class VisualModel(nn.Module):
 
     def with_taps(self, pixels: Tensor, blocks: list[int]) -> tuple[list[DinoFeatures], DinoFeatures]:
         """Tokens after the backbone's given zero-based blocks, without a norm, and those of `forward`, in one pass."""
-        *taps, end = self.backbone.intermediate(pixels, [*blocks, self.config.depth - 1], norm=False)
-        tokens = self.backbone.vit.norm(torch.cat([end.cls[:, None], end.storage, end.patches], dim=1))
-        return taps, self._after_head(self.backbone.split(tokens, end.grid))
+        taps, end = self.backbone.with_taps(pixels, blocks)
+        return taps, self._after_head(end)
 
     def _after_head(self, raw: DinoFeatures) -> DinoFeatures:
         # the paper drops the storage tokens before the head; the released code does so after it
         tokens = self.head(torch.cat([raw.cls[:, None], raw.storage, raw.patches], dim=1))
-        return self.backbone.split(tokens, raw.grid)
+        return DinoFeatures(tokens[:, 0], tokens[:, 1 : self.global_tokens], tokens[:, self.global_tokens :], raw.grid)
 
 
 class _TextBlock(nn.Module):
@@ -257,6 +269,23 @@ class DinoTxt(nn.Module):
     def encode_text(self, ids: Tensor) -> Tensor:
         """(T, 2C) embeddings of (T, context) token ids, not normalised; the first half is global, the second local."""
         return self.text_model(ids)  # type: ignore[no-any-return]
+
+
+def convert_dinov2_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keys of the authors' files for DINOv2, one of the vision head and one of the text tower, renamed to ours."""
+    if "ln_final.weight" in state:
+        return {f"visual_model.head.{name.replace('block_list.', 'blocks.')}": value for name, value in state.items()}
+    return {f"text_model.{name}": value for name, value in state.items()}
+
+
+def image_descriptor(features: DinoFeatures) -> Tensor:
+    """(B, 2C) unit descriptors of whole images: CLS beside the mean of the patches (Sec. 3.2)."""
+    return F.normalize(torch.cat([features.cls, features.patches.mean(dim=1)], dim=-1), dim=-1)
+
+
+def class_descriptor(text: Tensor) -> Tensor:
+    """(2C,) unit vector of a class for whole images: the mean of its (P, 2C) prompts' unit embeddings."""
+    return F.normalize(F.normalize(text, dim=-1).mean(dim=0), dim=0)
 
 
 def global_half(text: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class DinoV2Config:
 
 
 SPECS = {
+    "vits14_reg": DinoV2Config(width=384, depth=12, heads=6),
     "vitb14": DinoV2Config(width=768, depth=12, heads=12, registers=0),
     "vitb14_reg": DinoV2Config(width=768, depth=12, heads=12),
     "vitl14_reg": DinoV2Config(width=1024, depth=24, heads=16),

@@ -268,6 +268,17 @@ class DinoV3(nn.Module):
         """
         return self._transform(self._embed_patches(pixels), blocks, norm=norm)
 
+    def with_taps(self, pixels: Tensor, blocks: list[int]) -> tuple[list[DinoFeatures], DinoFeatures]:
+        """Tokens after the given zero-based blocks, without a norm, and those of `forward`, in one pass."""
+        *taps, end = self.intermediate(pixels, [*blocks, self.config.depth - 1], norm=False)
+        tokens = self.vit.norm(torch.cat([end.cls[:, None], end.storage, end.patches], dim=1))
+        return taps, self.split(tokens, end.grid)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks."""
+        return self.vit.model.layer
+
     def with_stem(self, pixels: Tensor) -> tuple[Tensor, DinoFeatures]:
         """(B, C, h, w) output of the patch embedding, and the tokens of `forward`, in one pass."""
         patches = self._embed_patches(pixels)

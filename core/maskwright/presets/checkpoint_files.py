@@ -31,6 +31,8 @@ _TABLES = (
 """Keys under which training tools keep weights, the best first."""
 _PREFIXES = ("module.", "_orig_mod.", "model.", "teacher.", "ema_model.", "backbone.", "encoder.")
 """What wrappers put before every key."""
+_TEXT_HEAD = "head.linear_projection.weight"
+"""A key of dino.txt's text tower for DINOv2, whose `backbone.` and `head.` are its own."""
 _HEADS = ("dino_head.", "ibot_head.", "head.")
 """Parts of a pretraining checkpoint beside the backbone, which no preset needs."""
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Unsupported \w+:? ([a-z_]\w*\.[\w.]+)")
@@ -244,7 +246,7 @@ def _unwrapped(table: dict[str, Tensor], beside: list[str], taken: str) -> Weigh
         heads = [key for key in table if key.startswith(_HEADS)]
         body = {key: value for key, value in table.items() if key not in heads}
         prefix = next((prefix for prefix in _PREFIXES if body and all(key.startswith(prefix) for key in body)), None)
-        if prefix is None:
+        if prefix is None or _TEXT_HEAD in table:
             return Weights(table, beside, taken)
         if heads:
             beside = [*beside, *sorted({key.partition(".")[0] for key in heads})]

@@ -83,8 +83,12 @@ def _value(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
         raise TypeError(f"{value!r} is none of {', '.join(map(repr, typing.get_args(hint)))}")
     if value is not None and typing.get_origin(hint) is types.UnionType:
-        # X | None
-        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+        # X | None, or X | Y, of which the first that has all keys
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        fitting = (
+            part for part in parts[1:] if isinstance(value, dict) and not set(value) <= {*_keys(parts[0]).values()}
+        )
+        hint = next(fitting, parts[0])
     if dataclasses.is_dataclass(hint):
         return from_plain(typing.cast(Any, hint), value)
     if isinstance(value, list) and typing.get_origin(hint) is tuple:

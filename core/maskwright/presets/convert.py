@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.resources import files as resources
 from json import loads
 from pathlib import Path
@@ -25,8 +26,8 @@ from maskwright.models.anyup import convert_official as convert_anyup
 from maskwright.models.clip_text import ClipText
 from maskwright.models.clip_text import convert_hub as convert_clip_hub
 from maskwright.models.clip_text import convert_official as convert_clip
-from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig
-from maskwright.models.dinov2 import DinoV2
+from maskwright.models.dinotxt import SPECS, DinoTxt, DinoTxtConfig, convert_dinov2_part
+from maskwright.models.dinov2 import DinoV2, DinoV2Config
 from maskwright.models.dinov2 import convert_hub as convert_dinov2_hub
 from maskwright.models.dinov2 import convert_official as convert_dinov2
 from maskwright.models.dinov3 import SPECS as BACKBONES
@@ -46,7 +47,7 @@ from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Talk2Dino, Talk2
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
 from maskwright.presets.checkpoint_files import read_checkpoint, weight_files
-from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Insid3Settings, PointMatching
+from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Insid3Settings, PointMatching, SlideProtocol
 from maskwright.presets.config_io import to_plain
 from maskwright.presets.official import OFFICIAL
 from maskwright.presets.weights import save_part, write_part
@@ -105,7 +106,7 @@ def _import_kind(paths: Sequence[Path], name: str, folder: Path) -> None:
     elif kind == "dinov3seg":
         import_dinov3seg(paths, folder, SEG_SPECS["vitl16"])
     else:
-        import_dinotxt(paths, folder, SPECS["vitl16"])
+        import_dinotxt(paths, folder, SPECS["vitl14" if kind == "dinov2txt" else "vitl16"])
 
 
 def _model_card(name: str, paths: Sequence[Path]) -> str:
@@ -293,21 +294,24 @@ def import_dinotxt(paths: Sequence[Path], folder: Path, config: DinoTxtConfig) -
     if vocabulary is None:
         raise BadWeights(_NO_VOCABULARY)
     clip_tokenizer(vocabulary, context=config.text.context)
+    settings = {"model": to_plain(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_80")}
+    method, points = Insid3Config(components=components_for(config.backbone.width)), PointMatching()
+    if isinstance(config.backbone, DinoV2Config):
+        # the files have no scale of the cosines, which segmentation does not use
+        state.setdefault("logit_scale", torch.tensor([1 / 0.07]).log())
+        # the paper's windows; squares of whole patches near those of DINOv3
+        settings["protocol"] = to_plain(SlideProtocol(short_sides=(448,), window=448, stride=224))
+        patch = config.backbone.patch
+        method = replace(method, size=method.size // patch * patch)
+        points = replace(points, size=points.size // patch * patch)
     with without_initialization():
         model = DinoTxt(config)
     _load(model, state, folder)
     with _writing(folder):
         with suppress(shutil.SameFileError):
             shutil.copyfile(vocabulary, folder / vocabulary.name)
-        save_part(
-            folder,
-            "dinotxt",
-            model.state_dict(),
-            {"model": to_plain(config), "tokenizer": vocabulary.name, "prompts": _templates("imagenet_80")},
-            dtype=torch.float32,
-        )
-        method = Insid3Config(components=components_for(config.backbone.width))
-        write_part(folder, "insid3", to_plain(Insid3Settings(method=method, points=PointMatching())))
+        save_part(folder, "dinotxt", model.state_dict(), settings, dtype=torch.float32)
+        write_part(folder, "insid3", to_plain(Insid3Settings(method=method, points=points)))
     return folder
 
 
@@ -368,8 +372,14 @@ def _converted(
 
 def _dinotxt_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Recognise a file of dino.txt, a backbone or head with text tower, and convert it."""
+    if "pos_embed" in state:
+        return {_BACKBONE + name: value for name, value in convert_dinov2(state).items()}
+    if "embeddings.position_embeddings" in state:
+        return {_BACKBONE + name: value for name, value in convert_dinov2_hub(state).items()}
     if "cls_token" in state:
         return {_BACKBONE + name: value for name, value in convert_official(state).items()}
     if "embeddings.cls_token" in state:
         return {_BACKBONE + name: value for name, value in convert_hub(state).items()}
+    if "ln_final.weight" in state or "backbone.ln_final.weight" in state:
+        return convert_dinov2_part(state)
     return {name: value for name, value in state.items() if not name.startswith(_BACKBONE)}

@@ -91,7 +91,7 @@ class Loaded(Generic[SettingsT, ModelT]):
 
 
 LoadedDinoTxt: TypeAlias = Loaded[DinoTxtSettings, DinoTxt]
-LoadedInsid3: TypeAlias = Loaded[Insid3Settings, DinoV3]
+LoadedInsid3: TypeAlias = Loaded[Insid3Settings, DinoV2 | DinoV3]
 LoadedSam: TypeAlias = Loaded[SamSettings, Sam]
 LoadedDinov3Seg: TypeAlias = Loaded[Dinov3SegSettings, Dinov3Seg]
 LoadedTalk2Dino: TypeAlias = Loaded[Talk2DinoSettings, Talk2Dino]

@@ -120,6 +120,8 @@ _DINOTXT = (
     _VOCABULARY,
 )  # fmt: skip
 
+_DINOV2TXT = "dinov2_vitl14_reg4_dinotxt_tet1280d20h24l"
+
 _CLIP = OfficialFile(
     "ViT-B-16.pt", "CLIP ViT-B/16, of which the text tower is used", "https://github.com/openai/CLIP", "MIT",
     hub=_CLIP_HUB, part="text", size=_SINGLE * 149_620_737,
@@ -242,6 +244,29 @@ OFFICIAL = {
         "dino.txt ViT-L", "dino.txt on DINOv3 ViT-L/16: zero-shot text prompts, 866.6 M parameters", _DINOTXT,
         ("text", "example"),
         "Any English word, zero-shot, and examples on the same DINOv3 ViT-L/16 backbone.",
+    ),
+    "dinov2txt-l": OfficialPreset(
+        "dino.txt ViT-L on DINOv2",
+        "dino.txt as in its paper, on DINOv2 ViT-L/14 with registers: zero-shot text prompts, 867.8 M parameters",
+        (
+            _dinov2("l", "facebook/dinov2-with-registers-large", 304_372_736),
+            *(
+                OfficialFile(
+                    f"{_DINOV2TXT}_{part}.pth", f"dino.txt {what} for DINOv2",
+                    "https://github.com/facebookresearch/dinov2", "Apache-2.0", part=kind,
+                    addresses=(f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/{_DINOV2TXT}_{part}.pth",),
+                    size=_SINGLE * parameters,
+                )
+                for part, what, kind, parameters in (
+                    ("vision_head", "vision head", "head", 25_326_336),
+                    ("text_encoder", "text encoder", "text", 538_131_200),
+                )
+            ),
+            _VOCABULARY,
+        ),
+        ("text", "example"),
+        "Any English word, zero-shot: mIoU 62.1 on Pascal VOC (20 classes), 32.1 on Cityscapes, 30.9 on Pascal Context "
+        "and 20.6 on ADE20K; 81.4 % of ImageNet's images named (Jose et al., 2024).",
     ),
     "dinov3seg-l": OfficialPreset(
         "dinov3.seg ViT-L, untrained",

@@ -61,6 +61,11 @@ class Schedule:
     pretrained_lr_scale: float = 1.0
     """Factor on `lr` for pretrained modules."""
     weight_decay: float = 0.05
+    decayed: Literal["kernels", "all_but_norms"] = "kernels"
+    """Parameters with weight decay: matrices and kernels except embeddings; or, as CAT-Seg has it, all except norms,
+    tables of positions and `nn.Embedding`, so biases too."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's averages of the gradient and of its square."""
     warmup: float
     """Share of the steps that the warm-up takes."""
     clip_norm: float = 1.0
@@ -91,6 +96,8 @@ class CropSchedule(Schedule):
     """Side of the square training crops in pixels."""
     short_side: tuple[int, int]
     """Range in pixels that the short side of an image is resized to before cropping."""
+    augment: Literal["maskwright", "catseg"] = "maskwright"
+    """How images are drawn and varied, see `augmentation`; as CAT-Seg does, all images take turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +146,12 @@ class SegConfig(CropSchedule):
     lr: float = 2e-4
     pretrained_lr_scale: float = 0.01
     weight_decay: float = 1e-4
+    decayed: Literal["kernels", "all_but_norms"] = "all_but_norms"
+    betas: tuple[float, float] = (0.9, 0.999)
     warmup: float = 0.0
     clip_norm: float = 0.01
     ema: float = 0.0
+    augment: Literal["maskwright", "catseg"] = "catseg"
     label_stride: int = 1
     """Pixels per label; 1 compares at full size."""
     max_classes: int | None = None
@@ -166,7 +176,8 @@ class SegConfig(CropSchedule):
 
 TINY_SEG = SegConfig(
     model=TINY_DINOV3SEG, steps=2500, batch=16, crop=320, short_side=(230, 560), lr=1e-3, weight_decay=0.02,
-    warmup=0.04, clip_norm=1.0, ema=0.998, label_stride=4, max_classes=20, dice=1.0, none_loss=0.3,
+    decayed="kernels", betas=(0.9, 0.98), augment="maskwright", warmup=0.04, clip_norm=1.0, ema=0.998,
+    label_stride=4, max_classes=20, dice=1.0, none_loss=0.3,
     frozen_encoders=True, feature_mixing=0.5, new_early=True, text_every=4, prompt=None,
 )  # fmt: skip
 """dinov3.seg of the bundled preset."""

@@ -164,7 +164,7 @@ class Trainer(Generic[T]):
             module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = _parameter_groups(trained, config, lr_scale or _scale_of(trained, config, pretrained))
         self._lr_scales = [group.pop("lr_scale") for group in groups]
-        self._optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
+        self._optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=config.betas)
         self._state = out / state
         self._save_every = _SAVE_EVERY
         self._largest = config.batch
@@ -193,7 +193,11 @@ class Trainer(Generic[T]):
             MaskwrightError: The memory does not suffice for one image, or the loss of the first steps is not a number.
         """
         config, progress = self.config, options.progress
-        loader = DataLoader(steps, batch_size=None, sampler=range(self.step, config.steps), num_workers=options.workers)
+        loader = DataLoader(
+            steps, batch_size=None, sampler=range(self.step, config.steps), num_workers=options.workers,
+            # readers of images are functions, which only a fork takes along
+            multiprocessing_context="fork" if options.workers else None,
+        )  # fmt: skip
         since, since_step, saved = time.monotonic(), self.step, time.monotonic()
         measurement = _Measurement(options, preset)
         for step, batch in enumerate(loader, start=self.step):
@@ -364,20 +368,34 @@ def _out_of_memory(error: RuntimeError) -> bool:
 def _parameter_groups(
     trained: nn.Module, config: Schedule, lr_scale_of: Callable[[str], float]
 ) -> list[dict[str, Any]]:
-    """Trainable parameters by learning-rate factor; weight decay for matrices and kernels, not for embeddings."""
+    """Trainable parameters by learning-rate factor and weight decay."""
+    undecayed = _without_decay(trained, config)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.named_parameters():
         if parameter.requires_grad:
-            undecayed = parameter.ndim < 2 or any(part in name for part in _EMBEDDINGS)
-            groups.setdefault((lr_scale_of(name), 0.0 if undecayed else config.weight_decay), []).append(parameter)
+            decay = 0.0 if name in undecayed else config.weight_decay
+            groups.setdefault((lr_scale_of(name), decay), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "lr_scale": lr_scale}
         for (lr_scale, decay), parameters in groups.items()
     ]
 
 
+def _without_decay(trained: nn.Module, config: Schedule) -> set[str]:
+    """Names of the parameters without weight decay."""
+    names = {name: parameter.ndim for name, parameter in trained.named_parameters()}
+    if config.decayed == "kernels":
+        return {name for name, ndim in names.items() if ndim < 2 or any(part in name for part in _EMBEDDINGS)}
+    modules = {name: module for name, module in trained.named_modules() if isinstance(module, _UNDECAYED)}
+    own = {f"{name}.{parameter}" for name, module in modules.items() for parameter, _ in module.named_parameters()}
+    return own | {name for name in names if any(part in name for part in _POSITIONS)}
+
+
 _EMBEDDINGS = ("token_embedding", "positional_embedding", "pos_embed", "rel_pos", "_token", "padding_", "freqs")
 """Parts of the names of parameters that are looked up or added, not multiplied."""
+_POSITIONS = ("pos_embed", "rel_pos")
+"""The same for tables of positions of image encoders."""
+_UNDECAYED = (nn.Embedding, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._BatchNorm)
 
 
 @torch.no_grad()

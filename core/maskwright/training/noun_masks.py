@@ -50,7 +50,7 @@ class NounImages:
 
 
 def read_noun_images(
-    folders: Sequence[Path], background: frozenset[str] = frozenset(), skip: frozenset[str] = frozenset()
+    folders: Sequence[Path], background: frozenset[str] = frozenset(), skip: frozenset[str] | None = frozenset()
 ) -> NounImages:
     """Read labelled folders, except held-out images; category names are the nouns.
 
@@ -60,7 +60,7 @@ def read_noun_images(
     Args:
         folders: With `images/` and COCO `annotations.json`.
         background: Names of the folders whose unlabelled pixels belong to none of their categories.
-        skip: Image names without extension to leave out.
+        skip: Image names without extension to leave out beside held-out ones; None takes every image.
 
     Raises:
         MaskwrightError: No labelled folder, or no mask at all.
@@ -74,7 +74,7 @@ def read_noun_images(
         own = {key: numbers.setdefault(name.strip().lower(), len(numbers)) for key, name in data.categories.items()}
         complete = np.array([] if pseudo else sorted(set(own.values())), np.int64)
         for row in data:
-            if held_out(row.file.name) or row.file.stem in skip:
+            if skip is not None and (held_out(row.file.name) or row.file.stem in skip):
                 continue
             image = _image(row, own, complete, every_pixel=pseudo or folder.name in background)
             images += [image] if image.masks else []

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image as Pillow
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -24,6 +25,7 @@ from torch import Tensor
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import atomic_save
+from maskwright.formats.captions import CaptionedImage
 from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.talk2dino import (
     InfoNce,
@@ -38,7 +40,6 @@ from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
 from maskwright.presets.loading import Preset
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.training.captions import CaptionedImage
 from maskwright.training.data import MEAN, STD
 from maskwright.training.prompts import PROMPTS
 
@@ -68,11 +69,14 @@ class ProjectionSettings:
     lr: float = 1e-4
     """Learning rate of Adam, or its peak where a cosine over the epochs follows."""
     released: bool = True
-    """As in the authors' code: an epoch has every caption of every image once, the learning rate is constant, and the
-    loss has its initial scale. Otherwise an epoch has one caption per image, rare ones more often, the rate follows a
-    cosine, the scale learns, and further images with a caption are no negatives of it: for few images."""
-    size: int = 518
-    """Side in pixels of the square that images are resized to; see `Talk2Dino.regions`."""
+    """As in the authors' code: an epoch has every caption of every image once, the learning rate is constant, the loss
+    has its initial scale, and of an image the middle square is seen. Otherwise an epoch has one caption per image, rare
+    ones more often, the rate follows a cosine, the scale learns, further images with a caption are no negatives of it,
+    and images are stretched to a square: for few images."""
+    size: int = 448
+    """Side in pixels of that square; see `Talk2Dino.regions`."""
+    all_images: bool = False
+    """Train on every image; otherwise held-out ones and those of the sample gallery are left out."""
     hidden: int | None = None
     """Width between the two affine maps; None is that of the patches."""
     seed: int = 0
@@ -287,7 +291,8 @@ def _image_embeddings(
         part = files[start : start + _SHARD]
         stats = [(file.name, *_stamp(file)) for file in part]
         visual = type(encoders.model.visual).__name__
-        key = f"{encoders.sha256} {visual} {settings.size} {encoders.stretch} {stats}"
+        crop = " crop" if settings.released else ""
+        key = f"{encoders.sha256} {visual} {settings.size}{crop} {encoders.stretch} {stats}"
         shard = cache / f"regions-{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
         try:
             regions = load_file(shard)["regions"]
@@ -296,7 +301,7 @@ def _image_embeddings(
             rows = []
             for done, file in enumerate(part, start=start):
                 _report(progress, done, len(files), _IMAGES)
-                rows.append(_encode(encoders, file, settings.size, device))
+                rows.append(_encode(encoders, file, settings, device))
             regions = torch.stack(rows)
             _save_shard(shard, regions)
         shards.append(regions[:, chosen])
@@ -316,9 +321,19 @@ def _save_shard(shard: Path, regions: Tensor) -> None:
 
 
 @torch.no_grad()
-def _encode(encoders: Encoders, file: Path, size: int, device: torch.device) -> Tensor:
+def _encode(encoders: Encoders, file: Path, settings: ProjectionSettings, device: torch.device) -> Tensor:
     """(regions, C) of one image."""
     pixels = Image.open(file).pixels
+    if settings.released:
+        pixels = _middle(pixels, settings.size)
     image = (np.asarray(stretch_contrast(pixels) if encoders.stretch else pixels, np.float32) / 255 - MEAN) / STD
     batch = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
-    return encoders.model.regions(batch, size)[0].half().cpu()
+    return encoders.model.regions(batch, settings.size)[0].half().cpu()
+
+
+def _middle(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle square of an (H, W, 3) image whose short side was resized to `size`, bicubic."""
+    height, width = (size * side // min(pixels.shape[:2]) for side in pixels.shape[:2])
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = Pillow.fromarray(pixels).resize((width, height), Pillow.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))

@@ -25,9 +25,9 @@ from maskwright.domain import Image, rle
 from maskwright.engine import Engine
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import write_text
+from maskwright.formats.captions import CaptionedImage
 from maskwright.imaging.geometry import components
 from maskwright.progress import NO_PROGRESS, Progress
-from maskwright.training.captions import CaptionedImage
 from maskwright.training.vocabulary import Vocabulary
 
 __all__ = ["PseudoCounts", "PseudoSettings", "caption_nouns", "make_pseudo_masks"]

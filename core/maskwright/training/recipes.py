@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from maskwright.errors import Cancelled, MaskwrightError
-from maskwright.formats.labelled_folder import LabelledFolder
+from maskwright.errors import Cancelled, MaskwrightError, UsageError
+from maskwright.formats.captions import read_captions
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
 from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, OvsDinoSettings, WindowProtocol
@@ -33,9 +35,8 @@ from maskwright.presets.saving import save_ovs_dino, save_projection
 from maskwright.presets.weights import save_record
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training import dinov3seg, ovs_dino, projection
-from maskwright.training.captions import read_captions
 from maskwright.training.config import TINY_OVS, TINY_SEG, OvsConfig, SegConfig
-from maskwright.training.data import Source, read_source
+from maskwright.training.data import Source, folder_classes, read_source
 from maskwright.training.loop import RunOptions, TimeLimit, TrainProgress
 from maskwright.training.noun_masks import read_noun_images
 from maskwright.training.projection import ProjectionResult, ProjectionSettings
@@ -53,18 +54,26 @@ __all__ = [
 ]
 
 
+_WORKERS = 8
+"""Processes that read batches ahead, at most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
     """Training data, output folder, length and device of a recipe."""
 
     folders: Sequence[Path]
-    """Labelled folders; held-out images and those of the sample gallery are left out."""
+    """Labelled folders, or COCO-Stuff as published; see `all_images`."""
     out: Path
     """Preset folder; an unfinished run in it is resumed."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """Share of each batch by folder name; default 1."""
     background: frozenset[str] = frozenset()
     """Names of folders whose unlabelled pixels belong to none of their classes."""
+    all_images: bool = False
+    """Train on every image; otherwise held-out ones and those of the sample gallery are left out."""
+    augment: Literal["maskwright", "catseg"] | None = None
+    """How images are drawn and varied; None is CAT-Seg's way for imported parts of dinov3.seg, else our own."""
     steps: int | None = None
     """Number of steps; None is that of the bundled preset, or the paper's for imported parts of dinov3.seg."""
     minutes: float | None = None
@@ -87,11 +96,9 @@ class TrainingJob:
             exactly: Every category is a class of its own, in file order; otherwise the bundled list of synonyms joins
                 some (of COCO-Stuff's 171, 160 remain) and says which contain others.
         """
-        names = dict.fromkeys(
-            name for folder in self.folders for name in LabelledFolder.read(folder).categories.values()
-        )
+        names = dict.fromkeys(name for folder in self.folders for name in folder_classes(folder))
         vocabulary = Vocabulary.plain(list(names)) if exactly else Vocabulary(names)
-        skip = gallery_images()
+        skip = self.skipped()
         sources = [
             read_source(
                 folder, index, vocabulary, weight=self.weights.get(folder.name, 1.0),
@@ -101,10 +108,16 @@ class TrainingJob:
         ]  # fmt: skip
         return self._checked(sources), vocabulary
 
+    def skipped(self) -> frozenset[str] | None:
+        """Names without extension of images that are left out beside held-out ones; None takes every image."""
+        return None if self.all_images else gallery_images()
+
     def options(self) -> RunOptions:
-        """Device and callbacks of a run that starts now."""
+        """Device and callbacks of a run that starts now; on a GPU other processes read batches ahead."""
         progress, device = TimeLimit(self.progress, self.minutes), str(choose_device(self.device))
-        return RunOptions(device=device, progress=progress, on_step=self._log_step)
+        ahead = device.startswith("cuda") and hasattr(os, "fork")
+        workers = min(_WORKERS, os.cpu_count() or 1) if ahead else 0
+        return RunOptions(device=device, progress=progress, on_step=self._log_step, workers=workers)
 
     def _checked(self, sources: list[Source]) -> list[Source]:
         for source in sources:
@@ -141,7 +154,13 @@ def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
         config, stretch = SegConfig(model=imported.model), imported.stretch
     else:
         config = replace(config, model=on_encoders_of(job.out, config.model))
-    config = replace(config, steps=job.steps or config.steps, seed=job.seed)
+    config = replace(
+        config, steps=job.steps or config.steps, seed=job.seed, augment=job.augment or config.augment
+    )  # fmt: skip
+    if config.augment == "catseg" and job.weights:
+        raise UsageError(
+            "--weight goes with --augment maskwright; as CAT-Seg draws images, all take turns.", "Leave it out."
+        )
     sources, vocabulary = job.labelled(stretch=stretch, exactly=published)
     return dinov3seg.train(sources, vocabulary, config, job.out, job.options())
 
@@ -195,7 +214,8 @@ def train_projection(
             known.add(existing[TALK2DINO].get("built_on"))
         if encoders.sha256 not in known:
             raise MaskwrightError(f"{out} holds another preset than {base.name}. Name another folder with --out.")
-    images = [image for folder in folders for image in read_captions(folder, gallery_images())]
+    skip = None if settings.all_images else gallery_images()
+    images = [image for folder in folders for image in read_captions(folder, skip)]
     result = projection.train(
         encoders, images, settings, out / "regions", device=choose_device(device), progress=progress
     )  # fmt: skip
@@ -220,7 +240,7 @@ def train_ovs_dino(job: TrainingJob, config: OvsConfig | None = None) -> bool:
     """
     config = config or ovs_config(job.out)
     config = replace(config, steps=job.steps or config.steps, seed=job.seed)
-    data = read_noun_images(job.folders, job.background, gallery_images())
+    data = read_noun_images(job.folders, job.background, job.skipped())
     job.log(f"{len(data.images)} images, {len(data.nouns)} nouns; {data.without_masks} images without a mask left out")
     torch.manual_seed(config.seed)
     parts = sections(job.out)

@@ -113,14 +113,34 @@ def test_what_was_trained_before_learns_at_its_share_of_the_rate(out: Path, tmp_
     for name, value in trained.model.named_parameters():
         if value.requires_grad:
             assert rates[id(value)] == (1.0 if name.startswith("aggregator.") else 0.01), name
-    decayed = {id(p) for group in trainer._optimizer.param_groups if group["weight_decay"] for p in group["params"]}
-    for name, value in trained.model.named_parameters():
-        looked_up = value.ndim < 2 or any(word in name for word in ("embedding", "token", "rel_pos", "freqs"))
+    fresh = TrainedDinov3Seg(initial_model(config, out)[0], replace(config, new_early=True))
+    assert fresh.model.anyup not in fresh.pretrained
+
+
+def test_the_optimizer_is_catsegs(out: Path, tmp_path: Path) -> None:
+    """Biases decay, norms and embeddings do not: CAT-Seg's rule, module by module; AdamW's own averages."""
+    config = replace(SegConfig(), model=dinov3seg_settings(out).model)
+    trained = TrainedDinov3Seg(initial_model(config, out)[0], config)
+    trainer = Trainer(trained, config, tmp_path, "cpu", pretrained=trained.pretrained)
+    groups = trainer._optimizer.param_groups
+    assert {group["betas"] for group in groups} == {(0.9, 0.999)}
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    seen = []
+    for module in trained.modules():
+        norm = "Norm" in type(module).__name__
+        for name, value in module.named_parameters(recurse=False):
+            if value.requires_grad:
+                zero = norm or isinstance(module, torch.nn.Embedding) or "pos_embed" in name or "rel_pos" in name
+                assert decays[id(value)] == (0.0 if zero else 1e-4), name
+                seen.append((name == "bias", zero))
+    assert {(True, True), (True, False), (False, True), (False, False)} <= set(seen)
+    own = Trainer(trained, replace(config, decayed="kernels", betas=(0.9, 0.98)), tmp_path, "cpu")
+    decayed = {id(p) for group in own._optimizer.param_groups if group["weight_decay"] for p in group["params"]}
+    for name, value in trained.named_parameters():
+        looked_up = value.ndim < 2 or any(word in name for word in ("_embedding", "token", "rel_pos", "freqs"))
         patches = "patch_embeddings" in name and value.ndim > 1
         if value.requires_grad:
             assert (id(value) in decayed) == (patches or not looked_up), name
-    fresh = TrainedDinov3Seg(initial_model(config, out)[0], replace(config, new_early=True))
-    assert fresh.model.anyup not in fresh.pretrained
 
 
 @pytest.fixture

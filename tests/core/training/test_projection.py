@@ -20,6 +20,7 @@ from torch import Tensor
 from maskwright.domain import rle
 from maskwright.engine import Engine
 from maskwright.errors import BadCoco, Cancelled, MaskwrightError
+from maskwright.formats.captions import CaptionedImage, read_captions
 from maskwright.formats.labelled_folder import held_out
 from maskwright.models.talk2dino import Pooling, Talk2Dino
 from maskwright.presets.config_io import sections
@@ -29,12 +30,12 @@ from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
 from maskwright.progress import Progress
 from maskwright.training import projection as module
-from maskwright.training.captions import CaptionedImage, read_captions
 from maskwright.training.projection import (
     TINY_PROJECTION,
     Encoders,
     ProjectionResult,
     ProjectionSettings,
+    _middle,
     default_settings,
     encoders,
     train,
@@ -556,7 +557,7 @@ def test_a_whole_preset_that_was_taught_does_not_look_again(
 def test_settings_are_the_papers_where_the_encoders_are(whole: Path, small_preset: Path, talking_preset: Path) -> None:
     assert default_settings(whole) == ProjectionSettings()
     assert (ProjectionSettings().epochs, ProjectionSettings().batch, ProjectionSettings().lr) == (100, 128, 1e-4)
-    assert (ProjectionSettings().size, ProjectionSettings().pooling) == (518, "max_head")
+    assert (ProjectionSettings().size, ProjectionSettings().pooling) == (448, "max_head")
     assert default_settings(small_preset) == default_settings(talking_preset) == TINY_PROJECTION
     assert default_settings(whole, epochs=3, seed=7) == replace(ProjectionSettings(), epochs=3, seed=7)
 
@@ -572,3 +573,20 @@ def test_a_saved_projection_keeps_nothing_of_the_one_before(talking_preset: Path
     assert again is not None
     assert again.settings.retrieval_size == 128
     assert _equal(dict(made.state_dict()), dict(again.model.projection.state_dict()))
+
+
+def test_the_middle_square_as_released() -> None:
+    """Short side resized, bicubic and antialiased, centre cropped: beside torch's formulation."""
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.random((1, 3, 9, 14)))
+    pixels = torch.nn.functional.interpolate(coarse, (90, 143), mode="bicubic").clamp(0, 1)
+    image = (pixels[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    found = _middle(image, 56)
+    whole = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    resized = torch.nn.functional.interpolate(whole, (56, 56 * 143 // 90), mode="bicubic", antialias=True)
+    left = round((resized.shape[-1] - 56) / 2)
+    expected = resized[0, :, :, left : left + 56].permute(1, 2, 0).clamp(0, 255).numpy()
+    assert found.shape == (56, 56, 3)
+    assert np.abs(found - expected).max() < 1.5
+    tall = np.ascontiguousarray(image.transpose(1, 0, 2))
+    assert np.abs(_middle(tall, 56).transpose(1, 0, 2).astype(int) - found.astype(int)).max() <= 1

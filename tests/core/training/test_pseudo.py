@@ -13,11 +13,11 @@ from PIL import Image as Pillow
 import maskwright as mw
 from maskwright.domain import ModelRef, Prediction, PromptKind, Provenance
 from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.formats.captions import CaptionedImage, read_captions
 from maskwright.progress import Progress
 from maskwright.project import Project
 from maskwright.project.coco_import import ImportOptions
 from maskwright.training import pseudo
-from maskwright.training.captions import CaptionedImage, read_captions
 from maskwright.training.noun_masks import read_noun_images
 from maskwright.training.pseudo import PseudoSettings, caption_nouns, make_pseudo_masks
 

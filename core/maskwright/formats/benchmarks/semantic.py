@@ -25,7 +25,7 @@ from maskwright.formats.benchmarks.files import (
     read_pickle,
 )
 
-__all__ = ["SEMANTIC", "BenchmarkImage", "Semantic"]
+__all__ = ["SEMANTIC", "BenchmarkImage", "Semantic", "stuff_training_images"]
 
 Labels = NDArray[np.int16]
 
@@ -34,6 +34,7 @@ class BenchmarkImage(NamedTuple):
     """An image with its label map; both are read when they are asked for."""
 
     name: str
+    file: Path
     image: Callable[[], Image]
     labels: Callable[[], Labels]
     """(H, W) int16"""
@@ -59,7 +60,7 @@ class Semantic:
 
 
 def _entry(file: Path, labels: Callable[[], Labels]) -> BenchmarkImage:
-    return BenchmarkImage(file.name, lambda: Image.open(file), labels)
+    return BenchmarkImage(file.name, file, lambda: Image.open(file), labels)
 
 
 def _mapped(file: Path, table: NDArray[np.int16]) -> Callable[[], Labels]:
@@ -194,7 +195,7 @@ def _ade_847(folder: Path) -> list[BenchmarkImage]:
             to = _ade_size(*opened.size_hw)
             return opened if to == opened.size_hw else Image(_bilinear(opened.pixels, to), name=file.name)
 
-        return BenchmarkImage(file.name, image, labels)
+        return BenchmarkImage(file.name, file, image, labels)
 
     # the index names files from the folder that holds the data set's own
     pairs = zip(data["folder"], data["filename"], strict=True)
@@ -253,16 +254,21 @@ _STUFF = tuple(n for n in range(182) if n not in {11, 25, 28, 29, 44, 65, 67, 68
 _THINGS = 80
 
 
-def _stuff(folder: Path, *, only_things: bool) -> list[BenchmarkImage]:
+def _stuff(folder: Path, split: str = "val2017", *, only_things: bool) -> list[BenchmarkImage]:
     labels = place(
-        folder, "stuffthingmaps/val2017", "annotations/val2017", "stuffthingmaps_trainval2017/val2017",
+        folder, f"stuffthingmaps/{split}", f"annotations/{split}", f"stuffthingmaps_trainval2017/{split}",
         what="COCO-Stuff's label maps",
     )  # fmt: skip
-    images = place(folder, "val2017", "images/val2017", what="the images of COCO val2017")
+    images = place(folder, split, f"images/{split}", what=f"the images of COCO {split}")
     # COCO-Object counts stuff and unlabelled pixels as background
     table = _table(_STUFF[:_THINGS], 256, 0) if only_things else _table(_STUFF, 182, IGNORED)
     files = sorted(labels.glob("*.png"))
     return [_entry(images / f"{file.stem}.jpg", _mapped(file, table)) for file in files if file.stem.isdigit()]
+
+
+def stuff_training_images(folder: Path) -> list[BenchmarkImage]:
+    """The training images of COCO-Stuff, labelled as those of its benchmark; raises MaskwrightError."""
+    return _stuff(folder, "train2017", only_things=False)
 
 
 SEMANTIC = {

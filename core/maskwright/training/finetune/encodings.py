@@ -23,8 +23,8 @@ from maskwright.models.dinov3seg import Dinov3Seg
 from maskwright.models.normalization import normalize
 from maskwright.presets.config import Dinov3SegSettings
 from maskwright.presets.loading import needs_single_precision
+from maskwright.training.augmentation import jitter_colors
 from maskwright.training.config import TuneConfig
-from maskwright.training.data import jitter_colors
 from maskwright.training.finetune.images import TrainingImage
 
 __all__ = ["Encoded", "Encodings", "Variant", "Variants"]

@@ -95,9 +95,9 @@ def read_images(data: Path, vocabulary: Vocabulary, skip: frozenset[str]) -> Tin
     teachers = _Teachers(data / "pseudo", vocabulary)
     labelled, objects = [], []
     for index, (name, (share, click_share)) in enumerate(LABELLED.items()):
-        labelled.append(
-            read_source(data / name, index, vocabulary, weight=share, background=name in _BACKGROUND, skip=skip)
-        )
+        source = read_source(data / name, index, vocabulary, weight=share, background=name in _BACKGROUND, skip=skip)
+        # each is drawn many times
+        labelled.append(replace(source, samples=tuple(source.samples)))
         source = read_objects(data / name, weight=click_share, skip=skip)
         # a garment is a part of a person, who is one more object
         objects.append(replace(source, parts=name == "clothing"))
