@@ -1,4 +1,4 @@
-"""`ablate`: dinov3.seg or OVS-DINO trained with one part left out at a time."""
+"""`ablate`: variants of dinov3.seg or OVS-DINO, trained and measured."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from maskwright.cli.output import Device, Json, print_message, print_result, progress_bar
 from maskwright.cli.train import Background, Weight, batch_shares
+from maskwright.errors import UsageError
 
 __all__ = ["ablate"]
 
@@ -19,13 +20,20 @@ class _Paper(StrEnum):
     ovs_dino = "ovs-dino"
 
 
+_Table = Annotated[
+    str | None,
+    typer.Option(help="dinov3seg: rows of a table: 3, 4, 5, 11, 12, 14, 15, or parts (left out one at a time)."),
+]
+
+
 def ablate(
     data: Annotated[list[Path], typer.Argument(help="Folders with images/ and COCO annotations.json to train on.")],
     measure: Annotated[list[Path], typer.Option(help="Labelled folder whose held-out images are measured.")],
     out: Annotated[Path, typer.Option(help="Folder for the trained variants; unfinished ones in it are resumed.")],
     paper: Annotated[
-        _Paper, typer.Option(help="Model: dinov3seg (its Table 3), or ovs-dino (its Tables 2 to 4, with boundary IoU).")
+        _Paper, typer.Option(help="Model: dinov3seg, or ovs-dino (its Tables 2 to 4, with boundary IoU).")
     ] = _Paper.dinov3seg,
+    table: _Table = None,
     base: Annotated[str, typer.Option(help="Preset whose encoders and SAM every variant starts from.")] = "tiny",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each variant.")] = 400,
     weight: Weight = None,
@@ -35,12 +43,15 @@ def ablate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Train a model with one part left out at a time, and print the mIoU of each variant."""
+    """Train variants of a model, and print the mIoU of each; their presets stay in --out."""
     from maskwright.presets.folders import find
     from maskwright.project.ablation import ablate, ablate_ovs, as_table
+    from maskwright.project.dinov3seg_rows import TABLES
     from maskwright.settings import Settings
     from maskwright.training.recipes import TrainingJob
 
+    if table is not None and (paper is _Paper.ovs_dino or table not in TABLES):
+        raise UsageError(f"--table is for dinov3seg and one of: {', '.join(TABLES)}.")
     with progress_bar("Steps") as bar:
         job = TrainingJob(
             folders=data,
@@ -53,6 +64,9 @@ def ablate(
             log=print_message,
             progress=bar,
         )
-        measured = ablate_ovs if paper is _Paper.ovs_dino else ablate
-        rows = measured(find(base, Settings.load()), job, measure, limit=limit)
+        folder = find(base, Settings.load())
+        if paper is _Paper.ovs_dino:
+            rows = ablate_ovs(folder, job, measure, limit=limit)
+        else:
+            rows = ablate(folder, job, measure, limit=limit, rows=TABLES[table or "parts"])
     print_result([row.to_dict() for row in rows], as_table(rows), as_json=as_json)

@@ -1,4 +1,4 @@
-"""`maskwright analyse`: what the layers of a preset's backbone hold."""
+"""`maskwright analyse`: what a preset's layers hold, and how its classes lie."""
 
 from __future__ import annotations
 
@@ -61,3 +61,54 @@ def layers(
     lines.append(f"Charts: {', '.join(str(chart) for chart in charts)}")
     value = {**report.to_dict(), "charts": [str(chart.resolve()) for chart in charts]}
     print_result(value, "\n".join(lines), as_json=as_json)
+
+
+@app.command(
+    "classes", epilog="Example: maskwright analyse classes ade --benchmark ade150 --trained-on coco --out classes"
+)
+def classes(
+    data: Annotated[Path, typer.Argument(help="Labelled folder, or that of --benchmark.")],
+    trained_on: Annotated[Path, typer.Option(help="Labelled folder of the training, or COCO-Stuff as published.")],
+    out: Annotated[Path, typer.Option(help="Folder for classes.json.")],
+    benchmark: Annotated[str | None, typer.Option(help="A benchmark of label maps, such as ade150.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="What evaluate --json printed, for the mIoU of seen and unseen classes.")
+    ] = None,
+    preset: Preset = "dinov3txt-l",
+    size: Annotated[int, typer.Option(min=32, help="Side in pixels of the square that images are stretched to.")] = 448,
+    limit: Annotated[int | None, typer.Option(min=1, help="Largest number of images of each set.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Analyse classes as dinov3.seg's paper does: text as predictor of looks, neighbours, seen and unseen classes."""
+    from maskwright.evaluation.classes import LabelledClasses, analyse_classes, class_spaces
+    from maskwright.formats.labelled_folder import load_json
+    from maskwright.models.devices import choose_device
+    from maskwright.presets.folders import find
+    from maskwright.presets.loading import load_dinotxt
+    from maskwright.presets.weights import save_record
+    from maskwright.settings import Settings
+
+    loaded, chosen = load_dinotxt(find(preset, Settings.load())), choose_device(device)
+    known = None
+    if scores is not None:
+        known = load_json(scores)
+        known = known.get("per_class") if isinstance(known, dict) else None
+        if not isinstance(known, dict):
+            raise MaskwrightError(f"{scores} has no IoU by class.", "Name a file that evaluate --json printed.")
+    spaces = []
+    with progress_bar("Images") as bar:
+        for number, (folder, name) in enumerate(((data, benchmark), (trained_on, None))):
+            labelled = LabelledClasses.of(folder, name)
+            labelled = labelled._replace(images=labelled.images[:limit])
+            spaces.append(class_spaces(loaded, labelled, chosen, size=size, progress=bar.part(number, 2)))
+    report = analyse_classes(loaded.ref.name, *spaces, known)
+    out.mkdir(parents=True, exist_ok=True)
+    save_record(out / "classes.json", report.to_dict())
+    lines = [f"{report.classes} classes: {out / 'classes.json'}", "R2 of the prototypes by text:"]
+    lines += [f"{value:.4f}  {space}" for space, value in report.r2.items()]
+    for kind, part in report.seen.items():
+        counts = f"{kind}: {len(part['seen'])} seen, {len(part['unseen'])} unseen"
+        means = (f"{key} {value:.4f}" for key, value in part.get("miou", {}).items() if value is not None)
+        lines.append(", ".join([counts, *means]))
+    print_result(report.to_dict(), "\n".join(lines), as_json=as_json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maskwright.cli.benchmark import BenchmarkOptions, measure_benchmark
-from maskwright.cli.image_level import measure_image_level
+from maskwright.cli.image_level import Comparison, measure_image_level
 from maskwright.cli.output import (
     Cleaning,
     Device,
@@ -72,6 +72,7 @@ _Protocol = Annotated[
     str | None,
     typer.Option(help="As a paper measures: dinov3seg, dinotxt, dinov3txt, talk2dino, ovs-dino, insid3."),
 ]
+_RegionPooling = Annotated[_Pooling | None, typer.Option(help="Talk2DINO in classify and retrieve: best head or mean.")]
 _Boundary = Annotated[
     bool, typer.Option("--boundary", help="text: boundary IoU as well, within 2 % of the diagonal of contours.")
 ]
@@ -85,9 +86,7 @@ def evaluate(
     fold: Annotated[int, typer.Option(min=0, help="Fold of a few-shot benchmark.")] = 0,
     shots: Annotated[int, typer.Option(min=1, help="References per episode of a few-shot benchmark.")] = 1,
     method: Method = None,
-    pooling: Annotated[
-        _Pooling | None, typer.Option(help="Talk2DINO in classify, retrieve: best head or mean.")
-    ] = None,
+    pooling: _RegionPooling = None,
     preset: Preset = "tiny",
     device: Device = "auto",
     unlabelled: _UnlabelledPixels = _Unlabelled.ignore,
@@ -117,24 +116,15 @@ def evaluate(
     if protocol or fold or shots != 1:
         raise UsageError("--protocol, --fold and --shots go with --benchmark. Add it, or leave them out.")
     if task in (_Task.classify, _Task.retrieve):
-        if only_text or cleaning is not None or refine:
-            raise UsageError(
-                f"--task {task.value} takes --method, --pooling, --limit and --seed. Leave the others out."
-            )
-        measure_image_level(
-            data, task.value, selection, method=method, pooling=pooling.value if pooling else None,
-            preset=(preset, device), as_json=as_json,
-        )  # fmt: skip
+        others = only_text or cleaning is not None or refine is not None
+        compared = Comparison(task.value, method, pooling.value if pooling else None, others)
+        measure_image_level(data, compared, selection, preset=preset, device=device, as_json=as_json)
         return
-    if pooling:
-        raise UsageError("--pooling goes with --task classify and retrieve. Leave it out.")
-    _check(task, method or only_text or cleaning is not None, refine)
+    _check(task, method or only_text or cleaning is not None, refine, pooling)
     if cleaning is not None and not (things or background or table):
         raise UsageError("--cleaning goes with --unlabelled background or --things. Add one of them.")
     if table and (refine or instances or boundary or cleaning is not None):
-        raise UsageError(
-            "--table measures all settings of --cleaning and --refine. Leave them, --instances and --boundary out."
-        )
+        raise UsageError("--table measures all settings of --cleaning and --refine. Leave other options of text out.")
     contours = refinement(refine or ("crf" if task is _Task.example else "none"))
     if task is _Task.example:
         _measure_example(data, contours, selection, preset=preset, device=device, as_json=as_json)
@@ -188,7 +178,9 @@ def _measure_click(data: Path, selection: ImageSelection, *, preset: str, device
     _print_click(objects, as_json=as_json)
 
 
-def _check(task: _Task | None, of_text: object, refine: str | None) -> None:
+def _check(task: _Task | None, of_text: object, refine: str | None, pooling: _Pooling | None) -> None:
+    if pooling:
+        raise UsageError("--pooling goes with --task classify and retrieve. Leave it out.")
     if task is None:
         raise UsageError("Say what to measure: --task text, example, click, classify or retrieve, or --benchmark NAME.")
     if task is not _Task.text and of_text:

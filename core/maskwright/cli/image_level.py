@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskwright.cli.output import print_message, print_result, progress_bar
 from maskwright.errors import UsageError
@@ -12,14 +12,25 @@ if TYPE_CHECKING:
     from maskwright.engine.image_level import Pooling
     from maskwright.evaluation.protocol import ImageSelection
 
-__all__ = ["measure_image_level"]
+__all__ = ["Comparison", "measure_image_level"]
+
+
+class Comparison(NamedTuple):
+    """What is measured, and with what."""
+
+    task: str
+    """classify or retrieve."""
+    method: str | None
+    pooling: Pooling | None
+    """Of Talk2DINO."""
+    others: bool
+    """Whether options of other tasks were given."""
 
 
 def measure_image_level(
-    data: Path, task: str, selection: ImageSelection, *, method: str | None, pooling: Pooling | None,
-    preset: tuple[str, str], as_json: bool,
-) -> None:  # fmt: skip
-    """Measure and print; `preset` is its name and the device."""
+    data: Path, comparison: Comparison, selection: ImageSelection, *, preset: str, device: str, as_json: bool
+) -> None:
+    """Measure and print; raises UsageError for options that do not fit."""
     from maskwright.engine.image_level import image_text_encoder
     from maskwright.evaluation.image_level import evaluate_classify, evaluate_retrieve
     from maskwright.models.devices import choose_device
@@ -27,17 +38,17 @@ def measure_image_level(
     from maskwright.presets.loading import load
     from maskwright.settings import Settings
 
-    if selection.only_held_out:
-        raise UsageError("--held-out is for labelled folders. Leave it out.")
-    name, asked = preset
-    device = choose_device(asked)
-    loaded = load(find(name, Settings.load()))
-    encoder = image_text_encoder(loaded, device, method, pooling=pooling or "best-head")
-    if pooling and encoder.name != "talk2dino":
+    if selection.only_held_out or comparison.others:
+        raise UsageError(
+            f"--task {comparison.task} takes --method, --pooling, --limit and --seed. Leave the others out."
+        )
+    loaded, chosen = load(find(preset, Settings.load())), choose_device(device)
+    encoder = image_text_encoder(loaded, chosen, comparison.method, pooling=comparison.pooling or "best-head")
+    if comparison.pooling and encoder.name != "talk2dino":
         raise UsageError("--pooling is for Talk2DINO. Add --method talk2dino, or leave it out.")
-    if asked == "auto":
-        print_message(f"Running {loaded.ref.name} on {device}.")
-    evaluate = evaluate_classify if task == "classify" else evaluate_retrieve
+    if device == "auto":
+        print_message(f"Running {loaded.ref.name} on {chosen}.")
+    evaluate = evaluate_classify if comparison.task == "classify" else evaluate_retrieve
     with progress_bar("Images") as bar:
         scores = evaluate(encoder, data, loaded.ref.name, selection=selection, progress=bar)
     result = scores.to_dict()

@@ -127,7 +127,8 @@ class Dinov3SegMethod:
         if protocol.aggregation != "catseg":
             with _attention(model) as attention:
                 local = positions if protocol.aggregation == "lga" else ()
-                whole = model.aggregate_windows(resized, local, window, progress=progress)
+                prior = positions if protocol.prior == "lga" else ()
+                whole = model.aggregate_windows(resized, local, window, prior_positions=prior, progress=progress)
             return Snapshot(whole, (), (), size, attention())
         windows = []
         for done, (top, left) in enumerate(positions):

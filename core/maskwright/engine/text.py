@@ -30,6 +30,7 @@ from maskwright.progress import NO_PROGRESS, Progress
 __all__ = ["TextOptions", "TextSegmenter", "default_method"]
 
 _DISPLAY_NAMES = {"dinov3seg": "dinov3.seg", "dinotxt": "dino.txt", "talk2dino": "Talk2DINO", "ovs-dino": "OVS-DINO"}
+_TRAIN_PROJECTION = "Train its projection with `maskwright train-projection`, or fetch talk2dino-b."
 _TRAIN_OVS = "Train it with `maskwright train DATA --task ovs --out FOLDER`."
 _UNTRAINED = "dinov3.seg of this preset is not trained yet; dino.txt stands in for it, zero-shot."
 _CACHED_CLASSES = 4096
@@ -87,6 +88,9 @@ class TextSegmenter:
         waits = method in (None, "ovs-dino") and self._preset.ovs_dino_waits and not high_resolution
         if waits and (method or not self.methods):
             raise MaskwrightError(f"The OVS-DINO of the preset {self._preset.ref.name} waits for training.", _TRAIN_OVS)
+        if self._preset.waiting_talk2dino is not None and not self.methods:
+            name = self._preset.ref.name
+            raise MaskwrightError(f"The Talk2DINO of the preset {name} waits for training.", _TRAIN_PROJECTION)
         if high_resolution or not self.methods:
             return self._require_dinotxt().name
         if method is None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskwright.imaging.geometry import slide
-from maskwright.models.cost_aggregation import correlation
+from maskwright.models.cost_aggregation import CostAggregator, correlation
 from maskwright.models.dinov3seg import Dinov3Seg, Dinov3SegConfig
 from maskwright.presets.config import Dinov3SegProtocol
 
@@ -68,6 +68,7 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
         window = torch.empty(1, 3, protocol.window, protocol.window)
         views = torch.empty(1, classes, config.aggregator.views, width)
         features = torch.empty(1, width, grid, grid)
+    assert isinstance(model.aggregator, CostAggregator)
     prior, taps = model.spe(pixels, (grid, grid))
     encoded = model.encode(pixels, features)
     windows = len(slide((side, side), protocol.window, protocol.stride))

@@ -271,8 +271,7 @@ class DinoV3(nn.Module):
     def with_taps(self, pixels: Tensor, blocks: list[int]) -> tuple[list[DinoFeatures], DinoFeatures]:
         """Tokens after the given zero-based blocks, without a norm, and those of `forward`, in one pass."""
         *taps, end = self.intermediate(pixels, [*blocks, self.config.depth - 1], norm=False)
-        tokens = self.vit.norm(torch.cat([end.cls[:, None], end.storage, end.patches], dim=1))
-        return taps, self.split(tokens, end.grid)
+        return taps, self.split(self.vit.norm(torch.cat([end.cls[:, None], end.storage, end.patches], dim=1)), end.grid)
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -350,14 +349,12 @@ _IN_BLOCK = {
     "norm1": "norm1",
     "norm2": "norm2",
 }
-IGNORABLE = ("local_cls_norm.",)
-"""Keys of the satellite release that inference does not use."""
 
 
 def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the keys of the authors' `.pth` files to those of `DinoV3`.
 
-    Biases of the keys are multiplied by the mask in the file, as in the authors' layer.
+    Key biases are multiplied by the mask in the file, as in the authors' layer; `local_cls_norm` is unused.
 
     Raises:
         BadWeights: an unknown key, or a qkv bias without its mask.
@@ -370,7 +367,7 @@ def convert_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             out["vit.embeddings.mask_token"] = value.reshape(1, 1, -1)
         elif name.startswith("blocks."):
             out.update(_convert_block(state, name, value))
-        elif name != "rope_embed.periods" and not name.startswith(IGNORABLE):
+        elif name != "rope_embed.periods" and not name.startswith("local_cls_norm."):
             raise BadWeights(f"The DINOv3 file holds a key that its layout does not know: {name}.")
     return out
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from maskwright.models.anyup import AnyUp, AnyUpConfig
 from maskwright.models.cost_aggregation import AggregatorConfig, CostAggregator, Guidance, correlation
 from maskwright.models.dinotxt import SPECS as DINOTXT
-from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, global_half, local_half
+from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, VisualModel, global_half, local_half
 from maskwright.models.sam import SPECS as SAM
 from maskwright.models.sam import HybridEncoder, MobileEncoder, Sam, SamConfig, VitEncoder
 from maskwright.models.sliding_window import average_windows
@@ -57,6 +57,10 @@ class Dinov3SegConfig:
     text_ensemble: bool = True
     """Use both halves of the text embedding; otherwise the local one alone, as in dino.txt."""
     aggregator: AggregatorConfig = field(default_factory=AggregatorConfig)
+    prior: Literal["sam", "vlm"] = "sam"
+    """What guides refinement and decoder: SAM's encoder, or dino.txt's own blocks (Table 12, none)."""
+    decoder: bool = True
+    """False: scaled cosines take the place of late refinement and decoder (Table 3, FT)."""
 
 
 SPECS = {"vitl16": Dinov3SegConfig()}
@@ -100,6 +104,51 @@ class SemanticPrior(nn.Module):
         return final.permute(0, 3, 1, 2) if self.final == "last_block" else final, (first, second)
 
 
+class OwnPrior(nn.Module):
+    """dino.txt's own features in place of a semantic prior encoder; it has no parameters."""
+
+    def __init__(self, visual: VisualModel, taps: tuple[int, int]) -> None:
+        super().__init__()
+        # in a tuple, so that the parameters stay dino.txt's alone
+        self._visual, self._taps = (visual,), taps
+
+    def forward(self, pixels: Tensor, grid_hw: tuple[int, int]) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # noqa: ARG002
+        """As `SemanticPrior.forward`."""
+        visual, taps = self._visual[0], sorted(set(self._taps))
+        if taps[-1] < visual.config.depth - 1:
+            outputs, end = visual.with_taps(pixels, taps)
+        else:
+            # a tiny backbone, whose last block is a tap
+            outputs, end = visual.backbone.intermediate(pixels, taps, norm=False), visual(pixels)
+        blocks = {tap: output.patch_map() for tap, output in zip(taps, outputs, strict=True)}
+        return end.patch_map(), (blocks[self._taps[0]], blocks[self._taps[1]])
+
+
+class ScaledCosines(nn.Module):
+    """Cosines times a learned scale plus a learned offset: logits without refinement and decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.offset = nn.Parameter(torch.tensor(0.0))
+
+    def guidance(self, appearance: Tensor, taps: tuple[Tensor, Tensor]) -> Guidance:
+        """Unused."""
+        return Guidance(appearance, taps)
+
+    def forward(
+        self,
+        cosines: Tensor,
+        text: Tensor,  # noqa: ARG002
+        guidance: Guidance,  # noqa: ARG002
+        *,
+        chunk: int | None = None,  # noqa: ARG002
+        pooling: tuple[int, int] | None = None,  # noqa: ARG002
+    ) -> Tensor:
+        """(B, T, h, w) logits of (B, P, T, h, w) cosines."""
+        return cosines.mean(dim=1) * self.scale.exp() + self.offset
+
+
 class Dinov3Seg(nn.Module):
     """The whole model: `vlm` (dino.txt), `spe`, `anyup`, `aggregator`."""
 
@@ -107,9 +156,9 @@ class Dinov3Seg(nn.Module):
         super().__init__()
         self.config = config
         self.vlm = DinoTxt(config.vlm)
-        self.spe = SemanticPrior(config)
+        self.spe = SemanticPrior(config) if config.prior == "sam" else OwnPrior(self.vlm.visual_model, config.taps)
         self.anyup = None if config.anyup is None else AnyUp(config.anyup)
-        self.aggregator = CostAggregator(config.aggregator)
+        self.aggregator = CostAggregator(config.aggregator) if config.decoder else ScaledCosines()
 
     # Eqs. 1 and 2: visual and textual features
 
@@ -131,15 +180,18 @@ class Dinov3Seg(nn.Module):
         guide = F.avg_pool2d(pixels, self.config.guide) if self.config.guide > 1 else pixels
         return self.anyup(guide, features, (features.shape[-2], features.shape[-1]))  # type: ignore[no-any-return]
 
-    def encode(self, pixels: Tensor, features: Tensor) -> ImageFeatures:
+    def encode(
+        self, pixels: Tensor, features: Tensor, prior: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+    ) -> ImageFeatures:
         """Everything that does not depend on the classes.
 
         Args:
             pixels: normalised (B, 3, H, W).
             features: (B, C, h, w), from `patch_features`.
+            prior: from `spe`; None computes it.
         """
-        prior, taps = self.spe(pixels, (features.shape[-2], features.shape[-1]))
-        return ImageFeatures(self.refine(pixels, features), self.aggregator.guidance(prior, taps))
+        final, taps = prior or self.spe(pixels, (features.shape[-2], features.shape[-1]))
+        return ImageFeatures(self.refine(pixels, features), self.aggregator.guidance(final, taps))
 
     # Eqs. 4 to 8: correlation, late refinement, decoder
 
@@ -189,6 +241,7 @@ class Dinov3Seg(nn.Module):
         positions: Sequence[tuple[int, int]],
         window: int,
         *,
+        prior_positions: Sequence[tuple[int, int]] = (),
         progress: Progress = NO_PROGRESS,
     ) -> ImageFeatures:
         """Features of the windows and of the whole image, averaged; the semantic prior sees the whole image (Eq. 11).
@@ -197,9 +250,10 @@ class Dinov3Seg(nn.Module):
             pixels: normalised (1, 3, H, W).
             positions: (top, left) of the windows in pixels, multiples of the patch; empty: the whole image alone.
             window: side of the windows, in pixels.
+            prior_positions: the same for the semantic prior (Table 5, SAM).
             progress: reports encoder passes, and cancels between them.
         """
-        passes = len(positions) + 2
+        passes = len(positions) + len(prior_positions) + 2
 
         def begin(done: int) -> None:
             progress.check()
@@ -218,10 +272,36 @@ class Dinov3Seg(nn.Module):
             grid_hw = features.shape[-2], features.shape[-1]
             # Eq. 9 averages the windows where they overlap
             features = fuse(average_windows(windows, cells, grid_hw)[None], features)
-        begin(passes - 1)
-        image = self.encode(pixels, features)
+        begin(len(positions) + 1)
+        prior = self.spe(pixels, (features.shape[-2], features.shape[-1]))
+        if prior_positions:
+            prior = self._with_windows(prior, pixels, prior_positions, window)
+        image = self.encode(pixels, features, prior)
         progress.report(passes, passes, "Encoding")
         return image
+
+    def _with_windows(
+        self,
+        prior: tuple[Tensor, tuple[Tensor, Tensor]],
+        pixels: Tensor,
+        positions: Sequence[tuple[int, int]],
+        window: int,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The semantic prior of an image averaged with that of its windows, map by map, as Eqs. 9 and 10."""
+        side = window // self.config.vlm.backbone.patch
+        crops = (pixels[:, :, top : top + window, left : left + window] for top, left in positions)
+        parts = [(final, *taps) for final, taps in (self.spe(crop, (side, side)) for crop in crops)]
+
+        def merged(whole: Tensor, of_windows: list[Tensor]) -> Tensor:
+            cell = window // of_windows[0].shape[-1]
+            cells = [(top // cell, left // cell) for top, left in positions]
+            size_hw = whole.shape[-2], whole.shape[-1]
+            return fuse(average_windows((part[0] for part in of_windows), cells, size_hw)[None], whole)
+
+        final, first, second = (
+            merged(whole, [part[n] for part in parts]) for n, whole in enumerate((prior[0], *prior[1]))
+        )
+        return final, (first, second)
 
 
 def fuse(local_features: Tensor, global_features: Tensor) -> Tensor:

@@ -131,12 +131,13 @@ class Talk2DinoConfig:
 
 
 SPECS = {
+    "s": Talk2DinoConfig(dinov2=DINOV2["vits14_reg"], projection=ProjectionConfig(width=384)),
     "b": Talk2DinoConfig(dinov2=DINOV2["vitb14_reg"]),
     "l": Talk2DinoConfig(dinov2=DINOV2["vitl14_reg"], projection=ProjectionConfig(width=1024)),
     "dinov3-b": Talk2DinoConfig(dinov3=DINOV3["vitb16"]),
     "dinov3-l": Talk2DinoConfig(dinov3=DINOV3["vitl16"], projection=ProjectionConfig(width=1024)),
 }
-"""Released sizes: DINOv2 ViT-B/14 with registers, and DINOv3 ViT-B/16."""
+"""Sizes of the paper, on DINOv2 with registers, and those that were released on DINOv3."""
 
 
 class Talk2Dino(nn.Module):

@@ -61,11 +61,14 @@ def _describe_installed(folder: Path, values: dict[str, Any], lines: list[str]) 
         names = "not limited" if known is None else f"{len(known)} class names (others are tried, with a note)"
         lines.append(f"vocabulary: {names}")
     values["tasks"] = list(tasks(folder))
-    lines.append(f"segments by {' and by '.join(tasks(folder))}")
+    if tasks(folder):
+        lines.append(f"segments by {' and by '.join(tasks(folder))}")
     if "dinov3seg" in parts:
         trained = dinov3seg_settings(folder).trained
         lines.append(f"text prompts use {'dinov3.seg' if trained else 'dino.txt until dinov3.seg is trained'}")
-    if "talk2dino" in parts:
+    if not parts.get("talk2dino", {}).get("trained", True):
+        lines.append("Talk2DINO waits for training (maskwright train-projection)")
+    elif "talk2dino" in parts:
         lines.append("Talk2DINO also takes text prompts (--method talk2dino) and finds images by a phrase")
     if OVS_DINO in parts:
         lines.append("OVS-DINO also takes text prompts (--method ovs-dino)")

@@ -172,6 +172,8 @@ class Dinov3SegProtocol:
     aggregation: Literal["lga", "global", "catseg"] = "lga"
     """Average features of the windows and of the whole image (local-global aggregation), use the whole image alone, or
     average predictions as CAT-Seg does."""
+    prior: Literal["global", "lga"] = "global"
+    """The same for the semantic prior encoder, except in CAT-Seg's aggregation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,8 @@ class Talk2DinoSettings:
     """SHA-256 of the weights of the encoders it was trained for; None: the projection came with them."""
     tokenizer: str | None = None
     """File name of the tokenizer; None: that of dino.txt."""
+    trained: bool = True
+    """False: imported encoders whose projection is yet to be trained."""
     protocol: WindowProtocol = field(default_factory=WindowProtocol)
     retrieval_size: int = stored_as("matched_at", 518)
     """Side in pixels of the square that an image is stretched to for image-text retrieval."""

@@ -43,7 +43,7 @@ from maskwright.models.sam import convert_hub as convert_sam_hub
 from maskwright.models.sam import convert_official as convert_sam
 from maskwright.models.state_dict import load_exactly, without_initialization
 from maskwright.models.talk2dino import SPECS as TALK2DINO_SPECS
-from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Talk2Dino, Talk2DinoConfig
+from maskwright.models.talk2dino import THRESHOLD, THRESHOLD_L, Projection, Talk2Dino, Talk2DinoConfig
 from maskwright.models.talk2dino import convert_official as convert_projection
 from maskwright.models.tokenizer import clip_tokenizer
 from maskwright.presets.checkpoint_files import read_checkpoint, weight_files
@@ -99,7 +99,8 @@ def _import_kind(paths: Sequence[Path], name: str, folder: Path) -> None:
         import_sam(paths, folder, SAM_SPECS[size if size == "mobile" else f"vit{size}"])
     elif kind == "talk2dino":
         threshold = THRESHOLD_L if name.endswith("-l") else THRESHOLD
-        import_talk2dino(paths, folder, TALK2DINO_SPECS[size], threshold=threshold)
+        published = any(file.part == "projection" for file in OFFICIAL[name].files)
+        import_talk2dino(paths, folder, TALK2DINO_SPECS[size], threshold=threshold, may_wait=not published)
     elif kind == "ovs":
         size = size.removeprefix("dino-")
         import_ovs_dino(paths, folder, OVS_SPECS[size], SAM_SPECS[f"vit{size}"])
@@ -183,9 +184,17 @@ def import_dinov3seg(paths: Sequence[Path], folder: Path, config: Dinov3SegConfi
 
 
 def import_talk2dino(
-    paths: Sequence[Path], folder: Path, config: Talk2DinoConfig, *, threshold: float = THRESHOLD
+    paths: Sequence[Path],
+    folder: Path,
+    config: Talk2DinoConfig,
+    *,
+    threshold: float = THRESHOLD,
+    may_wait: bool = False,
 ) -> Path:
-    """Make a Talk2DINO preset with these sizes from backbone, CLIP, projection and vocabulary; raises BadWeights."""
+    """Make a Talk2DINO preset with these sizes from backbone, CLIP, projection and vocabulary; raises BadWeights.
+
+    With `may_wait` the projection may be missing: the preset then waits for its training.
+    """
     state: dict[str, Tensor] = {}
     vocabulary: Path | None = None
     for path in paths:
@@ -199,13 +208,16 @@ def import_talk2dino(
     clip_tokenizer(vocabulary, context=config.text.context)
     with without_initialization():
         model = Talk2Dino.build(config)
-    _load(model, state, folder)
     settings = {
         "model": to_plain(config),
         "tokenizer": vocabulary.name,
         "prompts": _templates("imagenet_subset_7"),
         "threshold": threshold,
     }
+    if may_wait and not any(name.startswith("projection.") for name in state):
+        state |= {f"projection.{name}": value for name, value in Projection(config.projection).state_dict().items()}
+        settings["trained"] = False
+    _load(model, state, folder)
     with _writing(folder):
         with suppress(shutil.SameFileError):
             shutil.copyfile(vocabulary, folder / vocabulary.name)

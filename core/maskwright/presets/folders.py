@@ -54,4 +54,10 @@ def tasks(folder: Path) -> tuple[Task, ...]:
         parts = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ()
-    return tuple(task for task, entries in TASKS.items() if isinstance(parts, dict) and entries & parts.keys())
+    # imported encoders may wait for their projection
+    ready = (
+        {name for name, part in parts.items() if name != "talk2dino" or part.get("trained", True)}
+        if isinstance(parts, dict)
+        else set()
+    )
+    return tuple(task for task, entries in TASKS.items() if entries & ready)

@@ -113,6 +113,8 @@ class Preset:
     """It holds the parts of a dinov3.seg that is yet to be trained."""
     ovs_dino_waits: bool = False
     """It holds the encoders of an OVS-DINO that is yet to be trained."""
+    waiting_talk2dino: LoadedTalk2Dino | None = None
+    """A Talk2DINO whose projection is yet to be trained."""
     text_method: str | None = None
     """The method that answers text prompts which name none; None is the first that the preset has."""
 
@@ -201,7 +203,9 @@ def load(folder: Path) -> Preset:
     if settings is not None and dinov3seg is None:
         # nothing uses these weights before their training, but a damaged file should be noticed
         read_weights(folder / settings.weights, settings.sha256)
-    talk2dino = load_talk2dino(folder, dinotxt) if TALK2DINO in data else None
+    talk2dino, waiting = load_talk2dino(folder, dinotxt) if TALK2DINO in data else None, None
+    if talk2dino is not None and not talk2dino.settings.trained:
+        talk2dino, waiting = None, talk2dino
     ovs_dino = load_ovs_dino(folder, dinotxt) if OVS_DINO in data else None
     if ovs_dino is not None and ovs_dino.settings.middle == "sam" and sam is None:
         raise damaged(folder, KeyError("sam"))
@@ -209,12 +213,14 @@ def load(folder: Path) -> Preset:
     if waits:
         # as for dinov3.seg
         read_weights(folder / data[OVS_ENCODERS]["weights"], data[OVS_ENCODERS]["sha256"])
-    first = dinotxt or insid3 or sam or talk2dino or ovs_dino
+    first = dinotxt or insid3 or sam or talk2dino or ovs_dino or waiting
     if first is None:
         raise damaged(folder, KeyError("dinotxt"))
     untrained = settings is not None and dinov3seg is None
     chosen = data.get(TEXT, {}).get("method")
-    return Preset(first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, ovs_dino, untrained, waits, chosen)
+    return Preset(
+        first.ref, dinotxt, insid3, sam, dinov3seg, talk2dino, ovs_dino, untrained, waits, waiting, chosen
+    )  # fmt: skip
 
 
 def load_dinotxt(folder: Path) -> LoadedDinoTxt:

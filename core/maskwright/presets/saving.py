@@ -60,7 +60,7 @@ def save_projection(
         state = read_weights(folder / entry["weights"], entry["sha256"])
         state |= {f"projection.{name}": value for name, value in projection.state_dict().items()}
         entry = {
-            **entry,
+            **{key: value for key, value in entry.items() if key != "trained"},
             "model": {**entry["model"], "projection": to_plain(config)},
             "built_on": entry.get("built_on") or entry["sha256"],
             "matched_at": size,

@@ -1,4 +1,4 @@
-"""Ablations: dinov3.seg (its Table 3) and OVS-DINO (its Tables 2 to 4), trained with one part left out at a time.
+"""Ablations of dinov3.seg (rows of `dinov3seg_rows`) and OVS-DINO (its Tables 2 to 4): variants trained and measured.
 
 It uses both training and evaluation, which do not know each other, so it stands in the room above them.
 """
@@ -6,28 +6,34 @@ It uses both training and evaluation, which do not know each other, so it stands
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from maskwright.engine import Engine
-from maskwright.errors import MaskwrightError
 from maskwright.evaluation.protocol import ImageSelection
 from maskwright.evaluation.text import PostProcessing, evaluate_text
 from maskwright.presets.config import OVS_DINO
 from maskwright.presets.config_io import sections
 from maskwright.presets.folders import CONFIG
-from maskwright.presets.loading import sam_settings
 from maskwright.presets.weights import write_part
-from maskwright.training.config import TINY_SEG, OvsConfig, SegConfig
-from maskwright.training.recipes import TrainingJob, ovs_config, train_dinov3seg, train_ovs_dino
+from maskwright.project.dinov3seg_rows import TABLES, Row, training_of
+from maskwright.training.config import OvsConfig
+from maskwright.training.recipes import (
+    TrainingJob,
+    imported_dinov3seg,
+    ovs_config,
+    seg_config,
+    train_dinov3seg,
+    train_ovs_dino,
+)
 
 __all__ = ["OVS_ROWS", "ROWS", "AblationRow", "ablate", "ablate_ovs", "as_table"]
 
-ZERO_SHOT, ALL, AGGREGATION = "dino.txt, zero-shot", "dinov3.seg", "without aggregation"
-ROWS = (ZERO_SHOT, ALL, "without text ensemble", "without early refinement", "without focal and dice", AGGREGATION)
+ROWS = tuple(row.name for row in TABLES["parts"])
 """Variants: zero-shot baseline, whole model, and the model without one part at a time."""
+ZERO_SHOT = ROWS[0]
 OVS_ALL, AT_TEST = "OVS-DINO", "SAM at test"
 OVS_ROWS = (
     ZERO_SHOT, OVS_ALL, "without SAM alignment", "without encoder", "without preservation gate", "fewer layers",
@@ -57,60 +63,52 @@ class AblationRow:
         return asdict(self) | {"mean": self.mean}
 
 
-def _config_of(variant: str) -> SegConfig:
-    """Training settings of a variant."""
-    config, model = TINY_SEG, TINY_SEG.model
-    return {
-        ALL: config,
-        "without text ensemble": replace(
-            config, model=replace(model, text_ensemble=False, aggregator=replace(model.aggregator, views=1))
-        ),
-        "without early refinement": replace(config, model=replace(model, anyup=None)),
-        "without focal and dice": replace(config, loss="bce"),
-    }[variant]
-
-
 def ablate(
     base: Path,
     job: TrainingJob,
     measure: Sequence[Path],
     *,
     limit: int | None = None,
-    rows: Sequence[str] = ROWS,
+    rows: Sequence[Row] = TABLES["parts"],
 ) -> list[AblationRow]:
-    """Train and measure every variant.
+    """Train and measure every variant; each has a preset folder of its own.
 
     Args:
-        base: Folder of the preset whose dino.txt and SAM every variant starts from.
-        job: Training data, length and output; `out` gets a folder per variant, and unfinished ones are resumed.
+        base: Folder of the preset whose dino.txt and SAM every variant starts from: one like tiny, or an imported
+            dinov3seg-l.
+        job: Training data, length and output; `out` gets the folders, and unfinished ones are resumed.
         measure: Labelled folders, of which the held-out images are measured.
         limit: Largest number of images of each.
-        rows: Names of the variants, of ROWS.
+        rows: The variants.
 
     Raises:
-        MaskwrightError: The base is no preset like tiny, or a folder has no images.
+        MaskwrightError: The base has no dino.txt and SAM that a variant can be trained on, or a folder has no images.
     """
-    if "sam" not in sections(base) or sam_settings(base).model.tiny_vit is None:
-        raise MaskwrightError(f"{base.name} is not a preset like tiny, for which the variants are made. Use tiny.")
+    whole, imported = seg_config(base), imported_dinov3seg(base) is not None
     selection = ImageSelection(only_held_out=True, limit=limit, seed=job.seed)
     results = []
-    for name in rows:
-        folder = base
-        if name != ZERO_SHOT:
-            trained = ALL if name == AGGREGATION else name
-            folder = job.out / trained.replace(" ", "-")
+    for row in rows:
+        folder, method = base, "dinotxt"
+        if not row.zero_shot:
+            method, trained = "dinov3seg", training_of(row)
+            folder = job.out / _slug(trained)
             job.log(f"{trained}: training in {folder}")
-            _copy_base(base, folder)
-            train_dinov3seg(replace(job, out=folder), _config_of(trained))
-        if name == AGGREGATION:
-            folder = _with_catseg_inference(folder, job.out / name.replace(" ", "-"))
+            _copy_base(base, folder, without=() if imported else ("dinov3seg",))
+            # imported parts are trained once; other runs end where they are
+            if not imported or imported_dinov3seg(folder) is not None:
+                train_dinov3seg(replace(job, out=folder), row.config(whole))
+            if row.protocol:
+                folder = _with_protocol(folder, job.out / _slug(row.name), row.protocol)
         engine = Engine.load(folder, job.device)
-        method = "dinotxt" if name == ZERO_SHOT else "dinov3seg"
         scores = [evaluate_text(engine, data, method=method, selection=selection)[0] for data in measure]
-        row = AblationRow(name, {data.name: score.miou for data, score in zip(measure, scores, strict=True)})
-        job.log(f"{row.name}: {row.miou}")
-        results.append(row)
+        result = AblationRow(row.name, {data.name: score.miou for data, score in zip(measure, scores, strict=True)})
+        job.log(f"{result.name}: {result.miou}")
+        results.append(result)
     return results
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "-")
 
 
 def ablate_ovs(
@@ -197,11 +195,12 @@ def _copy_base(base: Path, folder: Path, without: tuple[str, ...] = ("dinov3seg"
             write_part(folder, part, config)
 
 
-def _with_catseg_inference(folder: Path, into: Path) -> Path:
-    """Copy of the preset that averages predictions of windows, as CAT-Seg (configurations I to IV)."""
-    shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt"))
+def _with_protocol(folder: Path, into: Path, changes: Mapping[str, Any]) -> Path:
+    """A preset with another protocol of dinov3.seg: a copy, or itself where `into` is its folder."""
+    if into != folder:
+        shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pt"))
     settings = sections(into)["dinov3seg"]
-    write_part(into, "dinov3seg", {**settings, "protocol": {**settings["protocol"], "aggregation": "catseg"}})
+    write_part(into, "dinov3seg", {**settings, "protocol": {**settings.get("protocol", {}), **changes}})
     return into
 
 

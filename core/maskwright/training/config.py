@@ -164,6 +164,9 @@ class SegConfig(CropSchedule):
     """Weight of a softmax over the prompted classes and "none"."""
     frozen_encoders: bool = False
     """Train early refinement and aggregation alone: dino.txt and the semantic prior encoder keep their weights."""
+    tuned: Literal["full", "qv", "qk"] = "full"
+    """What learns of dino.txt where the encoders learn: everything, or of its attention the projections of queries and
+    values, or of queries and keys (Table 4)."""
     feature_mixing: float = 0.0
     """Share of the images whose features are mixed with another image's at random places."""
     new_early: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,6 +43,26 @@ class TrainedDinov3Seg(nn.Module):
         model.vlm.logit_scale.requires_grad_(False)  # noqa: FBT003 - torch types no keyword
         for module in self._frozen:
             module.requires_grad_(requires_grad=False)
+        self._restored: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        if config.tuned != "full" and not config.frozen_encoders:
+            self._tune_attention(config.tuned)
+
+    def _tune_attention(self, learning: str) -> None:
+        """Let only these projections of dino.txt's attention learn; of fused ones their thirds."""
+        for name, parameter in self.model.vlm.named_parameters():
+            split, fused = re.search(r"\.([qkv])_proj\.", name), ".qkv." in name
+            parameter.requires_grad_(fused or (split is not None and split[1] in learning))
+            if fused:
+                thirds = torch.tensor([letter in learning for letter in "qkv"]).repeat_interleave(len(parameter) // 3)
+                learns = thirds.view(-1, *(1 for _ in parameter.shape[1:]))
+                parameter.register_hook(lambda grad, learns=learns: grad * learns.to(grad.device))
+                self._restored.append((parameter, learns, parameter.detach().clone()))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Undo what weight decay did to the thirds of fused projections that do not learn."""
+        for parameter, learns, before in self._restored:
+            parameter.copy_(torch.where(learns.to(parameter.device), parameter, before.to(parameter.device)))
 
     @property
     def pretrained(self) -> list[nn.Module]:
@@ -74,6 +95,7 @@ class SegObjective:
         config: SegConfig,
         device: str,
     ) -> None:
+        self._trained = trained
         self._model, self._config, self._device = trained.model, config, torch.device(device)
         self._embeddings = ClassEmbeddings(
             trained.model.vlm, vocabulary, tokenizer, config, device, text_trained=not config.frozen_encoders,
@@ -113,7 +135,8 @@ class SegObjective:
         return loss, parts
 
     def constrain(self) -> None:
-        """No parameter has a limited range."""
+        """Keep what does not learn of fused projections."""
+        self._trained.restore()
 
     def _prompted_classes(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """(B, T) classes that each image is prompted with: some or all that it shows, then absent ones."""
@@ -236,7 +259,9 @@ def initial_model(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer
     model = Dinov3Seg(config.model)
     state = model.state_dict() | shared_weights(model, dinotxt, sam)
     if untrained := _untrained_parts(folder):
-        state |= read_weights(folder / untrained.weights, untrained.sha256)
+        parts = read_weights(folder / untrained.weights, untrained.sha256)
+        # a variant without early refinement has no use for AnyUp
+        state |= {name: value for name, value in parts.items() if name in state}
     load_exactly(model, state, what=folder.name)
     return model, dinotxt.tokenizer
 

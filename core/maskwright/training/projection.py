@@ -126,7 +126,7 @@ def encoders(preset: Preset) -> Encoders:
     Raises:
         MaskwrightError: It has neither.
     """
-    whole = preset.talk2dino
+    whole = preset.talk2dino or preset.waiting_talk2dino
     if whole is not None and whole.settings.model is not None:
         return Encoders(whole.model, whole.tokenizer, whole.settings.encoders_sha256, whole.settings.stretch)
     if preset.dinotxt is None:

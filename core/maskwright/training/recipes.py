@@ -19,7 +19,7 @@ from maskwright.errors import Cancelled, MaskwrightError, UsageError
 from maskwright.formats.captions import read_captions
 from maskwright.models.devices import choose_device
 from maskwright.models.dinov3seg import Dinov3SegConfig
-from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, OvsDinoSettings, WindowProtocol
+from maskwright.presets.config import OVS_ENCODERS, TALK2DINO, Dinov3SegSettings, OvsDinoSettings, WindowProtocol
 from maskwright.presets.config_io import sections
 from maskwright.presets.folders import CONFIG
 from maskwright.presets.loading import (
@@ -46,8 +46,10 @@ from maskwright.training.vocabulary import Vocabulary
 __all__ = [
     "TrainingJob",
     "gallery_images",
+    "imported_dinov3seg",
     "on_encoders_of",
     "ovs_config",
+    "seg_config",
     "train_dinov3seg",
     "train_ovs_dino",
     "train_projection",
@@ -133,12 +135,12 @@ class TrainingJob:
             self.log(f"step {step.step}/{step.steps}, loss {step.loss:.3f} ({parts}), {speed}")
 
 
-def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
+def train_dinov3seg(job: TrainingJob, config: SegConfig | None = None) -> bool:
     """Add dinov3.seg to the preset in `job.out`, or train the official parts that were imported into it.
 
     Args:
         job: Training data and output folder.
-        config: Settings for a preset like tiny; imported official parts are trained with the paper's settings.
+        config: Settings; None: those of `seg_config`.
 
     Returns:
         Whether the last step was reached; otherwise the same job resumes.
@@ -147,13 +149,8 @@ def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
         MaskwrightError: A folder has no image to train on; or `job.out` has no dino.txt and MobileSAM to build on, or
             holds another run.
     """
-    parts = sections(job.out) if (job.out / CONFIG).is_file() else {}
-    imported = dinov3seg_settings(job.out) if "dinov3seg" in parts else None
-    stretch, published = True, imported is not None and not imported.trained
-    if imported is not None and published:
-        config, stretch = SegConfig(model=imported.model), imported.stretch
-    else:
-        config = replace(config, model=on_encoders_of(job.out, config.model))
+    imported = imported_dinov3seg(job.out)
+    config = config or seg_config(job.out)
     config = replace(
         config, steps=job.steps or config.steps, seed=job.seed, augment=job.augment or config.augment
     )  # fmt: skip
@@ -161,8 +158,28 @@ def train_dinov3seg(job: TrainingJob, config: SegConfig = TINY_SEG) -> bool:
         raise UsageError(
             "--weight goes with --augment maskwright; as CAT-Seg draws images, all take turns.", "Leave it out."
         )
-    sources, vocabulary = job.labelled(stretch=stretch, exactly=published)
+    stretch = imported is None or imported.stretch
+    sources, vocabulary = job.labelled(stretch=stretch, exactly=imported is not None)
     return dinov3seg.train(sources, vocabulary, config, job.out, job.options())
+
+
+def seg_config(folder: Path) -> SegConfig:
+    """Settings of dinov3.seg for a preset: the paper's for imported parts, else the bundled preset's on its encoders.
+
+    Raises:
+        MaskwrightError: It has neither these parts, nor dino.txt and MobileSAM.
+    """
+    imported = imported_dinov3seg(folder)
+    if imported is not None:
+        return SegConfig(model=imported.model)
+    return replace(TINY_SEG, model=on_encoders_of(folder, TINY_SEG.model))
+
+
+def imported_dinov3seg(folder: Path) -> Dinov3SegSettings | None:
+    """Settings of official parts of dinov3.seg that wait for their training, or None."""
+    parts = sections(folder) if (folder / CONFIG).is_file() else {}
+    settings = dinov3seg_settings(folder) if "dinov3seg" in parts else None
+    return settings if settings is not None and not settings.trained else None
 
 
 def on_encoders_of(folder: Path, model: Dinov3SegConfig) -> Dinov3SegConfig:

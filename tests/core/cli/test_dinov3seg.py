@@ -12,9 +12,9 @@ import pytest
 from maskwright.models.dinov3seg import SPECS
 from maskwright.presets.folders import bundled
 from maskwright.presets.loading import dinov3seg_settings
-from maskwright.project import ablation
 from maskwright.project.ablation import ROWS
-from maskwright.training import dinov3seg
+from maskwright.project.dinov3seg_rows import TABLES
+from maskwright.training import dinov3seg, recipes
 from maskwright.training.config import TINY_SEG
 from tests.core.cli.conftest import Run
 
@@ -70,7 +70,7 @@ def test_ablation_prints_a_row_for_each_part(
     run: Run, labelled: Path, small_preset: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = replace(TINY_SEG, batch=2, crop=96, short_side=(96, 96))
-    monkeypatch.setattr(ablation, "TINY_SEG", small)
+    monkeypatch.setattr(recipes, "TINY_SEG", small)
     monkeypatch.setitem(dinov3seg.SETTINGS, "protocol", {"sides": [96], "window": 64, "stride": 32})
     words = ("ablate", labelled, "--measure", labelled, "--out", home / "ablation", "--base", small_preset)
     options = ("--steps", 2, "--limit", 2, "--device", "cpu")
@@ -86,6 +86,18 @@ def test_ablation_prints_a_row_for_each_part(
     assert dinov3seg_settings(home / "ablation" / "without-text-ensemble").model.aggregator.views == 1
     assert dinov3seg_settings(home / "ablation" / "without-early-refinement").model.anyup is None
     assert json.loads((home / "ablation" / "without-focal-and-dice" / "dinov3seg.json").read_text())["loss"] == "bce"
+    # of other tables one row each of what the whole model does not have
+    few = {"3": (1,), "4": (0,), "5": (1,), "12": (0,)}
+    for table, chosen in few.items():
+        monkeypatch.setitem(TABLES, table, tuple(TABLES[table][n] for n in chosen))  # type: ignore[arg-type]
+        rows = run(*words, *options, "--table", table, "--json").json
+        assert [row["name"] for row in rows] == [TABLES[table][0].name]
+    baseline = dinov3seg_settings(home / "ablation" / "dino.txt-fine-tuned")
+    assert (baseline.model.decoder, baseline.model.prior) == (False, "vlm")
+    assert json.loads((home / "ablation" / "QV" / "dinov3seg.json").read_text())["tuned"] == "qv"
+    both = dinov3seg_settings(home / "ablation" / "LGA-of-SAM").protocol
+    assert (both.aggregation, both.prior) == ("global", "lga")
+    assert "--table is for dinov3seg" in run(*words, "--table", "9").sentence(2)
 
 
 @pytest.mark.parametrize("method", ["dinov3seg", "dinotxt"])

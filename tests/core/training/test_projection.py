@@ -19,12 +19,13 @@ from torch import Tensor
 
 from maskwright.domain import rle
 from maskwright.engine import Engine
-from maskwright.errors import BadCoco, Cancelled, MaskwrightError
+from maskwright.errors import BadCoco, BadWeights, Cancelled, MaskwrightError
 from maskwright.formats.captions import CaptionedImage, read_captions
 from maskwright.formats.labelled_folder import held_out
 from maskwright.models.talk2dino import Pooling, Talk2Dino
 from maskwright.presets.config_io import sections
 from maskwright.presets.convert import import_talk2dino
+from maskwright.presets.folders import tasks
 from maskwright.presets.loading import load
 from maskwright.presets.saving import save_projection
 from maskwright.presets.weights import write_part
@@ -590,3 +591,20 @@ def test_the_middle_square_as_released() -> None:
     assert np.abs(found - expected).max() < 1.5
     tall = np.ascontiguousarray(image.transpose(1, 0, 2))
     assert np.abs(_middle(tall, 56).transpose(1, 0, 2).astype(int) - found.astype(int)).max() <= 1
+
+
+@needs_vocabulary
+def test_encoders_without_a_projection_wait_for_their_training(folder: Path, tmp_path: Path) -> None:
+    model = _made(V2)
+    files = written(tmp_path / "downloads", official_dinov2(model), official_clip(model), projection(model))
+    given = [file for file in files if file.name != "c.pth"]
+    with pytest.raises(BadWeights, match="projection"):
+        import_talk2dino(given, tmp_path / "none", V2)
+    waiting = import_talk2dino(given, tmp_path / "waiting", V2, may_wait=True)
+    preset = load(waiting)
+    assert (preset.talk2dino, tasks(waiting)) == (None, ())
+    with pytest.raises(MaskwrightError, match="waits for training"):
+        Engine.load(waiting, "cpu").text_method()
+    train_projection([folder], waiting, tmp_path / "mine", replace(WHOLE, hidden=None))
+    assert tasks(tmp_path / "mine") == ("text",)
+    assert Engine.load(tmp_path / "mine", "cpu").text_methods == ("talk2dino",)
