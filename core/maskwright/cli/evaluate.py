@@ -70,7 +70,7 @@ _Benchmark = Annotated[
 ]
 _Protocol = Annotated[
     str | None,
-    typer.Option(help="As a paper measures: dinov3seg, dinotxt, dinov3txt, talk2dino, ovs-dino, insid3."),
+    typer.Option(help="As a paper measures: dinov3seg, dinotxt, dinotxt-hr, dinov3txt, talk2dino, ovs-dino, insid3."),
 ]
 _RegionPooling = Annotated[_Pooling | None, typer.Option(help="Talk2DINO in classify and retrieve: best head or mean.")]
 _Boundary = Annotated[

@@ -130,7 +130,7 @@ def _semantic(engine: Engine, run: BenchmarkRun, progress: Progress) -> Scores:
         cleaning = protocol.cleaning(run.benchmark)
     prompt = TextPrompt(
         classes=protocol.classes(data.names), method=run.method or protocol.method, background=data.background,
-        cleaning=cleaning, refine=run.refine,
+        cleaning=cleaning, refine=run.refine, high_resolution=protocol.high_resolution,
     )  # fmt: skip
 
     def labelled() -> Iterator[LabelledImageData]:

@@ -31,6 +31,8 @@ class PublishedProtocol:
     """dinov3.seg: pooling of the class blocks, in cells."""
     slide: SlideProtocol | None = None
     """dino.txt: sizes, windows and strides."""
+    high_resolution: bool = False
+    """dino.txt: crops of 1, 10 and 100 % of the image, clustered."""
     windows: WindowProtocol | None = None
     """Talk2DINO: likewise."""
     centred_points: bool | None = None
@@ -79,6 +81,12 @@ PROTOCOLS: Mapping[str, PublishedProtocol] = {
     "dinotxt": PublishedProtocol(
         method="dinotxt", first_synonym=True, slide=SlideProtocol(short_sides=(448,), window=448, stride=224)
     ),
+    "dinotxt-hr": PublishedProtocol(
+        method="dinotxt",
+        first_synonym=True,
+        slide=SlideProtocol(short_sides=(448,), window=448, stride=224),
+        high_resolution=True,
+    ),
     "dinov3txt": PublishedProtocol(method="dinotxt", first_synonym=True, slide=SlideProtocol()),
     "talk2dino": PublishedProtocol(
         method="talk2dino", first_synonym=True, cleaned=("voc21", "coco-object"), windows=WindowProtocol()
@@ -86,4 +94,4 @@ PROTOCOLS: Mapping[str, PublishedProtocol] = {
     "ovs-dino": PublishedProtocol(method="ovs-dino", first_synonym=True),
     "insid3": PublishedProtocol(centred_points=False),
 }
-"""By name of the paper (dinov3txt: the DINOv3 release's evaluation of dino.txt)."""
+"""By name of the paper (dinotxt-hr: high resolution; dinov3txt: the DINOv3 release's evaluation of dino.txt)."""
