@@ -96,13 +96,19 @@ def classes(
         known = known.get("per_class") if isinstance(known, dict) else None
         if not isinstance(known, dict):
             raise MaskwrightError(f"{scores} has no IoU by class.", "Name a file that evaluate --json printed.")
-    spaces = []
     with progress_bar("Images") as bar:
-        for number, (folder, name) in enumerate(((data, benchmark), (trained_on, None))):
-            labelled = LabelledClasses.of(folder, name)
-            labelled = labelled._replace(images=labelled.images[:limit])
-            spaces.append(class_spaces(loaded, labelled, chosen, size=size, progress=bar.part(number, 2)))
-    report = analyse_classes(loaded.ref.name, *spaces, known)
+        sets = (LabelledClasses.of(data, benchmark), LabelledClasses.of(trained_on))
+        tested, trained = (
+            class_spaces(
+                loaded,
+                labelled._replace(images=labelled.images[:limit]),
+                chosen,
+                size=size,
+                progress=bar.part(number, 2),
+            )
+            for number, labelled in enumerate(sets)
+        )
+    report = analyse_classes(loaded.ref.name, tested, trained, known)
     out.mkdir(parents=True, exist_ok=True)
     save_record(out / "classes.json", report.to_dict())
     lines = [f"{report.classes} classes: {out / 'classes.json'}", "R2 of the prototypes by text:"]

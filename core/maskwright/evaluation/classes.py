@@ -152,7 +152,8 @@ def class_spaces(
 def _means(features: Tensor, labels: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Each class of an image, with the mean of (C, h, w) features, weighted by its share of each cell."""
     for label in labels[labels >= 0].unique().tolist():
-        weight = F.adaptive_avg_pool2d((labels == label)[None].double(), features.shape[-2:])[0]
+        grid = features.shape[-2], features.shape[-1]
+        weight = F.adaptive_avg_pool2d((labels == label)[None].double(), grid)[0]
         yield int(label), (features.double() * weight).sum(dim=(1, 2)) / weight.sum()
 
 

@@ -68,7 +68,8 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
         window = torch.empty(1, 3, protocol.window, protocol.window)
         views = torch.empty(1, classes, config.aggregator.views, width)
         features = torch.empty(1, width, grid, grid)
-    assert isinstance(model.aggregator, CostAggregator)
+    aggregator = model.aggregator
+    assert isinstance(aggregator, CostAggregator)
     prior, taps = model.spe(pixels, (grid, grid))
     encoded = model.encode(pixels, features)
     windows = len(slide((side, side), protocol.window, protocol.stride))
@@ -76,9 +77,9 @@ def _stages(model: Dinov3Seg, side: int, protocol: Dinov3SegProtocol, classes: i
         "dino.txt, whole image": lambda: model.patch_features(pixels),
         "dino.txt, windows": lambda: [model.patch_features(window) for _ in range(windows)],
         "semantic prior encoder": lambda: model.spe(pixels, (grid, grid)),
-        "guidance": lambda: model.aggregator.guidance(prior, taps),
+        "guidance": lambda: aggregator.guidance(prior, taps),
         "early refinement": lambda: model.refine(pixels, features),
-        "correlation": lambda: model.aggregator.embed(correlation(features, views)),
+        "correlation": lambda: aggregator.embed(correlation(features, views)),
         "late refinement and decoder": lambda: model.predict(encoded, views),
     }
     operations = {name: _operations(stage) / 1e9 for name, stage in stages.items()}

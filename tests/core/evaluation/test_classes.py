@@ -45,13 +45,13 @@ def test_neighbours_and_seen_classes() -> None:
     scores: dict[str, float | None] = {f"t{n}, something": n / 12 for n in range(11)} | {"t11": None}
     report = analyse_classes("p", tested, trained, scores)
     for name, space, vectors in (("t3", "visual", tested.visual), ("t8", "local", tested.local_text)):
-        own = vectors[tested.names.index(name)]
-        alike = sorted(((-float(own @ vectors[n]), other) for n, other in enumerate(tested.names) if other != name))
+        chosen = vectors[tested.names.index(name)]
+        alike = sorted(((-float(chosen @ vectors[n]), other) for n, other in enumerate(tested.names) if other != name))
         assert report.neighbours[name][space] == [other for _, other in alike[:5]]
     both = [torch.cat([g, local]) / 2**0.5 for g, local in zip(tested.global_text, tested.local_text, strict=True)]
     others = [torch.cat([g, local]) / 2**0.5 for g, local in zip(trained.global_text, trained.local_text, strict=True)]
-    for kind, vectors, against in (("visual", list(tested.visual), list(trained.visual)), ("text", both, others)):
-        seen = [n for n in range(12) if any(float(vectors[n] @ one) > 0.9 for one in against)]
+    for kind, own, against in (("visual", list(tested.visual), list(trained.visual)), ("text", both, others)):
+        seen = [n for n in range(12) if any(float(own[n] @ one) > 0.9 for one in against)]
         assert report.seen[kind]["seen"] == [f"t{n}" for n in seen]
         assert report.seen[kind]["unseen"] == [f"t{n}" for n in range(12) if n not in seen]
         for part, members in (("seen", seen), ("unseen", [n for n in range(12) if n not in seen])):
