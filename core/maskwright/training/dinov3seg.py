@@ -260,8 +260,8 @@ def initial_model(config: SegConfig, folder: Path) -> tuple[Dinov3Seg, Tokenizer
     state = model.state_dict() | shared_weights(model, dinotxt, sam)
     if untrained := _untrained_parts(folder):
         parts = read_weights(folder / untrained.weights, untrained.sha256)
-        # a variant without early refinement has no use for AnyUp
-        state |= {name: value for name, value in parts.items() if name in state}
+        # AnyUp's, for which a variant without early refinement has no use
+        state |= {name: value for name, value in parts.items() if name.startswith("anyup.") and name in state}
     load_exactly(model, state, what=folder.name)
     return model, dinotxt.tokenizer
 
