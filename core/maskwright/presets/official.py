@@ -185,17 +185,6 @@ OFFICIAL = {
         "Any English word, zero-shot: mIoU 85.3 on Pascal VOC (20 classes), 40.5 on Pascal Context, 38.2 on "
         "Cityscapes and 21.8 on ADE20K (Barsellotti et al., 2024).",
     ),
-    "talk2dino-s": OfficialPreset(
-        "Talk2DINO ViT-S, untrained",
-        "Talk2DINO on DINOv2 ViT-S/14 with registers, 85.8 M parameters. No projection of this size was found "
-        "published: these are the parts to train it from (maskwright train-projection)",
-        (
-            _dinov2("s", "facebook/dinov2-with-registers-small", 22_058_112), _CLIP, _VOCABULARY,
-        ),
-        (),
-        "The parts of the smallest Talk2DINO of its paper; published, trained: mIoU 86.8 on Pascal VOC (20 classes), "
-        "35.3 on Pascal Context and 17.0 on ADE20K (Barsellotti et al., 2024).",
-    ),
     "talk2dino-l": OfficialPreset(
         "Talk2DINO ViT-L",
         "Talk2DINO on DINOv2 ViT-L/14 with registers: zero-shot text prompts with background cleaning, 369.4 M "
@@ -228,6 +217,17 @@ OFFICIAL = {
         ),
         ("text",),
         f"Any English word, zero-shot, on the newer DINOv3 backbone. {_ON_DINOV3}l.",
+    ),
+    "talk2dino-s": OfficialPreset(
+        "Talk2DINO ViT-S, untrained",
+        "Talk2DINO on DINOv2 ViT-S/14 with registers, 85.8 M parameters. No projection of this size was found "
+        "published: these are the parts to train it from (maskwright train-projection)",
+        (
+            _dinov2("s", "facebook/dinov2-with-registers-small", 22_058_112), _CLIP, _VOCABULARY,
+        ),
+        (),
+        "The parts of the smallest Talk2DINO of its paper; published, trained: mIoU 86.8 on Pascal VOC (20 classes), "
+        "35.3 on Pascal Context and 17.0 on ADE20K (Barsellotti et al., 2024).",
     ),
     **{
         f"sam-{size}": OfficialPreset(

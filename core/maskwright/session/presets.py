@@ -97,7 +97,9 @@ class SessionPresets:
         own = [name for name, folder in here.items() if folder.parent == bundled()]
         others = [name for name in here if name not in own and name not in OFFICIAL]
         used = self._engines.models()
-        return [self._info(name, here, used) for name in [*own, *OFFICIAL, *others]]
+        # parts that answer nothing before their training are no choice in a window
+        official = [name for name, preset in OFFICIAL.items() if preset.tasks or name in here]
+        return [self._info(name, here, used) for name in [*own, *official, *others]]
 
     def get(self, name: str) -> PresetInfo:
         """One of them; raises PresetMissing."""
