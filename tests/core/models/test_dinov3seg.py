@@ -244,7 +244,7 @@ def test_windows_cover_every_cell_once_counted(size: tuple[int, int]) -> None:
 def test_aggregation_averages_local_and_global_features(model: Dinov3Seg, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = _pixels(64, 96)
     seen: list[Tensor] = []
-    monkeypatch.setattr(model, "encode", lambda image, features: seen.append(features))
+    monkeypatch.setattr(model, "encode", lambda image, features, prior: seen.append(features))
     model.aggregate_windows(pixels, [(0, 0), (0, 32)], 64)
     whole = model.patch_features(pixels)
     left, right = model.patch_features(pixels[..., :64]), model.patch_features(pixels[..., 32:])
