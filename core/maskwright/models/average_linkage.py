@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from maskwright.models.row_maximum import row_maximum
+
 __all__ = ["average_linkage"]
 
 
@@ -30,43 +32,45 @@ def average_linkage(features: Tensor, tau: float) -> Tensor:
     owner = torch.arange(len(features), device=device)
     ids, sizes = owner.clone(), torch.ones(len(features), device=device)
     alive = torch.ones_like(owner, dtype=torch.bool)
-    near, value = torch.empty_like(owner), torch.empty_like(sizes)
+    # added to a row before its largest value is taken: columns of clusters that are gone hold anything
+    gone = torch.zeros_like(sizes)
     similarity = _similarities(features)
     # writing to memory that is mapped already is several times faster
     spare = torch.empty_like(similarity).view(-1)
-    stale = alive
+    near = row_maximum(similarity)
+    value = similarity.gather(1, near[:, None])[:, 0]
+    all_new = True
     while True:
-        rows = (stale & alive).nonzero()[:, 0]
-        if 2 * len(rows) > len(near):
-            # all rows cost less than a copy of most of them
-            near[rows] = similarity.argmax(dim=1)[rows]
-        else:
-            near[rows] = _rows(similarity, rows, spare).argmax(dim=1)
-        value[rows] = similarity[rows, near[rows]]
         alive &= value >= tau
         here = torch.arange(len(near), device=device)
         first = ((near[near] == here) & alive & (here < near)).nonzero()[:, 0]
-        if not len(first):
-            if stale is alive:
-                break
+        if len(first):
+            second, all_new = near[first], False
+            _merge(similarity, first, second, sizes, spare)
+            alive[second], gone[second] = False, 2 * _NEVER
+            owner = _renamed(owner, ids[second], ids[first])
+            changed = torch.zeros_like(alive)
+            changed[first] = changed[second] = True
+            stale = changed | changed[near]
+        elif all_new:
+            break
+        else:
             # a cached neighbour may have become one of several equally close ones: compute all again
-            stale = alive
-            continue
-        second = near[first]
-        _merge(similarity, first, second, sizes)
-        alive[second] = False
-        owner = _renamed(owner, ids[second], ids[first])
-        changed = torch.zeros_like(alive)
-        changed[first] = changed[second] = True
-        stale = changed | changed[near]
+            stale, all_new = alive, True
         live = alive.nonzero()[:, 0]
+        if not len(live):
+            break
         if len(live) < _SHRINK * len(alive):
             old = similarity.view(-1)[: len(live) ** 2].view(len(live), len(live))
             similarity = torch.index_select(_rows(similarity, live, spare), 1, live, out=old)
             place = torch.cumsum(alive, 0) - 1
-            ids, sizes, value, stale = ids[live], sizes[live], value[live], stale[live]
+            ids, sizes, value, stale, gone = ids[live], sizes[live], value[live], stale[live], gone[live]
             # a neighbour that is gone belongs to a stale row, which is computed again
             near, alive = place[near[live]].clamp(min=0), alive[live]
+        rows = (stale & alive).nonzero()[:, 0]
+        candidates = _rows(similarity, rows, spare).add_(gone)
+        near[rows] = row_maximum(candidates)
+        value[rows] = candidates.gather(1, near[rows][:, None])[:, 0]
     labels: Tensor = torch.unique(owner, return_inverse=True)[1]
     return labels
 
@@ -102,19 +106,20 @@ _SHRINK = 0.6
 """Share of active rows below which the matrix is compacted to them."""
 
 
-def _merge(similarity: Tensor, first: Tensor, second: Tensor, sizes: Tensor) -> None:
-    """Write the weighted mean of each pair to the row of its first, and mask out its second."""
+def _merge(similarity: Tensor, first: Tensor, second: Tensor, sizes: Tensor, spare: Tensor) -> None:
+    """Write the weighted mean of each pair to the row and the column of its first; its second is no longer valid."""
     share = sizes[second] / (sizes[first] + sizes[second])
     sizes[first] += sizes[second]
-    rows = torch.lerp(similarity[first], similarity[second], share[:, None])
+    rows = _rows(similarity, first, spare)
+    # memory that was in use before: pairs are at most half the rows, so that there is room for two
+    room = spare[rows.numel() : 2 * rows.numel()]
+    rows.lerp_(_rows(similarity, second, room), share[:, None])
     # between two merged pairs both orders of averaging are averaged, which keeps the symmetry exact
-    block = torch.lerp(rows[:, first], rows[:, second], share)
+    block = torch.lerp(rows.index_select(1, first), rows.index_select(1, second), share)
     block = (block + block.T) / 2
-    rows[:, first] = block.fill_diagonal_(_NEVER)
-    rows[:, second] = _NEVER
+    rows.index_copy_(1, first, block.fill_diagonal_(_NEVER))
     similarity.index_copy_(0, first, rows)
-    similarity.index_copy_(1, first, rows.T.contiguous())
-    similarity.index_fill_(1, second, _NEVER)
+    similarity.index_copy_(1, first, room.view(rows.shape[::-1]).copy_(rows.T))
 
 
 def _renamed(owner: Tensor, old: Tensor, new: Tensor) -> Tensor:

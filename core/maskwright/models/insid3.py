@@ -18,6 +18,7 @@ from torch import Tensor
 
 from maskwright.errors import ShapeError
 from maskwright.models.average_linkage import average_linkage
+from maskwright.models.row_maximum import row_maximum
 
 __all__ = [
     "Clusters",
@@ -142,8 +143,7 @@ def positional_basis(features: Tensor, components: int) -> Tensor:
         components: k, at most the number of dimensions that the features span.
     """
     rows = F.normalize(features.float().flatten(1).T, dim=1)
-    rows = rows - rows.mean(dim=0)
-    vectors: Tensor = torch.linalg.svd(rows.T, full_matrices=False).U
+    vectors: Tensor = torch.linalg.svd((rows - rows.mean(dim=0)).T, full_matrices=False).U
     return vectors[:, :components].contiguous()
 
 
@@ -220,7 +220,7 @@ def forward_similarity(target: PatchFeatures, ref_prototype: Tensor) -> Tensor:
 
 def backward_matches(patches: Tensor, reference: Tensor) -> Tensor:
     """(M,) index of the most similar of (N, C - k) reference patches for each of (M, C - k) target patches (Eq. 6)."""
-    return torch.cat([(part @ reference.T).argmax(dim=1) for part in patches.split(_CHUNK)])
+    return torch.cat([row_maximum(part @ reference.T) for part in patches.split(_CHUNK)])
 
 
 def candidates(target: PatchFeatures, references: Sequence[EncodedReference], forward: Tensor) -> Tensor:
