@@ -67,6 +67,8 @@ class Acting(Display):
         """Let clicks correct the smallest accepted mask at a pixel."""
         ids = self._accepted_at(x, y)
         if ids and self.controller is not None:
+            # the mask keeps its name, unless the user types another one
+            self._name.setText(next(mask.mask.category or "" for mask in self._masks if mask.annotation == ids[0]))
             self.controller.correct(ids[0])
 
     def select_at(self, x: float, y: float) -> None:

@@ -6,12 +6,17 @@ opacities and names of other layers stay as they are.
 
 from __future__ import annotations
 
+import gc
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Points, Shapes
+from qtpy.QtCore import QTimer
 
 from maskwright.domain import Image as Pixels
 from maskwright.domain.click_prompt import ClickPrompt
@@ -32,6 +37,13 @@ _POSITIVE, _NEGATIVE = "#009e73", "#d55e00"
 _MARK = "maskwright"
 """Key in the metadata of layers of docks."""
 _CLEANING = "left unlabelled by cleaning"
+_ORDER = ("image", "accepted", "selected", _CLEANING, "proposals", "clicks", "box")
+"""Kinds of layers from the lowest to the topmost."""
+_NEXT = {"clicks": "proposals", "proposals": "accepted", "accepted": "selected"}
+"""What is likely to be drawn after what was drawn."""
+_LIBRARIES = "pandas", "scipy.linalg", "skimage.color", "skimage.exposure"
+_PREPARE_MS = 30
+"""Milliseconds after which the next layer is made: a tenth of a second in napari, in which the window stands still."""
 
 
 class Canvas:
@@ -40,7 +52,7 @@ class Canvas:
     def __init__(self, viewer: napari.Viewer) -> None:
         self._viewer = viewer
         self._overlays = {
-            kind: Overlay(kind, style, opacity, self._add)
+            kind: Overlay(kind, style, opacity, partial(self._add, kind=kind))
             for kind, style, opacity in (
                 ("accepted", Style.FILLED, 0.5),
                 ("proposals", Style.PROPOSED, 1.0),
@@ -49,12 +61,19 @@ class Canvas:
             )
         }
         self._own: dict[str, Any] = {}
+        self._hidden = False
+        self._expected: list[str] = []
+        self._idle = QTimer()
+        self._idle.setSingleShot(True)
+        self._idle.setInterval(_PREPARE_MS)
+        self._idle.timeout.connect(self._prepare)
         self.image_layer: Any = None
         """The layer of the image in view; the others lie over it."""
         self.index: tuple[int, ...] = ()
         """The plane in view along the layer's leading axes."""
         self._place = Place((1, 1), {}, "")
         self._box: tuple[float, float, float, float] | None = None
+        threading.Thread(target=_load_libraries, name="maskwright-libraries", daemon=True).start()
         viewer.scene.camera.events.zoom.connect(self._zoomed)
         viewer.layers.events.removed.connect(self._removed)
 
@@ -84,12 +103,13 @@ class Canvas:
         if layer is None:
             # ours before it is in the viewer, whose events ask whose it is
             layer = self._own["image"] = Image(image.pixels, name=image.name, rgb=True, metadata={_MARK: True})
-            with self._selection_kept():
-                self._viewer.add_layer(layer)
+            self._insert(layer, "image")
             self._viewer.reset_view()
         else:
             fits = layer.data.shape == image.pixels.shape
             layer.data, layer.name = image.pixels, image.name
+            if self._hidden:
+                layer.visible, self._hidden = True, False
             if not fits:
                 # the camera looks where the other image was
                 self._viewer.reset_view()
@@ -122,6 +142,8 @@ class Canvas:
         """Draw accepted masks filled, proposals with a dashed edge, and the cleaning preview hatched."""
         for kind, views in (("accepted", accepted), ("proposals", proposals), (_CLEANING, previews)):
             self._overlays[kind].show(views, self._place)
+            if views:
+                self._expect_after(kind)
 
     def show_selected(self, masks: Sequence[MaskView]) -> None:
         """Fill the selected masks."""
@@ -133,7 +155,9 @@ class Canvas:
         points = step.points if step is not None else ()
         self.show_box(step.box if step is not None else None)
         layer = self._own.get("clicks")
-        if layer is None and not points:
+        if not points and (layer is None or not len(layer.data)):
+            if layer is not None:
+                place_layer(layer, self._place, "clicks")
             return
         if layer is None:
             layer = Points(
@@ -144,11 +168,12 @@ class Canvas:
                 **self._place.transform,
             )
             layer.editable = False
-            self._own["clicks"] = self._add(layer)
+            self._own["clicks"] = self._add(layer, "clicks")
         layer.data = np.array([(y - 0.5, x - 0.5) for x, y, _ in points]).reshape(-1, 2)
         if points:
             layer.symbol = ["disc" if sign else "cross" for *_, sign in points]
             layer.face_color = [_POSITIVE if sign else _NEGATIVE for *_, sign in points]
+            self._expect_after("clicks")
         # nothing of ours is selected, as points of the user would be
         layer.selected_data = set()
         place_layer(layer, self._place, "clicks")
@@ -168,7 +193,7 @@ class Canvas:
                 **self._place.transform,
             )
             layer.editable = False
-            self._own["box"] = self._add(layer)
+            self._own["box"] = self._add(layer, "box")
         if box is None:
             layer.data = []
         else:
@@ -228,27 +253,81 @@ class Canvas:
     # layers
 
     def close(self) -> None:
-        """Take everything out of the viewer."""
+        """Take everything out of the viewer, as soon as the dock has left its window.
+
+        Until then napari's canvas would draw what is half removed, and end the process.
+        """
         self._viewer.scene.camera.events.zoom.disconnect(self._zoomed)
         self._viewer.layers.events.removed.disconnect(self._removed)
-        self._watch(None)
-        self.reset()
+        self._leave()
+
+        def reset() -> None:
+            # the window may be closed by then
+            with suppress(RuntimeError):
+                self.reset()
+
+        QTimer.singleShot(0, reset)
+
+    def blank(self) -> None:
+        """Show no image, in layers that stay for the next one: for each that is removed napari collects garbage."""
+        self.clear()
+        self._leave()
+        layer = self._own.get("image")
+        if layer is not None and layer.visible:
+            layer.visible, self._hidden = False, True
 
     def reset(self) -> None:
         """Show no image: remove all layers created here."""
-        for kind in list(self.layers):
-            self._take_away(kind)
+        *others, last = [*self.layers] or [""]
+        # with each removed layer napari collects all garbage of the process: once is enough
+        gc.freeze()
+        try:
+            for kind in others:
+                self._take_away(kind)
+        finally:
+            gc.unfreeze()
+        self._take_away(last)
+        self._leave()
+
+    def _leave(self) -> None:
         self._watch(None)
         self.image_layer = None
+        self._expected = []
+        self._idle.stop()
 
-    def _add(self, layer: Any) -> Any:
-        """Add a layer on top, in the place of one of the same name if there is one, without selecting it."""
+    def _expect_after(self, kind: str) -> None:
+        """Make the layer that is likely to come next while the user looks at this one."""
+        follower = _NEXT.get(kind)
+        if follower is not None and follower not in self.layers and follower not in self._expected:
+            self._expected.append(follower)
+            self._idle.start()
+
+    def _prepare(self) -> None:
+        self._overlays[self._expected.pop(0)].prepare(self._place)
+        if self._expected:
+            self._idle.start()
+
+    def _add(self, layer: Any, kind: str) -> Any:
+        """Add a layer in the place of one of the same name if there is one, without selecting it."""
         layer.metadata = {_MARK: True}
-        kinds = [kind for kind, mine in self.layers.items() if mine.name == layer.name]
-        with self._selection_kept():
-            for kind in kinds:
-                self._take_away(kind)
-            return self._viewer.add_layer(layer)
+        for name in [name for name, mine in self.layers.items() if mine.name == layer.name]:
+            self._take_away(name)
+        return self._insert(layer, kind)
+
+    def _insert(self, layer: Any, kind: str) -> Any:
+        """Add a layer under those of ours that must stay visible over it, else on top.
+
+        Nobody hears that it was selected for a moment, which would take napari as long as adding it.
+        """
+        layers = self._viewer.layers
+        over = _ORDER[_ORDER.index(kind) + 1 :]
+        above = [layers.index(mine) for name, mine in self.layers.items() if name in over and mine in layers]
+        before, active = set(layers.selection), layers.selection.active
+        with layers.selection.events.blocker_all():
+            layers.insert(min(above, default=len(layers)), layer)
+            layers.selection = before
+            layers.selection.active = active
+        return layer
 
     def _take_away(self, kind: str) -> None:
         layer = self.layers.get(kind)
@@ -259,6 +338,8 @@ class Canvas:
 
     def _forget(self, kind: str) -> None:
         self._own.pop(kind, None)
+        if kind == "image":
+            self._hidden = False
         if kind in self._overlays:
             self._overlays[kind].forget()
 
@@ -304,3 +385,9 @@ class Canvas:
         layer = self._own.get("box")
         if layer is not None and self._box is not None and self.image_layer is not None:
             layer.edge_width = [2 * self.pixel_of_screen] * len(layer.data)
+
+
+def _load_libraries() -> None:
+    """Load beside the window's thread what napari loads with the first layer of a kind, for half a second."""
+    for name in _LIBRARIES:
+        import_module(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 
-from maskwright.domain import Image
+from maskwright.domain import UNNAMED, Image, Mask
 from maskwright.domain.click_prompt import ClickPrompt
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import ClassEntry, FinetuneStatus, MaskView, PresetInfo, duplicates_hidden
@@ -35,6 +36,8 @@ class Display(Form):
         self._canvas = Canvas(viewer)
         self._activity = ActivityProgress()
         self._masks: list[MaskView] = []
+        self._unwritten: Collection[ProposalId] = ()
+        self._name.textChanged.connect(self._show_name)
         self._titles: Sequence[tuple[str, int]] = ()
         self._other_image_id: int | None = None
 
@@ -50,7 +53,12 @@ class Display(Form):
             return
 
     def show_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
-        """Fill the list of images."""
+        """Fill the list of images; of a project without any, nothing stays from the one before."""
+        self._list_images(images, current)
+        if not images and self._canvas.image_layer is None:
+            self._canvas.reset()
+
+    def _list_images(self, images: Sequence[tuple[str, int]], current: int | None) -> None:
         self._titles = images
         self._project.images.show_images(images)
         self._project.images.choose(current)
@@ -84,7 +92,7 @@ class Display(Form):
 
     def show_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
         """Draw the masks, and list the accepted ones and the proposals."""
-        self._masks = list(masks)
+        self._masks, self._unwritten = list(masks), unwritten
         accepted = [mask for mask in masks if mask.annotation is not None]
         proposals = [mask for mask in masks if mask.proposal is not None]
         self._canvas.show_masks(accepted, proposals, [mask for mask in masks if mask.cleaning_preview])
@@ -97,8 +105,23 @@ class Display(Form):
         rows = []
         for mask in (mask for mask in masks if mask.proposal is not None):
             state = " (not saved)" if mask.proposal in unwritten else " (duplicate)" if mask.duplicate else ""
-            rows.append(_row(mask, mask.proposal, state, pixels, area))
+            named = mask if mask.proposal in unwritten else self._named(mask)
+            rows.append(_row(named, mask.proposal, state, pixels, area))
         self._proposals.show_rows(rows)
+
+    def _named(self, mask: MaskView) -> MaskView:
+        """A clicked mask with the name that it gets when it is accepted."""
+        name = self._name.text().strip()
+        if mask.proposal is None or mask.proposal.annotation_id is not None or not name:
+            return mask
+        mine = mask.mask
+        return replace(
+            mask, mask=Mask.from_rle(mine.rle, category=name, score=mine.score, area=mine.area, bbox=mine.bbox)
+        )
+
+    def _show_name(self) -> None:
+        if any(mask.proposal is not None and mask.proposal.annotation_id is None for mask in self._masks):
+            self._list_masks(self._masks, self._unwritten)
 
     def show_classes(self, classes: Sequence[ClassEntry]) -> None:
         """List the project's classes, and complete names from them."""
@@ -179,7 +202,7 @@ class Display(Form):
 
 def _row(mask: MaskView, key: Any, state: str, pixels: int, area: PixelArea) -> MaskRow:
     """A row of a table, whose tooltip is such as "cow, 12.0 % of the image, 4,210 px, score 0.91"."""
-    name = mask.mask.category or "clicked"
+    name = mask.mask.category or UNNAMED
     parts = [
         f"{name}{state}" if mask.annotation is None else f"Mask {mask.annotation}: {name}",
         f"{100 * mask.mask.area / pixels:.1f} % of the image",

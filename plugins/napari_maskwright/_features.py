@@ -34,8 +34,11 @@ class PixelArea:
         return cls(abs(float(layer.scale[-1] * layer.scale[-2])), f"{units[0]}²") if known else cls()
 
     def text(self, pixels: int) -> str:
-        """An area such as "412 px" or "12.3 µm²"."""
-        return f"{pixels * self.area:.4g} {self.unit}" if self.unit else f"{pixels:,} px"
+        """An area such as "412 px", "12.3 µm²" or "20,400 µm²"."""
+        if not self.unit:
+            return f"{pixels:,} px"
+        area = pixels * self.area
+        return f"{area:,.0f} {self.unit}" if area >= 1000 else f"{area:.4g} {self.unit}"
 
 
 class Intensities:

@@ -40,10 +40,11 @@ class Images:
         self._session, self._view, self._workers, self._screen = session, view, workers, screen
         self._prompts, self._views = prompts, Generation()
         self._plane: _PlaneInView | None = None
+        self._opening = False
 
     def open_first(self, image_id: int) -> None:
-        """Show an image unless a plane of a layer is in view."""
-        if self._plane is None:
+        """Show an image unless a plane of a layer is in view, or the user has chosen an image that is being read."""
+        if self._plane is None and not self._opening:
             self.open(image_id)
 
     def show_first(self) -> None:
@@ -68,9 +69,17 @@ class Images:
             then()
 
         self._prompts.begin()
+        stale, self._opening = self._views.begin(), True
         self._workers.run(
-            lambda: (self._session.images.get(image_id), read()), show, "Opening the image", stale=self._views.begin()
+            lambda: (self._session.images.get(image_id), read()),
+            show,
+            "Opening the image",
+            stale=stale,
+            finished=self._opened,
         )
+
+    def _opened(self) -> None:
+        self._opening = False
 
     def show_plane(self, read: Callable[[], Image], found: Callable[[int], None]) -> None:
         """Show the masks of a plane that the window shows; a prompt takes a plane into the project that is not there.
@@ -79,7 +88,7 @@ class Images:
             read: returns the pixels; runs in a thread.
             found: called with the id as soon as the plane is an image of the project.
         """
-        self._plane, stale = _PlaneInView(read, found), self._views.begin()
+        self._plane, stale, self._opening = _PlaneInView(read, found), self._views.begin(), False
         plane = self._plane
         if self._screen.prompt is not None:
             # a click belongs to the plane that it was made on
@@ -105,7 +114,7 @@ class Images:
         """Show that no image is in view."""
         self._views.begin()
         self._prompts.begin()
-        self._plane = None
+        self._plane, self._opening = None, False
         self._screen.show_no_image(message)
 
     def with_image(self, then: Callable[[int], None]) -> None:

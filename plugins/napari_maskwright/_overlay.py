@@ -131,6 +131,12 @@ class Overlay:
         if fits and before is not None:
             self._update(before, drawing)
 
+    def prepare(self, place: Place) -> None:
+        """Make the layer before there is something to draw."""
+        if self.layer is None:
+            self._drawing = Drawing(self._style, (), place.size_hw, self._by_object)
+            self._replace(place)
+
     def set_by_object(self, *, on: bool) -> None:
         """Give each mask a colour of its own, or that of its class."""
         self._by_object = on

@@ -52,7 +52,7 @@ class Form(QWidget):
         self._text = TextOptions(self._trigger)
         self._finetuning = FinetuneBox(self._trigger)
         outer = QVBoxLayout(self)
-        outer.setContentsMargins(2, 4, 2, 4)
+        outer.setContentsMargins(2, 8, 2, 4)
         outer.setSpacing(3)
         for row in (self._target_row(), self._text_row(), self._tool_row(), self._click_row()):
             outer.addLayout(row)
@@ -166,8 +166,10 @@ class Form(QWidget):
     def _click_row(self) -> QHBoxLayout:
         self._name = QLineEdit()
         self._name.setMinimumWidth(60)
-        self._name.setPlaceholderText("name of the clicked mask")
-        self._name.setToolTip("Category of the clicked mask when it is accepted.")
+        self._name.setPlaceholderText("name of the clicked mask (object)")
+        self._name.setToolTip(
+            "Category of masks that are clicked or painted; when this is empty, they are named object."
+        )
         self._names = QStringListModel()
         completer = QCompleter(self._names)
         completer.setCaseSensitivity(Qt.CaseInsensitive)

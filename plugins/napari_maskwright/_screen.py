@@ -58,7 +58,7 @@ class Screen:
         self.with_duplicates = False
         """Whether proposals that repeat an accepted mask are visible."""
         self._masks: tuple[MaskView, ...] = ()
-        self._images: tuple[tuple[str, int], ...] = ()
+        self._images: tuple[tuple[str, int], ...] | None = None
         self._classes: tuple[ClassEntry, ...] | None = None
         self._message = self._saved_at = self._counts = ""
         # change numbers: the newest known, and those of the masks and the counts on screen
@@ -98,7 +98,7 @@ class Screen:
         self._view.show_clicks(None)
         self._view.show_other_image("", None)
         self.show(snapshot, self._reads.begin())
-        self._view.show_images(self._images, image_id)
+        self._view.show_images(self._images or (), image_id)
         read = {mask.proposal for mask in snapshot.masks or ()}
         if snapshot.change_number < self._newest or not read.issuperset(self.proposals):
             self.reload()
@@ -208,7 +208,7 @@ class Screen:
         self._reads.begin()
 
     def _lists(self, images: Set[int]) -> bool:
-        return images <= {image_id for _, image_id in self._images}
+        return images <= {image_id for _, image_id in self._images or ()}
 
     def _draw(self) -> None:
         if self.image_id is None:

@@ -143,10 +143,14 @@ class AnnotatorWidget(Acting):
 
     def go_to_plane(self, image_id: int, record: PlaneRecord | None) -> bool:
         """Move the sliders to the plane that an image was taken from, if its layer is there."""
+        # a plane that came into view later would take the place of this image
+        self._following.follow_now()
         plane = self._planes.get(image_id) or self._following.find(record)
         if plane is None or not self._following.has(plane.layer):
             return False
         self._following.go_to(plane)
+        # what comes next is meant for this plane, not for the one before
+        self._following.follow_now()
         return True
 
     def show_masks(self, masks: Sequence[MaskView], unwritten: Collection[ProposalId]) -> None:
@@ -242,8 +246,8 @@ class AnnotatorWidget(Acting):
         self._planes = {}
         self.show_no_image()
         if self._following.layer is None:
-            self._canvas.reset()
-        self.show_images((), None)
+            self._canvas.blank()
+        self._list_images((), None)
         self.show_searching(running=False)
         self.show_matches((), "")
         self.show_unsaved("")
@@ -259,7 +263,10 @@ class AnnotatorWidget(Acting):
         if controller is None:
             return
         if plane is None:
-            self._canvas.reset()
+            if self._titles:
+                self._canvas.blank()
+            else:
+                self._canvas.reset()
             controller.images.show_first()
         else:
             controller.images.show_plane(plane.read, lambda image_id: self._planes.__setitem__(image_id, plane))

@@ -289,6 +289,15 @@ def test_next_and_previous_stay_at_the_ends(controller: Controller, window: Wind
 
 
 @pytest.mark.alone
+def test_a_chosen_image_is_shown_whatever_opens_first(controller: Controller, window: Window) -> None:
+    controller.images.open(2)
+    # another window added images before this one was read
+    controller.images.open_first(1)
+    window.until(lambda: controller.image_id == 2)
+    window.process_events()
+    assert controller.image_id == 2
+
+
 def test_another_windows_mask_appears_within_two_seconds(controller: Controller, window: Window, place: Path) -> None:
     window.process_events(1.2)
     with Project.open(place) as other:

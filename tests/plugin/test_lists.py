@@ -67,6 +67,25 @@ def test_proposals_are_a_table_and_many_are_accepted_in_one_step(widget: Any, pl
     assert [key for key in box.selected if key in chosen] == box.selected
 
 
+def test_the_name_that_a_clicked_mask_gets_is_listed_before_it_is_kept(
+    widget: Any, viewer: Any, place: Path, qtbot: Any
+) -> None:
+    table = widget._proposals.table
+    widget.add_box((10, 10, 40, 30))
+    qtbot.waitUntil(lambda: [row.name for row in table.rows()] == ["object"], timeout=60_000)
+    widget._name.setText("cow")
+    assert [row.name for row in table.rows()] == ["cow"]
+    widget.run_action("accept")
+    qtbot.waitUntil(lambda: widget._accepted.list.count() == 1 and not table.count(), timeout=20_000)
+    assert list(_accepted(place)) == ["cow"]
+    # a name that is left from another mask is not given to one that is corrected
+    widget._name.setText("barn")
+    mask = next(view.mask for view in widget._masks if view.annotation)
+    inside = np.argwhere(mask.to_array())[0]
+    widget.correct_at(float(inside[1]) + 0.5, float(inside[0]) + 0.5)
+    assert widget._name.text() == "cow"
+
+
 def test_classes_are_the_projects_one_list(widget: Any, viewer: Any, place: Path, qtbot: Any) -> None:
     box, session = widget._classes_box, widget.controller.session
     # a class that a person adds stays without a mask

@@ -68,13 +68,17 @@ def test_a_stack_is_annotated_joined_and_found_again(
 
     widget = _dock(viewer, place, small_preset, qtbot)
     qtbot.waitUntil(lambda: widget._project.images.count() == 4, timeout=60_000)
-    qtbot.waitUntil(lambda: not widget._busy.isVisible(), timeout=60_000)
-    qtbot.wait(500)
     widget.controller.images.open(records[1].id)
     qtbot.waitUntil(lambda: widget.controller.image_id == records[1].id, timeout=60_000)
     assert viewer.dims.current_step[0] == 2
     assert "image" not in widget._layers, "the stack shows it already"
     assert np.array_equal(drawn(widget, "accepted") > 0, masks[1])
+    # what follows a step to another plane is meant for it, not for the plane before
+    meant_for: list[int] = []
+    images = widget.controller.images
+    images.open(records[0].id, lambda: images.with_image(meant_for.append))
+    qtbot.waitUntil(lambda: bool(meant_for), timeout=60_000)
+    assert meant_for == [records[0].id]
     flat = viewer.add_image(np.zeros((40, 60), np.uint8), name="flat")
     widget._following.follow(flat)
     widget.run_action("stack objects")
