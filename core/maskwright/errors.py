@@ -127,8 +127,10 @@ class FileNotReadable(MaskwrightError):
 class UnsupportedImage(MaskwrightError):
     """A file type that is not supported."""
 
-    def __init__(self, name: str, supported: Iterable[str]) -> None:
-        extra = " `pip install 'maskwright[heic]'` adds HEIC." if name.lower().endswith((".heic", ".heif")) else ""
+    def __init__(self, name: str, supported: Iterable[str], *, heif: bool = False) -> None:
+        """Take what is supported, and whether the content is HEIC under whatever name."""
+        heif = heif or name.lower().endswith((".heic", ".heif"))
+        extra = " `pip install 'maskwright[heic]'` adds HEIC." if heif else ""
         super().__init__(f"{name}: this file type is not supported. Supported: {', '.join(supported)}.{extra}")
 
 

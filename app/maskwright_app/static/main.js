@@ -1,5 +1,5 @@
 /** Starts the page: the stage, the panels, the keys, the news. */
-import { addFiles, loadImages, openImage, refreshState } from "./actions/images.js";
+import { addFiles, dropped, loadImages, openImage, refreshState } from "./actions/images.js";
 import { receiveRows } from "./actions/masks.js";
 import { Stage } from "./canvas/stage.js";
 import { createTools } from "./canvas/tools.js";
@@ -26,7 +26,7 @@ recall();
 page.stage = new Stage(/** @type {HTMLElement} */ (document.getElementById("stage")), {
   decoded: (data) => receiveRows(page, data),
   viewed: (view) => page.store.set({ scale: view.scale }),
-  failed: (sentence) => page.notify(sentence, "error"),
+  failed: (sentence) => page.notify(sentence, "error", [{ label: "Find it in a folder…", act: () => page.chooseFolder() }]),
 });
 page.tools = createTools(page);
 page.open = (/** @type {number} */ id) => openImage(page, id);
@@ -86,10 +86,9 @@ function connectDrops() {
   document.addEventListener("dragleave", (event) => event.relatedTarget ?? center.classList.remove("drop"));
   document.addEventListener("drop", (event) => {
     center.classList.remove("drop");
-    const files = [...(event.dataTransfer?.files ?? [])];
-    if (!files.length) return;
+    if (!event.dataTransfer?.files.length) return;
     event.preventDefault();
-    void addFiles(page, files);
+    void dropped(event.dataTransfer).then((files) => addFiles(page, files));
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];

@@ -38,6 +38,7 @@ export class Page {
     this.walk = () => {};
     /** opens the file dialog */
     this.chooseFiles = () => {};
+    this.chooseFolder = () => {};
     /** @type {any} */
     this.newsTimer = 0;
     /** when the last point was pressed */

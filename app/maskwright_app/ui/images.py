@@ -105,8 +105,10 @@ class ImageRoutes:
                     await run_in_threadpool(_write, file, target)
                     uploads.append(Upload(str(file.filename), target))
 
+                all_pages = form.get("pages") == "all"
+
                 def add(progress: Progress) -> list[AddResult]:
-                    return self._session.images.add_uploads(uploads, progress=progress)
+                    return self._session.images.add_uploads(uploads, all_pages=all_pages, progress=progress)
 
                 return self._added(await self._site.run(request, str(form.get("request") or "")[:64], add))
 
@@ -114,7 +116,7 @@ class ImageRoutes:
         """Add the sample images of the package."""
 
         def add(_: Progress) -> list[AddResult]:
-            return [AddResult(sample.path, self._session.images.add(sample.path)) for sample in samples()]
+            return [AddResult(sample.path, self._session.images.add(sample.path), new=True) for sample in samples()]
 
         return self._added(await self._site.run(request, "", add), words=samples()[0].class_names)
 
@@ -126,7 +128,13 @@ class ImageRoutes:
 
     def _added(self, results: Sequence[AddResult], **values: str) -> JSONResponse:
         lines = [
-            {"name": str(result.path.name), "error": result.problem or None, "notice": result.notice or None}
+            {
+                "name": str(result.path.name),
+                "error": result.problem or None,
+                "notice": result.notice or None,
+                "new": result.new,
+                "pages": result.pages,
+            }
             for result in results
         ]
         ids = list(dict.fromkeys(result.record.id for result in results if result.record))

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse
 
-from maskwright.domain import Annotation, Mask, rle
+from maskwright.domain import UNNAMED, Annotation, Mask, rle
 from maskwright.domain.proposal_id import ProposalId
 from maskwright.session import Conflict, UsageError
 from maskwright_app.ui.answers import mask_json, masks_json, references_json
@@ -67,11 +67,20 @@ class MaskRoutes:
             keys = self._session.masks.above(body.image, body.above)
         else:
             keys = list(dict.fromkeys(ProposalId.parse(key) for key in body.accept or body.reject or []))
+        if body.reject is None and body.category is None and self._unnamed(keys):
+            raise UsageError("A mask without a name cannot be kept.", "Name its category.")
         act = self._session.reject if body.reject is not None else self._session.accept
         rows = act(keys, category=body.category, annotator=user)
         accepted = [row for row in rows if row.state == "accepted"]
         removed = [str(key) for key in keys if body.reject is not None or key.annotation_id is None]
         return self._changed(accepted, removed=removed, decided=len(rows))
+
+    def _unnamed(self, keys: Sequence[ProposalId]) -> bool:
+        """Whether nobody has named one of these proposals, which no model named either."""
+        clicked = self._session.open_proposals(keys)
+        return bool(self._session.masks.unnamed(keys)) or any(
+            one.class_agnostic and one.corrects is None and one.mask.category in (None, UNNAMED) for one in clicked
+        )
 
     def draw(self, request: Request, body: DrawnMaskBody) -> JSONResponse:
         """Accept a mask that was drawn by hand."""

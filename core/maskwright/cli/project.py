@@ -61,12 +61,12 @@ def project_add(
     problems = [row.problem for row in results if row.problem]
     for line in [*problems, *(row.notice for row in results if row.notice)]:
         print_message(line)
-    if any(row.notice and not row.problem and "pages" in row.notice for row in results):
+    if any(row.pages > 1 for row in results):
         print_message("--pages all adds every page as an image.")
     if passed_over:
         names = ", ".join(path.name for path in passed_over[:_SHOWN])
         more = f" and {len(passed_over) - _SHOWN} more" if len(passed_over) > _SHOWN else ""
-        print_message(f"Passed over, because they are no images: {names}{more}.")
+        print_message(f"Passed over, because they are no images that are known: {names}{more}.")
     added = sum(row.new for row in results)
     known = len(results) - added - len(problems)
     text = f"{added} images added, {known} known already, {len(problems)} could not be read."

@@ -12,13 +12,21 @@ from maskwright.domain import PlaneRecord
 from maskwright.errors import BadCoco
 from maskwright.formats.labelled_folder import require_lists
 from maskwright.formats.leftovers import coco_leftovers
-from maskwright.formats.source import Row, Source, SourceCategory, SourceImage, excerpt, is_number, path_in, plain
+from maskwright.formats.source import (
+    Row,
+    Source,
+    SourceCategory,
+    SourceImage,
+    excerpt,
+    id_key,
+    is_number,
+    path_in,
+    plain,
+)
 
-__all__ = ["coco_categories", "coco_images", "id_key", "read_coco_source"]
+__all__ = ["coco_categories", "coco_images", "read_coco_source"]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
-_LARGEST_FLOAT_ID = 1e15
 
 
 def read_coco_source(file: Path, data: Any) -> Source:
@@ -68,15 +76,6 @@ def _refuse_other_kinds(file: Path, data: Any) -> None:
     first = rows[0] if isinstance(rows, list) and rows else None
     if isinstance(first, Mapping) and "caption" in first and not {"category_id", "segmentation"} & first.keys():
         raise BadCoco(f"{file.name} is a COCO captions file, which has no masks.", "Import the instances file.")
-
-
-def id_key(value: Any) -> Any:
-    """An id as one value, whether a tool writes it as a number or as text."""
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
-    if isinstance(value, float) and abs(value) < _LARGEST_FLOAT_ID and value.is_integer():
-        return int(value)
-    return value
 
 
 def coco_categories(rows: Sequence[Any]) -> tuple[SourceCategory, ...]:
@@ -163,7 +162,8 @@ def _plane(value: object) -> PlaneRecord | None:
 
 
 def _pixels(value: object) -> int:
-    """The length of a side, or 0 when it is not valid."""
+    """The length of a side, or 0 when it is not valid; some tools write it as text."""
+    value = id_key(value)
     return int(value) if is_number(value) and value >= 1 and value == int(value) else 0
 
 

@@ -16,7 +16,7 @@ from maskwright.files.atomic import write_text
 from maskwright.formats.contours import outline, shift
 from maskwright.formats.folder_dataset import CopyImage, FolderDataset, Subsets, WriteSummary, used_categories
 from maskwright.formats.leftovers import Leftovers
-from maskwright.formats.shapes import ellipse, part_row
+from maskwright.formats.shapes import ellipse, part_row, turned_box
 from maskwright.formats.source import Row, Source, SourceCategory, SourceImage, excerpt, path_in
 from maskwright.formats.xml_files import number
 
@@ -24,7 +24,7 @@ __all__ = ["read_cvat", "write_cvat"]
 
 _BARE = {"polyline", "points", "cuboid", "skeleton", "tag"}
 _SHAPES = {"polygon", "box", "mask", "ellipse", *_BARE}
-_LEFT = ("occluded", "group_id", "rotation")
+_LEFT = ("occluded", "group_id")
 """Attributes of a shape that say something of it, with 0 or nothing as the usual value."""
 
 
@@ -38,8 +38,9 @@ def read_cvat(file: Path, root: Element) -> Source:
         raise BadCoco(f"{file.name} holds tracks of a video.", 'Export it as "CVAT for images 1.1".')
     names: dict[str, int] = {}
     for label in root.iterfind("meta//label/name"):
-        names.setdefault((label.text or "").strip(), len(names))
-    names.pop("", None)
+        name = (label.text or "").strip()
+        if name:
+            names.setdefault(name, len(names) + 1)
     reader = _Reader(names)
     images = [reader.image(element) for element in root.iterfind("image")]
     tracks = len(root.findall("track"))
@@ -87,7 +88,7 @@ class _Reader:
         for attribute in shape.iterfind("attribute"):
             if (attribute.text or "").strip() not in ("", "false"):
                 self.leftovers.add(f"attribute {attribute.get('name')}", "shape")
-        category = self._names.setdefault(label, len(self._names))
+        category = self._names.setdefault(label, len(self._names) + 1)
         return {"category_id": category, **_geometry(shape, size_hw)}
 
 
@@ -99,6 +100,10 @@ def _geometry(shape: Element, size_hw: tuple[int, int] | None) -> Row:
         return {"segmentation": [[value for pair in points for value in pair]]}
     if shape.tag == "box":
         left, top, right, bottom = _numbers(shape, "xtl", "ytl", "xbr", "ybr")
+        turn = number(shape.get("rotation"))
+        if turn:
+            corners = turned_box((left, top, right, bottom), turn)
+            return {"segmentation": [corners]}
         return {"bbox": [left, top, right - left, bottom - top]}
     if shape.tag == "ellipse":
         x, y, rx, ry = _numbers(shape, "cx", "cy", "rx", "ry")

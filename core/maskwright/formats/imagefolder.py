@@ -93,6 +93,11 @@ def read_datasets_folder(folder: Path) -> Source:
 
 def _image(row: Mapping[str, Any], home: PurePosixPath, names: dict[str, int], leftovers: Leftovers) -> SourceImage:
     objects = row.get("objects")
+    if isinstance(objects, list) and all(isinstance(one, Mapping) for one in objects):
+        # a mapping for each object, where others write a list for each key
+        objects = {
+            key: [one.get(key) for one in objects] for key in dict.fromkeys(key for one in objects for key in one)
+        }
     columns = objects if isinstance(objects, Mapping) else {}
     categories = columns.get("category", columns.get("categories"))
     rows: list[Row] = []
@@ -104,7 +109,7 @@ def _image(row: Mapping[str, Any], home: PurePosixPath, names: dict[str, int], l
         for key in values.keys() - {*_COLUMNS, "categories"}:
             leftovers.add(excerpt(key))
         label = str(category).strip() or "object"
-        rows.append({**made, "category_id": names.setdefault(label, len(names))})
+        rows.append({**made, "category_id": names.setdefault(label, len(names) + 1)})
     height, width = row.get("height"), row.get("width")
     sized = all(type(side) is int and side > 0 for side in (height, width))
     key = row.get("image_id")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from maskwright.domain import Annotation
 from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.formats.segmentation import mask_of
+from maskwright.formats.source import id_key
 from maskwright.imaging.geometry import components
 
 __all__ = [
@@ -77,18 +78,19 @@ class LabelledFolder:
         try:
             by_image: dict[int, list[Mapping[str, Any]]] = {}
             for row in data["annotations"]:
-                by_image.setdefault(row["image_id"], []).append(row)
+                row = {**row, "category_id": id_key(row["category_id"])} if "category_id" in row else row
+                by_image.setdefault(id_key(row["image_id"]), []).append(row)
             images = tuple(
                 LabelledImage(
                     folder / "images" / row["file_name"],
                     (int(row["height"]), int(row["width"])),
-                    tuple(by_image.get(row["id"], ())),
+                    tuple(by_image.get(id_key(row["id"]), ())),
                     str(row["sequence"]) if row.get("sequence") is not None else None,
                 )
                 for row in data["images"]
             )
-            names = {row["id"]: str(row["name"]) for row in data["categories"]}
-            things = frozenset(row["id"] for row in data["categories"] if row.get("supercategory") == "thing")
+            names = {id_key(row["id"]): str(row["name"]) for row in data["categories"]}
+            things = frozenset(id_key(row["id"]) for row in data["categories"] if row.get("supercategory") == "thing")
             return cls(folder, names, images, things)
         except (KeyError, TypeError, ValueError) as error:
             raise BadCoco(f"{file} is not complete: {error} is missing or not valid.", "Export it again.") from error

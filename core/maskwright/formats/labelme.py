@@ -24,6 +24,10 @@ __all__ = ["is_labelme", "read_labelme", "write_labelme"]
 _VERSION = "5.5.0"
 _BARE = {"point", "points", "line", "linestrip"}
 """Shapes without an area."""
+_TURNED = {"oriented_rectangle", "rotation"}
+"""Rectangles with all their corners: of LabelMe, and of X-AnyLabeling."""
+_SHAPE_KEYS = {"label", "points", "group_id", "shape_type", "mask", "direction"}
+_FILE_KEYS = {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth"}
 
 
 def is_labelme(data: Any) -> bool:
@@ -54,6 +58,9 @@ def read_labelme(folder: Path, files: Sequence[Path]) -> Source:
         for key, value in (data.get("flags") or {}).items() if isinstance(data.get("flags"), Mapping) else ():
             if value:
                 leftovers.add(f"flag {key}", "image")
+        for key in data.keys() - _FILE_KEYS:
+            if data[key]:
+                leftovers.add(key, "image", cosmetic=True)
     categories = tuple(SourceCategory(key, name) for name, key in names.items())
     return Source(
         files[0] if len(files) == 1 else folder / "labelme", categories, tuple(images), tuple(skipped),
@@ -91,19 +98,23 @@ class _Rows:
         if kind in _BARE:
             self._leftovers.add(f"{kind} without an area", "shape")
             return None
-        for key in ("description", "flags", "mask_description"):
-            if shape.get(key):
+        for key, value in shape.items():
+            says = any(value.values()) if isinstance(value, Mapping) else value
+            if key not in _SHAPE_KEYS and says:
                 self._leftovers.add(key, "shape")
         points = shape.get("points")
         if not isinstance(points, list) or not all(_is_point(point) for point in points):
             raise BadCoco("its points cannot be read")
-        category = self._names.setdefault(label.strip(), len(self._names))
+        category = self._names.setdefault(label.strip(), len(self._names) + 1)
         row = {"category_id": category, **self._geometry(kind, points, shape)}
         return self._grouped(row, shape.get("group_id"))
 
     def _geometry(self, kind: str, points: list[list[float]], shape: Mapping[str, Any]) -> Row:
-        if kind == "polygon":
+        if kind == "polygon" or (kind in _TURNED and len(points) >= 4):
             return {"segmentation": [flat(points)]}
+        if kind == "rectangle" and len(points) == 4:
+            # X-AnyLabeling writes all four corners
+            points = [[choose(side) for side in zip(*points, strict=True)] for choose in (min, max)]
         if len(points) != 2:
             raise BadCoco(f"a {excerpt(kind)} needs two points" if kind in ("rectangle", "circle", "mask") else
                           f"{excerpt(kind)} is no shape that is read")  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maskwright.domain import Annotation, Category, ImageRecord
 from maskwright.errors import BadCoco
 from maskwright.files.atomic import write_json
-from maskwright.formats.coco_reader import coco_categories, coco_images, id_key
+from maskwright.formats.coco_reader import coco_categories, coco_images
 from maskwright.formats.folder_dataset import (
     CopyImage,
     FolderDataset,
@@ -24,7 +24,7 @@ from maskwright.formats.folder_dataset import (
 from maskwright.formats.label_png import read_numbers, regions, row_of
 from maskwright.formats.labelled_folder import require_lists
 from maskwright.formats.leftovers import Leftovers, coco_leftovers
-from maskwright.formats.source import Row, Source, excerpt, path_in
+from maskwright.formats.source import Row, Source, excerpt, id_key, path_in
 
 __all__ = ["NO_SUBSET", "is_panoptic", "read_panoptic", "write_panoptic"]
 

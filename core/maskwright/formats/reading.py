@@ -101,8 +101,9 @@ def _read_folder(folder: Path) -> Source:
 def _read_files_of(folder: Path) -> Source:
     """A folder with one file of annotations, or with LabelMe's file for each image."""
     xml = sorted(folder.glob("*.xml"))
-    if len(xml) == 1 and _root_tag(xml[0]) == "annotations":
-        return _read_xml(xml[0])
+    of_cvat = [file for file in xml if _root_tag(file) == "annotations"]
+    if of_cvat:
+        return _read_xml(_only(of_cvat, folder))
     if xml and all(_root_tag(file) == "annotation" for file in xml):
         return read_voc(folder)
     files = sorted(file for file in folder.rglob("*.json") if not _SKIPPED_JSON.fullmatch(file.name))
@@ -111,12 +112,16 @@ def _read_files_of(folder: Path) -> Source:
         return read_labelme(folder, shapes)
     for place in (folder, folder / "annotations"):
         mine = [file for file in files if file.parent == place and not file.name.startswith(".")]
-        if len(mine) == 1:
-            return _read_json(mine[0])
         if mine:
-            names = ", ".join(file.name for file in mine[:3])
-            raise BadCoco(f"{folder} has several files of annotations ({names}).", "Name the one to import.")
+            return _read_json(_only(mine, folder))
     raise BadCoco(f"{folder} holds no annotations in a format that is read.", _WHAT)
+
+
+def _only(files: list[Path], folder: Path) -> Path:
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files[:3])
+        raise BadCoco(f"{folder} has several files of annotations ({names}).", "Name the one to import.")
+    return files[0]
 
 
 def _loaded(file: Path) -> Any:

@@ -116,10 +116,13 @@ def _run_lengths(segmentation: Row, frame: Frame) -> NDArray[np.bool_]:
 
 def _polygons(segmentation: Sequence[Any], frame: Frame, warnings: list[str]) -> NDArray[np.bool_]:
     size_hw = frame.written_hw
-    flat = all(isinstance(value, int | float) for value in segmentation)
+    # some tools write one polygon without a list around it, or points as pairs
+    flat = all(isinstance(value, int | float) or _is_pair(value) for value in segmentation)
     polygons = [segmentation] if flat else segmentation
     valid = []
     for polygon in polygons:
+        if isinstance(polygon, list) and all(map(_is_pair, polygon)):
+            polygon = [value for pair in polygon for value in pair]
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not all(map(is_number, polygon)):
             warnings.append("a polygon with fewer than three points, an odd length or no numbers was skipped")
             continue
@@ -136,6 +139,10 @@ def _polygons(segmentation: Sequence[Any], frame: Frame, warnings: list[str]) ->
     if not valid:
         raise NoOutline("; ".join(dict.fromkeys(warnings)))
     return draw_polygons(valid, size_hw)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
 
 
 def box_of(row: Row, frame: Frame) -> tuple[float, float, float, float] | None:

@@ -17,7 +17,7 @@ from PIL import ImageDraw
 from maskwright.domain import rle
 from maskwright.errors import BadCoco
 
-__all__ = ["decode_png", "ellipse", "flat", "part_row", "pixel_polygon", "png_text"]
+__all__ = ["decode_png", "ellipse", "flat", "part_row", "pixel_polygon", "png_text", "turned_box"]
 
 _CORNERS = 72
 """Of the polygon that stands for an ellipse: its area is 0.13 % too small."""
@@ -36,6 +36,19 @@ def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> l
     for number in range(_CORNERS):
         angle = 2 * math.pi * number / _CORNERS
         across, down = rx * math.cos(angle), ry * math.sin(angle)
+        points += [
+            x + across * math.cos(turn) - down * math.sin(turn),
+            y + across * math.sin(turn) + down * math.cos(turn),
+        ]
+    return points
+
+
+def turned_box(box: tuple[float, float, float, float], degrees: float) -> list[float]:
+    """A box (left, top, right, bottom) as a flat polygon, turned clockwise on the screen around its center."""
+    left, top, right, bottom = box
+    x, y, turn = (left + right) / 2, (top + bottom) / 2, math.radians(degrees)
+    points = []
+    for across, down in ((left - x, top - y), (right - x, top - y), (right - x, bottom - y), (left - x, bottom - y)):
         points += [
             x + across * math.cos(turn) - down * math.sin(turn),
             y + across * math.sin(turn) + down * math.cos(turn),

@@ -12,7 +12,18 @@ from urllib.parse import unquote
 
 from maskwright.domain import PlaneRecord
 
-__all__ = ["Row", "Source", "SourceCategory", "SourceImage", "excerpt", "is_number", "one_line", "path_in", "plain"]
+__all__ = [
+    "Row",
+    "Source",
+    "SourceCategory",
+    "SourceImage",
+    "excerpt",
+    "id_key",
+    "is_number",
+    "one_line",
+    "path_in",
+    "plain",
+]
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 1000
 """Bytes that the usual disks accept."""
@@ -21,6 +32,8 @@ _BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
 _SERVED = re.compile(r"/local-files/\?d=([^&#]+)")
 """Label Studio's address of a file on its own disk."""
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_LARGEST_FLOAT_ID = 1e15
 Row = Mapping[str, Any]
 
 
@@ -109,6 +122,15 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """The text without line breaks and control characters, for messages."""
     return _BREAKS.sub(" ", plain(text))
+
+
+def id_key(value: Any) -> Any:
+    """An id as one value, whether a tool writes it as a number or as text."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    if isinstance(value, float) and abs(value) < _LARGEST_FLOAT_ID and value.is_integer():
+        return int(value)
+    return value
 
 
 def excerpt(value: object) -> str:

@@ -17,10 +17,18 @@ __all__ = ["is_supervisely", "read_supervisely"]
 
 _BARE = {"point", "line", "graph", "cuboid", "cuboid_3d", "any"}
 
+_SAID = ("tags", "description", "nnCreated", "instance", "customData", "meta")
+"""What an object may say beside its class and shape."""
+
 
 def is_supervisely(folder: Path) -> bool:
     """Whether a folder is a Supervisely project."""
-    return (folder / "meta.json").is_file() and any(folder.glob("*/ann/*.json"))
+    return (folder / "meta.json").is_file() and any(_files(folder))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of annotations; data sets may lie in data sets."""
+    return sorted(file for file in folder.rglob("ann/*.json") if (file.parent.parent / "img").is_dir())
 
 
 def read_supervisely(folder: Path) -> Source:
@@ -36,9 +44,9 @@ def read_supervisely(folder: Path) -> Source:
     names: dict[str, int] = {}
     for row in classes:
         if isinstance(row, Mapping) and str(row.get("title") or "").strip():
-            names.setdefault(str(row["title"]).strip(), len(names))
+            names.setdefault(str(row["title"]).strip(), len(names) + 1)
     reader = _Reader(names)
-    images = [reader.image(folder, file) for file in sorted(folder.glob("*/ann/*.json"))]
+    images = [reader.image(folder, file) for file in _files(folder)]
     categories = tuple(SourceCategory(key, name) for name, key in names.items())
     found = reader.leftovers
     return Source(
@@ -63,6 +71,9 @@ class _Reader:
         size_hw, rows = (int(str(sides[0])), int(str(sides[1]))), list[Row]()
         for tag in data.get("tags") or ():
             self.leftovers.add(f"tag {tag.get('name') if isinstance(tag, Mapping) else tag}", "image")
+        for key in ("description", "customBigData"):
+            if data.get(key):
+                self.leftovers.add(key, "image", cosmetic=True)
         for place, figure in enumerate(data.get("objects") or ()):
             try:
                 row = self._row(figure, size_hw)
@@ -80,9 +91,10 @@ class _Reader:
         if kind in _BARE:
             self.leftovers.add(f"{kind} without an area", "object")
             return None
-        if figure.get("tags"):
-            self.leftovers.add("tags", "object")
-        category = self._names.setdefault(title, len(self._names))
+        for key in _SAID:
+            if figure.get(key):
+                self.leftovers.add(key, "object")
+        category = self._names.setdefault(title, len(self._names) + 1)
         if kind in ("bitmap", "alpha_mask"):
             bitmap = figure.get("bitmap")
             origin = bitmap.get("origin") if isinstance(bitmap, Mapping) else None

@@ -69,8 +69,8 @@ def _regions(entry: Mapping[str, Any]) -> list[Any]:
 def _class_key(regions: list[Any]) -> str:
     attributes = [_mapping(_mapping(region).get("region_attributes")) for region in regions]
     keys = {key: sum(bool(one.get(key)) for one in attributes) for one in attributes for key in one}
-    known = next((key for name in _CLASS_KEYS for key in keys if str(key).strip().lower() == name), None)
     filled = [key for key, number in keys.items() if number]
+    known = next((key for name in _CLASS_KEYS for key in filled if str(key).strip().lower() == name), None)
     if known is None and len(filled) > 1:
         raise BadCoco(
             f"The regions have the attributes {', '.join(map(excerpt, filled))}, and none is called class.",
@@ -113,7 +113,7 @@ class _Reader:
         for key, other in attributes.items():
             if key != self._key and other not in ("", {}, None):
                 self.leftovers.add(f"attribute {key}", "region")
-        return {"category_id": self.names.setdefault(label, len(self.names)), **_geometry(kind, shape)}
+        return {"category_id": self.names.setdefault(label, len(self.names) + 1), **_geometry(kind, shape)}
 
 
 def _geometry(kind: str, shape: Mapping[str, Any]) -> Row:

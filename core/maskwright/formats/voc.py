@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import degrees
 from pathlib import Path, PurePosixPath
 from xml.etree.ElementTree import Element
 from xml.sax.saxutils import escape
@@ -25,7 +26,7 @@ from maskwright.formats.folder_dataset import (
 )
 from maskwright.formats.label_png import VOC_COLORS, read_numbers, read_rgb, regions, row_of, voc_palette
 from maskwright.formats.leftovers import Leftovers
-from maskwright.formats.shapes import pixel_polygon
+from maskwright.formats.shapes import pixel_polygon, turned_box
 from maskwright.formats.source import Row, Source, SourceCategory, SourceImage, excerpt, path_in
 from maskwright.formats.xml_files import number, read_xml, text_of
 from maskwright.imaging.reading import SUFFIXES
@@ -40,6 +41,7 @@ _CLASSES = (
 )  # fmt: skip
 """The challenge's own classes, numbered from 1, for a folder without labelmap.txt."""
 _LEFT = ("truncated", "difficult", "occluded")
+_OBJECT_KEYS = {*_LEFT, "name", "pose", "bndbox", "robndbox", "polygon", "attributes", "type"}
 _COLORS = {r + (g << 8) + (b << 16): place for place, (r, g, b) in reversed(list(enumerate(VOC_COLORS)))}
 
 
@@ -113,7 +115,7 @@ class _Reader:
         self._by_color = by_color
         self._names: dict[str, int] = {}
         for name in by_color.values():
-            self._names.setdefault(name, len(self._names))
+            self._names.setdefault(name, len(self._names) + 1)
         self.leftovers, self.skipped = Leftovers(), list[str]()
         self._used = set[int]()
 
@@ -167,9 +169,20 @@ class _Reader:
         return self._category(name)
 
     def _category(self, name: str) -> int:
-        key = self._names.setdefault(name, len(self._names))
+        key = self._names.setdefault(name, len(self._names) + 1)
         self._used.add(key)
         return key
+
+    def _leave(self, element: Element) -> None:
+        """Count what an object says beside its class and shape."""
+        for key in _LEFT:
+            if text_of(element, key) not in ("", "0"):
+                self.leftovers.add(key, "object")
+        for attribute in element.iterfind("attributes/attribute"):
+            if text_of(attribute, "value").lower() not in ("", "0", "0.0", "false"):
+                self.leftovers.add(f"attribute {text_of(attribute, 'name')}", "object")
+        for key in {child.tag for child in element} - _OBJECT_KEYS:
+            self.leftovers.add(key, "object")
 
     def boxes(self, stem: str, root: Element, drawn: frozenset[int], folder: Path | None = None) -> SourceImage:
         """The image of an XML file, with the boxes of objects that have no mask, numbered from 1."""
@@ -177,11 +190,7 @@ class _Reader:
         size_hw = (int(height), int(width)) if height and width and min(height, width) >= 1 else None
         rows = []
         for place, element in enumerate(root.iterfind("object"), start=1):
-            for key in _LEFT:
-                if text_of(element, key) not in ("", "0"):
-                    self.leftovers.add(key, "object")
-            if element.find("part") is not None:
-                self.leftovers.add("parts", "object")
+            self._leave(element)
             if place in drawn:
                 continue
             name, geometry = text_of(element, "name"), _geometry(element, size_hw)
@@ -207,6 +216,11 @@ def _geometry(element: Element, size_hw: tuple[int, int] | None) -> Row | None:
         ]
         if len(points) >= 3 and 2 * len(points) == len(values):
             return row_of(pixel_polygon(points, size_hw), None)
+    x, y, w, h, angle = (number(text_of(element, f"robndbox/{key}")) for key in ("cx", "cy", "w", "h", "angle"))
+    if x is not None and y is not None and w and h:
+        # roLabelImg writes radians
+        corners = x - w / 2, y - h / 2, x + w / 2, y + h / 2
+        return {"segmentation": [turned_box(corners, degrees(angle or 0.0))]}
     left, top, right, bottom = (number(text_of(element, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax"))
     if left is None or top is None or right is None or bottom is None:
         return None

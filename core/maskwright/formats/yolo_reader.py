@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,8 @@ __all__ = ["is_yolo", "read_yolo"]
 _SUBSETS = ("train", "val", "valid", "test")
 _CLASS_FILES = ("classes.txt", "obj.names", "labels.txt")
 _KEYS = {"path", "nc", "names", *_SUBSETS}
+_FARTHEST = 1.1
+"""Fractions of the image's size beyond which a coordinate is none."""
 
 
 def is_yolo(folder: Path) -> bool:
@@ -65,14 +68,19 @@ def read_yolo(path: Path) -> Source:
     if not isinstance(settings, Mapping):
         raise BadCoco(f"{path} is not YAML that can be read.", "Check data.yaml.")
     reader = _Reader(folder, _names(folder, settings), "kpt_shape" in settings)
-    images = [reader.image(image) for image in _images(folder, settings)]
+    files = list(_images(folder, settings))
+    users = Counter(map(_label_of, files))
+    images = [reader.image(image, shared=users[_label_of(image)] > 1) for image in files]
     images += reader.without_image()
     if not images:
+        root = (folder / str(settings.get("path") or "")).resolve()
+        if file and root.is_dir() and not _is_inside(root, folder):
+            raise BadCoco(f"The images of {file.name} are in {root}, outside its folder.", f"Put it into {root}.")
         raise BadCoco(f"{folder} holds no images and no labels of YOLO.", "Labels lie in labels/ beside images/.")
     for key in settings:
         if key not in _KEYS and key not in ("kpt_shape", "flip_idx"):
             reader.leftovers.add(f"{key} of data.yaml", "", cosmetic=True)
-    categories = tuple(SourceCategory(key, name) for key, name in sorted(reader.names.items()))
+    categories = tuple(SourceCategory(key + 1, name) for key, name in sorted(reader.names.items()))
     found = reader.leftovers
     return Source(
         file or folder / "labels", categories, tuple(images), tuple(reader.skipped), found.not_kept,
@@ -142,9 +150,14 @@ class _Reader:
         self.leftovers, self.skipped = Leftovers(), list[str]()
         self._read = set[Path]()
 
-    def image(self, file: Path) -> SourceImage:
-        name = file.relative_to(self._folder).as_posix()
-        return SourceImage(None, path_in(name), rows=tuple(self._rows(_label_of(file))), relative=True)
+    def image(self, file: Path, *, shared: bool) -> SourceImage:
+        """An image with the lines of its labels, unless those may be another image's."""
+        name, label = file.relative_to(self._folder).as_posix(), _label_of(file)
+        if shared and label.is_file():
+            self._read.add(label)
+            self.skipped.append(f"{name}: another image has the same labels {label.name}; they were not taken")
+        rows = () if shared else tuple(self._rows(label))
+        return SourceImage(None, path_in(name), rows=rows, relative=True)
 
     def without_image(self) -> list[SourceImage]:
         """Label files that belong to none of the images."""
@@ -176,10 +189,17 @@ class _Reader:
                 self.skipped.append(f"{label}, line {line}: it is no class number with coordinates")
             elif int(values[0]) not in self.names:
                 self.skipped.append(f"{label}, line {line}: data.yaml has no class {int(values[0])}")
+            elif not self._keypoints and max(map(abs, values[1:])) > _FARTHEST:
+                self.skipped.append(
+                    f"{label}, line {line}: its coordinates are no fractions of the image's size, but pixels, or "
+                    "keypoints without kpt_shape in data.yaml"
+                )
             else:
                 yield self._row(int(values[0]), values[1:])
 
     def _row(self, category: int, values: list[float]) -> Row:
+        # classes count from 0, categories of a project from 1
+        category += 1
         if self._keypoints and len(values) > 4:
             self.leftovers.add("keypoints")
             values = values[:4]

@@ -28,6 +28,7 @@ __all__ = [
     "DecodedImage",
     "file_kind",
     "is_image_file",
+    "is_named_as_image",
     "open_image",
     "read_image",
     "read_mask",
@@ -39,8 +40,11 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp",
     *(_AVIF if _READS_AVIF else ()), *(_HEIF if _READS_HEIF else ()),
 )  # fmt: skip
-_NOT_READ = (*_AVIF, *_HEIF, ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg", ".psd", ".dng", ".cr2",
-             ".nef", ".jp2", ".jxl", ".dcm", ".nii", ".czi", ".lif", ".nd2", ".svs")  # fmt: skip
+_NOT_READ = (
+    *_AVIF, *_HEIF, ".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".pdf", ".svg", ".psd", ".xcf", ".eps", ".dng",
+    ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".jp2", ".j2k", ".jxl", ".exr", ".hdr", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".tga", ".ico", ".dds", ".dcm", ".nii", ".mha", ".nrrd", ".czi", ".lif", ".nd2", ".svs",
+)  # fmt: skip
 _FORMATS = (
     "PNG",
     "JPEG",
@@ -78,6 +82,11 @@ def is_image_file(path: Path) -> bool:
     return not path.name.startswith(".") and path.is_file() and file_kind(path) == "image"
 
 
+def is_named_as_image(name: str) -> bool:
+    """Whether a name ends as that of an image, a video or a document of images, also of a kind that is not read."""
+    return Path(name).suffix.lower() in (*SUFFIXES, *_NOT_READ)
+
+
 def file_kind(path: Path) -> Kind:
     """What a file is, by its suffix, and without a known one by its first bytes.
 
@@ -91,17 +100,25 @@ def file_kind(path: Path) -> Kind:
         return "unsupported"
     try:
         with path.open("rb") as file:
-            start = file.read(32)
+            return _kind_of(file.read(32))
     except OSError:
         return "other"
+
+
+def _kind_of(start: bytes) -> Kind:
+    """What a file is by its first bytes."""
     if start.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")) or start[8:12] == b"WEBP":
         return "image"
     brand = start[8:12] if start[4:8] == b"ftyp" else b""
-    if brand in (b"heic", b"heix", b"mif1", b"msf1"):
+    if _is_heif(start):
         return "image" if _READS_HEIF else "unsupported"
     if brand == b"avif":
         return "image" if _READS_AVIF else "unsupported"
-    return "unsupported" if start.startswith((b"GIF8", b"%PDF")) else "other"
+    return "unsupported" if brand or start.startswith((b"GIF8", b"%PDF", b"8BPS", b"\0\0\0\x0cjP")) else "other"
+
+
+def _is_heif(start: bytes) -> bool:
+    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
 def read_image(data: bytes, name: str, *, max_megapixels: float | None = None, page: int = 0) -> DecodedImage:
@@ -137,8 +154,9 @@ def read_image(data: bytes, name: str, *, max_megapixels: float | None = None, p
     except MaskwrightError:
         raise
     except (OSError, SyntaxError, ValueError, IndexError, UnidentifiedImageError, EOFError) as error:
-        if isinstance(error, UnidentifiedImageError) and Path(name).suffix.lower() in _NOT_READ:
-            raise UnsupportedImage(Path(name).name, SUFFIXES) from error
+        known = Path(name).suffix.lower() in _NOT_READ or _kind_of(data[:32]) == "unsupported"
+        if isinstance(error, UnidentifiedImageError) and known:
+            raise UnsupportedImage(Path(name).name, SUFFIXES, heif=_is_heif(data)) from error
         raise ImageUnreadable(Path(name).name) from error
     # a damaged file may hold any value there
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:

@@ -110,6 +110,9 @@ class CocoImport:
         for image, match in pairs:
             self._read_rows(image, match, orientations)
         progress.report(len(images), len(images))
+        own = {place: match.known for place, match in enumerate(self._matches) if match.method == "SHA-256"}
+        own_ids = {place: key for place, key in own.items() if key is not None}
+        self._rows.masks = self._store.imports.recognize(self._rows.masks, own_ids)
         self._skipped += self._rows.skipped
         self._warnings = [*self._image_lines(len(images)), *orientations.lines(), *self._warnings]
         self._warnings += [*self._group_lines(), *self._source.not_kept]
@@ -297,6 +300,16 @@ class CocoImport:
             lines.append(
                 f"{len(counts.newer)} masks were changed in the project after the file was written, and stay as they "
                 f"are ({some(counts.newer)})."
+            )
+        if counts.moved:
+            lines.append(
+                f"{len(counts.moved)} masks of the project are on another image in the file, and stay where they are "
+                f"({some(counts.moved)})."
+            )
+        if counts.absent:
+            lines.append(
+                f"{len(counts.absent)} masks of the project are not in the file any more, and stay; delete them in the "
+                f"project if that is meant ({some(counts.absent)})."
             )
         return lines
 

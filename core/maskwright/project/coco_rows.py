@@ -126,7 +126,7 @@ class RowReader:
     def _box(self, row: Mapping[str, Any], frame: Frame, place: int, category: str) -> BoxPrompt:
         box = box_of(row, frame)
         if box is None:
-            raise BadCoco("it has neither a mask nor a box inside the image")
+            raise BadCoco(_no_box(row.get("bbox")))
         provenance = {"source": "box", "file": self._file_name, "annotation": _plain_id(row.get("id"))}
         return BoxPrompt(place, category, box, provenance)
 
@@ -203,6 +203,15 @@ class RowReader:
         keys = (("preset", "model"), ("weights", "model_version"), ("prompt", "prompt"))
         texts = {key: attributes.get(name) for key, name in keys}
         return {key: plain(text) for key, text in texts.items() if isinstance(text, str) and text}
+
+
+def _no_box(box: object) -> str:
+    """Why a row without an outline has no box either."""
+    if not box:
+        return "it has neither a mask nor a box"
+    if isinstance(box, list) and len(box) == 4 and all(map(is_number, box)):
+        return f"it has no mask, and its box {excerpt(box)} covers nothing of the image"
+    return f"it has no mask, and its box {excerpt(box)} is no list of four numbers: x, y, width and height"
 
 
 def is_id(value: object, largest: int = LARGEST_ID) -> TypeGuard[int]:

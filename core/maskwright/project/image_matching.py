@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -83,12 +84,12 @@ class ImageMatcher:
         split = source.file.stem.rpartition("_")[2]
         self._homes = [
             *source.homes,
-            *(beside / name for name in ("images", "", "data")),
+            *(beside / name for name in ("images", f"images/{split}", "", "data")),
             *(beside.parent / name for name in ("images", f"images/{split}", split, "")),
         ]
         self._search_folder = folder or (source.homes[0] if source.homes else beside / "images")
         self._files: dict[str, list[Path]] | None = None
-        self._listed: dict[Path, dict[str, str]] = {}
+        self._listed: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, image: SourceImage) -> Match | Unmatched:
         """Match by SHA-256, by known masks, by the content of a file, by path, then by a unique name."""
@@ -155,26 +156,24 @@ class ImageMatcher:
         inside = image.inside
         if inside is None:
             return
-        yield from dict.fromkeys(file for home in homes if (file := self._resolve(home, inside)))
+        yield from dict.fromkeys(file for home in homes for file in self._resolve(home, inside))
 
-    def _resolve(self, home: Path, inside: PurePosixPath) -> Path | None:
-        """The file at a path whose names may be written in another Unicode form."""
-        if _is_file(home / inside):
-            return home / inside
-        file = home
+    def _resolve(self, home: Path, inside: PurePosixPath) -> list[Path]:
+        """The files at a path whose names may be written in another Unicode form."""
+        if str(inside).isascii():
+            return [home / inside] if _is_file(home / inside) else []
+        files = [home]
         for part in inside.parts:
-            name = self._names_in(file).get(part)
-            if name is None:
-                return None
-            file = file / name
-        return file if _is_file(file) else None
+            files = [file / name for file in files for name in self._names_in(file).get(part, ())]
+        return [file for file in files if _is_file(file)]
 
-    def _names_in(self, folder: Path) -> dict[str, str]:
+    def _names_in(self, folder: Path) -> dict[str, list[str]]:
+        """Names in a folder by their NFC form; two of one form are two files on some disks."""
         if folder not in self._listed:
-            try:
-                self._listed[folder] = {_nfc(file.name): file.name for file in folder.iterdir()}
-            except OSError:
-                self._listed[folder] = {}
+            names = self._listed[folder] = {}
+            with suppress(OSError):
+                for file in sorted(folder.iterdir()):
+                    names.setdefault(_nfc(file.name), []).append(file.name)
         return self._listed[folder]
 
     def _of_name(self, name: str) -> list[Path]:

@@ -32,6 +32,8 @@ class AddResult:
     """Why there is no record."""
     notice: str = ""
     """A message for the user although the file was added."""
+    pages: int = 1
+    """Pages of the file, of which only the first was added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +268,14 @@ class ImageCollection:
             image = Image.open(file)
             record = self._store_image(image, copy=copy)
             notices = (self._changed_notice(alias, record), image.pages_notice)
-            return AddResult(file, record, new=True, notice=" ".join(filter(None, notices)))
+            return AddResult(file, record, new=True, notice=" ".join(filter(None, notices)), pages=image.pages)
+        notice = ""
         if not (self.folder / known.file_name).exists():
             self.files.restore(file, self.folder / known.file_name, known.sha256)
+            notice = f"{plain_text(file.name)} is the missing file of image {known.id}, which has it again."
         # only the alias is new
         new = NewImage(sha256, known.file_name, known.width, known.height, alias=alias)
-        return AddResult(file, self._store.images.add(new))
+        return AddResult(file, self._store.images.add(new), notice=notice)
 
     def _changed_notice(self, alias: str, record: ImageRecord) -> str:
         """The notice for a file that was added before with other content."""

@@ -7,12 +7,13 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from maskwright.errors import MaskwrightError
 from maskwright.files.names import plain_name
-from maskwright.imaging.reading import SUFFIXES
+from maskwright.imaging.reading import is_named_as_image
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.project.images import AddResult, ImageCollection
 
@@ -34,13 +35,18 @@ class Upload(NamedTuple):
 
 
 def add_uploads(
-    images: ImageCollection, uploads: Sequence[Upload], *, progress: Progress = NO_PROGRESS
+    images: ImageCollection,
+    uploads: Sequence[Upload],
+    *,
+    all_pages: bool = False,
+    progress: Progress = NO_PROGRESS,
 ) -> Iterator[AddResult]:
     """Add files to a project, those of zip archives, too; one that cannot be added does not stop the others.
 
     Args:
         images: of the project.
         uploads: image files and zip archives; their names are never used as paths.
+        all_pages: add every page of a TIFF as an image; otherwise the first.
         progress: reports files, and cancels between them.
 
     Yields:
@@ -55,24 +61,25 @@ def add_uploads(
             progress.report(done, len(uploads))
             progress.check()
             if PurePosixPath(upload.name).suffix.lower() == ".zip":
-                yield from _add_archive(images, upload, Path(folder), progress)
+                yield from _add_archive(images, upload, Path(folder), progress, all_pages=all_pages)
             else:
-                yield _add(images, upload.name, upload.file, Path(folder))
+                yield from _add(images, upload.name, upload.file, Path(folder), all_pages=all_pages)
         progress.report(len(uploads), len(uploads))
 
 
-def _add(images: ImageCollection, name: str, file: Path, folder: Path) -> AddResult:
+def _add(images: ImageCollection, name: str, file: Path, folder: Path, *, all_pages: bool) -> list[AddResult]:
     # the project keeps the sender's name, but not the folders in it
     named = folder / (plain_name(PurePosixPath(name.replace("\\", "/")).name) or "image.png")
     try:
         shutil.move(file, named) if file != named else None
-        (result,) = images.add(named)
-        return AddResult(Path(name), result.record, result.new, result.problem, result.notice)
+        return [replace(result, path=Path(name)) for result in images.add(named, all_pages=all_pages)]
     finally:
         named.unlink(missing_ok=True)
 
 
-def _add_archive(images: ImageCollection, upload: Upload, folder: Path, progress: Progress) -> Iterator[AddResult]:
+def _add_archive(
+    images: ImageCollection, upload: Upload, folder: Path, progress: Progress, *, all_pages: bool
+) -> Iterator[AddResult]:
     try:
         with zipfile.ZipFile(upload.file) as archive:
             entries = _entries(archive, upload)
@@ -86,7 +93,7 @@ def _add_archive(images: ImageCollection, upload: Upload, folder: Path, progress
                     continue
                 inner = folder / "entry"
                 _extract(archive, entry, inner)
-                yield _add(images, entry.filename, inner, folder)
+                yield from _add(images, entry.filename, inner, folder, all_pages=all_pages)
     except (
         zipfile.BadZipFile,
         EOFError,
@@ -150,7 +157,7 @@ def _entries(archive: zipfile.ZipFile, upload: Upload) -> list[zipfile.ZipInfo]:
         entry
         for entry in _checked(archive, upload.file)
         if not entry.is_dir()
-        and PurePosixPath(entry.filename).suffix.lower() in SUFFIXES
+        and is_named_as_image(entry.filename)
         and not any(part == "__MACOSX" or part.startswith("._") for part in PurePosixPath(entry.filename).parts)
     ]
 

@@ -67,9 +67,11 @@ class SessionImages:
         record = self._project.store.images.by_sha256(sha256)
         return None if record is None else record.id
 
-    def add_uploads(self, uploads: Sequence[Upload], *, progress: Progress = NO_PROGRESS) -> list[AddResult]:
-        """Add files that somebody sent, also those in zip archives; one result for each image file."""
-        return list(add_uploads(self._project.images, uploads, progress=progress))
+    def add_uploads(
+        self, uploads: Sequence[Upload], *, all_pages: bool = False, progress: Progress = NO_PROGRESS
+    ) -> list[AddResult]:
+        """Add files that somebody sent, also those in zip archives; one result for each image file, or each page."""
+        return list(add_uploads(self._project.images, uploads, all_pages=all_pages, progress=progress))
 
     def find(self, filter: ImageFilter, offset: int = 0, limit: int | None = None) -> tuple[int, list[ImageSummary]]:  # noqa: A002
         """How many images a filter lets through, and a page of them with their numbers of masks."""

@@ -168,6 +168,11 @@ class SessionMasks:
             if mask.annotation.state == "proposed" and not mask.duplicate and (mask.annotation.mask.score or 0) >= score
         ]
 
+    def unnamed(self, keys: Sequence[ProposalId]) -> list[ProposalId]:
+        """Those of stored proposals to which nobody has given a name yet."""
+        stored = self._project.store.masks
+        return [key for key in keys if key.annotation_id is not None and stored.get(key.annotation_id).unnamed]
+
     def draw(self, image_id: int, mask: Mask, category: str, *, annotator: str = "") -> Annotation:
         """Accept a mask that was drawn by hand; raises InvalidMask when it has another size than the image."""
         user = annotator or user_name()

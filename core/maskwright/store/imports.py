@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -57,6 +57,10 @@ class ImportCounts:
     """Masks of the project that differ in the file, each with what differs."""
     newer: tuple[str, ...] = ()
     """Those of them that were changed in the project since, and are never overwritten."""
+    moved: tuple[str, ...] = ()
+    """Known masks that belong to another image in the file."""
+    absent: tuple[str, ...] = ()
+    """Masks of the project that the file's images had when it was exported, but that it lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class ImportStore:
             images = _image_ids(db, ids, new.images)
             drafts = [replace(draft, image_id=images[draft.image_id]) for draft in new.annotations]
             changed, newer = _differences(db, drafts, new)
+            moved, absent = _moved(db, drafts), _absent(db, drafts)
             if update:
                 _correct(db, changed, new)
             missing = list(_missing_masks(db, drafts))
@@ -105,7 +110,8 @@ class ImportStore:
             if missing or boxes:
                 after = {"file": new.file, "masks": len(missing), "boxes": boxes}
                 db.add(EventRow(at=now(), user=new.user, kind="imported", after=after))
-            return ImportCounts(len(missing), len(drafts) - len(missing), boxes, _labels(changed), _labels(newer))
+            known = len(drafts) - len(missing)
+            return ImportCounts(len(missing), known, boxes, _labels(changed), _labels(newer), moved, absent)
 
     def count_new(self, new: NewDataset) -> ImportCounts:
         """The counts that `add` would return; nothing is written."""
@@ -116,7 +122,28 @@ class ImportStore:
         with self._transactions.reading() as db:
             missing = len(list(_missing_masks(db, drafts)))
             changed, newer = map(_labels, _differences(db, drafts, new))
-            return ImportCounts(missing, len(drafts) - missing, len(list(_missing_boxes(db, boxes))), changed, newer)
+            new_boxes = len(list(_missing_boxes(db, boxes)))
+            moved, absent = _moved(db, drafts), _absent(db, drafts)
+            return ImportCounts(missing, len(drafts) - missing, new_boxes, changed, newer, moved, absent)
+
+    def recognize(self, drafts: Sequence[NewAnnotation], images: Mapping[int, int]) -> list[NewAnnotation]:
+        """Give masks of our own export that a tool left without `uid` that of the mask with their number.
+
+        Args:
+            drafts: masks, whose `image_id` is an index.
+            images: the project's image by that index, for images that the file knows by their SHA-256.
+        """
+        ids = [draft.id for draft in drafts if draft.id and not draft.uid and draft.image_id in images]
+        with self._transactions.reading() as db:
+            query = select(AnnotationRow)
+            rows = {row.id: row for p in queries.parts(ids) for row in db.scalars(query.where(AnnotationRow.id.in_(p)))}
+            found = []
+            for draft in drafts:
+                row = rows.get(draft.id or 0) if not draft.uid else None
+                if row and row.image_id == images.get(draft.image_id) and _is_near(draft.mask.bbox, row):
+                    draft = replace(draft, uid=row.uid, revision=row.revision, state=row.state)
+                found.append(draft)
+        return found
 
     def image_of_masks(self, uids: Sequence[str]) -> ImageRecord | None:
         """The image of the first of these masks that the project has, or None."""
@@ -208,6 +235,45 @@ def _differences(
             if fields and row.image_id == draft.image_id:
                 (newer if row.revision > draft.revision else changed).append(_Difference(row, draft, fields))
     return changed, newer
+
+
+def _is_near(box: tuple[int, int, int, int], row: AnnotationRow) -> bool:
+    """Whether a box and that of a mask have an IoU of at least a half: the same number alone may be chance."""
+    x, y, w, h = box
+    across = min(x + w, row.x + row.w) - max(x, row.x)
+    down = min(y + h, row.y + row.h) - max(y, row.y)
+    inside = max(across, 0) * max(down, 0)
+    return 2 * inside >= w * h + row.w * row.h - inside
+
+
+def _moved(db: Session, drafts: Sequence[NewAnnotation]) -> tuple[str, ...]:
+    """Known masks that the file puts on another image."""
+    by_uid = {draft.uid: draft for draft in drafts if draft.uid}
+    query = select(AnnotationRow.uid, AnnotationRow.id, AnnotationRow.image_id)
+    return tuple(
+        f"{by_uid[uid].category} {key}"
+        for part in queries.parts(list(by_uid))
+        for uid, key, image in db.execute(query.where(AnnotationRow.uid.in_(part)).order_by(AnnotationRow.id))
+        if image != by_uid[uid].image_id
+    )
+
+
+def _absent(db: Session, drafts: Sequence[NewAnnotation]) -> tuple[str, ...]:
+    """Accepted masks of images of our own export that are older than it, but that it lacks."""
+    own = [draft for draft in drafts if draft.uid and draft.updated_at]
+    uids, newest = {draft.uid for draft in own}, max((draft.updated_at for draft in own), default="")
+    query = (
+        select(AnnotationRow.uid, CategoryRow.name, AnnotationRow.id)
+        .join(CategoryRow, CategoryRow.id == AnnotationRow.category_id)
+        .where(AnnotationRow.state == "accepted", AnnotationRow.updated_at <= newest)
+        .order_by(AnnotationRow.id)
+    )
+    return tuple(
+        f"{name} {key}"
+        for part in queries.parts(list({draft.image_id for draft in own}))
+        for uid, name, key in db.execute(query.where(AnnotationRow.image_id.in_(part)))
+        if uid not in uids
+    )
 
 
 def _correct(db: Session, differences: Sequence[_Difference], new: NewDataset) -> None:

@@ -86,6 +86,39 @@ def test_an_archive_cannot_write_elsewhere_nor_fill_the_disk(
     assert not list(tmp_path.rglob("evil*"))
 
 
+def test_no_file_of_an_archive_that_is_a_picture_goes_silently(client: TestClient) -> None:
+    entries = {"a.png": png(7), "IMG_1.HEIC": b"\0\0\0\x18ftypheic" + bytes(40), "walk.gif": b"GIF89a" + bytes(40)}
+    lines = upload(client, ("all.zip", archive(entries)))["lines"]
+    assert [line["error"] is None for line in lines] == [True, False, False]
+    assert "adds HEIC" in lines[1]["error"]
+    assert "walk.gif: this file type is not supported" in lines[2]["error"]
+
+
+def test_of_a_stack_the_first_page_or_every_page(client: TestClient) -> None:
+    file = io.BytesIO()
+    pages = [Pillow.fromarray(np.full((6, 8), value, np.uint8)) for value in (10, 90, 170)]
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
+    (line,) = upload(client, ("stack.tif", file.getvalue()))["lines"]
+    assert (line["pages"], line["new"]) == (3, True)
+    assert "the first is used" in line["notice"]
+    answer = client.post("/ui/images", files=[("files", ("stack.tif", file.getvalue()))], data={"pages": "all"}).json()
+    assert [line["name"] for line in answer["lines"]] == ["stack.tif"] * 3
+    assert len({item["id"] for item in answer["images"]}) == 3
+
+
+def test_a_missing_file_comes_back_by_its_content(client: TestClient, project: Project) -> None:
+    item = upload(client, ("cow.png", png(8)))["images"][0]
+    file = project.folder / project.images.all()[-1].file_name
+    file.unlink()
+    answer = client.get(item["pixels"])
+    assert answer.status_code >= 400
+    assert "is missing from" in answer.json()["error"]
+    (line,) = upload(client, ("other name.png", png(8)))["lines"]
+    assert (line["new"], line["error"]) == (False, None)
+    assert f"is the missing file of image {item['id']}" in line["notice"]
+    assert client.get(item["pixels"]).status_code == 200
+
+
 def test_status_filters_and_the_next_unreviewed(client: TestClient, engine: ScriptedEngine, project: Project) -> None:
     upload(client, ("c.png", png(1, (30, 20))), ("d.png", png(2, (30, 20))))
     engine.regions = {"cow": box(0, 10)}

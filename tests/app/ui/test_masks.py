@@ -102,6 +102,8 @@ def test_a_click_stays_in_memory_until_it_is_accepted_under_the_name_given(
 def test_a_name_given_to_a_click_labels_nothing_else(client: TestClient, engine: ScriptedEngine) -> None:
     """A name left in the field labelled six masks of everything in another image "cow"."""
     (clicked,) = post(client, "/prompts/click", image=1, points=[[3, 3, 1]])["masks"]
+    refused = post(client, "/decisions", 400, image=1, accept=[clicked["key"]])
+    assert refused["error"] == "A mask without a name cannot be kept. Name its category."
     post(client, "/decisions", image=1, accept=[clicked["key"]], category="cow")
     engine.candidates = [box(0, 5), box(10, 20), box(22, 26)]
     found = post(client, "/prompts/everything", image=2)["masks"]
@@ -109,6 +111,8 @@ def test_a_name_given_to_a_click_labels_nothing_else(client: TestClient, engine:
     names = [entry["name"] for entry in client.get("/ui/classes").json()["classes"]]
     assert names == ["cow"], "what has no name is no class"
     one, two, three = (mask["key"] for mask in found)
+    assert "without a name" in post(client, "/decisions", 400, image=2, accept=[one])["error"]
+    assert "without a name" in post(client, "/decisions", 400, image=2, above=0)["error"]
     named = client.patch(f"/ui/masks/{found[0]['annotation']}", json={"category": "mug"}).json()["masks"]
     assert [mask["category"] for mask in named] == ["mug"]
     accepted = post(client, "/decisions", image=2, accept=[two, three], category="cup")["masks"]

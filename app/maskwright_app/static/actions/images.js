@@ -169,23 +169,75 @@ export async function reloadLists(page) {
 }
 
 /**
+ * The files of a drop, also those in folders.
+ *
+ * @param {DataTransfer} transfer
+ * @returns {Promise<File[]>}
+ */
+export async function dropped(transfer) {
+  // the list is empty after the first wait
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry());
+  const files = [...transfer.files];
+  if (!entries.some((entry) => entry?.isDirectory)) return files;
+  const found = await Promise.all(entries.map((entry) => (entry ? filesIn(entry) : [])));
+  return found.flat();
+}
+
+/**
+ * @param {any} entry
+ * @returns {Promise<File[]>}
+ */
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const files = [];
+  for (;;) {
+    // a reader answers with a part of the folder at a time
+    const part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!part.length) return files;
+    files.push(...(await Promise.all(part.map(filesIn))).flat());
+  }
+}
+
+/**
+ * Whether a file may be an image: by its kind where the browser knows it, otherwise the server looks at its content.
+ *
+ * @param {File} file
+ */
+function maybeImage(file) {
+  return !file.name.startsWith(".") && file.name !== "Thumbs.db" && (/^$|^image\/|zip/.test(file.type) || /\.zip$/i.test(file.name));
+}
+
+/**
  * Add files to the project and open the first of them.
  *
  * @param {Page} page
  * @param {Iterable<File>} files
+ * @param {{pages?: "all"}} [options] pages: every page of a TIFF, not the first alone
  */
-export async function addFiles(page, files) {
-  const form = new FormData();
-  let count = 0;
-  for (const file of files) {
-    form.append("files", file, file.name);
-    count++;
+export async function addFiles(page, files, options = {}) {
+  const all = [...files];
+  const sent = all.filter(maybeImage);
+  const passed = all.filter((file) => !maybeImage(file) && !file.name.startsWith(".")).map((file) => file.name);
+  const others = passed.length > 5 ? ` and ${passed.length - 5} more` : "";
+  const sentence = passed.length ? `Passed over, because they are no images: ${passed.slice(0, 5).join(", ")}${others}.` : "";
+  if (!sent.length) {
+    page.notify(sentence, "error");
+    return;
   }
-  if (!count) return;
-  await added(page, `Adding ${plural(count, "file")}`, (request, signal) => {
+  const form = new FormData();
+  for (const file of sent) form.append("files", file, file.name);
+  if (options.pages) form.append("pages", options.pages);
+  const answer = await added(page, `Adding ${plural(sent.length, "file")}`, (request, signal) => {
     form.append("request", request);
     return send("POST", "/ui/images", form, signal);
   });
+  page.notify(sentence);
+  const names = new Set(answer?.lines.filter((/** @type {any} */ line) => line.pages > 1).map((/** @type {any} */ line) => line.name));
+  const stacks = sent.filter((file) => names.has(file.name));
+  if (!stacks.length) return;
+  const act = { label: "Add every page", act: () => void addFiles(page, stacks, { pages: "all" }) };
+  page.notify(`Of ${stacks.length === 1 ? stacks[0].name : plural(stacks.length, "file")}, which has several pages, the first is used.`, "info", [act]);
 }
 
 /** @param {Page} page */
@@ -215,10 +267,11 @@ export async function removeSamples(page) {
  * @param {Page} page
  * @param {string} label
  * @param {(request: string, signal: AbortSignal) => Promise<any>} upload
+ * @returns {Promise<any>} the server's answer, or null
  */
 async function added(page, label, upload) {
   const answer = await page.attempt(() => whileBusy(page, label, 0, upload));
-  if (!answer) return;
+  if (!answer) return null;
   page.store.merge("images", { query: { status: "", class: "", phrase: "" }, items: [] });
   await page.attempt(() => Promise.all([refreshState(page), loadImages(page, 0, true)]));
   const { lines, ids } = answer;
@@ -226,12 +279,15 @@ async function added(page, label, upload) {
   const each = { label: "Show each file", act: () => showLines("Files", lines.map((/** @type {any} */ line) => line.error ?? `${line.name}: ${line.notice ?? "added."}`)) };
   if (ids.length) {
     const noted = lines.length > 1 && lines.some((/** @type {any} */ line) => line.error || line.notice);
-    page.notify(`${plural(ids.length, "image")} added.`, "info", noted ? [each] : []);
+    const fresh = lines.filter((/** @type {any} */ line) => line.new).length;
+    const known = lines.length - failed.length - fresh;
+    page.notify([fresh || !known ? `${plural(fresh, "image")} added.` : "", known ? `${plural(known, "image")} known already.` : ""].join(" ").trim(), "info", noted ? [each] : []);
     await openImage(page, ids[0]);
   }
   if (failed.length === 1) page.notify(failed[0].error, "error");
   else if (failed.length) page.notify(`${plural(failed.length, "file")} could not be added.`, "error", [each]);
   if (ids.length && !localStorage.getItem("walked")) page.walk();
+  return answer;
 }
 
 /**

@@ -11,7 +11,7 @@ scope.onmessage = async (/** @type {MessageEvent} */ { data: { job, address } })
     const response = await fetch(address);
     if (!response.ok) {
       const body = await response.json().catch(() => ({}));
-      throw new Error(body.error ?? `The image could not be loaded (${response.status}).`);
+      throw new Error(body.error ? `${body.error} ${body.hint ?? ""}`.trim() : `The image could not be loaded (${response.status}).`);
     }
     const levels = [await createImageBitmap(await response.blob())];
     for (let last = levels[0]; Math.max(last.width, last.height) > SMALLEST; last = levels[levels.length - 1]) {

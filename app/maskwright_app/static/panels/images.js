@@ -103,10 +103,10 @@ function updateThumb(element, item, current) {
 
 /** @param {Page} page */
 function head(page) {
-  const files = el("input", { type: "file", multiple: true, accept: "image/*,.zip,.tif,.tiff", class: "unseen", id: "files", tabindex: "-1", "aria-hidden": "true",
+  const files = el("input", { type: "file", multiple: true, accept: "image/*,.zip,.tif,.tiff,.heic,.heif,.avif,.jfif", class: "unseen", id: "files", tabindex: "-1", "aria-hidden": "true",
     on: { change: () => void addFiles(page, [...(files.files ?? [])]).then(() => (files.value = "")) } });
   const folder = el("input", { type: "file", multiple: true, webkitdirectory: true, class: "unseen", id: "folder", tabindex: "-1", "aria-hidden": "true",
-    on: { change: () => void addFiles(page, [...(folder.files ?? [])].filter((file) => /\.(png|jpe?g|webp|tiff?|bmp|zip)$/i.test(file.name))).then(() => (folder.value = "")) } });
+    on: { change: () => void addFiles(page, [...(folder.files ?? [])]).then(() => (folder.value = "")) } });
   const add = el("button", { type: "button", class: "button grow", id: "add", "aria-label": "Add images", title: "Add images or a zip file; drop and paste work, too", on: { click: () => files.click() } }, icon("plus"), "Add");
   const addFolder = iconButton("folder", "Add a folder of images", () => folder.click(), { id: "add-folder" });
   const status = el("select", { "aria-label": "Show images by status", id: "filter-status", on: { change: () => void filterImages(page, { status: status.value }) } });
@@ -124,6 +124,7 @@ function head(page) {
       },
     } });
   page.chooseFiles = () => files.click();
+  page.chooseFolder = () => folder.click();
   page.store.watch(["classes", "images"], () => {
     const { query } = page.state.images;
     const names = page.state.classes.map((/** @type {any} */ one) => one.name);
