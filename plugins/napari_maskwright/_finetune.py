@@ -17,10 +17,12 @@ __all__ = ["FinetuneBox"]
 
 
 class Curve(QWidget):
-    """A number of a run by training step, from 0 at the bottom."""
+    """A number of a run by training step."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, close_up: bool = False) -> None:
+        """Draw from 0 at the bottom, or with `close_up` from the lowest value."""
         super().__init__()
+        self._close_up = close_up
         self._points: tuple[tuple[int, float], ...] = ()
         self.setFixedHeight(48)
         self.setVisible(False)
@@ -39,13 +41,15 @@ class Curve(QWidget):
         """Draw the curve in the colour of the text."""
         if len(self._points) < 2:
             return
-        last, highest = self._points[-1][0], max(max(value for _, value in self._points), 1e-6)
+        values = [value for _, value in self._points]
+        last, lowest = self._points[-1][0], min(values) if self._close_up else 0.0
+        height = max(max(values) - lowest, 1e-6)
         right, bottom = self.width() - 1, self.height() - 2
         painter = QPainter(self)
         painter.setRenderHint(QPainter.Antialiasing)
         painter.setPen(self.palette().color(QPalette.WindowText))
         painter.drawPolyline(
-            QPolygonF([QPointF(right * step / last, bottom - bottom * value / highest) for step, value in self._points])
+            QPolygonF([QPointF(right * x / last, bottom - bottom * (y - lowest) / height) for x, y in self._points])
         )
         painter.end()
 
@@ -78,8 +82,9 @@ class RunsBox(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         for part in (self.runs, self.line, self.look):
             column.addWidget(part)
-        for action, text in RUN_ACTIONS.items():
-            part = button(text, text, partial(self._act, action))
+        # the run that is going on has its buttons above
+        for action in ("resume", "use", "original", "delete"):
+            part = button(RUN_ACTIONS[action], RUN_ACTIONS[action], partial(self._act, action))
             self.buttons[action] = part
             row.addWidget(part)
         column.addLayout(row)
@@ -137,7 +142,7 @@ class FinetuneBox(QWidget):
         self.line.setMinimumWidth(1)
         self._bar = QProgressBar()
         self._bar.setVisible(False)
-        self._curves = {"Loss": Curve(), "Held-out images": Curve()}
+        self._curves = {"Loss": Curve(), "Held-out images": Curve(close_up=True)}
         self.buttons: dict[str, QPushButton] = {}
         self.runs = RunsBox()
         column = QVBoxLayout(self)

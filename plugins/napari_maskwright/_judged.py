@@ -104,11 +104,11 @@ class JudgedWindow(QDialog):
         captions.addWidget(QLabel("After"))
         right.addLayout(captions)
         right.addWidget(self.answers, 1)
-        right.addWidget(self.slider)
         for side in (left, right):
             sides.addLayout(side, 1)
         column.addWidget(self.images)
         column.addLayout(sides, 1)
+        column.addWidget(self.slider)
         self._request()
 
     def _request(self) -> None:

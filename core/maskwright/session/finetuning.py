@@ -112,11 +112,11 @@ class Finetuning:
         return self._project.finetune(recipe=recipe, task=task, method=method, base=base).name
 
     def learners(self) -> list[tuple[str, str | None]]:
-        """The keys of TUNABLE that the model can be tuned for, the default first; none where it is not there."""
+        """The keys of TUNABLE that the model can be tuned for, the default first, alone where it is not there."""
         try:
             parts = sections(self._folder_of(self.base()))
         except MaskwrightError:
-            return []
+            return [("text", None)]
         has = {"click": "sam" in parts, "text": bool({"dinotxt", "talk2dino"} & parts.keys())}
         return [key for key in TUNABLE if has[key[0]] and (key[1] is None or key[1] in parts)]
 
@@ -264,7 +264,9 @@ class Finetuning:
     def _card(self, run: Run, active: str | None) -> RunCard:
         title = f"{run.name}, {'in use' if run.name == active else run.state}, {run.created_at[:10]}"
         if run.state == "done" and run.before and run.after and self.is_judged(run):
-            title += f", {_measure(run.before)} -> {_measure(run.after)}"
+            clicks = run.before.clicks and run.after.clicks
+            first, second = (s.clicks["noc85"] if s.clicks else s.miou for s in (run.before, run.after))
+            title += f", {first:.1f} -> {second:.1f} clicks" if clicks else f", mIoU {first:.3f} -> {second:.3f}"
         notes = (run.message, self.judgement(run), *run.plan.notes, *(run.progress.notes or ()))
         done = run.state == "done"
         return RunCard(
@@ -377,10 +379,6 @@ def _scores(run: Run, before: Scores, after: Scores) -> str:
     alike = after.agreement
     others = "" if alike is None else f" Other photographs: as before on {100 * alike:.0f} % of the pixels."
     return f"{run.name}: mIoU {before.miou:.3f} before, {after.miou:.3f} after, on {images}.{others}"
-
-
-def _measure(scores: Scores) -> str:
-    return f"{scores.clicks['noc85']:.1f} clicks" if scores.clicks else f"mIoU {scores.miou:.3f}"
 
 
 def _is_worse(before: Scores, after: Scores) -> bool:

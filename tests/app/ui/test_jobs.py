@@ -14,9 +14,10 @@ import pytest
 from pycocotools import mask as coco
 from starlette.testclient import TestClient
 
-from maskwright.domain import Image, ModelRef, Prediction, rle
+from maskwright.domain import Image, ModelRef, Prediction, RunProgress, rle
 from maskwright.project import Project
 from maskwright.session import AnnotationSession
+from maskwright.store import NewRun
 from tests.core.session.conftest import SIZE_HW, ScriptedEngine, box
 
 COW = box(0, 10)
@@ -181,6 +182,21 @@ def test_fine_tuning_says_what_is_missing_and_what_would_be_learned(client: Test
     assert client.post("/ui/finetune", json={"act": "use", "run": "run-7"}).status_code == 400
     assert client.post("/ui/finetune", json={"act": "use"}).status_code == 400
     assert client.post("/ui/finetune", json={"act": "explode"}).status_code == 422
+
+
+def test_a_run_shows_its_curves_and_is_paused(client: TestClient, project: Project) -> None:
+    for image in (1, 2):
+        for left in (0, 10, 20):
+            project.accept(image, box(left, left + 5), "cow")
+    learners = client.get("/ui/finetune").json()["plan"]["learners"]
+    assert learners == [{"task": "text", "method": None, "title": "words"}], "the preset of this test has no folder"
+    project.store.runs.add(NewRun("run-1", "decoder", "tiny", project.runs.plan(), "ann"))
+    project.store.runs.report("run-1", RunProgress(curve=((10, 2.0), (20, 1.0)), metrics=((0, 0.25),)))
+    (run,) = client.get("/ui/finetune").json()["runs"]
+    assert (run["curve"], run["metrics"], run["can"]) == ([[10, 2.0], [20, 1.0]], [[0, 0.25]], ["pause", "cancel"])
+    (run,) = client.post("/ui/finetune", json={"act": "pause", "run": "run-1"}).json()["runs"]
+    assert (run["state"], run["can"]) == ("pausing", ["cancel"])
+    assert project.store.runs.report("run-1", RunProgress()), "its process is told to stop"
 
 
 def test_every_format_that_is_offered_can_be_exported_and_a_zip_archive_comes_back(

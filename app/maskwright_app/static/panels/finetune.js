@@ -128,8 +128,10 @@ function scores(rows) {
 function curve(points, measure, where) {
   const [width, height] = [300, 60];
   const last = points[points.length - 1];
-  const most = Math.max(...points.map((point) => point[1]), 1e-6);
-  const line = points.map(([step, value]) => `${((width * step) / Math.max(last[0], 1)).toFixed(1)},${(height - (height * value) / most).toFixed(1)}`).join(" ");
+  const values = points.map((point) => point[1]);
+  const least = measure === "loss" ? 0 : Math.min(...values);
+  const most = Math.max(...values, least + 1e-6);
+  const line = points.map(([step, value]) => `${((width * step) / Math.max(last[0], 1)).toFixed(1)},${(height - (height * (value - least)) / (most - least)).toFixed(1)}`).join(" ");
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${measure} ${last[1].toFixed(3)} after ${last[0]} steps` },
     svg("polyline", { points: line, fill: "none", stroke: "currentColor", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" }));
   return el("div", { class: "quiet", style: { "grid-column": "2 / -1" } }, drawing, `${measure} ${last[1].toFixed(3)}${measure === "loss" ? ` after ${where}` : `, ${points[0][1].toFixed(3)} at first, on ${where}`}`);

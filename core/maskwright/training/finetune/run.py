@@ -87,7 +87,7 @@ def tune(base: Path, request: TuneRequest, out: Path, options: RunOptions) -> bo
         return tune_projection(
             preset.talk2dino, [*request.images, *request.replayed], request.names,
             projection_config(preset.talk2dino, len(request.images), epochs=request.epochs, seed=request.seed),
-            out, background=request.background, options=options,
+            TuneFolders(out, request.encodings), background=request.background, options=options,
         )  # fmt: skip
     raise MaskwrightError(
         f"{base.name} has no {method} that is fine-tuned.", "Choose the method dinov3seg, dinotxt or talk2dino."

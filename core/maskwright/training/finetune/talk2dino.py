@@ -26,7 +26,7 @@ from maskwright.presets.loading import LoadedTalk2Dino, PresetInTraining
 from maskwright.presets.weights import read_weights, save_part
 from maskwright.training.config import RELEASED_LR, Schedule
 from maskwright.training.data import IGNORE
-from maskwright.training.finetune.dinov3seg import distance_from, none_loss
+from maskwright.training.finetune.dinov3seg import TuneFolders, distance_from, none_loss
 from maskwright.training.finetune.export import answer_with, keep_parts, link
 from maskwright.training.finetune.images import TrainingImage
 from maskwright.training.loop import RunOptions, Trainer
@@ -135,19 +135,19 @@ def tune_projection(
     images: Sequence[TrainingImage],
     names: Sequence[str],
     config: ProjectionConfig,
-    out: Path,
+    folders: TuneFolders,
     *,
     background: bool,
     options: RunOptions,
 ) -> bool:
-    """Tune a copy of the projection, and write the result as a preset into `out`; the same call resumes.
+    """Tune a copy of the projection, and write the result as a preset into `folders.out`; the same call resumes.
 
     Args:
         base: Talk2DINO to start from.
         images: Training images, and images with words whose answers by the base are kept.
         names: Classes by index, as users type them.
         config: Settings, as `projection_config` returns them.
-        out: Folder of the run.
+        folders: Of the run.
         background: Unlabelled pixels belong to none of the classes, in every image.
         options: Device and callbacks.
 
@@ -159,13 +159,13 @@ def tune_projection(
         Cancelled: On request, while images are encoded.
     """
     torch.manual_seed(config.seed)
-    out.mkdir(parents=True, exist_ok=True)
+    folders.out.mkdir(parents=True, exist_ok=True)
     model = base.model.to(options.device).eval()
     further = dict.fromkeys(word for image in images for word in image.words if word not in names)
     texts = (*names, *further)
-    files = _encode(base, images, names, out / "embeddings", background=background, options=options)
+    files = _encode(base, images, names, folders.encodings, background=background, options=options)
     embedded = torch.cat([_text(base, text, options.device) for text in texts])
-    trainer = Trainer(copy.deepcopy(model.projection).requires_grad_(), config, out, options.device)
+    trainer = Trainer(copy.deepcopy(model.projection).requires_grad_(), config, folders.out, options.device)
 
     def preset(projection: nn.Module) -> PresetInTraining:
         tuned = copy.copy(base.model)
@@ -175,7 +175,7 @@ def tune_projection(
     objective = _Objective(trainer.trained, base, embedded, len(names))
     if not trainer.run(_Steps(files, images, texts, config), objective, options, preset):
         return False
-    _export(base, trainer.ema, names, out)
+    _export(base, trainer.ema, names, folders.out)
     return True
 
 
