@@ -51,7 +51,6 @@ __all__ = [
     "LoadedSam",
     "LoadedTalk2Dino",
     "Preset",
-    "PresetInTraining",
     "dinotxt_settings",
     "dinov3seg_settings",
     "load",
@@ -146,12 +145,6 @@ class Preset:
             elif isinstance(model, Talk2Dino | OvsDino) and isinstance(model.visual, DinoV2 | DinoV3):
                 encoders.append(model.visual)
         return encoders
-
-
-class PresetInTraining(Preset):
-    """A preset that an engine leaves in single precision, because its weights are being trained."""
-
-    encoders: list[nn.Module] = []  # noqa: RUF012 - none
 
 
 def needs_single_precision(model: nn.Module) -> bool:

@@ -23,10 +23,11 @@ from maskwright.files.atomic import atomic_save
 from maskwright.models.devices import mixed_precision
 from maskwright.models.sam import Prompts, Sam
 from maskwright.presets.config_io import to_plain
-from maskwright.presets.loading import LoadedSam, PresetInTraining
+from maskwright.presets.loading import LoadedSam
 from maskwright.presets.weights import save_part
 from maskwright.training.config import ClickConfig
 from maskwright.training.data import Sample, Source, source_indices
+from maskwright.training.in_training import PresetInTraining
 from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
 
 __all__ = ["ClickObjective", "ClickSteps", "train"]

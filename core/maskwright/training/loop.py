@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import math
@@ -16,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from maskwright.errors import Cancelled, MaskwrightError
+from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import atomic_save
 from maskwright.presets.loading import Preset
 from maskwright.progress import NO_PROGRESS, Progress
 from maskwright.training import distributed
 from maskwright.training.config import Schedule
+from maskwright.training.in_training import Measurement
 
 __all__ = ["CPU_RUN", "STATE", "Objective", "RunOptions", "TimeLimit", "TrainProgress", "Trainer"]
 
@@ -199,7 +199,7 @@ class Trainer(Generic[T]):
             multiprocessing_context="fork" if options.workers else None,
         )  # fmt: skip
         since, since_step, saved = time.monotonic(), self.step, time.monotonic()
-        measurement = _Measurement(options, preset)
+        measurement = Measurement(options.measure, preset)
         for step, batch in enumerate(loader, start=self.step):
             for group, scale in zip(self._optimizer.param_groups, self._lr_scales, strict=True):
                 group["lr"] = scale * config.lr * _lr_factor(config, step)
@@ -319,24 +319,6 @@ class Trainer(Generic[T]):
         if distributed.rank():
             return
         atomic_save(self._state, lambda file: torch.save(state, file))
-
-
-class _Measurement:
-    """Measures the model before the first step, and again when twenty times as long as that took has passed."""
-
-    def __init__(self, options: RunOptions, preset: Callable[[Any], Preset] | None) -> None:
-        self._measure, self._preset, self._next = options.measure, preset, 0.0
-
-    def take(self, module: nn.Module, step: int) -> None:
-        """Measure, if it is time."""
-        began = time.monotonic()
-        if self._measure is None or self._preset is None or began < self._next or distributed.rank():
-            return
-        # the loop sees for itself that the run should stop
-        with contextlib.suppress(Cancelled):
-            self._measure(self._preset(module.eval()), step)
-        now = time.monotonic()
-        self._next = now + 20 * (now - began)
 
 
 def _lr_factor(config: Schedule, step: int) -> float:

@@ -17,11 +17,12 @@ from maskwright.imaging.normalization import stretch_contrast
 from maskwright.models.efficientnet_lite import LiteTrunk
 from maskwright.presets.config import DinoTxtSettings
 from maskwright.presets.config_io import to_plain
-from maskwright.presets.loading import LoadedDinoTxt, PresetInTraining
+from maskwright.presets.loading import LoadedDinoTxt
 from maskwright.presets.weights import save_part
 from maskwright.training.config import RELEASED_LR, TrainConfig
 from maskwright.training.data import IGNORE, NONE, Sample, Source, Steps
 from maskwright.training.finetune.export import TITLES, answer_with, keep_dinov3seg, keep_parts, link, tied_parts
+from maskwright.training.in_training import PresetInTraining
 from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
 from maskwright.training.losses import ClassEmbeddings, TextObjective, TrainedDinoTxt
 from maskwright.training.vocabulary import Vocabulary

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from maskwright.models.devices import mixed_precision
 from maskwright.models.dinov3seg import Dinov3Seg, ImageFeatures, dice_loss, focal_loss
 from maskwright.presets.config import DinoTxtSettings, Dinov3SegSettings
-from maskwright.presets.loading import LoadedDinov3Seg, Preset, PresetInTraining
+from maskwright.presets.loading import LoadedDinov3Seg, Preset
 from maskwright.training import distributed
 from maskwright.training.config import TuneConfig
 from maskwright.training.data import IGNORE, NONE
@@ -25,6 +25,7 @@ from maskwright.training.finetune.encodings import Encoded, Encodings, Variants
 from maskwright.training.finetune.images import MAX_CLASSES, TrainingImage
 from maskwright.training.finetune.learning import learning_tensors, rate_factor
 from maskwright.training.finetune.steps import TuneBatch, TuneSteps, TuneWords
+from maskwright.training.in_training import PresetInTraining
 from maskwright.training.loop import CPU_RUN, RunOptions, Trainer
 
 __all__ = [

@@ -22,13 +22,14 @@ from maskwright.models.dinov3seg import focal_loss
 from maskwright.models.talk2dino import Projection, scores
 from maskwright.presets.config import TALK2DINO
 from maskwright.presets.config_io import sections
-from maskwright.presets.loading import LoadedTalk2Dino, PresetInTraining
+from maskwright.presets.loading import LoadedTalk2Dino
 from maskwright.presets.weights import read_weights, save_part
 from maskwright.training.config import RELEASED_LR, Schedule
 from maskwright.training.data import IGNORE
 from maskwright.training.finetune.dinov3seg import TuneFolders, distance_from, none_loss
 from maskwright.training.finetune.export import answer_with, keep_parts, link
 from maskwright.training.finetune.images import TrainingImage
+from maskwright.training.in_training import PresetInTraining
 from maskwright.training.loop import RunOptions, Trainer
 
 __all__ = ["projection_config", "tune_projection"]
@@ -223,7 +224,10 @@ def _encode(
             ]
             for top, left in embedding.positions
         ]
-        tensors = {"features": embedding.features.half().cpu(), "labels": torch.from_numpy(np.stack(windows))}
+        tensors = {
+            "features": embedding.features.half().contiguous().cpu(),
+            "labels": torch.from_numpy(np.stack(windows)),
+        }
         atomic_save(file, partial(save_file, tensors))
     return files
 
