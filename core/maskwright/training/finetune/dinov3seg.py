@@ -49,19 +49,19 @@ def tune_config(
         dinotxt: Of its dino.txt, which tell whether its weights are their authors'.
         images: Number of training images.
         recipe: One of RECIPES.
-        epochs: Passes over the images; None is 15, within 100 to 200 steps.
+        epochs: Passes over the images; None is 30, within 150 to 300 steps.
         seed: Of the run.
     """
     batch = 4
-    steps = max(1, round((epochs or 15) * images / batch))
+    steps = max(1, round((epochs or 30) * images / batch))
     if epochs is None:
-        steps = min(max(steps, 100), 200)
+        steps = min(max(steps, 150), 300)
     protocol, patch = settings.protocol, settings.model.vlm.backbone.patch
     side = max(protocol.sides)
     crop = max(1, min(protocol.window, side) // patch) * patch
     config = TuneConfig(
         recipe=recipe, side=side, crop=crop, least=protocol.window, steps=steps, batch=batch, warmup=0.05,
-        variants=min(8, max(2, 160 // max(1, images))), seed=seed, released=dinotxt.released,
+        variants=min(8, max(2, 320 // max(1, images))), seed=seed, released=dinotxt.released,
         # the paper's; an averaged copy of 1.2 B weights would need 4.4 GiB
         lr=2e-4, weight_decay=1e-4, clip_norm=0.01, ema=0.0,
     )  # fmt: skip
