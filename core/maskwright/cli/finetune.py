@@ -144,12 +144,13 @@ def _head(before: Scores, after: Scores) -> str:
 
 
 def _progress_printer(bar: Progress) -> Callable[[Run], None]:
-    """Show the state of a run: a line for each new phase and note, and the bar while it trains."""
+    """Show the state of a run: a line for each new phase, note and measurement, and the bar while it trains."""
     phase: str | None = None
+    measured: tuple[int, float] | None = None
     printed = 0
 
     def show(run: Run) -> None:
-        nonlocal phase, printed
+        nonlocal phase, printed, measured
         progress = run.progress
         for note in (progress.notes or ())[printed:]:
             print_message(note)
@@ -157,6 +158,9 @@ def _progress_printer(bar: Progress) -> Callable[[Run], None]:
         if progress.phase is not None and progress.phase != phase:
             phase = progress.phase
             print_message(phase)
+        if progress.metrics and progress.metrics[-1] != measured:
+            measured = progress.metrics[-1]
+            print_message(f"IoU on a few held-out images after {measured[0]} steps: {measured[1]:.3f}")
         if progress.step is not None and progress.steps is not None:
             bar.report(progress.step, progress.steps)
 

@@ -34,6 +34,7 @@ def test_labels_in_a_better_model_out_and_back(
     assert Path(answer["checkpoint"]).is_absolute()
     assert answer["before"]["images"] == answer["after"]["images"] == 6
     assert "2 classes, 12 masks, 6 training images, each held out once in 3 parts" in done.err
+    assert "IoU on a few held-out images after 0 steps" in done.err
     image_file = tmp_path / "m0.png"
     used = run(
         "segment", image_file, "--text", "meadow, air", "--preset", answer["checkpoint"], "--device", "cpu", "--json"
