@@ -16,6 +16,7 @@ from typing import Any, Literal
 from maskwright.domain import rle
 from maskwright.errors import InvalidMask
 from maskwright.formats.segmentation import polygons_to_rle
+from maskwright.formats.source import id_key
 
 __all__ = ["FORBIDDEN_ATTRIBUTES", "Fault", "faults_of", "validate"]
 
@@ -175,19 +176,26 @@ def _category(row: Row) -> Iterator[Fault]:
     yield from _extra_unless("supercategory must be text", holds=isinstance(row.get("supercategory"), str))
 
 
+def _known(key: str, row: Row, ids: Container[int]) -> Iterator[Fault]:
+    value = row.get(key)
+    if not _is_known(value, ids):
+        as_text = isinstance(value, str) and _is_known(id_key(value), ids)
+        yield Fault(f"{key} is text, but the ids in the file are numbers" if as_text else f"{key} is not in the file")
+
+
 def _annotation(row: Row, images: Mapping[int, Row], categories: set[int]) -> Iterator[Fault]:
-    yield from _unless("category_id is not in the file", holds=_is_known(row.get("category_id"), categories))
+    yield from _known("category_id", row, categories)
     # Datumaro refuses a file in which one is missing
     yield from _unless("iscrowd must be 0 or 1", holds=type(row.get("iscrowd")) is int and row["iscrowd"] in (0, 1))
     box, area = row.get("bbox"), row.get("area")
-    yield from _unless("bbox must be whole numbers", holds=_are_numbers(box, 4))
+    yield from _unless("bbox must be a list of four numbers", holds=_are_numbers(box, 4))
     if _are_numbers(box, 4):
         yield from _extra_unless("bbox must be whole numbers", holds=all(type(value) is int for value in box or ()))
     yield from _unless("area must be a number of pixels", holds=_are_numbers([area], 1), level="warning")
     if _are_numbers([area], 1):
         yield from _extra_unless("area must be a number of pixels", holds=_is_int(area, 1))
     if not _is_known(row.get("image_id"), images):
-        yield Fault("image_id is not in the file")
+        yield from _known("image_id", row, images)
     else:
         yield from _segmentation(row, images[row["image_id"]])
     if "score" in row:
@@ -205,7 +213,7 @@ def _segmentation(row: Row, image: Row) -> Iterator[Fault]:
     elif row.get("segmentation") in (None, []) and _are_numbers(row.get("bbox"), 4):
         yield Fault("segmentation must be RLE or a list of polygons; it has a box alone", "warning")
     else:
-        yield from _unless("a crowd must be RLE", holds=row.get("iscrowd") == 0, level="warning")
+        yield from _unless("a crowd must be RLE", holds=row.get("iscrowd") != 1, level="warning")
         yield from _polygons(row, [image["height"], image["width"]])
 
 

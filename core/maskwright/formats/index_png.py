@@ -41,6 +41,8 @@ def write_index_masks(dataset: FolderDataset, folder: Path) -> WriteSummary:
         summary.lost["mark groups and were left out"] += len(annotations) - len(objects)
         for annotation in sorted(objects, key=lambda annotation: -annotation.mask.area):
             labels[annotation.mask.to_array()] = numbers[annotation.category_id]
+        covered = sum((labels[one.mask.to_array()] != numbers[one.category_id]).any() for one in objects)
+        summary.lost["are covered in part by smaller ones and lose that part"] += int(covered)
         path = PurePosixPath("masks", *PurePosixPath(plain_name(image.file_name)).parts[1:]).with_suffix(".png")
         write_png(folder / names.free(str(path)), labels, palette)
     classes = {numbers[category.id]: {"name": category.name, "color": category.color} for category in categories}

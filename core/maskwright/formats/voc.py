@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import degrees
 from pathlib import Path, PurePosixPath
@@ -276,20 +276,25 @@ def write_voc(dataset: FolderDataset, folder: Path, copy_image: CopyImage, subse
     """
     categories = used_categories(dataset)
     classes = {category.id: number for number, category in enumerate(categories, start=1)}
-    summary, stems = WriteSummary(), dict[int, str]()
+    summary, stems, names = WriteSummary(), dict[int, str](), _written_names(categories)
     for image in dataset.images():
         name = PurePosixPath(copy_image(image).file_name).name
         stem = stems[image.id] = PurePosixPath(name).stem
         annotations = [one for one in dataset.of_image(image.id) if not one.crowd]
         summary.lost["mark groups and were left out"] += len(dataset.of_image(image.id)) - len(annotations)
+        renamed = sum(names[one.category_id] != one.category for one in annotations)
+        summary.lost["have a class whose name the format cannot hold and was changed"] += renamed
         owners = np.zeros((image.height, image.width), np.int64)
         numbered = list(enumerate(annotations, start=1))
         for place, one in sorted(numbered, key=lambda pair: -pair[1].mask.area):
             # 255 is the border
             owners[one.mask.to_array()] = place + (place >= _BORDER)
         shown = dict(zip(*np.unique(owners, return_counts=True), strict=True))
-        left = [one for place, one in numbered if place + (place >= _BORDER) in shown]
+        areas = [(one.mask.area, shown.get(place + (place >= _BORDER), 0)) for place, one in numbered]
+        left = [seen for _, seen in areas if seen]
         summary.masks += len(left)
+        cut = sum(0 < seen < area for area, seen in areas)
+        summary.lost["are covered in part by smaller ones and lose that part"] += cut
         summary.lost["are covered by smaller ones and have a box alone"] += len(annotations) - len(left)
         numbers = np.zeros(len(annotations) + 2, np.int64)
         for place, one in numbered:
@@ -297,15 +302,15 @@ def write_voc(dataset: FolderDataset, folder: Path, copy_image: CopyImage, subse
         for kind, pixels in (("SegmentationObject", owners), ("SegmentationClass", numbers[owners])):
             wide = pixels.max() >= _BORDER
             write_png(folder / kind / f"{stem}.png", pixels.astype(np.uint16 if wide else np.uint8), voc_palette())
-        write_text(folder / "Annotations" / f"{stem}.xml", _xml(image, name, annotations))
-    _write_lists(folder, categories, stems, subsets)
+        write_text(folder / "Annotations" / f"{stem}.xml", _xml(image, name, annotations, names))
+    _write_lists(folder, list(names.values()), stems, subsets)
     return summary
 
 
-def _write_lists(folder: Path, categories: Sequence[Category], stems: dict[int, str], subsets: Subsets) -> None:
+def _write_lists(folder: Path, names: Sequence[str], stems: dict[int, str], subsets: Subsets) -> None:
     colors = [("background", VOC_COLORS[0])]
-    colors += [(one.name, VOC_COLORS[place % 256]) for place, one in enumerate(categories, start=1)]
-    lines = [f"{_one_line(name)}:{r},{g},{b}::\n" for name, (r, g, b) in colors]
+    colors += [(name, VOC_COLORS[place % 256]) for place, name in enumerate(names, start=1)]
+    lines = [f"{name}:{r},{g},{b}::\n" for name, (r, g, b) in colors]
     write_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions\n", *lines])
     for subset in dict.fromkeys(subsets.values()) or ("trainval",):
         chosen = [stem for key, stem in stems.items() if not subsets or subsets[key] == subset]
@@ -313,16 +318,25 @@ def _write_lists(folder: Path, categories: Sequence[Category], stems: dict[int, 
             write_text(folder / "ImageSets" / kind / f"{subset}.txt", [f"{stem}\n" for stem in chosen])
 
 
-def _one_line(name: str) -> str:
-    return " ".join(name.replace(":", ";").split())
+def _written_names(categories: Sequence[Category]) -> dict[int, str]:
+    """Names of classes by id as a line of labelmap.txt can hold them, each once."""
+    clean = {one.id: " ".join(one.name.replace(":", ";").split()).lstrip("# ") or "class" for one in categories}
+    # readers take "background" for no class; a name that can stay as it is comes before one that becomes the same
+    taken = {"background"}
+    names: dict[int, str] = {}
+    for one in sorted(categories, key=lambda one: clean[one.id] != one.name):
+        name = clean[one.id] if clean[one.id] not in taken else f"{clean[one.id]} ({one.id})"
+        names[one.id] = name
+        taken.add(name)
+    return {one.id: names[one.id] for one in categories}
 
 
-def _xml(image: ImageRecord, name: str, annotations: Sequence[Annotation]) -> str:
+def _xml(image: ImageRecord, name: str, annotations: Sequence[Annotation], names: Mapping[int, str]) -> str:
     objects = []
     for one in annotations:
         x, y, w, h = one.mask.bbox
         objects.append(
-            f"<object><name>{escape(_one_line(one.category))}</name><pose>Unspecified</pose><truncated>0</truncated>"
+            f"<object><name>{escape(names[one.category_id])}</name><pose>Unspecified</pose><truncated>0</truncated>"
             f"<difficult>0</difficult><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + w}</xmax>"
             f"<ymax>{y + h}</ymax></bndbox></object>\n"
         )

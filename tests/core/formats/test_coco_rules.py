@@ -119,6 +119,9 @@ FAULTS = [
     pytest.param(lambda c: c["categories"][0].update(name=["草"]), "categories 1: name", id="name-list"),
     pytest.param(lambda c: c["categories"][0].update(supercategory=None), "categories 1: supercategory", id="super"),
     pytest.param(lambda c: c["annotations"][0].update(image_id=99), "annotations 2: image_id", id="image-id"),
+    pytest.param(lambda c: c["annotations"][0].update(image_id="3"), "image_id is text, but", id="image-id-text"),
+    pytest.param(lambda c: c["annotations"][0].update(category_id="2"), "category_id is text, but", id="cat-id-text"),
+    pytest.param(lambda c: c["annotations"][0].update(bbox={"x": 1}), "must be a list of four numbers", id="bbox-dict"),
     pytest.param(lambda c: c["annotations"][0].update(image_id={}), "annotations 2: image_id", id="image-id-object"),
     pytest.param(lambda c: c["annotations"][0].update(category_id=99), "annotations 2: category_id", id="cat-id"),
     pytest.param(lambda c: c["annotations"][0].update(category_id=[2]), "annotations 2: category_id", id="cat-list"),
@@ -169,6 +172,12 @@ def test_validate_names_what_is_wrong(data: Data, spoil: Any, says: str) -> None
     coco = copy.deepcopy(to_coco(data))
     spoil(coco)
     assert any(says in fault for fault in validate(coco)), validate(coco)
+
+
+def test_what_lacks_iscrowd_is_no_crowd(data: Data) -> None:
+    coco = to_coco(data, segmentation="polygon", holes="fill")
+    del coco["annotations"][0]["iscrowd"]
+    assert not any("crowd must be RLE" in fault for fault in validate(coco))
 
 
 def test_validate_refuses_an_empty_mask(data: Data) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from maskwright.domain import Image
 from maskwright.errors import MaskwrightError, UnsupportedImage
@@ -75,6 +76,15 @@ def test_names_that_differ_in_their_unicode_form_alone_decide_nothing(
         draw(tmp_path / "labels" / "images" / unicodedata.normalize(form, "é.png"), rng)
     labels["images"][0]["file_name"] = "é.png"
     assert take(project, write(tmp_path, labels)).ambiguous == ("é.png",)
+
+
+def test_a_file_of_several_pages_is_said(project: Project, labels: Labels, tmp_path: Path) -> None:
+    pages = [Pillow.fromarray(np.full((30, 40), value, np.uint8)) for value in (10, 90)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    labels["images"][0]["file_name"] = "stack.tif"
+    write(tmp_path, labels)
+    (tmp_path / "stack.tif").rename(tmp_path / "labels" / "images" / "stack.tif")
+    assert "stack.tif: its file has 2 pages" in said(take(project, write(tmp_path, labels)))
 
 
 # a corrected file of our own

@@ -138,10 +138,26 @@ def test_what_overlaps_is_said(project: Project, tmp_path: Path) -> None:
     project.accept(image, whole, "sky")
     project.accept(image, whole, "cloud")
     for name, sentence in (("voc", "1 masks are covered by smaller ones and have a box alone."),
-                           ("panoptic", "1 masks are covered by smaller ones and were left out.")):  # fmt: skip
+                           ("panoptic", "1 masks are covered by smaller ones and were left out."),
+                           ("masks", "2 masks are covered in part by smaller ones and lose that part.")):  # fmt: skip
         done = project.exchange.export(tmp_path / name, name)
         assert sentence in done.notes
-        assert done.masks == 5
+        assert done.masks == (6 if name == "masks" else 5)
+
+
+def test_names_that_a_line_cannot_hold_stay_apart_and_are_said(project: Project, tmp_path: Path) -> None:
+    image = project.images.all()[1].id
+    names = ("a:b", "a;b", "background", "# hash")
+    for place, name in enumerate(names):
+        mask = np.zeros(SIZE, bool)
+        mask[place, place : place + 3] = True
+        project.accept(image, mask, name)
+    done = project.exchange.export(tmp_path / "voc", "voc")
+    assert "3 masks have a class whose name the format cannot hold and was changed." in done.notes
+    with Project.open(tmp_path / "back", create=True) as back:
+        back.exchange.import_coco(tmp_path / "voc")
+        assert len({one.category for one in back.annotations()} & {"a;b", "hash"}) == 2
+        assert len(back.annotations()) == len(project.annotations())
 
 
 def test_a_split_is_written_into_every_export_and_leaks_nothing(project: Project, tmp_path: Path) -> None:
