@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,9 @@ def _annotations(rows: Sequence[Any], categories: set[Any]) -> tuple[dict[Any, l
                 "Export it again.",
             )
         keys = {name: id_key(row[name]) for name in ("id", "category_id") if name in row}
+        if isinstance(row.get("score"), str):
+            with suppress(ValueError):
+                keys["score"] = float(row["score"])
         by_image.setdefault(id_key(row["image_id"]), []).append({**row, **keys})
     return by_image, skipped
 

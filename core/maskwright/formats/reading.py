@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
+from zipfile import is_zipfile
 
 from maskwright.errors import BadCoco, MaskwrightError
 from maskwright.formats.cityscapes import is_cityscapes, read_cityscapes
@@ -50,6 +51,8 @@ def read_source(path: Path) -> Source:
     if path.is_dir():
         return _read_folder(path)
     suffix = path.suffix.lower()
+    if is_zipfile(path):
+        raise BadCoco(f"{path.name} is a zip archive.", "Unpack it, and name the file or the folder in it.")
     if suffix in (".yaml", ".yml"):
         return read_yolo(path)
     if suffix == ".xml":

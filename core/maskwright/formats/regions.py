@@ -76,6 +76,9 @@ def region_of(row: Row, frame: Frame) -> Region:
         BadCoco: it cannot be read; the message is the reason alone.
     """
     segmentation, warnings = row.get("segmentation"), list[str]()
+    if isinstance(segmentation, list) and len(segmentation) == 1 and isinstance(segmentation[0], Mapping):
+        # run lengths in a list, as some tools write them
+        segmentation = segmentation[0]
     if isinstance(segmentation, Mapping):
         mask = _run_lengths(segmentation, frame)
     elif isinstance(segmentation, list):

@@ -194,7 +194,7 @@ class ImageMatcher:
         pixels = Image(opened.pixels).sha256
         by_pixels = image.sha256 == pixels
         known = known or (self._store.images.by_sha256(pixels) if not image.sha256 else None)
-        warnings = () if by_pixels or image.sha256 in ("", opened.sha256) else (_OTHER_BYTES,)
+        warnings: tuple[str, ...] = () if by_pixels or image.sha256 in ("", opened.sha256) else (_OTHER_BYTES,)
         if opened.pages > 1:
             warnings += (f"its file has {opened.pages} pages, such as planes of a stack; the first is used",)
         if known:

@@ -39,9 +39,9 @@ def test_every_kind_of_mask_comes_in_exactly_and_only_once(project: Project, lab
 
 SKIPPED = [
     pytest.param({"segmentation": []}, "neither a mask nor a box", id="nothing"),
-    pytest.param({"segmentation": [], "bbox": [50, 3, 5, 5]}, "neither a mask nor a box inside", id="box-outside"),
-    pytest.param({"segmentation": [], "bbox": [5, 3, 0, 5]}, "neither a mask nor a box", id="flat-box"),
-    pytest.param({"segmentation": [], "bbox": [5, 3, float("nan"), 5]}, "neither a mask nor a box", id="nan-box"),
+    pytest.param({"segmentation": [], "bbox": [50, 3, 5, 5]}, "covers nothing of the image", id="box-outside"),
+    pytest.param({"segmentation": [], "bbox": [5, 3, 0, 5]}, "covers nothing of the image", id="flat-box"),
+    pytest.param({"segmentation": [], "bbox": [5, 3, float("nan"), 5]}, "no list of four numbers", id="nan-box"),
     pytest.param({"segmentation": [[1, 2, 3, 4]]}, "fewer than three points", id="two-points"),
     pytest.param({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}, "an odd length", id="odd"),
     pytest.param({"segmentation": [["a"] * 6]}, "no numbers", id="text-polygon"),
@@ -131,18 +131,18 @@ def test_a_box_without_a_mask_becomes_a_prompt_and_only_once(project: Project, l
 
 
 def test_rows_with_a_score_become_proposals(project: Project, labels: Labels, tmp_path: Path) -> None:
-    for row, score in zip(labels["annotations"], [0.75, 1, 87.5, "0.5", None], strict=True):
+    for row, score in zip(labels["annotations"], [0.75, 1, 87.5, "0.5", [3]], strict=True):
         row["score"] = score
     done = project.exchange.import_coco(write(tmp_path, labels))
-    assert (done.masks, done.proposals) == (5, 3)
+    assert (done.masks, done.proposals) == (5, 4)
     kept = project.annotations(states=("accepted", "proposed"))
     assert [(one.state, one.mask.score) for one in kept] == [
-        ("proposed", 0.75), ("proposed", 1.0), ("proposed", None), ("accepted", None), ("accepted", None)
+        ("proposed", 0.75), ("proposed", 1.0), ("proposed", None), ("proposed", 0.5), ("accepted", None)
     ]  # fmt: skip
     assert done.warnings == (
         "a.png, annotation 3: its score 87.5 is not from 0 to 1 and was ignored (and 1 more like this)",
     )
-    assert done.details[1].endswith("annotation 4: its score 0.5 is not from 0 to 1 and was ignored")
+    assert done.details[1].endswith("annotation 9: its score [3] is not from 0 to 1 and was ignored")
 
 
 def test_all_masks_can_become_proposals(project: Project, labels: Labels, tmp_path: Path) -> None:

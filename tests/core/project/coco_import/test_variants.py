@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def test_points_as_pairs(project: Project, labels: Labels, tmp_path: Path, segme
 def test_why_there_is_no_box(project: Project, labels: Labels, tmp_path: Path, box: Any, why: str) -> None:
     labels["annotations"] = [{"id": 1, "image_id": 7, "category_id": 2, "bbox": box}]
     assert why in said(take(project, write(tmp_path, labels)))
+
+
+def test_run_lengths_in_a_list_and_scores_as_text(project: Project, labels: Labels, tmp_path: Path) -> None:
+    labels["annotations"] = labels["annotations"][:1]
+    labels["annotations"][0] |= {"segmentation": [labels["annotations"][0]["segmentation"]], "score": "0.7"}
+    done = take(project, write(tmp_path, labels))
+    assert (done.masks, done.proposals, done.warnings, done.skipped) == (1, 1, (), ())
+
+
+def test_an_archive_is_told_as_one(project: Project, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("annotations.xml", "<annotations/>")
+    with pytest.raises(MaskwrightError, match="is a zip archive"):
+        take(project, tmp_path / "export.zip")
 
 
 def test_sizes_as_text_are_compared(project: Project, labels: Labels, tmp_path: Path) -> None:
