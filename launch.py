@@ -76,8 +76,9 @@ class SetUpError(Exception):
 
 def main(words: list[str]) -> int:
     """Set up what is missing, then become the program; returns the exit status where the program never ran."""
-    first = ("app",) if words[:1] == [WITHOUT_NAPARI] else USER_EXTRAS
-    words = words[words[:1] == [WITHOUT_NAPARI] :]
+    without_napari = words[:1] == [WITHOUT_NAPARI]
+    first = ("app",) if without_napari else USER_EXTRAS
+    words = words[1:] if without_napari else words
     testing = words[:1] == ["test"]
     # A forwarded command owns stdout (think of --json), so the steps go to stderr then.
     steps = sys.stderr if words and not testing else sys.stdout

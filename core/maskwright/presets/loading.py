@@ -355,8 +355,7 @@ def load_ovs_dino(folder: Path, dinotxt: LoadedDinoTxt | None) -> LoadedOvsDino:
             "Train it again (maskwright train --task ovs), or get the preset again.",
         )
     if settings.trained_blocks:
-        # dino.txt keeps its own blocks
-        model.visual = copy.deepcopy(model.visual)
+        model.visual = copy.deepcopy(model.visual)  # dino.txt keeps its own blocks
     load_exactly(model.trained_parts(settings.trained_blocks), state, what=folder.name)
     model.eval().requires_grad_(requires_grad=False)
     return Loaded(ModelRef(folder.name, settings.sha256), folder, settings, model, tokenizer)
