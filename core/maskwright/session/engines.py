@@ -142,7 +142,8 @@ class Engines:
             preset = chosen.get(task)
             usable = preset if preset is not None and answers(preset, task, missing=False) else None
             own = self._preset if answers(self._preset, task, missing=True) else _BUNDLED
-            first[task] = (usable or run or own) if task == "click" else (run or usable or own)
+            tuned = run if run is not None and answers(run, task, missing=True) else None
+            first[task] = (usable or tuned or own) if task == "click" else (tuned or usable or own)
         return first
 
     def folder(self, task: Task) -> Path | None:

@@ -204,6 +204,22 @@ def test_presets_and_a_fine_tuned_model(session: AnnotationSession, presets: Pat
     assert project.runs.active() is None
 
 
+def test_a_tuned_model_answers_what_its_base_could(session: AnnotationSession, presets: Path, project: Project) -> None:
+    """Talk2DINO alone takes words, and learns from masks; examples and clicks stay with the bundled preset."""
+    make(presets, "talk2dino-b", "talk2dino")
+    make(presets, "sam-b", "sam")
+    session.presets.use("sam-b")
+    assert session.engines.trainable() == "tiny"
+    session.presets.use("talk2dino-b")
+    assert session.engines.trainable() == "talk2dino-b"
+    plan = FinetunePlan(categories=(), train=(), masks=())
+    project.store.runs.add(NewRun("run-1", "decoder", "talk2dino-b", plan, "ann"))
+    project.store.runs.end("run-1", "done")
+    make(project.folder / "checkpoints", "run-1", "talk2dino")
+    project.runs.activate("run-1", user="ann")
+    assert [session.presets.used(task) for task in ("text", "example", "click")] == ["run-1", "tiny", "sam-b"]
+
+
 # fetches
 
 
