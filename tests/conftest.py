@@ -116,6 +116,11 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It was taught grass, cow and sky; other words are unfamiliar.
     """
+    return write_small_preset(tmp_path_factory.mktemp("presets") / "small")
+
+
+def write_small_preset(folder: Path) -> Path:
+    """Make the preset of `small_preset`."""
     import torch
 
     from maskwright.models.dinotxt import DinoTxt, DinoTxtConfig, HeadConfig, TextConfig
@@ -125,7 +130,6 @@ def small_preset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from maskwright.models.tokenizer import train_tokenizer
     from maskwright.presets.weights import save_part, write_part
 
-    folder = tmp_path_factory.mktemp("presets") / "small"
     folder.mkdir()
     words = ["grass", "cow", "sky"]
     train_tokenizer([f"a photo of a {word}." for word in words], vocabulary=300).save(str(folder / "tokenizer.json"))

@@ -36,6 +36,8 @@ class Settings:
     """Folder of results that can be computed again."""
     engine: str = ""
     """Address of a running `maskwright ui` that answers the prompts of napari; empty for this computer."""
+    remote_images_mb: int = 10_240
+    """Disk space for images that are read from an address, in MB."""
 
     @classmethod
     def load(cls) -> Settings:
@@ -63,8 +65,9 @@ class Settings:
                 values[name] = from_environment
         settings = cls(**{name: _value(name, kinds[name], value) for name, value in values.items()})
         # written so that NaN does not pass
-        if not settings.max_megapixels > 0 or settings.cache_mb < 0:
-            raise MaskwrightError("The settings max_megapixels and cache_mb must be positive numbers.")
+        if not settings.max_megapixels > 0 or settings.cache_mb < 0 or settings.remote_images_mb < 0:
+            names = "max_megapixels, cache_mb and remote_images_mb"
+            raise MaskwrightError(f"The settings {names} must be positive numbers.")
         return settings
 
 

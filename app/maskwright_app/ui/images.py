@@ -129,7 +129,7 @@ class ImageRoutes:
     def _added(self, results: Sequence[AddResult], **values: str) -> JSONResponse:
         lines = [
             {
-                "name": str(result.path.name),
+                "name": Path(result.path).name,
                 "error": result.problem or None,
                 "notice": result.notice or None,
                 "new": result.new,

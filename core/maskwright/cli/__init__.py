@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from maskwright import __version__
 from maskwright.cli import (
@@ -79,13 +80,12 @@ _COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "doctor": (doctor.doctor, "--json"),
 }
 """Name of each command, its function, and the arguments of its example."""
+_CLASSES: dict[str, type[TyperCommand]] = {"like": like.PairsCommand, "predict": predict.RayCommand}
 app.add_typer(project.app, name="project")
 app.add_typer(models.app, name="models")
 app.add_typer(analyse.app, name="analyse")
 for _name, (_command, _arguments) in _COMMANDS.items():
-    app.command(
-        _name, epilog=f"Example: maskwright {_name} {_arguments}", cls=like.PairsCommand if _name == "like" else None
-    )(_command)
+    app.command(_name, epilog=f"Example: maskwright {_name} {_arguments}", cls=_CLASSES.get(_name))(_command)
 
 
 def _version(requested: bool) -> None:

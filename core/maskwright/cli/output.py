@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from maskwright.progress import Progress
 
 if TYPE_CHECKING:
     from maskwright.engine import Engine
+    from maskwright.settings import Settings
 
 __all__ = [
     "AllImages",
@@ -90,6 +92,30 @@ def refinement(name: str) -> str | None:
     return None if name == "none" else name
 
 
+_MINUTE = 60.0
+
+
+class _Lines(Progress):
+    """A line on stderr once a minute, for the log of a run that nobody watches."""
+
+    def __init__(self, title: str, unit: int) -> None:
+        self._title, self._unit = title, unit
+        self._began, self._first, self._said = time.monotonic(), -1, time.monotonic()
+
+    def report(self, done: int, total: int, stage: str = "") -> None:
+        now = time.monotonic()
+        if not 0 <= self._first <= done:
+            # a new stage counts from anew
+            self._began, self._first = now, done
+        if now - self._said < _MINUTE:
+            return
+        self._said = now
+        rate = (done - self._first) / max(now - self._began, 1e-9)
+        left = f", {(total - done) / rate / 60:.0f} min left" if rate else ""
+        counts = f"{done // self._unit:,} of {-(-total // self._unit):,}"
+        print_message(f"{stage or self._title}: {counts}, {rate / self._unit:.2f} a second{left}")
+
+
 class _Bar(Progress):
     def __init__(self, bar: Any, title: str, unit: int) -> None:
         self._bar, self._title, self._unit = bar, title, unit
@@ -103,7 +129,7 @@ class _Bar(Progress):
 
 @contextmanager
 def progress_bar(title: str, *, unit: int = 1) -> Iterator[Progress]:
-    """Show a progress bar on stderr when that is a terminal; print nothing otherwise.
+    """Show a progress bar on stderr when that is a terminal; otherwise print a line a minute.
 
     Args:
         title: shown until a stage is reported.
@@ -116,17 +142,33 @@ def progress_bar(title: str, *, unit: int = 1) -> Iterator[Progress]:
     columns = [
         *progress.Progress.get_default_columns()[:2],
         progress.MofNCompleteColumn(),
+        _rate_column(),
         progress.TimeRemainingColumn(),
     ]
-    with progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield _Lines(title, unit)
+        return
+    with progress.Progress(*columns, console=console) as bar:
         yield _Bar(bar, title, unit)
 
 
-def load_engine(preset: str, device: str) -> Engine:
+def _rate_column() -> Any:
+    """A column with how many a second are done."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+    return Rate()
+
+
+def load_engine(preset: str, device: str, *, settings: Settings | None = None) -> Engine:
     """Load an engine; print which device was chosen when `device` is "auto"."""
     from maskwright.engine import Engine
 
-    loaded = Engine.load(preset, device)
+    loaded = Engine.load(preset, device, settings=settings)
     if device == "auto":
         print_message(f"Running {loaded.model.name} on {loaded.device}.")
     return loaded

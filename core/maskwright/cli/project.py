@@ -44,20 +44,32 @@ def project_new(
 @app.command("add", epilog="Example: maskwright project add streets photos/ cow.jpg")
 def project_add(
     folder: ProjectFolder,
-    files: Annotated[list[Path], typer.Argument(help="Images and folders of images.")],
-    link: Annotated[bool, typer.Option("--link", help="Link to the images instead of copying them.")] = False,
+    files: Annotated[
+        list[str], typer.Argument(help="Images, folders of images, and addresses such as s3://bucket/photos.")
+    ],
+    link: Annotated[
+        bool | None,
+        typer.Option("--link/--copy", help="Link to files, which are copied by default; copy those of an address."),
+    ] = None,
     pages: Annotated[
         _Pages, typer.Option(help="Of a TIFF with several pages: the first, or all as images.")
     ] = _Pages.first,
     as_json: Json = False,
 ) -> None:
     """Add images; files that cannot be read are listed and skipped."""
-    from maskwright.project import Project
+    from maskwright.project import AddResult, Project
+    from maskwright.project.addresses import is_address
 
     with Project.open(folder) as project:
         all_pages = pages is _Pages.all
-        results = [row for file in files for row in project.images.add(file, copy=not link, all_pages=all_pages)]
-        passed_over = [path for file in files if file.is_dir() for path in project.images.passed_over(file)]
+        results: list[AddResult] = []
+        for file in files:
+            if is_address(file):
+                results += project.images.add_address(file, copy=link is False, all_pages=all_pages)
+            else:
+                results += project.images.add(file, copy=not link, all_pages=all_pages)
+        folders = [file for file in files if not is_address(file) and Path(file).is_dir()]
+        passed_over = [path for home in folders for path in project.images.passed_over(home)]
     problems = [row.problem for row in results if row.problem]
     for line in [*problems, *(row.notice for row in results if row.notice)]:
         print_message(line)

@@ -194,3 +194,5 @@ class ImageRecord:
     captured: str
     plane: PlaneRecord | None = None
     """Where it lies in a stack, if it was read from one."""
+    address: str = ""
+    """Where its file is read from, such as s3://bucket/cow.jpg; empty for one in the folder."""

@@ -34,6 +34,7 @@ class ImageCopies:
         folder: Path,
         *,
         name_of: Callable[[ImageRecord], str] = lambda record: record.file_name,
+        path_of: Callable[[ImageRecord], Path] | None = None,
         total: int = 0,
         progress: Progress = NO_PROGRESS,
     ) -> None:
@@ -43,6 +44,7 @@ class ImageCopies:
             project: folder of the project.
             folder: to copy into.
             name_of: the path of an image's copy in the folder.
+            path_of: the file of an image, which may be missing; by default that of its name in the project's folder.
             total: how many images the project has, for `progress`.
             progress: reports images.
 
@@ -53,7 +55,8 @@ class ImageCopies:
             raise MaskwrightError(
                 f"{folder} holds the project's own images.", "Choose another folder for an export with images."
             )
-        self._project, self._folder, self._name_of = project, folder, name_of
+        self._folder, self._name_of = folder, name_of
+        self._path_of = path_of or (lambda record: project / record.file_name)
         self._names = DistinctNames()
         self.total, self._done, self._progress = total, 0, progress
         self.missing: list[str] = []
@@ -67,9 +70,9 @@ class ImageCopies:
         """
         self._progress.report(self._done, self.total)
         self._done += 1
-        source = self._project / record.file_name
+        source = self._source(record)
         name = self._names.free(plain_name(self._name_of(record)))
-        if not source.is_file():
+        if source is None:
             self.missing.append(record.file_name)
             return replace(record, file_name=name)
         target = self._folder / name
@@ -90,6 +93,14 @@ class ImageCopies:
                 f"Cannot turn {record.file_name} upright: {error}.", "Export without the images."
             ) from error
         return replace(record, file_name=name, orientation=1, sha256=sha256)
+
+    def _source(self, record: ImageRecord) -> Path | None:
+        """The file of an image; None where it is missing, or the address that it is read from does not answer."""
+        try:
+            path = self._path_of(record)
+        except MaskwrightError:
+            return None
+        return path if path.is_file() else None
 
     def report_end(self) -> None:
         """Report that all images are done."""

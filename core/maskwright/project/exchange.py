@@ -84,7 +84,7 @@ class Exchange:
         path = Path(path).expanduser()
         with self._dataset(states, options.version) as dataset:
             records = list(dataset.images()) if options.split else []
-            split = split_images(records, self._images.folder, options.split, progress) if options.split else None
+            split = split_images(records, self._images.path_of, options.split, progress) if options.split else None
             subsets = split.subsets if split else {}
             result = self._export(path, format, dataset, options, subsets, images=images, progress=progress)
             if split is None:
@@ -112,7 +112,9 @@ class Exchange:
         copies = None
         if images or (FORMATS[format].is_folder and format != "masks"):
             name_of = copy_name(format, subsets)
-            copies = ImageCopies(self._images.folder, home, name_of=name_of, total=total, progress=progress)
+            copies = ImageCopies(
+                self._images.folder, home, name_of=name_of, path_of=self._images.path_of, total=total, progress=progress
+            )
         if format == "coco":
             return _export_coco(path, dataset, options.coco, copies, subsets)
         summary = write_folder(format, dataset, path, copies.copy if copies else _same, subsets, options.coco)
@@ -134,7 +136,8 @@ class Exchange:
 
     def copy_images(self, folder: Path, *, progress: Progress = NO_PROGRESS) -> None:
         """Copy the images that take part, upright, into the `images/` of a folder."""
-        copies = ImageCopies(self._images.folder, folder, total=self._store.counts().images, progress=progress)
+        total, path_of = self._store.counts().images, self._images.path_of
+        copies = ImageCopies(self._images.folder, folder, path_of=path_of, total=total, progress=progress)
         with self._store.dataset() as dataset:
             for record in dataset.images():
                 copies.copy(record)

@@ -19,6 +19,7 @@ from maskwright.domain import AnnotationKey, FinetunePlan, ImageRecord, Run
 from maskwright.errors import Cancelled, MaskwrightError, UsageError
 from maskwright.formats.labelled_folder import LabelledFolder
 from maskwright.project import jobs
+from maskwright.project.image_folder import ImageFolder
 from maskwright.project.similar_images import by_sequence, similar_images, split_notes
 from maskwright.store import NewRun, Store
 from maskwright.store.db_errors import cannot_write
@@ -189,7 +190,7 @@ class Runs:
     def _frozen_plan(self, options: FinetuneOptions) -> FinetunePlan:
         """The plan of a run that starts, with its settings."""
         records = self._annotated(self._store.masks.accepted_keys())
-        groups = similar_images(records, self._home.parent)
+        groups = similar_images(records, ImageFolder(self._home.parent / "images").path_of)
         plan = self.plan(hold_out=options.measure_on is None, seed=options.seed, groups=groups)
         folder = None
         if options.measure_on is not None:

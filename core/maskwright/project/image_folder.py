@@ -6,16 +6,20 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image as Pillow
 
-from maskwright.domain import Image
+from maskwright.domain import Image, ImageRecord
 from maskwright.errors import MaskwrightError
 from maskwright.files.atomic import replacing, sync_folder
 from maskwright.files.hashing import sha256_of
 from maskwright.files.names import file_stem, numbered, plain_name, stem_key
+from maskwright.project.addresses import AddressCache
+from maskwright.settings import Settings
 from maskwright.store.db_errors import cannot_write
 
 __all__ = ["ImageFolder", "sha256_if_readable"]
@@ -30,6 +34,48 @@ class ImageFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._used: set[str] = set()
+
+    @cached_property
+    def cache(self) -> AddressCache:
+        """Files of images that stay at an address."""
+        settings = Settings.load()
+        return AddressCache(settings.cache / "images", settings.remote_images_mb << 20)
+
+    def open(self, record: ImageRecord) -> Image:
+        """Read an image; see `ImageCollection.open`."""
+        file = self.file_of(record)
+        image = Image.open(file)
+        if record.address:
+            image = replace(image, name=Path(record.file_name).name)
+        if image.sha256 != record.sha256 and record.sha256 in (file.stem, Image(image.pixels).sha256):
+            # a PNG written by `register`: its record has the SHA-256 of the pixels, not of the file
+            image = replace(image, sha256=record.sha256)
+        if image.sha256 != record.sha256 or image.size_hw != (record.height, record.width):
+            raise MaskwrightError(
+                f"The image file {record.file_name} was changed after it was added.",
+                "Put the old file back, or add the new one under another name.",
+            )
+        return image if record.plane is None else replace(image, plane=record.plane)
+
+    def path_of(self, record: ImageRecord) -> Path:
+        """Where the file of an image is, or is missing; that of an address is read into the cache.
+
+        Raises:
+            MaskwrightError: the address cannot be read, or has another content now.
+        """
+        if record.address:
+            return self.cache.file(record.address, record.sha256, record.file_name)
+        return self.folder.parent / record.file_name
+
+    def file_of(self, record: ImageRecord) -> Path:
+        """The file of an image; raises MaskwrightError when it is missing."""
+        file = self.path_of(record)
+        if not file.is_file():
+            raise MaskwrightError(
+                f"The image file {record.file_name} is missing from {self.folder.parent}.",
+                "Put the file back, or add the image again; its masks are kept.",
+            )
+        return file
 
     def place(self, source: Path | None, image: Image, *, copy: bool) -> Path:
         """The image's file in the folder.

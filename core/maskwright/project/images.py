@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from maskwright.errors import BadProject, MaskwrightError, ProjectUnwritable
 from maskwright.files.names import plain_text
 from maskwright.imaging.reading import file_kind
 from maskwright.progress import NO_PROGRESS, Progress
+from maskwright.project.addresses import images_at, name_of
 from maskwright.project.image_folder import ImageFolder, sha256_if_readable
 from maskwright.store import ImageSummary, NewImage, Store
 
@@ -24,7 +26,8 @@ _NOT_SCANNED = ("exports", "checkpoints", "backups", "versions", "embeddings")
 class AddResult:
     """The result of adding one file."""
 
-    path: Path
+    path: Path | str
+    """The file, or its address."""
     record: ImageRecord | None
     new: bool = False
     """Whether its content is new to the project."""
@@ -77,6 +80,32 @@ class ImageCollection:
         files = self._scan(path, ("image", "unsupported"))
         return [result for file in files for result in self._add_file(file, copy=copy, all_pages=all_pages)]
 
+    def add_address(self, address: str, *, copy: bool = False, all_pages: bool = False) -> Iterator[AddResult]:
+        """Add an image, or every image below an address that fsspec reads, such as s3://bucket/photos.
+
+        Only for addresses that the user of this computer names: it connects to them. One that the project has is not
+        read again, so that a call that was stopped goes on with the next; reading the image compares its content.
+
+        Args:
+            address: of a file, a folder, or one in an archive (zip://photos::https://host/photos.zip).
+            copy: copy files into the project's `images/`; otherwise they are read where they are, through a cache.
+            all_pages: as in `add`; pages are saved in the project.
+
+        Yields:
+            One result for each file or page; one that cannot be read does not stop the others.
+
+        Raises:
+            MaskwrightError: the address cannot be read.
+            ProjectUnwritable: the project cannot be written; files added so far stay.
+        """
+        for one in images_at(address):
+            try:
+                yield from self._add_remote(one, copy=copy, all_pages=all_pages)
+            except (BadProject, ProjectUnwritable):
+                raise
+            except MaskwrightError as error:
+                yield AddResult(one, None, problem=plain_text(str(error)))
+
     def passed_over(self, folder: str | Path) -> list[Path]:
         """The files of a folder and its subfolders that are no images, hidden ones excepted."""
         return self._scan(Path(folder).expanduser().absolute(), ("other",))
@@ -114,28 +143,16 @@ class ImageCollection:
         Raises:
             MaskwrightError: no such image, or its file is missing, changed or unreadable.
         """
-        record = self._store.images.get(image_id)
-        file = self.file_of(record)
-        image = Image.open(file)
-        if image.sha256 != record.sha256 and record.sha256 in (file.stem, Image(image.pixels).sha256):
-            # a PNG written by `register`: its record has the SHA-256 of the pixels, not of the file
-            image = replace(image, sha256=record.sha256)
-        if image.sha256 != record.sha256 or image.size_hw != (record.height, record.width):
-            raise MaskwrightError(
-                f"The image file {record.file_name} was changed after it was added.",
-                "Put the old file back, or add the new one under another name.",
-            )
-        return image if record.plane is None else replace(image, plane=record.plane)
+        return self.files.open(self._store.images.get(image_id))
 
     def file_of(self, record: ImageRecord) -> Path:
         """The file of an image; raises MaskwrightError when it is missing."""
-        file = self.folder / record.file_name
-        if not file.is_file():
-            raise MaskwrightError(
-                f"The image file {record.file_name} is missing from {self.folder}.",
-                "Put the file back, or add the image again; its masks are kept.",
-            )
-        return file
+        return self.files.file_of(record)
+
+    def path_of(self, record: ImageRecord) -> Path:
+        """Where the file of an image is, or is missing; also of a frozen version's. Raises MaskwrightError."""
+        now = None if record.address else self._store.images.by_sha256(record.sha256)
+        return self.files.path_of(now if now and now.address else record)
 
     def all(self, *, excluded: bool = True) -> list[ImageRecord]:
         """All records in id order; without `excluded`, those that take part in batches, training and exports."""
@@ -146,8 +163,8 @@ class ImageCollection:
         return self._store.images.page(after_id, limit)
 
     def missing(self) -> list[ImageRecord]:
-        """Records whose file does not exist."""
-        return [record for record in self.all() if not (self.folder / record.file_name).is_file()]
+        """Records whose file does not exist; those with an address are not looked at."""
+        return [one for one in self.all() if not one.address and not (self.folder / one.file_name).is_file()]
 
     def relink(self, folder: str | Path, *, progress: Progress = NO_PROGRESS) -> RelinkResult:
         """Search a folder and its subfolders for missing image files, and copy them back.
@@ -205,7 +222,7 @@ class ImageCollection:
         copy = self.files.place(image.path, image, copy=True)
         name = copy.relative_to(self.folder).as_posix()
         return self._store.images.relocate(
-            image_id, user_name(), file_name=name, sha256=image.sha256, orientation=image.orientation
+            image_id, user_name(), file_name=name, sha256=image.sha256, orientation=image.orientation, address=""
         )
 
     def _restore(self, record: ImageRecord, file: Path | None) -> bool:
@@ -255,6 +272,35 @@ class ImageCollection:
             return [AddResult(file, None, problem=plain_text(str(error)))]
         return [self._register_page(file, page, number) for number, page in enumerate(pages)]
 
+    def _add_remote(self, address: str, *, copy: bool, all_pages: bool) -> Iterator[AddResult]:
+        known = self._store.images.by_address(address)
+        if known is not None:
+            yield AddResult(address, known)
+            return
+        name = name_of(address)
+        file, sha256 = self.files.cache.fetch(address, name)
+        image = Image.from_bytes(file.read_bytes(), Path(name).name)
+        if all_pages and image.pages > 1:
+            for number in range(image.pages):
+                page = Image.open(file, page=number)
+                yield replace(self._register_page(Path(name), page, number), path=address)
+            return
+        known = self._store.images.by_sha256(sha256)
+        if copy:
+            name = self.files.take(file, f"images/{Path(name).name}", sha256)[0].relative_to(self.folder).as_posix()
+        height, width = image.size_hw
+        new = NewImage(
+            sha256, name, width, height, image.orientation, image.captured, address, user_name(),
+            address="" if copy else address,
+        )  # fmt: skip
+        yield AddResult(
+            address,
+            self._store.images.add(new),
+            known is None,
+            notice="" if known else image.pages_notice,
+            pages=image.pages,
+        )
+
     def _register_page(self, file: Path, page: Image, number: int) -> AddResult:
         plane = PlaneRecord(file.stem, plain_text(file.name), ("page",), (number,))
         image = Image(page.pixels, plane.name, plane=plane)
@@ -270,7 +316,7 @@ class ImageCollection:
             notices = (self._changed_notice(alias, record), image.pages_notice)
             return AddResult(file, record, new=True, notice=" ".join(filter(None, notices)), pages=image.pages)
         notice = ""
-        if not (self.folder / known.file_name).exists():
+        if not known.address and not (self.folder / known.file_name).exists():
             self.files.restore(file, self.folder / known.file_name, known.sha256)
             notice = f"{plain_text(file.name)} is the missing file of image {known.id}, which has it again."
         # only the alias is new

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from maskwright.domain import Annotation, Category, Image, Mask, Reference
 from maskwright.errors import MaskwrightError
 from maskwright.formats.coco_writer import CocoOptions
+from maskwright.project.addresses import is_address
 from maskwright.project.exchange import Exchange
 from maskwright.project.finetune_runs import FinetuneOptions, FinetuneRun, Runs, TuneOptions
 from maskwright.project.history import describe
@@ -81,9 +82,19 @@ class Project:
     ) -> None:
         self.close()
 
-    def add(self, path: str | Path, *, copy: bool = True) -> list[AddResult]:
-        """Add an image file or a folder of images; arguments and errors as `ImageCollection.add`."""
-        return self.images.add(path, copy=copy)
+    def add(self, path: str | Path, *, copy: bool | None = None) -> list[AddResult]:
+        """Add an image file or a folder of images, or an address such as s3://bucket/photos.
+
+        Args:
+            path: file, folder, or address; an address makes this computer connect to it.
+            copy: copy files into the project; by default those of this computer, while others stay where they are.
+
+        Returns:
+            One result for each file; errors as `ImageCollection.add` and `add_address`.
+        """
+        if isinstance(path, str) and is_address(path):
+            return list(self.images.add_address(path, copy=bool(copy)))
+        return self.images.add(path, copy=copy is not False)
 
     # annotations
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from PIL import Image as Pillow
 
 from maskwright.domain import FinetunePlan, ImageRecord
+from maskwright.errors import MaskwrightError
 
 __all__ = ["by_sequence", "similar_images", "split_notes"]
 
@@ -29,16 +30,16 @@ def by_sequence(records: Sequence[ImageRecord]) -> list[set[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def similar_images(records: Sequence[ImageRecord], folder: Path) -> list[set[int]]:
+def similar_images(records: Sequence[ImageRecord], path_of: Callable[[ImageRecord], Path]) -> list[set[int]]:
     """Groups of images that must not stand on both sides of a split.
 
     Args:
         records: Images.
-        folder: Of the project.
+        path_of: The file of an image.
     """
     from maskwright.imaging.similarity import NEAR_DUPLICATE
 
-    hashes = [(record.id, _hash(folder / record.file_name)) for record in records[:_MOST]]
+    hashes = [(record.id, _hash_of(record, path_of)) for record in records[:_MOST]]
     known = [(key, value) for key, value in hashes if value is not None]
     pairs = [
         {first, second}
@@ -76,6 +77,13 @@ def _united(groups: Sequence[Collection[int]]) -> list[set[int]]:
                 apart.append(other)
         united = [*apart, merged]
     return united
+
+
+def _hash_of(record: ImageRecord, path_of: Callable[[ImageRecord], Path]) -> int | None:
+    try:
+        return _hash(path_of(record))
+    except MaskwrightError:
+        return None
 
 
 @functools.lru_cache(maxsize=20_000)

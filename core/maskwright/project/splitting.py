@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image as Pillow
 
 from maskwright.domain import ImageRecord
-from maskwright.errors import UsageError
+from maskwright.errors import MaskwrightError, UsageError
 from maskwright.imaging.reading import open_image
 from maskwright.progress import NO_PROGRESS, Progress
 
 __all__ = ["Split", "SplitOptions", "split_images"]
+
+PathOf: TypeAlias = Callable[[ImageRecord], Path]
 
 _NUMBER_AT_THE_END = re.compile(r"\d+$")
 _ROWS = 512
@@ -65,7 +68,7 @@ class Split:
 
 
 def split_images(
-    records: Sequence[ImageRecord], folder: Path, options: SplitOptions, progress: Progress = NO_PROGRESS
+    records: Sequence[ImageRecord], path_of: PathOf, options: SplitOptions, progress: Progress = NO_PROGRESS
 ) -> Split:
     """Split images, always the same way for the same images.
 
@@ -74,14 +77,14 @@ def split_images(
 
     Args:
         records: the images.
-        folder: of the project.
+        path_of: the file of an image.
         options: shares and pattern.
         progress: reports images.
     """
     parents = list(range(len(records)))
     for keys in (_sequences(records), _subjects(records, options.subject)):
         _join(parents, keys)
-    for first, second in _near_duplicates(records, folder, progress):
+    for first, second in _near_duplicates(records, path_of, progress):
         _unite(parents, first, second)
     members: dict[int, list[int]] = {}
     for place in range(len(records)):
@@ -130,7 +133,7 @@ def _join(parents: list[int], keys: Iterable[str]) -> None:
             _unite(parents, first.setdefault(key, place), place)
 
 
-def _near_duplicates(records: Sequence[ImageRecord], folder: Path, progress: Progress) -> list[tuple[int, int]]:
+def _near_duplicates(records: Sequence[ImageRecord], path_of: PathOf, progress: Progress) -> list[tuple[int, int]]:
     # scipy takes a while to import, and only a split needs it here
     from maskwright.imaging.similarity import NEAR_DUPLICATE, perceptual_hash
 
@@ -139,10 +142,10 @@ def _near_duplicates(records: Sequence[ImageRecord], folder: Path, progress: Pro
         progress.report(place, len(records), "Comparing images")
         progress.check()
         try:
-            image = open_image((folder / record.file_name).read_bytes())
+            image = open_image(path_of(record).read_bytes())
             image.draft("L", (64, 64))
             hashes.append(perceptual_hash(image))
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError):
+        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError, MaskwrightError):
             # a missing image is in no group
             continue
         places.append(place)

@@ -206,6 +206,7 @@ class Batches:
     def _run(self, thread: _Thread) -> None:
         """Predict image by image."""
         # torch comes with it
+        from maskwright.project.outcomes import one_by_one
         from maskwright.project.prelabel import BatchOptions, key_of, predict
 
         job = thread.job
@@ -234,7 +235,8 @@ class Batches:
                 )
 
         options = BatchOptions(job.accept_above, images=frozenset(job.images), user=job.user)
-        for result in predict(self._project, segment, names, key, options, progress=thread.progress):
+        run = one_by_one(self._project.images.files, segment, thread.progress)
+        for result in predict(self._project, run, names, key, options, progress=thread.progress):
             thread.count(result.problem, result.proposed, result.accepted)
             # the lock of a model is not fair: without a moment off, a click would wait for many images
             time.sleep(_GIVE_WAY)

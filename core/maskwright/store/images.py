@@ -50,6 +50,12 @@ class ImageStore:
         with self._transactions.reading() as db:
             return [row.to_domain() for row in db.scalars(query)]
 
+    def by_address(self, address: str) -> ImageRecord | None:
+        """The image whose file is read from this address, or None."""
+        with self._transactions.reading() as db:
+            row = db.scalar(select(ImageRow).where(ImageRow.address == address, _PRESENT))
+            return row.to_domain() if row else None
+
     def all(self, *, excluded: bool = True) -> list[ImageRecord]:
         """All images in id order; without `excluded`, those that take part."""
         query = select(ImageRow).where(_PRESENT).order_by(ImageRow.id)

@@ -80,6 +80,8 @@ class ImageRow(Base):
     review: Mapped[str] = mapped_column(default="", server_default="")
     # where it lies in a stack
     plane: Mapped[dict[str, Any] | None]
+    # where its file is read from; empty for one in the project's folder
+    address: Mapped[str] = mapped_column(default="", server_default="", index=True)
 
     @classmethod
     def from_domain(cls, new: NewImage, at: str) -> ImageRow:
@@ -94,14 +96,16 @@ class ImageRow(Base):
             captured=new.captured,
             added_at=at,
             plane=None if new.plane is None else new.plane.to_dict(),
+            address=new.address,
         )
 
     def to_domain(self) -> ImageRecord:
         """The image as a value."""
         plane = PlaneRecord.from_dict(self.plane)
         return ImageRecord(
-            self.id, self.sha256, self.file_name, self.width, self.height, self.orientation, self.captured, plane
-        )
+            self.id, self.sha256, self.file_name, self.width, self.height, self.orientation, self.captured, plane,
+            self.address,
+        )  # fmt: skip
 
 
 class AliasRow(Base):

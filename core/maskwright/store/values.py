@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ SOURCES = ("manual", "text", "reference", "click", "box", "import", "finetuned")
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """An image to add; `alias` is the path it was added from, `user` who added it.
+    """An image to add; `alias` is the path it was added from, `user` who added it, `address` where its file stays.
 
     An import sets `id`, which is kept in a project that has never had an image.
     """
@@ -62,6 +62,7 @@ class NewImage:
     user: str = ""
     id: int | None = None
     plane: PlaneRecord | None = None
+    address: str = ""
 
     def __post_init__(self) -> None:
         # cameras pad the time with NUL, which PostgreSQL refuses
@@ -102,6 +103,17 @@ class NewAnnotation:
             raise UsageError("The mask's score is not a number.", "Leave the score out, or use one from 0 to 1.")
         object.__setattr__(self, "category", clean_name(self.category))
         object.__setattr__(self, "provenance", _plain(self.provenance))
+
+
+@dataclass(frozen=True, slots=True)
+class NewPrediction:
+    """What a batch predicts on one image."""
+
+    image_id: int
+    masks: Sequence[NewAnnotation]
+    """To propose or to accept, perhaps none."""
+    source: str
+    """Of its masks."""
 
 
 @dataclass(frozen=True, slots=True)

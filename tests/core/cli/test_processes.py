@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
+from maskwright.cli import output
 from tests.core.cli.conftest import ANSWER, PROGRAM, Done, Run, bad_image_files, process
 
 
@@ -81,3 +82,19 @@ def test_closed_pipe_is_silent(home: Path) -> None:
         assert running.stderr is not None
         err = running.stderr.read()
     assert "Traceback" not in err
+
+
+def test_a_run_that_nobody_watches_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with output.progress_bar("Images") as bar:
+        for done in range(0, 601, 100):
+            bar.report(done, 2000)
+            now[0] += 25
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "Images: 300 of 2,000, 4.00 a second, 7 min left",
+        "Images: 600 of 2,000, 4.00 a second, 6 min left",
+    ]

@@ -14,7 +14,7 @@ from maskwright.domain.proposal_id import ProposalId
 from maskwright.engine import Engine
 from maskwright.errors import Cancelled, MaskwrightError
 from maskwright.project import Project
-from maskwright.project.prelabel import ImagePrediction, predict_like, predict_text
+from maskwright.project.prelabel import BatchOptions, ImagePrediction, predict_like, predict_text
 from maskwright.session import AnnotationSession
 from tests.progress import Recorded
 
@@ -56,7 +56,7 @@ def test_images_with_the_category_are_left_alone_and_a_second_run_does_nothing(
     assert {one.source for one in proposed} <= {"reference"}
     assert len(project.annotations()) == 1, "nothing was accepted by itself"
     assert _found(predict_like(project, engine, "meadow")) == []
-    again = _found(predict_like(project, engine, "meadow", again=True))
+    again = _found(predict_like(project, engine, "meadow", BatchOptions(again=True)))
     assert len(again) == 4
     assert project.status().proposed == len(proposed), "a proposal is replaced by its successor"
 
@@ -88,7 +88,7 @@ def test_a_new_reference_is_a_new_prompt(project: Project, engine: Engine) -> No
 
 
 def test_accept_above(project: Project, engine: Engine) -> None:
-    results = _found(predict_like(project, engine, "meadow", accept_above=0.0))
+    results = _found(predict_like(project, engine, "meadow", BatchOptions(accept_above=0.0)))
     assert sum(row.accepted for row in results) == sum(row.score > 0 for row in results) > 0
     assert project.status().proposed == 0
     assert all(one.source == "reference" for one in project.annotations()[1:])

@@ -161,7 +161,7 @@ def test_two_hundred_kills_lose_nothing(tmp_path: Path, crash_worker: CrashWorke
         longest = crash_worker.longest_known if kind == "going on" else crash_worker.longest
         said = crash_worker.run_and_kill(rng.uniform(0, longest), number, project.folder)
         confirmed += len(said)
-        upgraded += kind == "older" and revision(project.file) == "0.9_planes"
+        upgraded += kind == "older" and revision(project.file) == "0.9_remote_images"
         project.check(said)
         if project is not going_on:
             shutil.rmtree(project.folder)

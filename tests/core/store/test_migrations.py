@@ -34,7 +34,7 @@ NEXT = """
 import sqlalchemy as sa
 
 revision = "0.99_next"
-down_revision = "0.9_planes"
+down_revision = "0.9_remote_images"
 
 
 def upgrade(op):
