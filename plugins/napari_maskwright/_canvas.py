@@ -303,7 +303,13 @@ class Canvas:
             self._idle.start()
 
     def _prepare(self) -> None:
-        self._overlays[self._expected.pop(0)].prepare(self._place)
+        if self.image_layer not in self._viewer.layers:
+            # the user removed it, or the viewer is closed
+            self._expected = []
+            return
+        kind = self._expected.pop(0)
+        self._overlays[kind].prepare(self._place)
+        self._expect_after(kind)
         if self._expected:
             self._idle.start()
 

@@ -170,8 +170,9 @@ class MaskTable(QTreeWidget):
 
     def _fit(self) -> None:
         """Set the height that the rows need."""
-        row = self.sizeHintForRow(0) if self.count() else THUMBNAIL + 2
+        # rows grow when their thumbnails come
+        row = max(self.sizeHintForRow(0), THUMBNAIL + 2)
         # in a low window the rest of the dock needs its place
         room = max(2, (self.window().height() - _REST) // row) if self.isVisible() else _VISIBLE_ROWS
         rows = max(1, min(self.count(), _VISIBLE_ROWS, room))
-        self.setFixedHeight(rows * row + self.header().sizeHint().height() + 2 * self.frameWidth() + 2)
+        self.setFixedHeight(rows * row + self.header().sizeHint().height() + 2 * self.frameWidth() + 6)
