@@ -137,11 +137,21 @@ class ImportStore:
         with self._transactions.reading() as db:
             query = select(AnnotationRow)
             rows = {row.id: row for p in queries.parts(ids) for row in db.scalars(query.where(AnnotationRow.id.in_(p)))}
+            known, used = _known_pixels(db, set(images.values())), {draft.uid for draft in drafts}
             found = []
             for draft in drafts:
-                row = rows.get(draft.id or 0) if not draft.uid else None
-                if row and row.image_id == images.get(draft.image_id) and _is_near(draft.mask.bbox, row):
+                row, image = rows.get(draft.id or 0) if not draft.uid else None, images.get(draft.image_id, 0)
+                # the same pixels under another number are that mask, not a corrected one
+                same = (image, draft.category, draft.mask.rle["counts"]) in known
+                if (
+                    row
+                    and row.image_id == image
+                    and not same
+                    and row.uid not in used
+                    and _is_near(draft.mask.bbox, row)
+                ):
                     draft = replace(draft, uid=row.uid, revision=row.revision, state=row.state)
+                    used.add(row.uid)
                 found.append(draft)
         return found
 
