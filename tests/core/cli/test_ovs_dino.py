@@ -38,7 +38,7 @@ def test_captions_become_masks_become_a_method(run: Run, labelled: Path, small_p
     scores = run("evaluate", labelled, "--task", "text", "--method", "ovs-dino", "--preset", out, "--json").json
     assert scores["method"] == "ovs-dino"
     assert "ovs-dino" in run("models", "info", out).out
-    assert "--weight is for dinov3seg" in run(*train, "--weight", "masks=2").sentence(2)
+    assert "--weight and --augment are for dinov3seg" in run(*train, "--weight", "masks=2").sentence(2)
     sentence = run("train", "masks", "--task", "ovs", "--out", home / "none").sentence()
     assert "no preset with SAM" in sentence
 
