@@ -90,7 +90,7 @@ def test_a_preset_without_it_says_so_in_one_sentence(small_preset: Path) -> None
     with pytest.raises(MaskwrightError, match="Talk2DINO"):
         _ask(engine, _noise())
     with pytest.raises(MaskwrightError, match="talk2dino-b"):
-        engine.similarity("a cow", "0" * 64, _noise)
+        engine.encode_phrase("a cow")
     assert engine.encoder_calls == 0
 
 
@@ -473,7 +473,7 @@ def test_alone_it_answers_words_by_default(alone: Path, tmp_path: Path) -> None:
     assert found.note == ""
     engine.segment_text(image, WORDS, background=True, refine="pamr")
     assert engine.encoder_calls == 1
-    assert -1 <= engine.similarity("a cow", image.sha256, lambda: image) <= 1
+    assert engine.encode_regions(image).shape[1:] == engine.encode_phrase("a cow").shape
 
 
 @needs_vocabulary

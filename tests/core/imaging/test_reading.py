@@ -176,7 +176,7 @@ def test_known_but_not_read(name: str) -> None:
 
 
 def test_a_gif_under_another_name_is_not_decoded(pixels: np.ndarray) -> None:
-    with pytest.raises(ImageUnreadable):
+    with pytest.raises(UnsupportedImage):
         read_image(_file(pixels, "GIF"), "a.png")
 
 
