@@ -146,14 +146,14 @@ def test_a_new_search_replaces_the_running_one(
     talk2dino_controller: Controller, window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progresses = []
-    real = talk2dino_controller.session.find
+    real = talk2dino_controller.session.search.find
 
     def spy(phrase: str, *, progress: Progress) -> Any:
         progresses.append(progress)
         return real(phrase, progress=progress)
 
     slow = Gate(talk2dino_controller.session.project.images.open)
-    monkeypatch.setattr(talk2dino_controller.session, "find", spy)
+    monkeypatch.setattr(talk2dino_controller.session.search, "find", spy)
     monkeypatch.setattr(talk2dino_controller.session.project.images, "open", slow)
     talk2dino_controller.find("a cow")
     assert slow.reached.wait(30)
