@@ -317,12 +317,7 @@ def tune_dinov3seg(
     stored = Encodings(model, settings, variants, folders.encodings)
     shard = distributed.rank(), distributed.world()
     steps = TuneSteps(variants, words, config, stored, patch=patch, background=background, shard=shard)
-    todo = steps.encoded_variants()[shard[0] :: shard[1]]
-    for done, (index, number) in enumerate(todo):
-        options.progress.check()
-        options.progress.report(done, len(todo), "Encoding images")
-        stored.prepare(index, number, torch.device(options.device))
-    distributed.wait()
+    _encode(stored, steps.encoded_variants()[shard[0] :: shard[1]], options)
     teacher = _teacher(model)
     trained = TunedDinov3Seg(model, config.recipe, checkpointing=config.released)
     factor = rate_factor(model, config.lr, released=config.released)
@@ -341,3 +336,12 @@ def tune_dinov3seg(
         return None
     state = trainer.ema.model.state_dict()
     return {name: state[name].detach().cpu() for name in trained.learning}
+
+
+def _encode(stored: Encodings, variants: Sequence[tuple[int, int]], options: RunOptions) -> None:
+    """Encode this process's share of (image, variant) where frozen encoders allow it, then wait for the others."""
+    for done, (index, number) in enumerate(variants):
+        options.progress.check()
+        options.progress.report(done, len(variants), "Encoding images")
+        stored.prepare(index, number, torch.device(options.device))
+    distributed.wait()
